@@ -1,0 +1,1 @@
+"""A LLaMA pre-training program built on the alphadecay library."""
