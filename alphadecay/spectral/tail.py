@@ -1,0 +1,52 @@
+"""Power-law exponent of the upper tail of a spectrum.
+
+Shapes: eigenvalues_K [..., K] float64, ascending. Density p(λ) ∝ λ^−α for λ ≥ x_min; λ has the unit of the weight, squared.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TINY = torch.finfo(torch.float64).tiny
+
+
+class TailFit(NamedTuple):
+    """One fit for each spectrum of a stack; float64 tensors [...]."""
+
+    alpha: Tensor
+    x_min: Tensor
+    tail_count: Tensor
+    ks_distance: Tensor
+
+
+def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
+    """Kolmogorov–Smirnov distance max_i |F(λ_i) − i/T|, i from 0, F(λ) = 1 − (λ/x_min)^(1−α)  (Clauset et al. 2009, eq. 3.9).
+
+    Args: tail_T [..., T] ascending, x_min [...], alpha [...]. Returns: [...].
+    """
+    count = tail_T.shape[-1]
+    empirical_T = torch.arange(count, dtype=tail_T.dtype, device=tail_T.device) / count
+    log_ratio_T = tail_T.log() - x_min.log()[..., None]
+    model_T = -torch.expm1((1 - alpha)[..., None] * log_ratio_T)
+    return (model_T - empirical_T).abs().amax(-1)
+
+
+def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
+    """PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1  (AlphaDecay, eq. 2).
+
+    published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min itself, counted in the tail.
+
+    Args: eigenvalues_K [..., K] ascending, K ≥ 2; values ≤ 0 are taken as the smallest positive number.
+    Returns: TailFit of [...]; α is inf where all of the tail equals x_min. No host sync.
+    """
+    values_K = eigenvalues_K.clamp_min(TINY)
+    size = values_K.shape[-1]
+    first = size // 2 if published else size - size // 2
+    tail_T = values_K[..., first:]
+    x_min = values_K[..., first if published else first - 1]
+    log_sum = (tail_T.log() - x_min.log()[..., None]).sum(-1)
+    alpha = 1 + tail_T.shape[-1] / log_sum
+    return TailFit(alpha, x_min, torch.full_like(alpha, tail_T.shape[-1]), ks_distance(tail_T, x_min, alpha))
