@@ -1,0 +1,212 @@
+"""The prepared corpus on disk: a folder with train.bin, validation.bin, meta.json and tokenizer.model, complete or not there at all.
+
+A .bin file is a plain array of token ids, uint16 where the vocabulary allows it, else uint32, in little-endian order. Every document
+is its tokens followed by eos.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from train.errors import UserError
+
+FORMAT_VERSION = 1
+META_NAME = "meta.json"
+TOKENIZER_NAME = "tokenizer.model"
+QUARANTINE_NAME = "quarantine.jsonl"
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, Split] = ("train", "validation")
+DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+@dataclass
+class SplitCounts:
+    """Size of one split: documents, tokens (eos included) and bytes of UTF-8 text."""
+
+    documents: int = 0
+    tokens: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Meta:
+    """Everything about a prepared folder but its tokens.
+
+    Args:
+        format_version: of this layout.
+        dtype: uint16 or uint32.
+        vocab_size: pieces of the tokenizer.
+        eos_id: id at the end of every document.
+        tokenizer_sha256: hex digest of tokenizer.model.
+        source: what was prepared, for people.
+        fingerprint: of everything that decides the tokens; the end of the folder's name.
+        rows: rows read from the sources.
+        rows_set_aside: of these, the unusable ones.
+        train: counts.
+        validation: counts.
+    """
+
+    format_version: int
+    dtype: str
+    vocab_size: int
+    eos_id: int
+    tokenizer_sha256: str
+    source: str
+    fingerprint: str
+    rows: int = 0
+    rows_set_aside: int = 0
+    train: SplitCounts = field(default_factory=SplitCounts)
+    validation: SplitCounts = field(default_factory=SplitCounts)
+
+    def split(self, name: Split) -> SplitCounts:
+        """Counts of one split."""
+        return self.train if name == "train" else self.validation
+
+
+def dtype_name(vocab_size: int) -> str:
+    """The smallest of the two types that holds every id of the vocabulary."""
+    return "uint16" if vocab_size < 65536 else "uint32"
+
+
+def read_meta(folder: str | Path) -> Meta:
+    """Read meta.json. Raises UserError if it is missing, broken or of another format."""
+    path = Path(folder) / META_NAME
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values["format_version"] != FORMAT_VERSION:
+            raise UserError(
+                f"{path} is of format {values['format_version']}, this program reads {FORMAT_VERSION}; delete {folder} and prepare again."
+            )
+        meta = Meta(**{**values, "train": SplitCounts(**values["train"]), "validation": SplitCounts(**values["validation"])})
+        DTYPES[meta.dtype]
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is not a prepared corpus: it has no {META_NAME}; delete it and prepare again.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}); delete {folder} and prepare again.") from error
+    return meta
+
+
+class TokenFile:
+    """One split of a prepared folder, read in place.
+
+    Args:
+        folder: the prepared folder.
+        split: train or validation.
+
+    Attributes:
+        tokens: unsigned integers [tokens], a read-only memory map.
+        meta: of the folder.
+
+    Raises:
+        UserError: the file is missing or is not as long as meta.json says.
+    """
+
+    def __init__(self, folder: str | Path, split: Split) -> None:
+        self.path = Path(folder) / f"{split}.bin"
+        self.split: Split = split
+        self.meta = read_meta(folder)
+        dtype = DTYPES[self.meta.dtype]
+        expected = self.meta.split(split).tokens * dtype.itemsize
+        if not self.path.is_file():
+            raise UserError(f"{self.path} is missing; delete {folder} and prepare again.")
+        found = self.path.stat().st_size
+        if found != expected:
+            raise UserError(
+                f"{self.path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs to another preparation; "
+                f"delete {folder} and prepare again."
+            )
+        # numpy cannot map a file of no bytes.
+        self.tokens: npt.NDArray[np.unsignedinteger] = np.memmap(self.path, dtype=dtype, mode="r") if found else np.empty(0, dtype)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def check_rows(self, sequence_length: int) -> int:
+        """Number of whole rows. Raises UserError if there is none."""
+        count = len(self.tokens) // sequence_length
+        if count == 0:
+            more = "raise data.validation_fraction" if self.split == "validation" else "lower data.validation_fraction"
+            raise UserError(
+                f"The {self.split} split has {len(self.tokens)} tokens in {self.meta.split(self.split).documents} documents, fewer than "
+                f"one row of data.sequence_length {sequence_length}: give more text, {more}, name files in data.validation_files, "
+                "or lower data.sequence_length."
+            )
+        return count
+
+
+class FolderWriter:
+    """Writes a prepared folder next to its final place and moves it there in one rename; a context manager that cleans up.
+
+    Args:
+        final: the folder to appear.
+
+    Attributes:
+        folder: the temporary folder, for further files (the tokenizer, the quarantine).
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.folder = final.with_name(f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+        self._files: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> FolderWriter:
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"data.directory: {self.final.parent} cannot be written ({error.strerror}); choose another folder.") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def append(self, split: Split, documents: Iterable[list[int]], meta: Meta) -> int:
+        """Write documents' ids, each followed by eos, and count them in meta. Returns the tokens written."""
+        if split not in self._files:
+            self._files[split] = (self.folder / f"{split}.bin").open("wb")
+        counts, total = meta.split(split), 0
+        for ids in documents:
+            array = np.array([*ids, meta.eos_id], dtype=DTYPES[meta.dtype])
+            self._files[split].write(array.tobytes())
+            counts.documents += 1
+            total += len(array)
+        counts.tokens += total
+        return total
+
+    def commit(self, meta: Meta) -> Path:
+        """Flush everything to the disk and move the folder into place; if another process was first, its folder stays."""
+        for split in SPLITS:
+            self.append(split, [], meta)
+        for file in self._files.values():
+            file.close()
+        (self.folder / META_NAME).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
+        for path in [*self.folder.iterdir(), self.folder]:
+            _fsync(path)
+        try:
+            os.replace(self.folder, self.final)
+        except OSError:
+            if not self.final.is_dir():
+                raise
+            read_meta(self.final)  # complete, since it too came by a rename; else say so
+            return self.final
+        _fsync(self.final.parent)
+        return self.final
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,155 @@
+"""SentencePiece models: load one, check that it fits the model, or train one on a sample of the training documents."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+
+from train.errors import UserError
+
+SAMPLE_CHARACTERS = 4_000_000  # what the trainer sees
+SAMPLE_READ_CHARACTERS = 1_000_000_000  # a corpus beyond this is sampled from its beginning, not read twice
+EXCERPT_CHARACTERS = 20_000  # of one document, so that a few huge files do not make the vocabulary
+LINE_CHARACTERS = 4_000  # of one training sentence
+TRAINING: dict[str, Any] = {
+    # Byte-pair training takes about a second on the sample, the unigram model ten times as long, for the same length of text.
+    "model_type": "bpe",
+    # Code must come back exactly as it went in: nothing normalised, nothing added, nothing squeezed.
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "byte_fallback": True,
+    "user_defined_symbols": ["\n"],
+    "allow_whitespace_only_pieces": True,  # indentation becomes one piece
+    "character_coverage": 0.9995,
+    "unk_id": 0,
+    "eos_id": 1,
+    "bos_id": -1,
+    "pad_id": -1,
+    "max_sentence_length": 4 * LINE_CHARACTERS + 4,  # bytes; longer ones would be dropped without a word
+    "num_threads": 1,  # the same model whatever the machine
+    "minloglevel": 2,
+}
+
+
+class Tokenizer:
+    """A SentencePiece model and the facts the rest of the program needs.
+
+    Attributes:
+        size: number of pieces.
+        eos_id: id that ends a document.
+        sha256: hex digest of the model file.
+        model_bytes: the file itself.
+    """
+
+    def __init__(self, model_bytes: bytes, path: Path) -> None:
+        self.path = path
+        self.model_bytes = model_bytes
+        self.sha256 = hashlib.sha256(model_bytes).hexdigest()
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model_bytes)
+        except RuntimeError as error:
+            raise UserError(f"data.tokenizer: {path} is not a SentencePiece model; name a .model file, or leave it empty.") from error
+        self.size: int = self._processor.vocab_size()
+        self.eos_id: int = self._processor.eos_id()
+        if self.eos_id < 0:
+            raise UserError(f"data.tokenizer: {path} has no end-of-sentence piece to end documents with; use another model.")
+        # Threads change the speed only; sched_getaffinity respects the limits of a container or a batch job.
+        self._threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without eos."""
+        return self._processor.encode(list(texts), out_type=int, num_threads=self._threads)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids. Exact for models of train_tokenizer, but for U+2581, which SentencePiece itself uses for a space."""
+        return self._processor.decode([int(id_) for id_ in ids])
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Load a .model file. Raises UserError if it is missing, empty or not a SentencePiece model with an eos piece."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"data.tokenizer: {path} does not exist; correct the path, or leave it empty to train one.")
+    model_bytes = path.read_bytes()
+    if not model_bytes:
+        raise UserError(f"data.tokenizer: {path} is empty (0 bytes); get it again, or leave data.tokenizer empty to train one.")
+    return Tokenizer(model_bytes, path)
+
+
+def check_vocab(tokenizer: Tokenizer, model_vocab_size: int) -> None:
+    """Raise UserError if the tokenizer has more pieces than the model has embeddings; fewer is fine."""
+    if tokenizer.size > model_vocab_size:
+        raise UserError(
+            f"The tokenizer {tokenizer.path} has {tokenizer.size} pieces but model.vocab_size is {model_vocab_size}; "
+            f"set model.vocab_size to at least {tokenizer.size} or choose another data.tokenizer."
+        )
+
+
+def train_tokenizer(documents: Iterable[str], vocab_size: int, path: str | Path) -> Tokenizer:
+    """Train a model on a sample of the documents, write it to path and load it. Same documents, same model.
+
+    Args:
+        documents: training documents, read once; only a bounded, evenly spread sample is kept.
+        vocab_size: number of pieces, bytes included; a small corpus may fill fewer.
+        path: file to write.
+
+    Raises:
+        UserError: no documents, or a vocab_size that SentencePiece cannot make from them.
+    """
+    sample = sample_documents(documents)
+    if not sample:
+        raise UserError("There are no training documents to train a tokenizer on; check data.source and data.files.")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_sentences(sample), model_writer=model, vocab_size=vocab_size, **TRAINING
+        )
+    except RuntimeError as error:
+        reason = str(error).strip().rsplit("] ", 1)[-1]
+        raise UserError(
+            f"SentencePiece cannot train {vocab_size} pieces on {sum(map(len, sample))} characters of this corpus: {reason} "
+            "Change model.vocab_size, give more text, or name a trained model in data.tokenizer."
+        ) from error
+    path = Path(path)
+    path.write_bytes(model.getvalue())
+    return Tokenizer(model.getvalue(), path)
+
+
+def sample_documents(documents: Iterable[str], budget: int = SAMPLE_CHARACTERS) -> list[str]:
+    """Excerpts of every n-th document, at most about `budget` characters in all, spread evenly; memory stays under twice that."""
+    kept: list[str] = []
+    size, read, stride = 0, 0, 1
+    for index, text in enumerate(documents):
+        read += len(text)
+        if index % stride == 0:
+            kept.append(text[:EXCERPT_CHARACTERS])
+            size += len(kept[-1])
+            # Whenever the sample overflows, every other excerpt goes: it stays even without knowing the corpus' length.
+            while size > 2 * budget and len(kept) > 1:
+                kept, stride = kept[::2], stride * 2
+                size = sum(map(len, kept))
+        if read >= SAMPLE_READ_CHARACTERS:
+            break
+    # Between one and two budgets remain: skip evenly rather than cut the tail off.
+    if size > budget:
+        picked = int(len(kept) * budget / size) or 1
+        kept = [kept[position * len(kept) // picked] for position in range(picked)]
+    return kept
+
+
+def _sentences(sample: list[str]) -> Iterator[str]:
+    # A newline is a piece of its own, so lines can be learnt from one by one; the empty ones teach nothing.
+    for text in sample:
+        for line in text.split("\n"):
+            characters = iter(line)
+            while part := "".join(islice(characters, LINE_CHARACTERS)):
+                yield part
