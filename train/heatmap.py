@@ -1,0 +1,107 @@
+"""The heat map: alpha and weight decay by layer and module type, one PNG."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# The order in which a token meets them; other types follow in the order of their names in the model.
+TYPE_ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "down")
+NO_LAYER = -1
+
+Grid = tuple[np.ndarray, list[str], list[str]]  # values (NaN where there is no module), row labels, column labels
+
+
+def write_heatmaps(path: str | Path, alphas: Mapping[str, float], weight_decays: Mapping[str, float], title: str = "") -> None:
+    """Draw both maps side by side, a row a layer and a column a module type; an empty map leaves its panel out.
+
+    Args:
+        path: the PNG to write; its folder is made.
+        alphas: by weight name.
+        weight_decays: by weight name.
+        title: a line above the panels.
+    """
+    panels = [
+        (values, heading, colours)
+        for values, heading, colours in ((alphas, "α, the tail exponent", "viridis"), (weight_decays, "weight decay", "magma"))
+        if values
+    ]
+    if not panels:
+        return
+    rows, columns = grid(panels[0][0])[0].shape
+    # Agg on a figure of our own: pyplot would touch the caller's backend and keep the figure alive.
+    figure = Figure(figsize=(len(panels) * max(4.2, 0.82 * columns + 1.6), max(2.8, 0.42 * rows + 1.5)), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=13, fontweight="bold")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (values, heading, colours) in zip(axes, panels, strict=True):
+        _panel(axis, grid(values), heading, colours)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def layer_and_type(name: str) -> tuple[int, str]:
+    """`model.layers.3.self_attn.q_proj.weight` -> (3, "q"); a name without a number has layer -1.
+
+    >>> layer_and_type("transformer.h.11.attn.c_attn.weight")
+    (11, 'c_attn')
+    >>> layer_and_type("lm_head.weight")
+    (-1, 'lm_head')
+    """
+    parts = [part for part in name.split(".") if part]
+    split = re.search(r"weight(\W+.*)$", name)  # a split of a fused weight says so behind its name
+    if parts and parts[-1].startswith("weight"):
+        parts = parts[:-1]
+    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
+    layer = int(parts[numbers[0]]) if numbers else NO_LAYER
+    # Below a second number (an expert, a block inside a layer) the last part alone would name several modules alike.
+    start = numbers[1] - 1 if len(numbers) > 1 else len(parts) - 1
+    kind = ".".join(re.sub(r"_proj$", "", part) for part in parts[start:]) or name
+    return layer, kind + (split[1] if split else "")
+
+
+def grid(values: Mapping[str, float]) -> Grid:
+    """The values as rows of layers and columns of types."""
+    cells = {layer_and_type(name): value for name, value in values.items()}
+    layers = sorted({layer for layer, _ in cells}, key=lambda layer: (layer == NO_LAYER, layer))
+    seen = list(dict.fromkeys(kind for _, kind in cells))
+    kinds = sorted(seen, key=lambda kind: TYPE_ORDER.index(kind) if kind in TYPE_ORDER else len(TYPE_ORDER) + seen.index(kind))
+    table = np.array([[_number(cells.get((layer, kind))) for kind in kinds] for layer in layers], dtype=float)
+    return table, ["other" if layer == NO_LAYER else str(layer) for layer in layers], kinds
+
+
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan
+
+
+def _panel(axis: Axes, cells: Grid, heading: str, colours: str) -> None:
+    table, rows, columns = cells
+    finite = table[np.isfinite(table)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    image = axis.imshow(table, cmap=colours, vmin=low, vmax=high if high > low else low + max(abs(low), 1e-12), aspect="auto")
+    axis.set_title(heading, fontsize=11)
+    axis.set_xticks(range(len(columns)), columns, fontsize=9, rotation=30 if max(map(len, columns)) > 6 else 0)
+    axis.set_yticks(range(len(rows)), rows, fontsize=9)
+    axis.set_ylabel("layer", fontsize=10)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="white", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
+    for (row, column), value in np.ndenumerate(table):
+        if math.isfinite(value):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            axis.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8, color=ink)
+    bar = axis.figure.colorbar(image, ax=axis, fraction=0.05, pad=0.02)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)

@@ -1,0 +1,122 @@
+"""metrics.jsonl: one JSON object a line, kind train, validation or refresh; append-only, and cut back on resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError
+
+Record = dict[str, Any]
+
+
+class MetricsWriter:
+    """Writes metrics.jsonl; one process does, rank 0.
+
+    Args:
+        path: the file; its folder is made.
+        resume_step: the step gone on from. Later lines are dropped, for those steps are run again. None starts an empty file and
+            keeps an old one beside it as `<name>.previous`.
+    """
+
+    def __init__(self, path: str | Path, resume_step: int | None = None) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._file = self.path.open("a", encoding="utf-8", buffering=1)
+
+    def train(self, step: int, *, loss: float, lr: float, grad_norm: float, tokens: int, tokens_per_second: float) -> Record:
+        """Write a training line; tokens counts from the start of the run."""
+        return self.write(
+            "train", step, {"loss": loss, "lr": lr, "grad_norm": grad_norm, "tokens": tokens, "tokens_per_second": tokens_per_second}
+        )
+
+    def validation(self, step: int, *, val_loss: float) -> Record:
+        """Write a validation line, perplexity included."""
+        return self.write("validation", step, {"val_loss": val_loss, "val_perplexity": perplexity(val_loss)})
+
+    def refresh(self, step: int, *, alphas: Mapping[str, float], weight_decays: Mapping[str, float], refresh_seconds: float) -> Record:
+        """Write a refresh line; the dicts are keyed by weight name."""
+        values = {"alphas": dict(alphas), "weight_decays": dict(weight_decays), "refresh_seconds": refresh_seconds}
+        return self.write("refresh", step, values)
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
+        """Append one line and return what was written; NaN and infinity become null, which strict JSON has no word for."""
+        record: Record = {"kind": kind, "step": step, **{key: finite_or_none(value) for key, value in values.items()}}
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.flush()
+        return record
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
+    """Every line, or those of one kind; a last line cut short by a kill is left out.
+
+    Raises:
+        UserError: the file is missing, or a line before the last is damaged.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}); delete that line") from error
+        if kind is None or record["kind"] == kind:
+            records.append(record)
+    return records
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite rather than an error where that overflows."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value with every NaN and infinity in it replaced by None."""
+    if isinstance(value, Mapping):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of either."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _truncate(path: Path, step: int) -> None:
+    if path.exists():
+        kept = [json.dumps(record) for record in read_metrics(path) if record["step"] <= step]
+        write_atomically(path, "".join(line + "\n" for line in kept))
