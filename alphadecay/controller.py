@@ -1,0 +1,227 @@
+"""AlphaDecay: when to refresh, in what order, and what to remember. The one class a training loop meets."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alphadecay.config import AlphaDecayConfig
+from alphadecay.fragments import Fragments, base_weight_decay, engine_spans, exempt_parameters, plain_spans
+from alphadecay.modules import WeightModule, find_modules
+from alphadecay.optim import Adam, AdamW, apply_decay, take_over_weight_decay
+from alphadecay.placement import Plan, plan_owners
+from alphadecay.policy import assign_weight_decay
+from alphadecay.spectral import FIELDS, Estimate, Status, estimate, to_estimate
+from alphadecay.transport.detect import detect
+
+_STATE_VERSION = 1
+_COUPLED = ("Adam", "NAdam", "RAdam", "SGD", "Adagrad", "RMSprop", "Adamax")  # torch's optimizers whose decay is an L2 penalty
+
+
+class AlphaDecay:
+    """Module-wise weight decay from heavy-tailed spectra (arXiv 2506.14562); used like a learning-rate scheduler.
+
+    Every `interval` steps it measures PL_Alpha_Hill of every linear weight and gives each its own decay, from s1 to s2 times
+    the optimizer's weight decay. Constructing and stepping it are collective: every rank does both, in the same order.
+
+    Args:
+        model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
+        optimizer: the optimizer that updates it; left out with an engine, which has its own.
+        include: shell patterns of the weights to take instead of every linear weight.
+        exclude: shell patterns of weights to leave at the base decay.
+        splits: pattern -> {part: rows} for fused weights.
+        choices: the fields of AlphaDecayConfig: interval, s1, s2, tail, method, assign, compat, spread.
+
+    Raises:
+        ValueError: a choice, pattern or wrapper that cannot work; the message says what to do.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: Any = None, *, include: Sequence[str] = (), exclude: Sequence[str] = (),
+        splits: Mapping[str, Mapping[str, int]] | None = None, **choices: Any,
+    ) -> None:  # fmt: skip
+        self.config = _config(choices)
+        target = detect(model)
+        self._engine = target.engine
+        self._transport = target.transport
+        self._optimizer = _bare_optimizer(target.optimizer if target.engine is not None else optimizer)
+        modules = find_modules(target.model, include, exclude, splits, drop_first=self.config.published)
+        self._modules = {module.name: module for module in modules}
+        self.plan: Plan = plan_owners({name: module.shape for name, module in self._modules.items()}, self._transport.world_size)
+        exempt = [] if self.config.published else exempt_parameters(target.model.parameters())
+        self._fragments = self._bind(exempt)
+        self._step = int(self._engine.global_steps) if self._engine is not None else 0
+        self._estimates: dict[str, Estimate] = {}
+        self._weight_decays: dict[str, float] = {}
+        self.last_refresh_seconds = 0.0
+        self.refresh()
+
+    @property
+    def alphas(self) -> dict[str, float]:
+        """PL_Alpha of every module at the last refresh, by weight name; NaN where the module has a status."""
+        return {name: estimate.alpha for name, estimate in self._estimates.items()}
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Of modules that keep the base decay: why, by weight name."""
+        return {name: e.status.label for name, e in self._estimates.items() if e.status is not Status.OK}
+
+    @property
+    def weight_decays(self) -> dict[str, float]:
+        """Decay of every module since the last refresh, by weight name."""
+        return dict(self._weight_decays)
+
+    @property
+    def last_refresh_step(self) -> int:
+        """The step (1-based) that first ran on the current decays; 0 for those of the construction."""
+        return self._last_refresh_step
+
+    def step(self) -> bool:
+        """After each optimizer step: refreshes where the next step is a multiple of the interval.
+
+        Collective at those steps. With an engine a call between accumulation boundaries does nothing.
+
+        Returns:
+            True where the decays were refreshed.
+        """
+        if self._engine is not None:
+            if int(self._engine.global_steps) == self._step:
+                return False
+            self._step = int(self._engine.global_steps)
+        else:
+            self._step += 1
+        if (self._step + 1) % self.config.interval:
+            return False
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """Measures every module now and sets the decays. Collective."""
+        started = time.perf_counter()
+        table = self._measure(list(self._modules), torch.float32)
+        doubtful = [name for name, row in table.items() if row[FIELDS.index("escalate")]]
+        if doubtful:
+            table |= self._measure(doubtful, torch.float64)
+        self._estimates = {name: to_estimate(table[name]) for name in self._modules}
+        self._set(self._assign())
+        self._last_refresh_step = self._step + 1 if self._step else 0
+        self.last_refresh_seconds = time.perf_counter() - started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage."""
+        return {
+            "version": _STATE_VERSION,
+            "step": self._step,
+            "last_refresh_step": self._last_refresh_step,
+            "modules": {
+                name: {
+                    "alpha": e.alpha, "x_min": e.x_min, "tail_count": e.tail_count, "ks_distance": e.ks_distance,
+                    "status": int(e.status), "weight_decay": self._weight_decays[name],
+                }
+                for name, e in self._estimates.items()
+            },
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with the saved decays. Collective: the ranks check that they loaded the same.
+
+        Raises:
+            ValueError: the state is of another version or another model's.
+        """
+        if state.get("version") != _STATE_VERSION:
+            raise ValueError(f"AlphaDecay state has version {state.get('version')}, this library reads {_STATE_VERSION}")
+        saved = state["modules"]
+        if set(saved) != set(self._modules):
+            missing, extra = sorted(set(self._modules) - set(saved)), sorted(set(saved) - set(self._modules))
+            raise ValueError(f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from")
+        self._step = int(state["step"])
+        self._last_refresh_step = int(state["last_refresh_step"])
+        self._estimates = {name: to_estimate([float(saved[name].get(field, 0.0)) for field in FIELDS]) for name in self._modules}
+        self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
+
+    def _bind(self, exempt: Iterable[torch.nn.Parameter]) -> Fragments:
+        """Finds every module in the optimizer's tensors and takes its decay over."""
+        spans = engine_spans(self._engine, self._optimizer) if self._engine is not None else plain_spans(self._optimizer)
+        fragments = Fragments(list(self._modules.values()), spans, exempt)
+        unowned = sorted(set(self._modules) - set(fragments.base))
+        if unowned:
+            raise ValueError(f"the optimizer does not hold {unowned[0]} (and {len(unowned) - 1} more); pass all of the model's parameters to it")
+        fragments.set_weight_decays(fragments.base)
+        if isinstance(self._optimizer, Adam | AdamW):
+            self._optimizer.bind_fragments(fragments)
+        else:
+            _hook(self._optimizer, fragments)
+        return fragments
+
+    @torch.no_grad()
+    def _measure(self, names: Sequence[str], precision: torch.dtype) -> dict[str, list[float]]:
+        """One row of FIELDS per named module, the same on every rank. Collective; one host synchronisation."""
+        plan = self.plan if len(names) == len(self._modules) else plan_owners(
+            {name: self._modules[name].shape for name in names}, self._transport.world_size
+        )  # fmt: skip
+        index = {name: i for i, name in enumerate(names)}
+        rows: list[Tensor | None] = [None] * len(names)
+        rounds = [[None if name is None else self._modules[name] for name in row] for row in plan.rounds]
+        for module, weight_MN in self._transport.deliver(rounds):
+            rows[index[module.name]] = self._estimate(module, weight_MN, precision)
+        device = next((row.device for row in rows if row is not None), self._transport.device)
+        empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=device)
+        table = self._transport.share(torch.stack([empty if row is None else row for row in rows]))
+        return dict(zip(names, table.tolist(), strict=True))
+
+    def _estimate(self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype) -> Tensor:
+        c = self.config
+        return estimate(weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision)
+
+    def _assign(self) -> dict[str, float]:
+        """Each module's decay, from all alphas and the base decay of its own param group."""
+        c = self.config
+        by_base = {
+            base: assign_weight_decay(self.alphas, weight_decay=base, s1=c.s1, s2=c.s2, method=c.assign)
+            for base in sorted(set(self._fragments.base.values()))
+        }
+        return {name: by_base[self._fragments.base[name]][name] for name in self._modules}
+
+    def _set(self, decays: dict[str, float]) -> None:
+        bad = [name for name, decay in decays.items() if not (math.isfinite(decay) and decay >= 0)]
+        if bad:
+            raise ValueError(f"decay of {bad[0]} is {decays[bad[0]]}; a decay is finite and not negative")
+        self._transport.agree(list(decays.values()), "AlphaDecay's weight decays")
+        self._weight_decays = decays
+        self._fragments.set_weight_decays(decays)
+
+
+def _config(choices: Mapping[str, Any]) -> AlphaDecayConfig:
+    known = set(AlphaDecayConfig.__dataclass_fields__)
+    unknown = sorted(set(choices) - known)
+    if unknown:
+        raise TypeError(f"AlphaDecay has no choice {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    return AlphaDecayConfig(**choices)
+
+
+def _bare_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+    if optimizer is None:
+        raise ValueError("AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"AlphaDecay takes a torch optimizer, got {type(optimizer).__name__}")
+    if not any(base_weight_decay(group) for group in optimizer.param_groups):
+        raise ValueError("the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's base decay, e.g. 0.1")
+    return optimizer
+
+
+def _hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
+    """Any other torch optimizer: the decay runs just before its step, the groups' own is 0."""
+    decoupled = type(optimizer).__name__ not in _COUPLED or any(g.get("decoupled_weight_decay") for g in optimizer.param_groups)
+
+    def before_step(stepping: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        take_over_weight_decay(stepping)
+        with torch.no_grad():
+            apply_decay(fragments, stepping.param_groups, decoupled)
+
+    take_over_weight_decay(optimizer)
+    optimizer.register_step_pre_hook(before_step)

@@ -1,0 +1,206 @@
+"""Which module owns which range of the tensors an optimizer updates, and the decay applied to those ranges.
+
+An optimizer under DeepSpeed updates flat float32 partitions that hold pieces of many parameters. A `Span` says which piece
+lies where; `Fragments` cuts spans along module borders and scales each cut by its own decay. One group, any number of decays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alphadecay.modules import WeightModule, whole_shape
+
+BASE_KEY = "base_weight_decay"  # where a param group keeps its base decay once AlphaDecay has taken weight_decay over
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of one parameter's elements inside a tensor that an optimizer updates.
+
+    Args:
+        parameter: the model's parameter.
+        start: first element of the run in the row-major parameter.
+        length: elements in the run.
+        tensor: what the optimizer updates: the parameter itself or a flat partition.
+        offset: where the run begins in the flattened tensor.
+        weight_decay: base decay of the parameter's group.
+    """
+
+    parameter: nn.Parameter
+    start: int
+    length: int
+    tensor: Tensor
+    offset: int
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A strided block of a flat tensor: `count` runs of `length` elements, `stride` apart, that share one decay."""
+
+    key: str
+    offset: int
+    length: int
+    count: int = 1
+    stride: int = 0
+
+    def view(self, flat: Tensor) -> Tensor:
+        if self.count == 1:
+            return flat.narrow(0, self.offset, self.length)
+        return flat.as_strided((self.count, self.length), (self.stride, 1), flat.storage_offset() + self.offset)
+
+
+@dataclass
+class _Bound:
+    """One optimizer tensor with its cuts; the views are made again when the tensor's storage has moved."""
+
+    tensor: Tensor
+    cuts: list[_Cut]
+    address: int = -1
+    views: list[Tensor] = field(default_factory=list)
+
+    def current_views(self) -> list[Tensor]:
+        if self.tensor.data_ptr() != self.address:
+            flat = self.tensor.detach().view(-1)
+            self.views = [cut.view(flat) for cut in self.cuts]
+            self.address = self.tensor.data_ptr()
+        return self.views
+
+
+class Fragments:
+    """Every decayed range of an optimizer's tensors, and the decay of each.
+
+    Args:
+        modules: the modules, disjoint.
+        spans: where the parameters lie; what no module covers takes its group's base decay.
+        exempt: parameters without decay.
+    """
+
+    def __init__(self, modules: Sequence[WeightModule], spans: Iterable[Span], exempt: Iterable[nn.Parameter] = ()) -> None:
+        by_parameter: dict[int, list[WeightModule]] = {}
+        for module in modules:
+            by_parameter.setdefault(id(module.parameter), []).append(module)
+        exempted = {id(parameter) for parameter in exempt}
+        self.base: dict[str, float] = {}
+        self.elements: dict[str, int] = {module.name: 0 for module in modules}
+        self._decays: dict[str, float] = {}
+        self._bound: dict[int, _Bound] = {}
+        for span in spans:
+            bound = self._bound.setdefault(id(span.tensor), _Bound(span.tensor, []))
+            owned = by_parameter.get(id(span.parameter), [])
+            for module in owned:
+                self.base[module.name] = span.weight_decay
+            if not owned and id(span.parameter) not in exempted:
+                key = f"base {span.weight_decay!r}"
+                self._decays[key] = span.weight_decay
+                bound.cuts.append(_Cut(key, span.offset, span.length))
+            for module in owned:
+                cuts = [cut for cut in _cut(module, span) if cut.length]
+                self.elements[module.name] += sum(cut.length * cut.count for cut in cuts)
+                bound.cuts.extend(cuts)
+
+    def set_weight_decays(self, decays: Mapping[str, float]) -> None:
+        """Takes the modules' decays; they hold from the next step on."""
+        self._decays.update(decays)
+
+    def apply_decoupled(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
+        """w ← (1 − lr·λ_m)·w on every fragment of every tensor that has a gradient (AdamW's decay, arXiv 1711.05101)."""
+        for lr, bound in self._active(param_groups):
+            views, factors = [], []
+            for cut, view in zip(bound.cuts, bound.current_views(), strict=True):
+                decay = self._decays[cut.key]
+                if decay:
+                    views.append(view)
+                    factors.append(1.0 - lr * decay)
+            if views:
+                torch._foreach_mul_(views, factors)
+
+    def apply_l2(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
+        """g ← g + λ_m·w on every fragment of every tensor that has a gradient (decay as an L2 penalty)."""
+        for _, bound in self._active(param_groups):
+            assert bound.tensor.grad is not None
+            gradient = bound.tensor.grad.view(-1)
+            for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
+                decay = self._decays[cut.key]
+                if decay:
+                    cut.view(gradient).add_(weight.to(gradient.dtype), alpha=decay)
+
+    def _active(self, param_groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, _Bound]]:
+        """(learning rate, bound tensor) of what this step updates. Read at step time: ZeRO-3 swaps sub-groups in and out."""
+        for group in param_groups:
+            lr = float(group["lr"])
+            for tensor in group["params"]:
+                bound = self._bound.get(id(tensor))
+                if bound is not None and tensor.grad is not None:
+                    yield lr, bound
+
+
+def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
+    """The part of a span that belongs to a module. Whole rows are one run; a block of columns is a head, a body and a tail."""
+    low = max(module.flat_range[0], span.start)
+    high = min(module.flat_range[1], span.start + span.length)
+    if low >= high:
+        return
+    shift = span.offset - span.start
+    width, (first, last) = module.row_length, module.columns
+    if last - first == width:
+        yield _Cut(module.name, low + shift, high - low)
+        return
+    body, end = -(-low // width), high // width
+    for row in {low // width, end} - set(range(body, end)):
+        start, stop = max(low, row * width + first), min(high, row * width + last)
+        yield _Cut(module.name, start + shift, max(0, stop - start))
+    if end > body:
+        yield _Cut(module.name, body * width + first + shift, last - first, end - body, width)
+
+
+def base_weight_decay(group: Mapping[str, Any]) -> float:
+    """A param group's base decay, whether or not AlphaDecay has taken it over."""
+    return float(group.get(BASE_KEY, group.get("weight_decay", 0.0)))
+
+
+def plain_spans(optimizer: torch.optim.Optimizer) -> Iterator[Span]:
+    """One process, DDP: the optimizer updates the parameters themselves."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            yield Span(parameter, 0, parameter.numel(), parameter, 0, base_weight_decay(group))
+
+
+def engine_spans(engine: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span]:
+    """The spans of whatever wrapper DeepSpeed made.
+
+    Raises:
+        ValueError: a wrapper this version does not know.
+    """
+    wrapper = engine.optimizer
+    if hasattr(wrapper, "fp32_partitioned_groups_flat"):
+        return _zero3_spans(wrapper, optimizer)
+    if wrapper is optimizer:
+        return plain_spans(optimizer)
+    raise ValueError(
+        f"DeepSpeed wrapped the optimizer in {type(wrapper).__name__}; this version binds ZeRO-3 and the unwrapped stage 0 in float32. "
+        "Set zero_optimization.stage to 3"
+    )
+
+
+def _zero3_spans(wrapper: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span]:
+    """Stage 3: sub-group i holds this rank's slices of fp16_groups[i], one after the other, padded to equal length."""
+    for index, (parameters, flat) in enumerate(zip(wrapper.fp16_groups, wrapper.fp32_partitioned_groups_flat, strict=True)):
+        group = optimizer.param_groups[wrapper.sub_group_to_group_id[index]]
+        offset = 0
+        for parameter in parameters:
+            size = parameter.partition_numel()
+            start = torch.distributed.get_rank(parameter.ds_process_group) * size
+            length = max(0, min(size, parameter.ds_numel - start))
+            yield Span(parameter, min(start, parameter.ds_numel), length, flat, offset, base_weight_decay(group))
+            offset += size
+
+
+def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Norm gains and biases: parameters with fewer than two axes, which the default mode does not decay."""
+    return [parameter for parameter in parameters if len(whole_shape(parameter)) < 2]

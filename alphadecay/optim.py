@@ -1,0 +1,109 @@
+"""Adam and AdamW whose decay is per module, applied to fragments inside step().
+
+Until AlphaDecay binds them they are torch's own: one decay per param group. Bound, the groups' weight_decay is 0 for whoever
+reads it (DeepSpeed copies it around), the base decay is kept in the group, and `step()` decays each fragment by its own amount.
+A step that an engine skips for overflow never calls `step()`, so its decay is skipped too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay
+
+_ZERO_UTILS = "deepspeed.runtime.zero.utils"
+
+
+def take_over_weight_decay(optimizer: torch.optim.Optimizer) -> None:
+    """Moves every group's weight_decay to its base decay. Again after a load: checkpoints carry the groups' values."""
+    for group in optimizer.param_groups:
+        if group.get("weight_decay", 0.0) or BASE_KEY not in group:
+            group[BASE_KEY] = base_weight_decay({"weight_decay": group["weight_decay"]})
+            group["weight_decay"] = 0.0
+
+
+def allow_in_zero(optimizer_class: type) -> None:
+    """Adds a class to the optimizers ZeRO takes without `zero_allow_untested_optimizer`; a no-op while DeepSpeed is not loaded.
+
+    DeepSpeed compares exact types, so a subclass of a supported optimizer has to be listed by itself.
+    """
+    zero_utils = sys.modules.get(_ZERO_UTILS)
+    supported = getattr(zero_utils, "ZERO_SUPPORTED_OPTIMIZERS", None)
+    if supported is not None and optimizer_class not in supported:
+        supported.append(optimizer_class)
+
+
+class _FragmentDecay:
+    """Mixed into a torch optimizer: decays bound fragments before the base step."""
+
+    param_groups: list[dict[str, Any]]
+    decoupled: bool
+    _fragments: Fragments | None = None
+
+    def bind_fragments(self, fragments: Fragments) -> None:
+        """From here on decay comes from `fragments`, and the groups' own is 0."""
+        self._fragments = fragments
+        take_over_weight_decay(self)  # type: ignore[arg-type]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step: per-module decay, then Adam. A closure is evaluated once, before the decay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._fragments is not None:
+            take_over_weight_decay(self)  # type: ignore[arg-type]
+            with torch.no_grad():
+                apply_decay(self._fragments, self.param_groups, self.decoupled)
+        super().step()  # type: ignore[misc]
+        return loss
+
+
+def apply_decay(fragments: Fragments, param_groups: list[dict[str, Any]], decoupled: bool) -> None:
+    """Decays this step's fragments: the weights where decay is decoupled, else the gradients."""
+    if decoupled:
+        fragments.apply_decoupled(param_groups)
+    else:
+        fragments.apply_l2(param_groups)
+
+
+class AdamW(_FragmentDecay, torch.optim.AdamW):
+    """torch's AdamW with a decay per module: w ← (1 − lr·λ_m)·w, then Adam (arXiv 1711.05101).
+
+    Args:
+        params: parameters or param groups, as for torch.optim.AdamW.
+        lr: learning rate; read again at every step.
+        betas: decays of the two moments.
+        eps: added to the denominator.
+        weight_decay: the base decay, eta; every module's own once AlphaDecay is bound.
+        kwargs: further arguments of torch.optim.AdamW (foreach, fused, amsgrad, ...).
+    """
+
+    decoupled = True
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **kwargs)
+        allow_in_zero(type(self))
+
+
+class Adam(_FragmentDecay, torch.optim.Adam):
+    """torch's Adam with an L2 penalty per module: g ← g + λ_m·w, then Adam (arXiv 1412.6980).
+
+    The penalty is added to the gradients in place. Arguments as for AdamW.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, **kwargs)
+        allow_in_zero(type(self))

@@ -1,0 +1,63 @@
+"""Owner ranks: which rank decomposes which matrix. Costs of shapes and a world size in, a plan out; no messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Time of one flop of eigvalsh over one flop of the Gram product, float32, one CPU thread (tests/bench/spectral.py).
+EIGENSOLVE_FLOP_COST = 3.0
+
+
+def module_cost(shape: tuple[int, int]) -> float:
+    """Cost of one spectrum in Gram-product flops: 2·m·n·N for the Gram of the smaller side N, 4/3·N³ for its eigenvalues."""
+    n, m = sorted(shape)
+    return 2.0 * m * n * n + EIGENSOLVE_FLOP_COST * 4.0 / 3.0 * n**3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who owns what, and when it is sent.
+
+    Args:
+        owners: module name -> owner rank.
+        rounds: rounds[r][rank] is the module that `rank` receives in round r, or None.
+        loads: cost per rank, in Gram-product flops.
+    """
+
+    owners: dict[str, int]
+    rounds: tuple[tuple[str | None, ...], ...]
+    loads: tuple[float, ...]
+
+    def describe(self) -> str:
+        """The plan for a person: one line per rank."""
+        total = sum(self.loads) or 1.0
+        lines = [f"{len(self.owners)} modules on {len(self.loads)} owner ranks in {len(self.rounds)} rounds"]
+        for rank, load in enumerate(self.loads):
+            count = sum(owner == rank for owner in self.owners.values())
+            lines.append(f"  rank {rank}: {count} modules, {load / total:.1%} of the work")
+        return "\n".join(lines)
+
+
+def plan_owners(shapes: Mapping[str, tuple[int, int]], world_size: int) -> Plan:
+    """Longest processing time first: the costliest module to the least loaded rank, ties by name and by rank.
+
+    A function of its arguments alone, so every rank holds the same plan without a message.
+
+    Args:
+        shapes: module name -> (M, N).
+        world_size: ranks that can own a module.
+    """
+    if world_size < 1:
+        raise ValueError(f"world_size is {world_size}, must be at least 1")
+    loads = [0.0] * world_size
+    owned: list[list[str]] = [[] for _ in range(world_size)]
+    owners: dict[str, int] = {}
+    for name in sorted(shapes, key=lambda name: (-module_cost(shapes[name]), name)):
+        rank = min(range(world_size), key=lambda r: (loads[r], r))
+        loads[rank] += module_cost(shapes[name])
+        owned[rank].append(name)
+        owners[name] = rank
+    depth = max((len(names) for names in owned), default=0)
+    rounds = tuple(tuple(names[r] if r < len(names) else None for names in owned) for r in range(depth))
+    return Plan(owners, rounds, tuple(loads))
