@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from alphadecay.spectral.cutoff import search_stack
 from alphadecay.spectral.esd import Spectrum, spectrum_of_gram, spectrum_of_weight
 from alphadecay.spectral.gram import gram_exponent, prescale, take_gram
 from alphadecay.spectral.status import Status
@@ -26,8 +27,8 @@ MINIMUM = 8  # eigenvalues: fewer make no tail
 PUBLISHED_MINIMUM = 50
 FLOAT32_RATIO = 1e-5  # float32 resolves x_min/λmax above this
 DEFICIENT_RATIO = 1e-12  # and float64 above this
-DEGENERATE_LOG = 1e-5  # Σ ln(λ/x_min) per eigenvalue
-FLOAT32_LOG = 2e-2  # the same sum, below which float32 noise is more than 1e-4 of it
+DEGENERATE_LOG = 2e-5  # mean ln(λ/x_min) of the tail: 1e-5 of all eigenvalues
+FLOAT32_LOG = 4e-2  # the same mean, below which float32 noise is more than 1e-4 of it
 
 
 @dataclass(frozen=True)
@@ -55,31 +56,32 @@ def _too_small(stack: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, device=device).expand(*stack, len(FIELDS)).clone()
 
 
-def _fit(eigenvalues_K: Tensor, tail: str, published: bool) -> TailFit:
+def _fit(eigenvalues_K: Tensor, exponent: Tensor, tail: str, published: bool) -> TailFit:
     if tail == "hill":
         return hill(eigenvalues_K, published=published)
-    raise ValueError(f"tail={tail!r}")
+    unit = torch.ldexp(torch.ones_like(eigenvalues_K[..., 0]), 2 * exponent)
+    return search_stack(eigenvalues_K, unit=unit, finger=tail == "fix_finger", published=published)
 
 
-def _row(spectrum: Spectrum, exponent: Tensor, precision: torch.dtype, tail: str, published: bool, exact_enough: bool) -> Tensor:
-    """Fit, judge, and pack: [..., len(FIELDS)]."""
-    fit = _fit(spectrum.eigenvalues_K, tail, published)
+def judge(spectrum: Spectrum, exponent: Tensor, precision: torch.dtype, *, tail: str, published: bool, escalated: bool = True) -> Tensor:
+    """Fit the tail, give it a status, and pack a row: [..., len(FIELDS)].
+
+    Args: spectrum of the weight times 2**−exponent; precision it was computed in; escalated False to ask for float64 in any case.
+    """
+    fit = _fit(spectrum.eigenvalues_K, exponent, tail, published)
     largest = spectrum.eigenvalues_K[..., -1]
-    log_sum = fit.tail_count / (fit.alpha - 1)
-    size = spectrum.eigenvalues_K.shape[-1]
-    status = torch.zeros_like(fit.alpha)
-    status = torch.where(log_sum < DEGENERATE_LOG * size, float(Status.DEGENERATE), status)
+    log_mean = 1 / (fit.alpha - 1)  # of ln(λ/x_min) over the tail
+    status = torch.where(log_mean >= DEGENERATE_LOG, float(Status.OK), float(Status.DEGENERATE))
     status = torch.where(fit.x_min <= DEFICIENT_RATIO * largest, float(Status.RANK_DEFICIENT), status)
     status = torch.where(spectrum.zero, float(Status.ZERO), status)
     status = torch.where(spectrum.finite, status, float(Status.NOT_FINITE))
-    escalate = torch.zeros_like(status)
-    if precision == torch.float32:
-        coarse = (fit.x_min <= FLOAT32_RATIO * largest) | (log_sum < FLOAT32_LOG * size) | (not exact_enough)
-        escalate = (coarse & spectrum.finite & ~spectrum.zero).to(status.dtype)
+    coarse = (fit.x_min <= FLOAT32_RATIO * largest) | ~(log_mean >= FLOAT32_LOG) | (not escalated)
+    escalate = coarse & spectrum.finite & ~spectrum.zero & (precision == torch.float32)
     ok = status == float(Status.OK)
     x_min = torch.ldexp(fit.x_min, 2 * exponent)
     numbers = [torch.where(ok, value, math.nan) for value in (fit.alpha, x_min)]
-    return torch.stack([*numbers, fit.tail_count * ok, torch.where(ok, fit.ks_distance, math.nan), status, escalate], -1)
+    ends = [torch.where(ok, fit.ks_distance, math.nan), status, escalate]
+    return torch.stack([*numbers, fit.tail_count * ok, *(value.to(torch.float64) for value in ends)], -1)
 
 
 def estimate_from_gram(gram_KK: Tensor, *, tail: Tail = "hill", published: bool = False, minimum: int = MINIMUM) -> Tensor:
@@ -95,7 +97,7 @@ def estimate_from_gram(gram_KK: Tensor, *, tail: Tail = "hill", published: bool 
         return _too_small(gram_KK.shape[:-2], gram_KK.device)
     with torch.no_grad():
         exponent = gram_exponent(gram_KK)
-        return _row(spectrum_of_gram(gram_KK), exponent, gram_KK.dtype, tail, published, exact_enough=tail == "hill")
+        return judge(spectrum_of_gram(gram_KK), exponent, gram_KK.dtype, tail=tail, published=published, escalated=tail == "hill")
 
 
 def estimate(
@@ -133,7 +135,7 @@ def estimate(
         )
     with torch.no_grad():
         scaled_MN, exponent = prescale(weight_MN, precision)
-        return _row(spectrum_of_weight(scaled_MN), exponent, precision, tail, published, exact_enough=True)
+        return judge(spectrum_of_weight(scaled_MN), exponent, precision, tail=tail, published=published)
 
 
 def to_estimate(row: Sequence[float]) -> Estimate:
