@@ -24,6 +24,7 @@ from train.errors import UserError
 
 ROW_SUFFIXES = (".json.gz", ".jsonl.gz", ".jsonl", ".json")
 TEXT_SUFFIXES = (".txt", ".txt.gz")
+NOT_UTF8 = "not UTF-8"
 GZIP_MAGIC = b"\x1f\x8b"
 # Third-party packages are not the library; tests are repetitive and partly broken on purpose.
 SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
@@ -178,8 +179,9 @@ def _file_documents(paths: list[Path], quarantine: Quarantine) -> Iterator[str]:
                 f"{path} is truncated or corrupt: {good} documents could be read before gzip gave up ({error}). "
                 f"Get the file again; `gzip -t {path}` checks it."
             ) from error
-        if good == 0:
-            bad = quarantine.set_aside - bad_before
+        bad = quarantine.set_aside - bad_before
+        # A text file in another encoding is a bad row like any other, for it is its file's only one.
+        if good == 0 and not (bad and path.name.endswith(TEXT_SUFFIXES) and quarantine.last_reason == NOT_UTF8):
             detail = f"; {bad} rows were set aside ({quarantine.last_reason})" if bad else ""
             raise UserError(f"{path} holds no documents{detail}. Get it again or take it out of the configuration.")
 
@@ -207,7 +209,7 @@ def row_text(line: bytes) -> str:
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8") from error
+        raise ValueError(NOT_UTF8) from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError("not JSON") from error
     if not isinstance(row, dict) or "text" not in row:
@@ -234,7 +236,7 @@ def _whole_text(path: Path, content: bytes, quarantine: Quarantine) -> str | Non
     try:
         text = checked_text(content.decode("utf-8"))
     except UnicodeDecodeError:
-        quarantine.reject(str(path), 0, "not UTF-8")
+        quarantine.reject(str(path), 0, NOT_UTF8)
         return None
     except ValueError as error:
         quarantine.reject(str(path), 0, str(error))
@@ -266,7 +268,6 @@ def c4_documents(split: str, revision: str | None, quarantine: Quarantine) -> It
     except ImportError as error:
         raise UserError("Streaming allenai/c4 needs the datasets package; install it or set data.source to files.") from error
     name = f"allenai/c4 en/{split}"
-    rows = None
     try:
         rows = iter(load_dataset("allenai/c4", "en", split=split, streaming=True, revision=revision))
     except Exception as error:  # the hub's clients raise dozens of unrelated types when a network is missing

@@ -85,10 +85,10 @@ def _fingerprint(
     facts = {
         "format": FORMAT_VERSION,
         "training": training.identity,
-        "validation": validation.identity if validation is not None else config.validation_fraction,
+        "validation": validation.identity if validation is not None else "held out",
         "max_documents": config.max_documents,
-        # c4's own validation split is cut in proportion, see _Preparation.
-        "validation_fraction": config.validation_fraction,
+        # It also cuts c4's own validation split, see _Preparation._documents.
+        "validation_fraction": None if config.validation_files else config.validation_fraction,
         "tokenizer": tokenizer.sha256 if tokenizer is not None else [vocab_size, SAMPLE_CHARACTERS, TRAINING],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
@@ -194,6 +194,7 @@ class _Preparation:
 
     def _write(self, writer: FolderWriter, tokenizer: Tokenizer, meta: Meta) -> None:
         kept = self.folder.with_name(f"{self.folder.name}.{QUARANTINE_NAME}")
+        kept.unlink(missing_ok=True)  # of an earlier attempt
         quarantine = Quarantine(writer.folder / QUARANTINE_NAME, self.config.max_bad_fraction, kept)
         try:
             for batch in _batched(self._documents(quarantine)):

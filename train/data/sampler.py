@@ -51,7 +51,7 @@ def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s
         int64 [n].
     """
     # A balanced Feistel network permutes [0, 4**half_bits). Values that land outside [0, R) walk on along their cycle until they
-    # are inside again, which keeps it a bijection of [0, R); 4**half_bits < 4R, so a walk takes fewer than four steps on average.
+    # are inside again, which keeps it a bijection of [0, R); 4**half_bits <= 4R, so a walk takes at most four steps on average.
     half_bits = max(1, -(-(num_rows - 1).bit_length() // 2))
     epoch_keys = _mix(_mix(np.full(1, seed & MASK_64, dtype=np.uint64)) ^ epochs.astype(np.uint64))
     values = _feistel(offsets.astype(np.uint64), epoch_keys, half_bits)

@@ -1,0 +1,79 @@
+"""Small corpora of known text, and the shared real ones where they are at hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from train.config import DataConfig
+from train.data.tokenizer import Tokenizer, train_tokenizer
+
+SHARED = Path(__file__).parents[4] / "shared"
+WORDS = ["the", "cat", "sat", "on", "mat", "looked", "at", "every", "bird", "its", "tree", "while", "rain", "fell", "hills", "town"]
+
+
+def make_sentences(count: int, seed: int = 0) -> list[str]:
+    """Documents of 40 words, no two alike."""
+    chance = random.Random(seed)
+    return [f"Document {seed}.{number}\n" + " ".join(chance.choices(WORDS, k=40)) for number in range(count)]
+
+
+@pytest.fixture
+def sentences() -> Callable[..., list[str]]:
+    """sentences(count, seed=0) is that many documents."""
+    return make_sentences
+
+
+@pytest.fixture
+def documents() -> list[str]:
+    return make_sentences(200)
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """write_rows(name, texts) writes C4-form rows, gzipped if the name says so; bytes among the texts go in as raw lines."""
+
+    def write(name: str, texts: Sequence[str | bytes]) -> Path:
+        lines = [text if isinstance(text, bytes) else json.dumps({"text": text, "url": "x"}).encode() for text in texts]
+        content = b"".join(line + b"\n" for line in lines)
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return train_tokenizer(make_sentences(100), 320, tmp_path_factory.mktemp("tokenizer") / "small.model")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tokenizer: Tokenizer) -> Callable[..., DataConfig]:
+    """settings(files, **changes) is a data section on those files with the small tokenizer and rows of 16 tokens."""
+
+    def make(*files: Path, **changes: object) -> DataConfig:
+        values: dict[str, object] = {
+            "source": "files",
+            "files": tuple(map(str, files)),
+            "tokenizer": str(tokenizer.path),
+            "directory": str(tmp_path / "prepared"),
+            "sequence_length": 16,
+            "validation_fraction": 0.1,
+            **changes,
+        }
+        return DataConfig(**values)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def shared() -> Path:
+    if not (SHARED / "tokenizers/t5/spiece.model").is_file() or not (SHARED / "corpora/c4").is_dir():
+        pytest.skip("needs ../shared with corpora and tokenizers")
+    return SHARED
