@@ -1,0 +1,61 @@
+"""From a checked configuration to a Trainer: data, engine, decay, and the checkpoint to go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alphadecay import AlphaDecay
+from train import checkpoint
+from train.config import TrainConfig
+from train.data.memmap import TokenFile, read_meta
+from train.data.prepare import prepare
+from train.data.sampler import Batches, validation_rows
+from train.engine import build_engine, load_ds_config
+from train.loop import Trainer
+from train.telemetry import Telemetry
+from train.validation import accumulation_steps
+from train.world import World
+
+
+def build(config: TrainConfig, world: World) -> Trainer:
+    """A Trainer ready to train. Collective. Everything that can be wrong is checked before the model is built.
+
+    Raises:
+        UserError: data, configuration or checkpoint that cannot be used.
+    """
+    folder = Path(config.output_dir or f"runs/{config.name}")
+    ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    prepared = Path(world.once(lambda: str(prepare(config.data, config.model.vocab_size))))
+    sequence_length = config.data.sequence_length
+    batches = Batches(TokenFile(prepared, "train"), sequence_length, config.run.seed, config.run.global_batch)
+    validation = validation_rows(TokenFile(prepared, "validation"), sequence_length, config.eval.tokens)
+    stage = int(ds_config.get("zero_optimization", {}).get("stage", 0))
+    who = checkpoint.identity(config, world, stage, read_meta(prepared).fingerprint)
+    found = world.once(lambda: _find(config, folder, who))
+
+    engine = build_engine(config, ds_config, world)
+    decay = _decay(config, engine)
+    telemetry = Telemetry(config, folder, world, found.step if found else None)
+    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder)
+    if found is not None:
+        trainer.resume(found)
+        telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
+    return trainer
+
+
+def _find(config: TrainConfig, folder: Path, who: dict[str, Any]) -> checkpoint.Checkpoint | None:
+    found = checkpoint.find(config.resume, folder / checkpoint.FOLDER, lambda text: print(text, flush=True))
+    if found is not None:
+        checkpoint.check_identity(found, who)
+    return found
+
+
+def _decay(config: TrainConfig, engine: Any) -> AlphaDecay | None:
+    """The method's controller; uniform and none need none."""
+    d = config.decay
+    if d.method != "alphadecay":
+        return None
+    return AlphaDecay(
+        engine, interval=d.interval, s1=d.s1, s2=d.s2, tail=d.tail, method=d.estimator, assign=d.assign, compat=d.compat or None
+    )

@@ -1,0 +1,100 @@
+"""DeepSpeed's engine from a recipe and a ds_configs file. The recipe owns batch, clipping and precision; the file owns ZeRO."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alphadecay import Adam, AdamW
+from train.config import TrainConfig
+from train.errors import UserError
+from train.model import build_model, restore_rotary
+from train.world import World
+
+_ROOT = Path(__file__).resolve().parent.parent
+_NOT_OURS = {"optimizer": "the optim section of the recipe", "scheduler": "the optim section of the recipe"}
+
+
+def resolve_precision(precision: str) -> str:
+    """What "auto" means on this machine: bf16 where it has bf16 arithmetic, else float32."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bf16" if _cpu_has_bf16() else "float32"
+
+
+def _cpu_has_bf16() -> bool:
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int) -> dict[str, Any]:
+    """The DeepSpeed configuration with every "auto" filled from the recipe.
+
+    Raises:
+        UserError: no such file, not JSON, or a value given in both places with two values; both are named.
+    """
+    path = Path(config.deepspeed.config)
+    if not path.exists() and (_ROOT / path).exists():
+        path = _ROOT / path  # ds_configs/ is found from any working directory
+    try:
+        ds_config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"deepspeed.config: no file {path}; ds_configs/ has zero0.json to zero3.json") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    for key, owner in _NOT_OURS.items():
+        if key in ds_config:
+            raise UserError(f"{path} has {key!r}, which {owner} owns; take it out of the JSON")
+    bf16 = resolve_precision(config.run.precision) == "bf16"
+    owned: dict[tuple[str, ...], tuple[str, Any]] = {
+        ("train_batch_size",): ("run.global_batch", config.run.global_batch),
+        ("train_micro_batch_size_per_gpu",): ("run.micro_batch", config.run.micro_batch),
+        ("gradient_accumulation_steps",): (f"run.global_batch on {world_size} ranks", accumulation_steps),
+        ("gradient_clipping",): ("optim.grad_clip", config.optim.grad_clip),
+        ("bf16", "enabled"): (f"run.precision {config.run.precision}", bf16),
+    }
+    for keys, (source, value) in owned.items():
+        _set_owned(ds_config, keys, value, source, path)
+    if bf16 and ds_config.get("zero_optimization", {}).get("stage", 0) > 0:
+        ds_config.setdefault("data_types", {"grad_accum_dtype": "fp32"})
+    return ds_config
+
+
+def _set_owned(ds_config: dict[str, Any], keys: tuple[str, ...], value: Any, source: str, path: Path) -> None:
+    section = ds_config
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+    given = section.get(keys[-1], "auto")
+    if given not in ("auto", value):
+        raise UserError(f'{path} sets {".".join(keys)} to {given}, the recipe ({source}) to {value}; write "auto" in the JSON')
+    section[keys[-1]] = value
+
+
+def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimizer:
+    """The recipe's optimizer; the method "none" decays nothing."""
+    kind = AdamW if config.optim.name == "adamw" else Adam
+    decay = 0.0 if config.decay.method == "none" else config.optim.weight_decay
+    o = config.optim
+    return kind(parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay)
+
+
+def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -> Any:
+    """Model, optimizer and engine. Collective."""
+    import deepspeed
+
+    model = build_model(config.model, config.data.sequence_length, config.run.seed, ds_config)
+    optimizer = build_optimizer(config, model.parameters())
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+    restore_rotary(engine.module)
+    return engine
+
+
+def set_learning_rate(engine: Any, lr: float) -> None:
+    """Sets it in every param group; the optimizer reads it at step time."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,124 @@
+"""The training loop: batches in, steps, refreshes, validations and checkpoints in a fixed order on every rank."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alphadecay import AlphaDecay
+from train import checkpoint
+from train.config import TrainConfig
+from train.data.sampler import Batches
+from train.engine import set_learning_rate
+from train.evaluate import evaluate
+from train.schedule import learning_rate
+from train.telemetry import Telemetry
+from train.world import World
+
+
+@dataclass
+class Trainer:
+    """One run, built and maybe resumed; `train` takes it to its last step.
+
+    Args:
+        decay: AlphaDecay, or None for uniform and none.
+        identity: what checkpoints say about this run.
+        step: optimizer steps done.
+        val_perplexity: first and latest.
+    """
+
+    config: TrainConfig
+    world: World
+    engine: Any
+    decay: AlphaDecay | None
+    batches: Batches
+    validation: Tensor
+    telemetry: Telemetry
+    identity: dict[str, Any]
+    folder: Path
+    step: int = 0
+    val_perplexity: tuple[float, float] = (math.nan, math.nan)
+    seconds: float = 0.0
+    saved_step: int = -1
+
+    def train(self) -> None:
+        """Steps, and what comes between them. Collective."""
+        c = self.config
+        if self.step == 0:
+            if self.decay is not None:
+                self.telemetry.refresh(self.decay)
+            self._validate()
+        while self.step < c.run.steps:
+            started = time.perf_counter()
+            values = self._one_step(self.step + 1)
+            if self.decay is not None and self.decay.step():
+                self.telemetry.refresh(self.decay)
+            elapsed = time.perf_counter() - started
+            self.seconds += elapsed
+            self.step += 1
+            tokens = c.run.global_batch * c.data.sequence_length
+            self.telemetry.train(self.step, values | {"tokens": self.step * tokens, "tokens_per_second": tokens / elapsed})
+            last = self.step == c.run.steps
+            if last or (c.eval.every and self.step % c.eval.every == 0):
+                self._validate()
+            if last or (c.checkpoint.every and self.step % c.checkpoint.every == 0):
+                self.save()
+
+    def save(self) -> None:
+        """One checkpoint of this step. Collective."""
+        if self.saved_step == self.step:
+            return
+        client_state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "val_perplexity": list(self.val_perplexity),
+            "alphadecay": self.decay.state_dict() if self.decay is not None else None,
+        }
+        folder = self.folder / checkpoint.FOLDER
+        path = checkpoint.save(self.engine, folder, self.step, client_state, self.identity, self.world)
+        if self.world.is_main:
+            checkpoint.prune(folder, self.config.checkpoint.keep)
+        self.saved_step = self.step
+        self.telemetry.message(f"checkpoint {path}")
+
+    def resume(self, found: checkpoint.Checkpoint) -> None:
+        """Goes on where `found` was written, with its decays. Collective."""
+        state = checkpoint.load(self.engine, found)
+        self.step = self.saved_step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        first, latest = state["val_perplexity"]
+        self.val_perplexity = (first, latest)
+        if self.decay is not None and state["alphadecay"] is not None:
+            self.decay.load_state_dict(state["alphadecay"])
+
+    def _one_step(self, step: int) -> dict[str, float]:
+        """One optimizer step over the global batch; batch k of the run belongs to step k + 1."""
+        c = self.config
+        lr = learning_rate(c.optim, step, c.run.steps)
+        set_learning_rate(self.engine, lr)
+        losses = []
+        for tokens in self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch):
+            tokens = tokens.to(self.world.device)
+            loss = self.engine(input_ids=tokens, labels=tokens).loss
+            self.engine.backward(loss)
+            self.engine.step()
+            losses.append(loss.detach())
+        mean = torch.stack(losses).double().mean()
+        dist.all_reduce(mean)
+        norm = self.engine.get_global_grad_norm()
+        return {"loss": float(mean) / self.world.size, "lr": lr, "grad_norm": math.nan if norm is None else float(norm)}
+
+    def _validate(self) -> None:
+        c = self.config
+        loss = evaluate(self.engine, self.validation, c.eval.micro_batch or c.run.micro_batch, self.world)
+        perplexity = math.exp(min(loss, 700.0))  # exp overflows a float above 709
+        first = self.val_perplexity[0]
+        self.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
+        self.telemetry.validation(self.step, loss, {"val_loss": loss, "val_perplexity": perplexity})

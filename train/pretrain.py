@@ -1,0 +1,96 @@
+"""Pre-trains a LLaMA. Started alike by deepspeed, torchrun and python:
+
+    deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value ...]
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+# As a script, Python puts this folder first on the path, where our module names would hide other packages' own.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from train.cli import dump_config, load_config
+from train.config import TrainConfig
+from train.errors import UserError
+from train.validation import accumulation_steps
+from train.world import environment
+
+EXIT_USER_ERROR = 2
+
+
+def main() -> int:
+    """The command line. Returns the exit code; what a user can mend is one message, not a traceback."""
+    _quiet()
+    rank, local_rank, world_size = environment()
+    try:
+        config = load_config()
+        accumulation_steps(config, world_size)
+        _run(config)
+    except UserError as error:
+        if local_rank == 0:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(1.0)  # the launcher stops everybody when the first rank ends: let the one that speaks be it
+        return EXIT_USER_ERROR
+    return 0
+
+
+def _run(config: TrainConfig) -> None:
+    # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and transformers.
+    from train import world as worlds
+    from train.build import build
+    from train.closing import close
+
+    started = time.perf_counter()
+    world = worlds.start(config.deepspeed.timeout_minutes)
+    if world.is_main:
+        folder = Path(config.output_dir or f"runs/{config.name}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(dump_config(config))
+    trainer = build(config, world)
+    trainer.train()
+    close(trainer, time.perf_counter() - started)
+
+
+def _quiet() -> None:
+    """Libraries' chatter hides what matters; LOG_LEVEL=INFO brings it back."""
+    level = os.environ.get("LOG_LEVEL", "WARNING").upper()
+    os.environ.setdefault("DS_ACCELERATOR", "" if _has_gpu() else "cpu")
+    if not os.environ["DS_ACCELERATOR"]:
+        del os.environ["DS_ACCELERATOR"]
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", level.lower())
+    logging.getLogger("DeepSpeed").setLevel(level)
+    if level == "WARNING":
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch|deepspeed|transformers")
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+
+
+def _leave(code: int) -> None:
+    """Ends at once: gloo's threads abort a normal interpreter exit now and then (pytorch#190489)."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 1
+    _leave(status)

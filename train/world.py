@@ -1,0 +1,96 @@
+"""The ranks of a run: who am I, start the process group, do a thing once and tell everyone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from train.errors import UserError
+
+T = TypeVar("T")
+_LONG = timedelta(days=2)  # rank 0 may prepare a corpus for hours while the others wait
+
+
+@dataclass(frozen=True)
+class World:
+    """Args:
+    rank: this process, of all.
+    local_rank: this process, of those on its node.
+    size: processes in all.
+    device: where this process computes.
+    control: a CPU group for small messages between hosts; None before `start`.
+    """
+
+    rank: int
+    local_rank: int
+    size: int
+    device: torch.device
+    control: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """True on the rank that writes and speaks."""
+        return self.rank == 0
+
+    def once(self, action: Callable[[], T]) -> T:
+        """Runs `action` on rank 0 and gives every rank its result; a UserError there is raised on every rank.
+
+        Collective. The result must pickle.
+        """
+        box: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                box[0] = action()
+            except UserError as error:
+                box[1] = str(error)
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        if box[1] is not None:
+            raise UserError(box[1])
+        return box[0]
+
+    def barrier(self) -> None:
+        """Collective: waits for every rank."""
+        dist.barrier(group=self.control)
+
+
+def environment() -> tuple[int, int, int]:
+    """(rank, local rank, world size) as deepspeed and torchrun set them; one process without them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def start(timeout_minutes: float) -> World:
+    """Starts the process group: NCCL where there is a GPU for this rank, else gloo."""
+    rank, local_rank, size = environment()
+    if "RANK" not in os.environ:
+        _single_process()
+    cuda = torch.cuda.is_available()
+    if cuda and local_rank >= torch.cuda.device_count():
+        raise UserError(f"rank {rank} has no GPU: local rank {local_rank}, {torch.cuda.device_count()} GPUs on this node; start fewer ranks per node")
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    import deepspeed
+
+    # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(
+        dist_backend="nccl" if cuda else "gloo", timeout=timedelta(minutes=timeout_minutes), dist_init_required=True, verbose=False
+    )
+    control = dist.new_group(backend="gloo", timeout=_LONG)
+    return World(rank, local_rank, size, device, control)
+
+
+def _single_process() -> None:
+    """`python train/pretrain.py` is a world of one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
