@@ -132,9 +132,7 @@ def _read_recipe(path: str) -> list[Setting]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        raise UserError(f"{path}{_yaml_problem(error)}") from error
     settings = list(_walk(root, path)) if root is not None else []
     seen: dict[str, Setting] = {}
     for setting in settings:
@@ -142,6 +140,14 @@ def _read_recipe(path: str) -> list[Setting]:
             raise UserError(f"{setting.where}: {setting.key} is set twice; first in {seen[setting.key].where}")
         seen[setting.key] = setting
     return settings
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    place = f", line {mark.line + 1}" if mark else ""
+    # An unclosed bracket is noticed only where the file ends.
+    origin = f", in what began on line {began.line + 1}" if began and mark and began.line != mark.line else ""
+    return f"{place}: not valid YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}{origin}"
 
 
 def _walk(node: yaml.Node, path: str, prefix: str = "") -> Iterator[Setting]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from train.heatmap import layer_and_type, write_heatmaps
+from train.heatmap import figures, layer_and_type, write_heatmaps
 from train.metrics import finite_or_none, write_atomically
 from train.progress import clock, number
 
@@ -70,8 +71,10 @@ def closing_summary(
     parts: list[RenderableType] = [_headline(summary, elapsed)]
     if weight_decays:
         parts += [Text(), _decays(alphas, weight_decays)]
-    parts += [Text(), _places(Path(output_dir)), Text(), _next_steps(str(summary.get("name", "")))]
-    return Panel(Group(*parts), title=f"[bold]{summary.get('name', 'run')}: done[/]", border_style="green", padding=(1, 2), expand=False)
+    parts += [Text(), _places(Path(output_dir))]
+    results = Panel(Group(*parts), title=f"[bold]{summary.get('name', 'run')}: done[/]", border_style="green", padding=(1, 2), expand=False)
+    # Outside the frame, whose border would end up in a copied command.
+    return Group(results, _next_steps(str(summary.get("name", ""))))
 
 
 def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
@@ -97,7 +100,7 @@ def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
 def _decays(alphas: Mapping[str, float], weight_decays: Mapping[str, float]) -> RenderableType:
     ordered = sorted(weight_decays, key=lambda name: weight_decays[name], reverse=True)
     if weight_decays[ordered[0]] == weight_decays[ordered[-1]]:
-        return Text(f"Every module decays alike, by {weight_decays[ordered[0]]:.3g}.")
+        return Text(f"Every module decays alike, by {figures(weight_decays[ordered[0]])}.")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("Weight decay")
     table.add_column("module")
@@ -106,10 +109,11 @@ def _decays(alphas: Mapping[str, float], weight_decays: Mapping[str, float]) -> 
     count = min(EXTREMES, len(ordered) // 2)
     for label, names, style in (("strongest", ordered[:count], "red"), ("weakest", ordered[::-1][:count], "cyan")):
         for position, name in enumerate(names):
-            alpha = f"{alphas[name]:.2f}" if alphas.get(name) is not None else "-"
-            decay = Text(f"{weight_decays[name]:.3g}", style=style)
+            value = finite_or_none(alphas.get(name))  # a module whose spectrum could not be fitted has none
+            alpha = "-" if value is None else f"{value:.2f}"
+            decay = Text(figures(weight_decays[name]), style=style)
             table.add_row(label if position == 0 else "", _short(name), decay, alpha)
-    return Group(table, Text("α is small where a layer has learned strong features: those are kept, the others decay.", style="dim"))
+    return Group(table, Text("A small α is the mark of strong learned features: those decay least.", style="dim"))
 
 
 def _short(name: str) -> str:
@@ -134,14 +138,23 @@ def _places(folder: Path) -> RenderableType:
 
 
 def _next_steps(name: str) -> Text:
-    command = "python train/pretrain.py --config train/recipes/"
-    rival = f"{command}quickstart.yaml --decay.method uniform --name quickstart-uniform --output_dir runs/quickstart-uniform"
-    steps = [("the same run with one decay for all, to compare:", rival)] if name == "quickstart" else []
-    steps.append(("the paper's smallest model:" if name != "llama-60m" else "the paper's next size:", ""))
-    size = "llama_130m" if name == "llama-60m" else "llama_60m"
-    steps[-1] = (steps[-1][0], f"{command}{size}.yaml")
+    steps: list[tuple[str, str, tuple[str, ...]]] = []
+    if name == "quickstart":
+        rival = ("--decay.method uniform", "--name quickstart-uniform --output_dir runs/quickstart-uniform")
+        steps.append(("The same run with one decay for all, to compare", "quickstart", rival))
+    size, what = ("llama_130m", "The paper's next size") if name == "llama-60m" else ("llama_60m", "The paper's smallest model")
+    steps.append((f"{what}, on C4 (GPUs advised)", size, ()))
     text = Text("What next\n", style="bold")
-    for what, run in steps:
-        text.append(f"{what}\n", style="not bold dim").append(f"  {run}\n", style="not bold")
+    for what, recipe, options in steps:
+        # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
+        command = " \\\n    ".join((f"{_python()} train/pretrain.py --config train/recipes/{recipe}.yaml", *options))
+        text.append(f"{what}:\n", style="not bold dim").append(f"  {command}\n", style="not bold")
     text.rstrip()
     return text
+
+
+def _python() -> str:
+    """The running interpreter as one would type it here."""
+    # No resolve(): the interpreter of a virtual environment is a link to the system's.
+    executable, here = Path(sys.executable), Path.cwd()
+    return str(executable.relative_to(here)) if executable.is_relative_to(here) else "python"
