@@ -138,16 +138,15 @@ def _places(folder: Path) -> RenderableType:
 
 
 def _next_steps(name: str) -> Text:
-    steps: list[tuple[str, str, tuple[str, ...]]] = []
+    # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
+    steps = []
     if name == "quickstart":
-        rival = ("--decay.method uniform", "--name quickstart-uniform --output_dir runs/quickstart-uniform")
-        steps.append(("The same run with one decay for all, to compare", "quickstart", rival))
+        rival = 'make quickstart ARGS="--decay.method uniform \\\n    --name quickstart-uniform --output_dir runs/quickstart-uniform"'
+        steps.append(("The same run with one decay for all, to compare", rival))
     size, what = ("llama_130m", "The paper's next size") if name == "llama-60m" else ("llama_60m", "The paper's smallest model")
-    steps.append((f"{what}, on C4 (GPUs advised)", size, ()))
+    steps.append((f"{what}, on C4 (GPUs advised)", f"{_python()} train/pretrain.py --config train/recipes/{size}.yaml"))
     text = Text("What next\n", style="bold")
-    for what, recipe, options in steps:
-        # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
-        command = " \\\n    ".join((f"{_python()} train/pretrain.py --config train/recipes/{recipe}.yaml", *options))
+    for what, command in steps:
         text.append(f"{what}:\n", style="not bold dim").append(f"  {command}\n", style="not bold")
     text.rstrip()
     return text

@@ -4,12 +4,14 @@ import io
 import json
 import math
 import platform
+import shlex
 
 import matplotlib.image
 import numpy as np
 import pytest
 from rich.console import Console
 
+from train.cli import RECIPES, load_config
 from train.heatmap import grid, layer_and_type, write_heatmaps
 from train.report import closing_summary, print_closing_summary, write_summary
 
@@ -110,16 +112,14 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
 
 
 def test_the_commands_it_names_load(tmp_path, monkeypatch):
-    from train.cli import RECIPES, load_config
-
     text = shown(SUMMARY, ALPHAS, DECAYS, tmp_path, 1.0, width=80)
-    commands = text.split("What next")[1].replace("\\\n", " ")
-    lines = [line.split("train/pretrain.py")[1].split() for line in commands.splitlines() if "train/pretrain.py" in line]
-    assert len(lines) == 2
+    words = shlex.split(text.split("What next")[1].replace("paper's", "paper"))
     monkeypatch.chdir(RECIPES.parents[1])
-    uniform, next_size = (load_config(arguments) for arguments in lines)
+    overrides = next(word for word in words if word.startswith("ARGS="))[len("ARGS=") :].split()
+    uniform = load_config(["--config", "train/recipes/quickstart.yaml", *overrides])
+    assert words[words.index("make") + 1] == "quickstart"
     assert (uniform.decay.method, uniform.output_dir) == ("uniform", "runs/quickstart-uniform")
-    assert next_size.name == "llama-60m"
+    assert load_config(words[words.index("train/pretrain.py") + 1 :]).name == "llama-60m"
 
 
 @pytest.mark.parametrize(
