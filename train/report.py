@@ -113,7 +113,7 @@ def _decays(alphas: Mapping[str, float], weight_decays: Mapping[str, float]) -> 
             alpha = "-" if value is None else f"{value:.2f}"
             decay = Text(figures(weight_decays[name]), style=style)
             table.add_row(label if position == 0 else "", _short(name), decay, alpha)
-    return Group(table, Text("A small α is the mark of strong learned features: those decay least.", style="dim"))
+    return Group(table, Text("A small α, a heavy tail, is read as strong learned features: those decay least.", style="dim"))
 
 
 def _short(name: str) -> str:
@@ -129,6 +129,7 @@ def _places(folder: Path) -> RenderableType:
         (HEATMAP, "α and decay by layer and type, a picture"),
         (METRICS, "every figure of the run, one JSON object a line"),
         (SUMMARY, "the figures above, with versions"),
+        ("config.yaml", "every setting of the run; --config takes it"),
         (CHECKPOINTS + "/", "what the next run goes on from"),
     )
     for name, what in places:

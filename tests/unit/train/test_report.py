@@ -113,7 +113,8 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
 
 def test_the_commands_it_names_load(tmp_path, monkeypatch):
     text = shown(SUMMARY, ALPHAS, DECAYS, tmp_path, 1.0, width=80)
-    words = shlex.split(text.split("What next")[1].replace("paper's", "paper"))
+    # shlex, unlike a shell, keeps a backslash before a line's end inside quotes.
+    words = shlex.split(text.split("What next")[1].replace("\\\n", "").replace("paper's", "paper"))
     monkeypatch.chdir(RECIPES.parents[1])
     overrides = next(word for word in words if word.startswith("ARGS="))[len("ARGS=") :].split()
     uniform = load_config(["--config", "train/recipes/quickstart.yaml", *overrides])
