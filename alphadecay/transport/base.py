@@ -68,10 +68,10 @@ class Transport(ABC):
             return
         digest = hashlib.sha256(torch.tensor(values, dtype=torch.float64).numpy().tobytes()).digest()
         mine = torch.tensor([int.from_bytes(digest[:8], "little", signed=True)], dtype=torch.int64, device=self.device)
-        every = torch.empty(self.world_size, dtype=torch.int64, device=self.device)
-        dist.all_gather_into_tensor(every, mine, group=self.group)
-        hashes = every.tolist()
-        common = max(sorted(set(hashes)), key=hashes.count)
+        every = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(every, mine, group=self.group)
+        hashes = torch.cat(every).tolist()
+        common = max(dict.fromkeys(hashes), key=hashes.count)  # a tie goes to the first rank's
         odd = [rank for rank, value in enumerate(hashes) if value != common]
         if odd:
-            raise RuntimeError(f"{what} differ between ranks: rank {odd} of the group hold other values than the rest; stopping")
+            raise RuntimeError(f"{what} differ between ranks: ranks {odd} of the group hold others than the rest; stopping")

@@ -1,0 +1,54 @@
+# make quickstart   set up and train a small LLaMA with AlphaDecay under ZeRO-3, on CPU or the GPUs found
+# make test         set up and run the tests
+# make help         everything else
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+# The environment's own tools first; one thread a rank, for two ranks share the cores.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+GPUS = $(shell $(PYTHON) -c "import torch; print(torch.cuda.device_count())")
+# Two ranks on CPU; on GPUs the largest power of two there is, so that the batch divides.
+RANKS ?= $(shell $(PYTHON) -c "import torch; n = min(torch.cuda.device_count(), 8); print(1 << n.bit_length() - 1 if n else 2)")
+LAUNCH = DS_ACCELERATOR=$(if $(filter 0,$(GPUS)),cpu,cuda) deepspeed --num_gpus $(RANKS) --log_level error
+
+.PHONY: help install quickstart test slow lint bench gpu clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(READY) ## the environment in .venv, with the program and its tests
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+# torch by itself first: what follows then finds it there and fetches no other build.
+$(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt torch setuptools wheel
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[train,wandb,test]'
+	@touch $@
+
+quickstart: $(READY) ## train the quickstart recipe; again: goes on from its last checkpoint
+	@$(LAUNCH) train/pretrain.py --config train/recipes/quickstart.yaml $(ARGS)
+
+test: $(READY) ## the tests, without the slow ones
+	$(PYTHON) -m pytest $(ARGS)
+
+slow: $(READY) ## the long trials
+	$(PYTHON) -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	ruff check .
+	mypy
+
+bench: $(READY) ## the benchmarks; JSON beside them
+	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json
+
+gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmark on it
+	$(PYTHON) -m pytest -m gpu $(ARGS)
+	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
+
+clean: ## remove the environment, caches and runs
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data

@@ -1,0 +1,178 @@
+"""AlphaDecay under ZeRO-3 against the unsharded oracle, on real gloo ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from alphadecay import Adam, AdamW, AlphaDecay
+from tests.distributed import reference
+from tests.distributed.harness import init_deepspeed, run_ranks
+from train.model import build_model
+
+ROWS, STEPS, INTERVAL, CLIP = 12, 9, 4, 0.5
+
+
+def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> dict[str, Any]:
+    return {
+        "train_batch_size": ROWS,
+        "train_micro_batch_size_per_gpu": micro,
+        "gradient_accumulation_steps": ROWS // (micro * world_size),
+        "gradient_clipping": clip,
+        "steps_per_print": 10**9,
+        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 50, **zero},
+    }
+
+
+def build(kind: type, config: dict[str, Any]) -> tuple[Any, AlphaDecay]:
+    import deepspeed
+
+    init_deepspeed()
+    model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
+    optimizer = kind(model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=reference.WEIGHT_DECAY)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+    return engine, AlphaDecay(engine, interval=INTERVAL, s1=reference.S1, s2=reference.S2)
+
+
+def one_step(engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int) -> int:
+    """One global batch; returns how many of its micro batches made AlphaDecay refresh."""
+    shares = reference.tokens(step, ROWS).reshape(-1, world_size, micro, reference.LENGTH)[:, rank]
+    refreshes = 0
+    for share in shares:
+        engine.backward(engine(input_ids=share, labels=share).loss)
+        engine.step()
+        refreshes += decay.step()
+    return refreshes
+
+
+def gathered(engine: Any) -> dict[str, torch.Tensor]:
+    import deepspeed
+
+    weights = {}
+    for name, parameter in engine.module.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter]):
+            weights[name] = parameter.detach().clone()
+    return weights
+
+
+def zero3_rank(rank: int, world_size: int, micro: int, kind: type, zero: dict[str, Any]) -> dict[str, Any]:
+    engine, decay = build(kind, ds_config(world_size, micro, **zero))
+    whole = max(p.numel() for p in engine.module.parameters() if p.ds_numel > 50)
+    history, refreshed = [decay.weight_decays], []
+    for step in range(1, STEPS + 1):
+        if one_step(engine, decay, step, rank, world_size, micro):
+            history.append(decay.weight_decays)
+            refreshed.append(decay.last_refresh_step)
+    return {
+        "weights": gathered(engine), "history": history, "refreshed": refreshed, "largest_whole": whole,
+        "owners": decay.plan.owners, "elements": decay._fragments.elements,
+    }  # fmt: skip
+
+
+# float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a relative 1e-7 that Adam's division
+# by sqrt(v) amplifies where a gradient is near 0: no weight may move by more than 2 % of one learning-rate step.
+TOLERANCE = 0.02 * reference.LR
+
+
+@pytest.mark.parametrize(
+    ("world_size", "micro", "kind", "zero"),
+    [
+        pytest.param(2, 6, AdamW, {}, id="two-ranks"),
+        pytest.param(2, 3, Adam, {}, id="two-ranks-accumulation-l2"),
+        pytest.param(3, 4, AdamW, {"sub_group_size": 3000}, id="three-ranks-sub-groups"),
+        pytest.param(1, 12, AdamW, {}, id="one-rank"),
+    ],
+)
+def test_ends_where_the_unsharded_run_ends(world_size: int, micro: int, kind: type, zero: dict[str, Any]) -> None:
+    stock = torch.optim.AdamW if kind is AdamW else torch.optim.Adam
+    weights, history = reference.train_unsharded(stock, STEPS, ROWS, INTERVAL, CLIP)
+    ranks = run_ranks(world_size, zero3_rank, world_size, micro, kind, zero)
+
+    assert ranks[0]["refreshed"] == [4, 8]
+    assert ranks[0]["largest_whole"] == 0  # between steps no rank holds a matrix whole
+    for rank in ranks:
+        assert rank["history"] == ranks[0]["history"]  # bit for bit
+    for ours, oracle in zip(ranks[0]["history"], history, strict=True):
+        assert ours.keys() == oracle.keys()
+        assert all(ours[name] == pytest.approx(oracle[name], rel=1e-3) for name in oracle)
+    for name, expected in weights.items():
+        torch.testing.assert_close(ranks[0]["weights"][name], expected, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+    numel = {name: weights[name].numel() for name in history[0]}
+    assert {name: sum(rank["elements"][name] for rank in ranks) for name in numel} == numel  # decay reaches every element once
+
+
+def test_oracle_differs_without_module_wise_decay() -> None:
+    """The tolerance above is tight enough to see a uniform decay: by the oracle alone."""
+    weights, _ = reference.train_unsharded(torch.optim.AdamW, STEPS, ROWS, INTERVAL, CLIP)
+    uniform, _ = reference.train_unsharded(torch.optim.AdamW, STEPS, ROWS, 10**9, CLIP)
+    far = [name for name in weights if (weights[name] - uniform[name]).abs().max() > TOLERANCE]
+    assert far
+
+
+def resumed_rank(rank: int, folder: str) -> dict[str, Any]:
+    config = ds_config(2, 6)
+    engine, decay = build(AdamW, config)
+    for step in range(1, 6):
+        one_step(engine, decay, step, rank, 2, 6)
+    saved = decay.state_dict()
+    engine.save_checkpoint(folder, tag="t", client_state={"alphadecay": saved})
+    for step in range(6, STEPS + 1):
+        one_step(engine, decay, step, rank, 2, 6)
+    straight = gathered(engine), decay.weight_decays
+
+    engine, decay = build(AdamW, config)
+    _, client_state = engine.load_checkpoint(folder, tag="t")
+    decay.load_state_dict(client_state["alphadecay"])
+    same = decay.state_dict() == saved
+    groups = [group["weight_decay"] for group in engine.optimizer.param_groups]
+    for step in range(6, STEPS + 1):
+        one_step(engine, decay, step, rank, 2, 6)
+    return {"straight": straight, "resumed": (gathered(engine), decay.weight_decays), "same": same, "groups": groups}
+
+
+def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
+    for rank in run_ranks(2, resumed_rank, str(tmp_path)):
+        assert rank["same"]
+        assert rank["groups"] == [0.0]  # nothing decays twice
+        assert rank["resumed"][1] == rank["straight"][1]
+        for name, weight in rank["straight"][0].items():
+            assert torch.equal(rank["resumed"][0][name], weight), name
+
+
+def disagreeing_rank(rank: int) -> str:
+    engine, decay = build(AdamW, ds_config(2, 6))
+    state = decay.state_dict()
+    name = next(iter(state["modules"]))
+    if rank == 1:
+        state["modules"][name]["weight_decay"] *= 1 + 1e-15
+    try:
+        decay.load_state_dict(state)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_ranks_with_other_decays_stop_and_are_named() -> None:
+    for message in run_ranks(2, disagreeing_rank):
+        assert "weight decays differ between ranks" in message
+        assert "[1]" in message
+
+
+def overflow_rank(rank: int) -> tuple[bool, int]:
+    """A step on Inf gradients must change no weight, decay included."""
+    config = ds_config(2, 6, clip=0.0) | {"bf16": {"enabled": True, "check_grad_overflow": True}}
+    engine, decay = build(AdamW, config)
+    before = gathered(engine)
+    share = reference.tokens(1, ROWS).reshape(1, 2, 6, reference.LENGTH)[0, rank]
+    loss = engine(input_ids=share, labels=share).loss
+    engine.backward(loss * (float("inf") if rank == 1 else 1.0))
+    engine.step()
+    decay.step()
+    after = gathered(engine)
+    return all(torch.equal(before[name], after[name]) for name in before), int(engine.skipped_steps)
+
+
+def test_a_skipped_step_skips_its_decay() -> None:
+    assert run_ranks(2, overflow_rank) == [(True, 1), (True, 1)]
