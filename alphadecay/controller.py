@@ -138,7 +138,9 @@ class AlphaDecay:
         saved = state["modules"]
         if set(saved) != set(self._modules):
             missing, extra = sorted(set(self._modules) - set(saved)), sorted(set(saved) - set(self._modules))
-            raise ValueError(f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from")
+            raise ValueError(
+                f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
+            )
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: to_estimate([float(saved[name].get(field, 0.0)) for field in FIELDS]) for name in self._modules}
@@ -150,7 +152,8 @@ class AlphaDecay:
         fragments = Fragments(list(self._modules.values()), spans, exempt)
         unowned = sorted(set(self._modules) - set(fragments.base))
         if unowned:
-            raise ValueError(f"the optimizer does not hold {unowned[0]} (and {len(unowned) - 1} more); pass all of the model's parameters to it")
+            others = f" and {len(unowned) - 1} more" if len(unowned) > 1 else ""
+            raise ValueError(f"the optimizer does not hold {unowned[0]}{others}; pass all of the model's parameters to it")
         fragments.set_weight_decays(fragments.base)
         if isinstance(self._optimizer, Adam | AdamW):
             self._optimizer.bind_fragments(fragments)

@@ -18,9 +18,9 @@ _WRAPPER_PARTS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_mod
 _HEAD_NAMES = frozenset({"lm_head", "embed_out", "output_projection", "classifier", "score", "qa_outputs"})
 # Fused weights that transformers builds: (pattern of the parameter's name, axis of the outputs, parts).
 _FUSED = (
-    ("*.attn.c_attn.weight", 1, ("q", "k", "v")),
-    ("*.gate_up_proj.weight", 0, ("gate", "up")),
-    ("*.experts.gate_up_proj", 0, ("gate", "up")),
+    ("*attn.c_attn.weight", 1, ("q", "k", "v")),
+    ("*gate_up_proj.weight", 0, ("gate", "up")),
+    ("*experts.gate_up_proj", 0, ("gate", "up")),
 )
 _CONV1D = "Conv1D"  # transformers' GPT-2 layer: a linear weight stored [in, out]
 
@@ -147,9 +147,7 @@ def _split(name: str, parameter: nn.Parameter, splits: Mapping[str, Mapping[str,
             rows = (start, start + size) if axis == 0 else (0, m)
             columns = (start, start + size) if axis == 1 else (0, n)
             first = expert * m
-            yield WeightModule(
-                f"{name}[{suffix}]" if suffix else name, parameter, n, (first + rows[0], first + rows[1]), columns
-            )
+            yield WeightModule(f"{name}[{suffix}]" if suffix else name, parameter, n, (first + rows[0], first + rows[1]), columns)
             start += size
 
 

@@ -31,8 +31,8 @@ def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
         rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
         initializer_range=model.init_std,
         tie_word_embeddings=model.tie_embeddings,
-        attn_implementation=model.attention,
         use_cache=False,
+        **{"attn_implementation": model.attention},  # not a field of its own in the class, taken all the same
     )
 
 

@@ -1,6 +1,6 @@
 """Pre-trains a LLaMA. Started alike by deepspeed, torchrun and python:
 
-    deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value ...]
+deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value ...]
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 # As a script, Python puts this folder first on the path, where our module names would hide other packages' own.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.cli import dump_config, load_config
-from train.config import TrainConfig
-from train.errors import UserError
-from train.validation import accumulation_steps
-from train.world import environment
+from train.cli import dump_config, load_config  # noqa: E402
+from train.config import TrainConfig  # noqa: E402
+from train.errors import UserError  # noqa: E402
+from train.validation import accumulation_steps  # noqa: E402
+from train.world import environment  # noqa: E402
 
 EXIT_USER_ERROR = 2
 
@@ -27,7 +27,7 @@ EXIT_USER_ERROR = 2
 def main() -> int:
     """The command line. Returns the exit code; what a user can mend is one message, not a traceback."""
     _quiet()
-    rank, local_rank, world_size = environment()
+    _, local_rank, world_size = environment()
     try:
         config = load_config()
         accumulation_steps(config, world_size)

@@ -71,7 +71,8 @@ def start(timeout_minutes: float) -> World:
         _single_process()
     cuda = torch.cuda.is_available()
     if cuda and local_rank >= torch.cuda.device_count():
-        raise UserError(f"rank {rank} has no GPU: local rank {local_rank}, {torch.cuda.device_count()} GPUs on this node; start fewer ranks per node")
+        gpus = torch.cuda.device_count()
+        raise UserError(f"rank {rank} has no GPU: local rank {local_rank}, {gpus} GPUs on this node; start fewer ranks per node")
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)

@@ -38,13 +38,13 @@ def layer_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in model.named_parameters() if "layers" in name and p.dim() == 2}
 
 
-def train_unsharded(kind: type[torch.optim.Optimizer], steps: int, rows: int, interval: int, clip: float) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+def train_unsharded(
+    kind: type[torch.optim.Optimizer], steps: int, rows: int, interval: int, clip: float
+) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Final weights, and the decays of every refresh."""
     model = build_model(TINY, LENGTH, seed=7)
     modules = layer_weights(model)
-    groups = [
-        {"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY} for name, p in model.named_parameters()
-    ]
+    groups = [{"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY} for name, p in model.named_parameters()]
     optimizer = kind(groups, lr=LR, betas=(0.9, 0.95), eps=1e-8)
     history = []
     for step in range(1, steps + 1):

@@ -142,7 +142,7 @@ def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
 
 
 def disagreeing_rank(rank: int) -> str:
-    engine, decay = build(AdamW, ds_config(2, 6))
+    _, decay = build(AdamW, ds_config(2, 6))
     state = decay.state_dict()
     name = next(iter(state["modules"]))
     if rank == 1:

@@ -1,0 +1,181 @@
+"""AlphaDecay in one process: against torch's own optimizers with one param group per module."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from alphadecay import Adam, AdamW, AlphaDecay, assign_weight_decay, pl_alpha_hill
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embed = nn.Embedding(11, 20)
+        self.up = nn.Linear(20, 48)
+        self.down = nn.Linear(48, 20)
+        self.norm = nn.LayerNorm(20)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.down(torch.tanh(self.up(self.embed(ids)))))
+
+
+def gradients(model: nn.Module, step: int) -> None:
+    ids = torch.randint(0, 11, (8,), generator=torch.Generator().manual_seed(step))
+    model.zero_grad()
+    model(ids).square().mul(torch.arange(20.0)).mean().backward()
+
+
+def test_weight_decay_multiples_of_the_optimizers_own_by_weight_name() -> None:
+    model = Net()
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    alphas = {"up.weight": pl_alpha_hill(model.up.weight), "down.weight": pl_alpha_hill(model.down.weight)}
+    assert decay.alphas == pytest.approx(alphas, rel=1e-6)
+    assert decay.weight_decays == assign_weight_decay(decay.alphas, weight_decay=0.1, s1=0.67, s2=5.0)
+    assert sorted(decay.weight_decays.values()) == pytest.approx([0.067, 0.5])
+
+
+@pytest.mark.parametrize(("ours", "stock"), [(AdamW, torch.optim.AdamW), (Adam, torch.optim.Adam)])
+@pytest.mark.parametrize("interval", [1, 3])
+def test_bit_equal_to_one_stock_group_per_module(ours: type, stock: type, interval: int) -> None:
+    model, twin = Net(), Net()
+    optimizer = ours(model.parameters(), lr=1e-2, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=interval)
+    twins = stock([{"params": [p], "name": n, "weight_decay": 0.0 if p.dim() < 2 else 0.1} for n, p in twin.named_parameters()], lr=1e-2)
+    for step in range(1, 9):
+        if step == 1 or step % interval == 0:
+            alphas = {name: pl_alpha_hill(dict(twin.named_parameters())[name]) for name in decay.alphas}
+            decays = assign_weight_decay(alphas, weight_decay=0.1)
+            for group in twins.param_groups:
+                group["weight_decay"] = decays.get(group["name"], group["weight_decay"])
+            assert decay.weight_decays == decays
+            assert decay.last_refresh_step == (0 if step == 1 else step)
+        for net, opt in ((model, optimizer), (twin, twins)):
+            gradients(net, step)
+            opt.step()
+        decay.step()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, dict(twin.named_parameters())[name]), name
+
+
+@pytest.mark.parametrize("stock", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+def test_takes_over_any_torch_optimizer(stock: type) -> None:
+    model, twin = Net(), Net()
+    optimizer = stock(model.parameters(), lr=1e-2, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer)
+    decays = decay.weight_decays
+    twins = stock(
+        [{"params": [p], "weight_decay": decays.get(n, 0.0 if p.dim() < 2 else 0.1)} for n, p in twin.named_parameters()], lr=1e-2
+    )
+    for step in range(3):
+        for net, opt in ((model, optimizer), (twin, twins)):
+            gradients(net, step)
+            opt.step()
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0]
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_each_module_scales_its_own_groups_decay() -> None:
+    model = Net()
+    rest = [p for n, p in model.named_parameters() if not n.startswith("down")]
+    optimizer = AdamW([{"params": rest}, {"params": model.down.parameters(), "weight_decay": 0.02}], weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer)
+    for base, name in ((0.1, "up.weight"), (0.02, "down.weight")):
+        assert decay.weight_decays[name] == assign_weight_decay(decay.alphas, weight_decay=base)[name]
+
+
+def test_unbound_it_is_torchs_own() -> None:
+    model, twin = Net(), Net()
+    ours, stock = AdamW(model.parameters(), weight_decay=0.3), torch.optim.AdamW(twin.parameters(), weight_decay=0.3)
+    for net, opt in ((model, ours), (twin, stock)):
+        gradients(net, 0)
+        opt.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, 0.0])
+def test_a_broken_module_keeps_the_base_decay_and_moves_no_other(poison: float) -> None:
+    model = Net()
+    model.third = nn.Linear(20, 30)
+    healthy = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), exclude=["third.weight"]).weight_decays
+    with torch.no_grad():
+        model.third.weight.fill_(poison)
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    assert decay.weight_decays == {**healthy, "third.weight": 0.1}
+    assert decay.statuses == {"third.weight": "zero" if poison == 0 else "not_finite"}
+
+
+def test_state_goes_on_where_it_was_and_a_stock_checkpoint_does_not_decay_twice() -> None:
+    model = Net()
+    optimizer = AdamW(model.parameters(), weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=4)
+    for step in range(6):
+        gradients(model, step)
+        optimizer.step()
+        decay.step()
+    twin = copy.deepcopy(model)
+    stock_state = torch.optim.AdamW(twin.parameters(), weight_decay=0.1).state_dict()
+    other = AdamW(twin.parameters(), weight_decay=0.1)
+    resumed = AlphaDecay(twin, other, interval=4)
+    resumed.load_state_dict(decay.state_dict())
+    other.load_state_dict(stock_state)
+    assert resumed.state_dict() == decay.state_dict()
+    assert (resumed.weight_decays, resumed.last_refresh_step) == (decay.weight_decays, 4)
+    gradients(twin, 0)
+    before = twin.up.weight.detach().clone()
+    twin.up.weight.grad.zero_()
+    other.step()
+    assert torch.equal(twin.up.weight, before * (1 - other.param_groups[0]["lr"] * decay.weight_decays["up.weight"]))
+
+
+def test_state_of_another_model_is_refused() -> None:
+    model = Net()
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    state = decay.state_dict()
+    state["modules"]["other.weight"] = state["modules"].pop("up.weight")
+    with pytest.raises(ValueError, match=r"another model's.*up\.weight.*other\.weight"):
+        decay.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"interval": 0}, "interval is 0"), ({"s1": 3, "s2": 1}, "s1 <= s2"), ({"tail": "median"}, "tail is 'median'"),
+        ({"compat": "paper"}, "compat is 'paper'"),
+    ],
+)  # fmt: skip
+def test_a_bad_choice_is_named(choices: dict[str, object], message: str) -> None:
+    model = Net()
+    with pytest.raises(ValueError, match=message):
+        AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
+
+
+def test_what_cannot_work_says_what_to_do() -> None:
+    model = Net()
+    with pytest.raises(ValueError, match="needs its optimizer"):
+        AlphaDecay(model)
+    with pytest.raises(ValueError, match="weight_decay is 0"):
+        AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.0))
+    with pytest.raises(ValueError, match=r"does not hold up\.weight"):
+        AlphaDecay(model, AdamW(model.down.parameters(), weight_decay=0.1))
+    with pytest.raises(TypeError, match="no choice 'intervall'"):
+        AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), intervall=3)
+
+
+def test_published_mode_exempts_nothing() -> None:
+    decays = {}
+    for compat in (None, "published"):
+        model = Net()
+        optimizer = AdamW(model.parameters(), lr=0.5, weight_decay=0.1)
+        AlphaDecay(model, optimizer, compat=compat, include=["up.weight", "down.weight"])
+        gradients(model, 0)
+        model.norm.weight.grad.zero_()
+        optimizer.step()
+        decays[compat] = float(model.norm.weight[0].detach())
+    assert decays == {None: 1.0, "published": pytest.approx(0.95)}

@@ -1,0 +1,71 @@
+"""Imports point down only: L0 spectral, policy, placement < L1 modules < L2 transport, fragments < L3 < L4 < train."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LAYERS: dict[str, float] = {
+    "alphadecay.spectral": 0, "alphadecay.policy": 0, "alphadecay.placement": 0, "alphadecay.config": 0,
+    "alphadecay.modules": 1, "alphadecay.transport": 2, "alphadecay.fragments": 2, "alphadecay.optim": 3, "alphadecay.controller": 3.5,
+    "alphadecay.integrations": 4, "alphadecay.cli": 4, "alphadecay": 4, "train": 5,
+}  # fmt: skip
+OPTIONAL = {"deepspeed", "transformers", "datasets", "sentencepiece", "wandb", "rich", "matplotlib", "jsonargparse", "yaml"}
+
+
+def layer(module: str) -> tuple[str, float] | None:
+    """(part, layer) of a dotted module name; None for what is not ours."""
+    matches = [part for part in LAYERS if module == part or module.startswith(part + ".")]
+    return (max(matches, key=len), LAYERS[max(matches, key=len)]) if matches else None
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def sources(root: Path) -> list[tuple[Path, str]]:
+    files = [*root.glob("alphadecay/**/*.py"), *root.glob("train/**/*.py")]
+    return [(f, ".".join(f.relative_to(root).with_suffix("").parts).removesuffix(".__init__")) for f in files]
+
+
+def violations(root: Path) -> list[str]:
+    found = []
+    for path, name in sources(root):
+        here = layer(name)
+        assert here, f"{name} belongs to no layer; add it to LAYERS"
+        for target in imports(path):
+            there = layer(target)
+            if there and there[0] != here[0] and there[1] >= here[1]:
+                found.append(f"{name} (L{here[1]}) imports {target} (L{there[1]})")
+    return found
+
+
+def test_imports_point_down(root: Path) -> None:
+    assert violations(root) == []
+
+
+def test_the_check_sees_a_violation(tmp_path: Path) -> None:
+    (tmp_path / "alphadecay").mkdir()
+    (tmp_path / "alphadecay" / "modules.py").write_text("from alphadecay.transport import zero\n")
+    assert violations(tmp_path) == ["alphadecay.modules (L1) imports alphadecay.transport (L2)"]
+
+
+@pytest.mark.parametrize("part", ["spectral", "policy", "placement.py"])
+def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
+    folder = root / "alphadecay" / part
+    for path in [folder] if folder.is_file() else folder.rglob("*.py"):
+        assert not {t for t in imports(path) if t == "torch.nn" or t.startswith(("torch.distributed", "torch.nn.modules"))}, path
+
+
+def test_the_library_imports_optional_packages_only_under_their_name(root: Path) -> None:
+    for path, _ in sources(root):
+        if "alphadecay" in path.relative_to(root).parts[0]:
+            taken = {t.split(".")[0] for t in imports(path)} & OPTIONAL
+            assert all(package in path.stem for package in taken), (path, taken)
