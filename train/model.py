@@ -19,6 +19,7 @@ from train.config import ModelConfig
 
 def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
     """transformers' description of the model."""
+    options: dict[str, Any] = {"attn_implementation": model.attention}  # taken by every configuration, a field of none
     return LlamaConfig(
         vocab_size=model.vocab_size,
         hidden_size=model.hidden_size,
@@ -32,7 +33,7 @@ def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
         initializer_range=model.init_std,
         tie_word_embeddings=model.tie_embeddings,
         use_cache=False,
-        **{"attn_implementation": model.attention},  # not a field of its own in the class, taken all the same
+        **options,
     )
 
 
