@@ -12,6 +12,7 @@ from train.data.memmap import TokenFile, read_meta
 from train.data.prepare import prepare
 from train.data.sampler import Batches, validation_rows
 from train.engine import build_engine, load_ds_config
+from train.errors import UserError
 from train.loop import Trainer
 from train.telemetry import Telemetry
 from train.validation import accumulation_steps
@@ -26,6 +27,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     """
     folder = Path(config.output_dir or f"runs/{config.name}")
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    world.once(lambda: _make(folder))
     prepared = Path(world.once(lambda: str(prepare(config.data, config.model.vocab_size))))
     sequence_length = config.data.sequence_length
     batches = Batches(TokenFile(prepared, "train"), sequence_length, config.run.seed, config.run.global_batch)
@@ -44,6 +46,13 @@ def build(config: TrainConfig, world: World) -> Trainer:
     return trainer
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: cannot make the folder {folder}: {error.strerror}") from None
+
+
 def _find(config: TrainConfig, folder: Path, who: dict[str, Any]) -> checkpoint.Checkpoint | None:
     found = checkpoint.find(config.resume, folder / checkpoint.FOLDER, lambda text: print(text, flush=True))
     if found is not None:
@@ -52,10 +61,17 @@ def _find(config: TrainConfig, folder: Path, who: dict[str, Any]) -> checkpoint.
 
 
 def _decay(config: TrainConfig, engine: Any) -> AlphaDecay | None:
-    """The method's controller; uniform and none need none."""
+    """The method's controller; uniform and none need none.
+
+    Raises:
+        UserError: AlphaDecay cannot work on this engine or with these settings.
+    """
     d = config.decay
     if d.method != "alphadecay":
         return None
-    return AlphaDecay(
-        engine, interval=d.interval, s1=d.s1, s2=d.s2, tail=d.tail, method=d.estimator, assign=d.assign, compat=d.compat or None
-    )
+    try:
+        return AlphaDecay(
+            engine, interval=d.interval, s1=d.s1, s2=d.s2, tail=d.tail, method=d.estimator, assign=d.assign, compat=d.compat or None
+        )
+    except ValueError as error:
+        raise UserError(f"decay.method alphadecay cannot work on this run ({config.deepspeed.config}): {error}") from error

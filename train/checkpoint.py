@@ -1,7 +1,7 @@
 """Checkpoints that commit by rename: a folder is either complete, with a manifest, or it is not a checkpoint.
 
-    <output_dir>/checkpoints/step-00000100/state/...   what DeepSpeed writes, one file per rank
-                                          /manifest.json   step, model, world size, and size and hash of every file
+<output_dir>/checkpoints/step-00000100/state/...   what DeepSpeed writes, one file per rank
+                                      /manifest.json   step, model, world size, and size and hash of every file
 """
 
 from __future__ import annotations
@@ -66,11 +66,14 @@ def save(engine: Any, folder: Path, step: int, client_state: Mapping[str, Any], 
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` complete checkpoints, and what a killed run left half written."""
+    """Removes all but the `keep` checkpoints written last, and what a killed run left half written.
+
+    By time, not by step: after going back to an earlier step, a damaged or abandoned later one must not push the new ones out.
+    """
     for stale in folder.glob(".tmp-*"):
         shutil.rmtree(stale, ignore_errors=True)
     if keep:
-        for old in sorted(folder.glob("step-*"), reverse=True)[keep:]:
+        for old in sorted(folder.glob("step-*"), key=_written, reverse=True)[keep:]:
             (old / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half-way leaves no checkpoint that looks whole
             shutil.rmtree(old, ignore_errors=True)
 
@@ -156,20 +159,27 @@ def _problem(path: Path) -> str:
         return "no such folder"
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError):
+        facts_of = {str(name): (int(facts["bytes"]), str(facts["sha256"])) for name, facts in manifest["files"].items()}
+        int(manifest["step"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is missing or unreadable"
     if manifest.get("format") != _FORMAT:
         return f"format {manifest.get('format')}, this version reads {_FORMAT}"
-    for name, facts in files.items():
+    for name, (size, sha256) in facts_of.items():
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != facts["bytes"]:
-            return f"{name} has {file.stat().st_size} bytes, the manifest says {facts['bytes']}"
-        if _sha256(file) != facts["sha256"]:
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes, the manifest says {size}"
+        if _sha256(file) != sha256:
             return f"{name} is not what was written (sha256 differs)"
     return ""
+
+
+def _written(path: Path) -> tuple[int, str]:
+    """When a checkpoint was committed; one without manifest never was."""
+    manifest = path / MANIFEST
+    return (manifest.stat().st_mtime_ns if manifest.is_file() else 0), path.name
 
 
 def _read(path: Path) -> Checkpoint:

@@ -42,11 +42,15 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     if not path.exists() and (_ROOT / path).exists():
         path = _ROOT / path  # ds_configs/ is found from any working directory
     try:
-        ds_config: dict[str, Any] = json.loads(path.read_text())
+        ds_config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"deepspeed.config: no file {path}; ds_configs/ has zero0.json to zero3.json") from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise UserError(f"deepspeed.config: cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(ds_config, dict):
+        raise UserError(f"{path} holds a {type(ds_config).__name__}; DeepSpeed takes a JSON object, see ds_configs/zero3.json")
     for key, owner in _NOT_OURS.items():
         if key in ds_config:
             raise UserError(f"{path} has {key!r}, which {owner} owns; take it out of the JSON")
@@ -57,6 +61,7 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
         ("gradient_accumulation_steps",): (f"run.global_batch on {world_size} ranks", accumulation_steps),
         ("gradient_clipping",): ("optim.grad_clip", config.optim.grad_clip),
         ("bf16", "enabled"): (f"run.precision {config.run.precision}", bf16),
+        ("fp16", "enabled"): (f"run.precision {config.run.precision}", False),
     }
     for keys, (source, value) in owned.items():
         _set_owned(ds_config, keys, value, source, path)
@@ -69,6 +74,8 @@ def _set_owned(ds_config: dict[str, Any], keys: tuple[str, ...], value: Any, sou
     section = ds_config
     for key in keys[:-1]:
         section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise UserError(f'{path} sets {key} to {section!r}; it takes an object such as {{"enabled": "auto"}}')
     given = section.get(keys[-1], "auto")
     if given not in ("auto", value):
         raise UserError(f'{path} sets {".".join(keys)} to {given}, the recipe ({source}) to {value}; write "auto" in the JSON')

@@ -97,6 +97,8 @@ class Trainer:
         self.val_perplexity = (first, latest)
         if self.decay is not None and state["alphadecay"] is not None:
             self.decay.load_state_dict(state["alphadecay"])
+            if self.decay.last_refresh_step > self.step:  # for the step to come: its line was cut off with that step's
+                self.telemetry.refresh(self.decay)
 
     def _one_step(self, step: int) -> dict[str, float]:
         """One optimizer step over the global batch; batch k of the run belongs to step k + 1."""

@@ -49,11 +49,9 @@ def _run(config: TrainConfig) -> None:
 
     started = time.perf_counter()
     world = worlds.start(config.deepspeed.timeout_minutes)
-    if world.is_main:
-        folder = Path(config.output_dir or f"runs/{config.name}")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_config(config))
     trainer = build(config, world)
+    if world.is_main:  # not before: a run that is refused leaves the results of another as they are
+        (trainer.folder / "config.yaml").write_text(dump_config(config))
     trainer.train()
     close(trainer, time.perf_counter() - started)
 

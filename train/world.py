@@ -69,7 +69,7 @@ def start(timeout_minutes: float) -> World:
     rank, local_rank, size = environment()
     if "RANK" not in os.environ:
         _single_process()
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
     if cuda and local_rank >= torch.cuda.device_count():
         gpus = torch.cuda.device_count()
         raise UserError(f"rank {rank} has no GPU: local rank {local_rank}, {gpus} GPUs on this node; start fewer ranks per node")
