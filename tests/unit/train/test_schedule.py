@@ -20,9 +20,10 @@ def expected(lr, ratio, warmup, steps, step):
     return floor + (lr - floor) / 2 * (1 + turn)
 
 
-@given(
-    st.floats(1e-6, 1.0), st.floats(0.0, 1.0), st.integers(1, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
-)
+STEPS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
+
+
+@given(st.floats(1e-6, 1.0), st.floats(0.0, 1.0), STEPS)
 def test_every_step(lr, ratio, numbers):
     steps, warmup, step = numbers
     optim = OptimConfig(lr=lr, min_lr_ratio=ratio, warmup_steps=warmup)

@@ -1,0 +1,48 @@
+"""Runs that several tests look at, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.program import Outcome, recipe, start, write_corpus, write_recipe
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with a corpus and a recipe; every run starts in it and writes below it."""
+
+    folder: Path
+    recipe: Path
+    values: dict[str, Any]
+
+    def start(self, launcher: str, output_dir: str, *arguments: str) -> Outcome:
+        """The program with this recipe."""
+        return start(launcher, self.folder, "--config", str(self.recipe), "--output_dir", str(self.folder / output_dir), *arguments)
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The corpus is prepared by the first run in it."""
+    folder = tmp_path_factory.mktemp("program")
+    values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
+    return Workplace(folder, write_recipe(folder / "tiny.yaml", values), values)
+
+
+@pytest.fixture(scope="session")
+def finished(workplace: Workplace) -> Callable[[str], Path]:
+    """The output_dir of an uninterrupted run by one launcher."""
+    done: dict[str, Path] = {}
+
+    def run(launcher: str) -> Path:
+        if launcher not in done:
+            outcome = workplace.start(launcher, f"whole-{launcher}")
+            assert outcome.code == 0, outcome.output
+            done[launcher] = workplace.folder / f"whole-{launcher}"
+        return done[launcher]
+
+    return run
