@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from alphadecay.config import AlphaDecayConfig
-from alphadecay.fragments import Fragments, base_weight_decay, engine_spans, exempt_parameters, plain_spans
+from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
 from alphadecay.modules import WeightModule, find_modules
 from alphadecay.optim import Adam, AdamW, apply_decay, take_over_weight_decay
 from alphadecay.placement import Plan, plan_owners
 from alphadecay.policy import assign_weight_decay
+from alphadecay.spans import engine_spans, plain_spans
 from alphadecay.spectral import FIELDS, Estimate, Status, estimate, to_estimate
 from alphadecay.transport.detect import detect
 

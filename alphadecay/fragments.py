@@ -95,7 +95,7 @@ class Fragments:
             owned = by_parameter.get(id(span.parameter), [])
             for module in owned:
                 self.base[module.name] = span.weight_decay
-            if not owned and id(span.parameter) not in exempted:
+            if not owned and span.length and id(span.parameter) not in exempted:
                 key = f"base {span.weight_decay!r}"
                 self._decays[key] = span.weight_decay
                 bound.cuts.append(_Cut(key, span.offset, span.length))
@@ -162,43 +162,6 @@ def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
 def base_weight_decay(group: Mapping[str, Any]) -> float:
     """A param group's base decay, whether or not AlphaDecay has taken it over."""
     return float(group.get(BASE_KEY, group.get("weight_decay", 0.0)))
-
-
-def plain_spans(optimizer: torch.optim.Optimizer) -> Iterator[Span]:
-    """One process, DDP: the optimizer updates the parameters themselves."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            yield Span(parameter, 0, parameter.numel(), parameter, 0, base_weight_decay(group))
-
-
-def engine_spans(engine: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span]:
-    """The spans of whatever wrapper DeepSpeed made.
-
-    Raises:
-        ValueError: a wrapper this version does not know.
-    """
-    wrapper = engine.optimizer
-    if hasattr(wrapper, "fp32_partitioned_groups_flat"):
-        return _zero3_spans(wrapper, optimizer)
-    if wrapper is optimizer:
-        return plain_spans(optimizer)
-    raise ValueError(
-        f"DeepSpeed wrapped the optimizer in {type(wrapper).__name__}; this version binds ZeRO-3 and the unwrapped stage 0 in float32. "
-        "Set zero_optimization.stage to 3"
-    )
-
-
-def _zero3_spans(wrapper: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span]:
-    """Stage 3: sub-group i holds this rank's slices of fp16_groups[i], one after the other, padded to equal length."""
-    for index, (parameters, flat) in enumerate(zip(wrapper.fp16_groups, wrapper.fp32_partitioned_groups_flat, strict=True)):
-        group = optimizer.param_groups[wrapper.sub_group_to_group_id[index]]
-        offset = 0
-        for parameter in parameters:
-            size = parameter.partition_numel()
-            start = torch.distributed.get_rank(parameter.ds_process_group) * size
-            length = max(0, min(size, parameter.ds_numel - start))
-            yield Span(parameter, min(start, parameter.ds_numel), length, flat, offset, base_weight_decay(group))
-            offset += size
 
 
 def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
