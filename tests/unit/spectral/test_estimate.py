@@ -7,40 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from matrices import gaussian, oracle, power_law, spiked
 
 from alphadecay.spectral import FIELDS, Status, estimate, estimate_from_gram, pl_alpha_hill, take_gram, to_estimate
-
-
-def oracle(weight: torch.Tensor, published: bool = False) -> float:
-    """The formula, in numpy, float64."""
-    values = np.sort(np.linalg.svd(weight.detach().double().numpy(), compute_uv=False) ** 2)
-    count = len(values)
-    if published:
-        tail = values[count // 2 :]
-        return 1 + len(tail) / np.log(tail / tail[0]).sum()
-    half = count // 2
-    return 1 + half / np.log(values[count - half :] / values[count - half - 1]).sum()
-
-
-def power_law(rows: int, columns: int, exponent: float, seed: int = 0) -> torch.Tensor:
-    """A matrix whose eigenvalues are quantiles of a power law of that exponent."""
-    generator = torch.Generator().manual_seed(seed)
-    size = min(rows, columns)
-    left, _ = torch.linalg.qr(torch.randn(rows, size, generator=generator, dtype=torch.float64))
-    right, _ = torch.linalg.qr(torch.randn(columns, size, generator=generator, dtype=torch.float64))
-    quantile = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-    eigenvalues = (1 - quantile) ** (-1 / (exponent - 1))
-    return (left * eigenvalues.sqrt()) @ right.mT
-
-
-def gaussian(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def spiked(rows: int, columns: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(5)
-    left, right = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, 3), (3, columns)))
-    return gaussian(rows, columns, 4) + 10 * left @ right
+from alphadecay.spectral.gram import gram_exponent, gram_lower
 
 
 CASES = {
@@ -131,3 +101,72 @@ def test_wrong_arguments_are_named() -> None:
         estimate(weight, precision=torch.float16)
     with pytest.raises(ValueError, match="fields"):
         to_estimate([1.0])
+
+
+def trained() -> list[torch.Tensor]:
+    """Weights of a small classifier after 150 steps of AdamW: three spectra with real learned tails."""
+    torch.manual_seed(0)
+    inputs = torch.randn(512, 64)
+    labels = (inputs[:, :8].sin() @ torch.randn(8, 10)).argmax(-1)
+    weights = [(torch.randn(shape) / shape[1] ** 0.5).requires_grad_() for shape in ((96, 64), (96, 96), (10, 96))]
+    optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.1)
+    for _ in range(150):
+        hidden = torch.relu(torch.relu(inputs @ weights[0].T) @ weights[1].T)
+        loss = torch.nn.functional.cross_entropy(hidden @ weights[2].T, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    return weights
+
+
+def test_trained_weights() -> None:
+    for weight in trained():
+        assert pl_alpha_hill(weight) == pytest.approx(oracle(weight), rel=1e-4)
+        assert estimate(weight, precision=torch.float64)[0].item() == pytest.approx(oracle(weight), rel=1e-6)
+        assert not estimate(weight).requires_grad
+
+
+def test_near_deficient_matrices_escalate() -> None:
+    for exponent in (1.25, 1.3, 1.35):
+        weight = power_law(96, 128, exponent).float()
+        assert estimate(weight)[FIELDS.index("escalate")] == 1
+        assert pl_alpha_hill(weight) == pytest.approx(oracle(weight), rel=1e-6)
+
+
+def test_nearly_equal_eigenvalues_escalate() -> None:
+    weight = power_law(96, 96, 200.0).float()
+    assert estimate(weight)[FIELDS.index("escalate")] == 1
+    assert pl_alpha_hill(weight) == pytest.approx(oracle(weight), rel=1e-6)
+
+
+def test_global_settings_come_back() -> None:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        weight = CASES["gaussian"].float()
+        assert pl_alpha_hill(weight) == pytest.approx(oracle(weight), rel=1e-5)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (30, 70), (70, 30), (128, 128), (33, 33)])
+def test_gram_has_the_right_lower_triangle(shape: tuple[int, int]) -> None:
+    weight = gaussian(*shape)
+    smaller = weight if shape[0] <= shape[1] else weight.T
+    assert torch.allclose(gram_lower(weight).tril(), (smaller @ smaller.T).tril(), rtol=1e-12)
+    assert gram_exponent(take_gram(weight * 2.0**30)).item() == gram_exponent(take_gram(weight)).item() + 30
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CASES)
+def test_on_a_gpu(name: str) -> None:
+    weight = CASES[name].float().cuda()
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert pl_alpha_hill(weight) == pytest.approx(oracle(weight.cpu()), rel=1e-4)
+        stack = estimate(weight.expand(3, -1, -1).clone())
+        assert stack.is_cuda and torch.allclose(stack[2, 0], estimate(weight)[0], rtol=1e-4)
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -1,0 +1,173 @@
+"""Time of the estimators against svdvals and against plain loops: one thread, interleaved repeats, medians with quartiles, JSON out.
+
+On the CPU the clock is process time, which other processes do not disturb much; on a GPU it is wall time around a synchronised call.
+A figure includes all of `estimate` (prescale, Gram, eigenvalues, guards, fit); svdvals is torch's alone, so the ratios are modest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+
+from alphadecay.spectral import FIELDS, estimate, estimate_farms
+from alphadecay.spectral.cutoff import search
+
+LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}  # hidden, intermediate
+LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
+GPU_SHAPES = [(1024, 1024), (2736, 1024), (2048, 2048), (5461, 2048), (4096, 4096)]
+SMOKE_SHAPES = [(64, 64), (172, 64)]
+TARGETS = {(2048, 768): 2.2, (1024, 1024): 2.2, (5461, 2048): 2.2, (2048, 2048): 2.8}
+LEAST_TARGET = 1.7
+SEARCH_TARGET = 10.0
+Job = Callable[[], object]
+
+
+def clock(job: Job, cuda: bool) -> float:
+    """Seconds of one call."""
+    if not cuda:
+        start = time.process_time()
+        job()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    job()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": middle, "q1": low, "q3": high}
+
+
+def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]:
+    """Each job in turn, `repeats` times over after one warm-up; ratios are of the first job's time to the others', repeat by repeat."""
+    for job in jobs.values():
+        job()
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repeats):
+        for name, job in jobs.items():
+            times[name].append(clock(job, cuda))
+    base = next(iter(jobs))
+    ratios = {name: [b / max(t, 1e-9) for b, t in zip(times[base], times[name], strict=True)] for name in jobs if name != base}
+    return {
+        "seconds": {name: spread(values) for name, values in times.items()},
+        f"{base}_over": {name: spread(values) for name, values in ratios.items()},
+    }
+
+
+def spectral_jobs(weight: torch.Tensor) -> dict[str, Job]:
+    return {
+        "svdvals": lambda: torch.linalg.svdvals(weight),
+        "gram_float32": lambda: estimate(weight),
+        "gram_float64": lambda: estimate(weight, precision=torch.float64),
+        "farms": lambda: estimate_farms(weight),
+    }
+
+
+def bench_shape(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.randn(shape, generator=generator) * torch.linspace(0.3, 1.0, shape[1])).to(device)
+    result = interleave(spectral_jobs(weight), repeats, device == "cuda")
+    exact = estimate(weight.double(), method="svd", precision=torch.float64)[0]
+    errors = {str(p).removeprefix("torch."): abs(estimate(weight, precision=p)[0] - exact).item() for p in (torch.float32, torch.float64)}
+    return {"shape": list(shape), "target": TARGETS.get(shape, LEAST_TARGET), "alpha_error": errors, **result}
+
+
+def plain_loop(values: np.ndarray) -> int:
+    """Goodness-of-fit as it is usually written: every cut-off in turn."""
+    logs = np.log(values)
+    size = len(values)
+    distances = np.ones(size - 1)
+    for index in range(size - 1):
+        count = size - index
+        alpha = 1 + count / (logs[index:].sum() - count * logs[index])
+        model = 1 - (values[index:] / values[index]) ** (1 - alpha)
+        distances[index] = np.abs(model - np.arange(count) / count).max()
+    return int(distances.argmin())
+
+
+def bench_search(size: int, repeats: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.linalg.eigvalsh(torch.cov(torch.randn(size, 2 * size, generator=generator, dtype=torch.float64)))
+    plain = values.numpy()
+    jobs: dict[str, Job] = {"loop": lambda: plain_loop(plain), "pruned": lambda: search(values, finger=False, published=False)}
+    result = interleave(jobs, repeats, cuda=False)
+    same = float(plain[plain_loop(plain)]) == search(values, finger=False, published=False)[1]
+    return {"n": size, "target": SEARCH_TARGET, "same_cutoff": same, **result}
+
+
+def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, Any]:
+    """One call for a stack of matrices against a call for each."""
+    stack = torch.randn(count, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    jobs: dict[str, Job] = {"each": lambda: torch.stack([estimate(one) for one in stack]), "stacked": lambda: estimate(stack)}
+    return {"side": side, "count": count, **interleave(jobs, repeats, device == "cuda")}
+
+
+def machine(device: str) -> dict[str, str]:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    clock_name = "wall" if device == "cuda" else "process"
+    return {"device": device, "name": name, "torch": torch.__version__, "threads": str(torch.get_num_threads()), "clock": clock_name}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of each measurement (default 7)")
+    parser.add_argument("--max-side", type=int, default=10**6, help="leave out shapes with a side above this")
+    parser.add_argument("--smoke", action="store_true", help="tiny shapes, two repeats: seconds, and no figure worth keeping")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a CPU target is missed")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
+    return parser.parse_args(arguments)
+
+
+def report(row: dict[str, Any], label: str, base: str, method: str) -> bool:
+    ratio = row[f"{base}_over"][method]
+    met = ratio["median"] >= row["target"]
+    seconds = row["seconds"][method]["median"] * 1e3
+    verdict = "met" if met else "MISSED"
+    figures = f"{ratio['median']:6.2f}x [{ratio['q1']:.2f}, {ratio['q3']:.2f}]"
+    print(f"{label:>12} {method:<13}{seconds:10.2f} ms  {figures}  target {row['target']} {verdict}", flush=True)
+    return met
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run and print; the exit status is 1 only with --check."""
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    shapes = SMOKE_SHAPES if options.smoke else GPU_SHAPES if options.device == "cuda" else LLAMA_SHAPES
+    shapes = [shape for shape in shapes if max(shape) <= options.max_side]
+    sizes = [64] if options.smoke else [512, 1024, 2048]
+    stacks = [(16, 4)] if options.smoke else [(64, 32), (256, 32)]
+    repeats = 2 if options.smoke else options.repeats
+    met = []
+    results: dict[str, Any] = {"machine": machine(options.device), "repeats": repeats, "fields": list(FIELDS)}
+    results["spectra"] = []
+    for shape in shapes:
+        row = bench_shape(shape, repeats, options.device)
+        met.append(report(row, f"{shape[0]}x{shape[1]}", "svdvals", "gram_float32"))
+        results["spectra"].append(row)
+    results["goodness_of_fit"] = [bench_search(size, repeats) for size in sizes]
+    met += [report(row, f"n={row['n']}", "loop", "pruned") and row["same_cutoff"] for row in results["goodness_of_fit"]]
+    results["stacks"] = [bench_stack(side, count, repeats, options.device) for side, count in stacks]
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    return int(options.check and not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
