@@ -132,6 +132,17 @@ def test_one_rank_learns_what_two_learn(finished):
         assert one == pytest.approx(two, rel=1e-4), key
 
 
+def test_another_stage_trains_alike(workplace, finished):
+    outcome = workplace.start("python", "other-stage", "--deepspeed.config", "ds_configs/zero1.json")
+    assert outcome.code == 0, outcome.output
+    one, three = workplace.folder / "other-stage", finished("python")
+    assert json.loads((one / "summary.json").read_text())["zero_stage"] == 1
+    for kind, key in (("train", "loss"), ("validation", "val_loss")):
+        assert [r[key] for r in metrics(one, kind)] == pytest.approx([r[key] for r in metrics(three, kind)], rel=1e-5)
+    for a, b in zip(metrics(one, "refresh"), metrics(three, "refresh"), strict=True):
+        assert a["step"] == b["step"] and a["weight_decays"] == pytest.approx(b["weight_decays"], rel=1e-3)
+
+
 def test_two_ranks_cut_and_resumed_end_where_the_uninterrupted_run_ends(workplace, finished):
     whole = finished("deepspeed")
     folder = cut(whole, workplace.folder / "cut-two", 3, lines=['{"kind": "train", "st'])  # killed while writing a line
