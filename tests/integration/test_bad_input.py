@@ -68,7 +68,6 @@ def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
     assert not (workplace.folder / "refused-decay/metrics.jsonl").exists()
 
 
-
 def test_two_ranks_say_it_once(workplace):
     outcome = workplace.start("torchrun", "refused-ranks", "--run.global_batch", "5")
     assert outcome.code != 0
