@@ -44,14 +44,19 @@ class World:
         Collective. The result must pickle.
         """
         box: list[Any] = [None, None]
+        failure: Exception | None = None
         if self.is_main:
             try:
                 box[0] = action()
-            except UserError as error:
-                box[1] = str(error)
+            except Exception as error:  # whatever it is, the others must not wait for it
+                failure = error
+                box[1] = (isinstance(error, UserError), f"{error}")
         dist.broadcast_object_list(box, src=0, group=self.control)
+        if failure is not None:
+            raise failure
         if box[1] is not None:
-            raise UserError(box[1])
+            by_user, message = box[1]
+            raise UserError(message) if by_user else RuntimeError(f"rank 0 failed: {message}")
         return box[0]
 
     def barrier(self) -> None:

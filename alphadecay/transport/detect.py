@@ -55,6 +55,7 @@ def _engine_target(engine: Any) -> Target:
     wrapper = engine.optimizer
     if wrapper is None:
         raise ValueError("the DeepSpeed engine has no optimizer; pass optimizer=AdamW(...) to deepspeed.initialize first")
+    _refuse(engine)
     basic = getattr(engine, "basic_optimizer", None) or wrapper
     partitioned = [p for p in engine.module.parameters() if is_partitioned(p)]
     if partitioned:
@@ -62,3 +63,28 @@ def _engine_target(engine: Any) -> Target:
         return Target(engine.module, ZeroTransport(group), engine, basic)
     group = getattr(wrapper, "dp_process_group", None) or (dist.group.WORLD if dist.is_initialized() else None)
     return Target(engine.module, ReplicatedTransport(group), engine, basic)
+
+
+def _refuse(engine: Any) -> None:
+    """Set-ups in which weights are out of sight or a step bypasses the optimizer, each with the way out.
+
+    Raises:
+        ValueError: the first that is found.
+    """
+    optimizer_offload, parameter_offload = engine.zero_offload_optimizer(), engine.zero_offload_param()
+    ratio = getattr(optimizer_offload, "ratio", 1.0)
+    nvme = [str(getattr(offload, "device", "")).endswith("nvme") for offload in (optimizer_offload, parameter_offload)]
+    refused = (
+        (
+            bool(getattr(engine, "zenflow", False)),
+            "ZenFlow updates weights without the optimizer's step()",
+            "take zenflow out of the configuration",
+        ),
+        (bool(getattr(optimizer_offload, "super_offload", False)), "SuperOffload steps in another process", "set super_offload to false"),
+        (ratio < 1, f"offload_optimizer.ratio {ratio} steps part of the weights in a copy of the optimizer", "set ratio to 1"),
+        (any(nvme), "weights or optimizer states live on NVMe", 'set the offload device to "cpu"'),
+        (getattr(engine, "autotp_size", lambda: 0)() > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1"),
+    )
+    for found, reason, way_out in refused:
+        if found:
+            raise ValueError(f"AlphaDecay cannot work here: {reason}; {way_out}")

@@ -1,0 +1,50 @@
+"""What is recognised, and what is refused with the way out."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from alphadecay.transport.detect import detect
+
+
+STOCK = object()
+
+
+def engine(optimizer: Any = STOCK, **offload: Any) -> Any:
+    settings = SimpleNamespace(
+        device=offload.pop("device", "cpu"), ratio=offload.pop("ratio", 1.0), super_offload=offload.pop("super_offload", False)
+    )
+    return SimpleNamespace(
+        module=nn.Linear(2, 2), optimizer=optimizer, zero_optimization_stage=lambda: 3, zero_offload_optimizer=lambda: settings,
+        zero_offload_param=lambda: None, zenflow=offload.pop("zenflow", False), autotp_size=lambda: offload.get("autotp", 0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"zenflow": True}, "ZenFlow.*take zenflow out"), ({"super_offload": True}, "SuperOffload.*super_offload to false"),
+        ({"ratio": 0.5}, "ratio 0.5.*set ratio to 1"), ({"device": "nvme"}, 'NVMe.*"cpu"'), 
+        ({"autotp": 2}, "tensor parallelism.*autotp_size to 1"),
+    ],
+)  # fmt: skip
+def test_refused_with_the_way_out(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        detect(engine(**setting))
+
+
+def test_an_engine_without_an_optimizer_and_a_stranger_are_refused() -> None:
+    with pytest.raises(ValueError, match="has no optimizer"):
+        detect(engine(optimizer=None))
+    with pytest.raises(TypeError, match="got dict"):
+        detect({})
+
+
+def test_a_module_is_its_own_target() -> None:
+    model = nn.Linear(2, 2)
+    target = detect(model)
+    assert target.model is model
+    assert (target.transport.world_size, target.engine, target.optimizer) == (1, None, None)
+    assert detect(engine()).transport.world_size == 1
