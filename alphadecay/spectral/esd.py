@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alphadecay.spectral.gram import full_precision
+from alphadecay.spectral.gram import full_precision, largest_entry
 
 
 class Spectrum(NamedTuple):
@@ -28,6 +28,8 @@ def _guard(matrix: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Replace matrices [..., R, C] whose largest [...] is not finite or is zero by the identity."""
     finite = torch.isfinite(largest)
     zero = finite & (largest <= 0)
+    if matrix.device.type == "cpu" and bool((finite & ~zero).all()):  # a branch on a CPU tensor waits for nothing
+        return matrix, finite, zero
     identity = torch.eye(*matrix.shape[-2:], dtype=matrix.dtype, device=matrix.device)
     return torch.where((finite & ~zero)[..., None, None], matrix, identity), finite, zero
 
@@ -52,7 +54,6 @@ def spectrum_of_gram(gram_KK: Tensor) -> Spectrum:
 def spectrum_of_weight(scaled_MN: Tensor) -> Spectrum:
     """Squared singular values of a prescaled weight [..., M, N], by `svdvals`: slower than the Gram, with half its loss of digits."""
     with full_precision(scaled_MN.device):
-        lowest, highest = torch.aminmax(scaled_MN.flatten(-2), dim=-1)
-        safe_MN, finite, zero = _guard(scaled_MN, torch.maximum(-lowest, highest))
+        safe_MN, finite, zero = _guard(scaled_MN, largest_entry(scaled_MN))
         singular_K = torch.linalg.svdvals(safe_MN).to(torch.float64)
         return Spectrum(singular_K.flip(-1).square(), finite, zero)

@@ -29,7 +29,7 @@ def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
     """
     count = tail_T.shape[-1]
     empirical_T = torch.arange(count, dtype=tail_T.dtype, device=tail_T.device) / count
-    log_ratio_T = tail_T.log() - x_min.log()[..., None]
+    log_ratio_T = (tail_T / x_min[..., None]).log()
     model_T = -torch.expm1((1 - alpha)[..., None] * log_ratio_T)
     return (model_T - empirical_T).abs().amax(-1)
 
@@ -47,6 +47,6 @@ def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
     first = size // 2 if published else size - size // 2
     tail_T = values_K[..., first:]
     x_min = values_K[..., first if published else first - 1]
-    log_sum = (tail_T.log() - x_min.log()[..., None]).sum(-1)
+    log_sum = (tail_T / x_min[..., None]).log().sum(-1)
     alpha = 1 + tail_T.shape[-1] / log_sum
     return TailFit(alpha, x_min, torch.full_like(alpha, tail_T.shape[-1]), ks_distance(tail_T, x_min, alpha))

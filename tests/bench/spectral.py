@@ -100,11 +100,28 @@ def plain_loop(values: np.ndarray) -> int:
     return int(distances.argmin())
 
 
+def torch_loop(values: torch.Tensor) -> int:
+    """The same in torch, which pays for every small operation, as an estimator written on tensors does."""
+    logs = values.log()
+    size = len(values)
+    distances = torch.ones(size - 1, dtype=values.dtype)
+    for index in range(size - 1):
+        count = size - index
+        alpha = 1 + count / (logs[index:].sum() - count * logs[index])
+        model = 1 - (values[index:] / values[index]) ** (1 - alpha)
+        distances[index] = (model - torch.arange(count, dtype=values.dtype) / count).abs().max()
+    return int(distances.argmin())
+
+
 def bench_search(size: int, repeats: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     values = torch.linalg.eigvalsh(torch.cov(torch.randn(size, 2 * size, generator=generator, dtype=torch.float64)))
     plain = values.numpy()
-    jobs: dict[str, Job] = {"loop": lambda: plain_loop(plain), "pruned": lambda: search(values, finger=False, published=False)}
+    jobs: dict[str, Job] = {
+        "loop": lambda: torch_loop(values),
+        "numpy_loop": lambda: plain_loop(plain),
+        "pruned": lambda: search(values, finger=False, published=False),
+    }
     result = interleave(jobs, repeats, cuda=False)
     same = float(plain[plain_loop(plain)]) == search(values, finger=False, published=False)[1]
     return {"n": size, "target": SEARCH_TARGET, "same_cutoff": same, **result}
