@@ -79,7 +79,7 @@ def assign_weight_decay(
     minimum_range: float = 0.0,
     mean_preserving: bool = False,
 ) -> dict[str, float]:
-    """Each module's weight decay from its α, in float64 and whatever the order of the modules (AlphaDecay, eq. 3).
+    """Each module's weight decay from its α, in float64 and whatever the order of the modules (AlphaDecay, arXiv 2506.14562).
 
     linear: η·[(α − α_min)/(α_max − α_min)·(s2 − s1) + s1];  sqrt: η·√α / mean √α;  log2: η·log2 α / mean log2 α;
     sigmoid: η·2/(1 + e^(−4z)), z the standardised score. η is `weight_decay`; s1 and s2 serve "linear" only.

@@ -57,9 +57,9 @@ def adadecay_modules(gradient_norms: Mapping[str, float], layers: Mapping[str, s
 
 
 def adadecay_parameters(gradient: Tensor, weight_decay: float, *, steepness: float = SIGMOID_STEEPNESS) -> Tensor:
-    """AdaDecay per parameter: λ_j = η·2/(1 + e^(−a·z_j)), z_j = (|g_j| − mean|g|)/std|g| over the layer  (arXiv 1907.08931, eq. 6–8).
+    """AdaDecay per parameter: λ_j = η·2/(1 + e^(−a·z_j)), z_j = (|g_j| − mean|g|)/std|g| over the layer  (arXiv 1907.08931).
 
-    Args: gradient of one layer, any shape; weight_decay η ≥ 0; steepness a, 4 in the paper.
+    Args: gradient of one layer, any shape; weight_decay η ≥ 0; steepness a.
     Returns: decay of each parameter, shape and device of the gradient, float32 (float64 for float64), in [0, 2η]; η everywhere
         while the gradient holds a NaN or Inf, or where all magnitudes are equal. No host sync.
     Errors: ValueError for a negative or non-finite η or steepness.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alphadecay.spectral.tail import TINY, TailFit
 
-BOUND_STRIDE = 32  # columns skipped by the first pass; 16 and 64 measure about the same
+BOUND_STRIDE = 32  # distance of the columns of the first pass; 16 was slower at n = 2048
 ROW_CHUNK = 16  # rows computed at once by the second
 BINS = 100  # of the fix-finger histogram
 WINDOW = (0.95, 1.5)  # of the peak, where fix-finger looks for x_min
@@ -87,7 +87,7 @@ def search(eigenvalues_K: Tensor, *, finger: bool, published: bool) -> tuple[flo
     """One spectrum [K], on the host -> (alpha, x_min, tail count, KS distance); NaN α where no cut-off is left, x_min 0 where the
     spectrum is all but zero.
 
-    goodness-of-fit: the x_min of least KS distance among all λ_i but the last  (Clauset et al. 2009, section 3.3).
+    goodness-of-fit: the x_min of least KS distance among all λ_i but the last  (Clauset, Shalizi, Newman 2009).
     fix-finger: the same among 0.95·p ≤ λ_i ≤ 1.5·p, p the peak of the histogram of log10 λ. published: its lower end is
     log10(0.95·p), which compares a logarithm with λ, and numerically zero eigenvalues stay in.
     """

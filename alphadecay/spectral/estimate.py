@@ -28,7 +28,7 @@ PUBLISHED_MINIMUM = 50
 FLOAT32_RATIO = 1e-5  # float32 resolves x_min/λmax above this
 DEFICIENT_RATIO = 1e-12  # and float64 above this
 DEGENERATE_LOG = 2e-5  # mean ln(λ/x_min) of the tail: 1e-5 of all eigenvalues
-FLOAT32_LOG = 4e-2  # the same mean, below which float32 noise is more than 1e-4 of it
+FLOAT32_LOG = 4e-2  # the same mean, below which float32 loses digits: α over 26
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class TailFit(NamedTuple):
 
 
 def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
-    """Kolmogorov–Smirnov distance max_i |F(λ_i) − i/T|, i from 0, F(λ) = 1 − (λ/x_min)^(1−α)  (Clauset et al. 2009, eq. 3.9).
+    """Kolmogorov–Smirnov distance max_i |F(λ_i) − i/T|, i from 0, F(λ) = 1 − (λ/x_min)^(1−α)  (Clauset, Shalizi, Newman 2009).
 
     Args: tail_T [..., T] ascending, x_min [...], alpha [...]. Returns: [...].
     """
@@ -35,7 +35,7 @@ def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
 
 
 def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
-    """PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1  (AlphaDecay, eq. 2).
+    """PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1  (AlphaDecay, arXiv 2506.14562).
 
     published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min itself, counted in the tail.
 
