@@ -8,7 +8,6 @@ from torch import nn
 
 from alphadecay.transport.detect import detect
 
-
 STOCK = object()
 
 

@@ -79,7 +79,7 @@ def test_deepspeed_configuration(path: Path):
     assert not {"optimizer", "scheduler", "fp16"} & config.keys()
     zero = config["zero_optimization"]
     assert zero["stage"] == int(path.stem[4])
-    assert config["zero_allow_untested_optimizer"] is True
+    assert "zero_allow_untested_optimizer" not in config  # the library registers its optimizers by itself
     offloads = path.stem.endswith("_offload")
     assert ("offload_optimizer" in zero) is offloads
     assert not offloads or config["zero_force_ds_cpu_optimizer"] is False
