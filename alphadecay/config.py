@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
-Method = Literal["gram", "svd"]
+Method = Literal["gram", "svd", "farms"]
 Assign = Literal["linear", "sqrt", "log2"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "tail": ("hill", "goodness_of_fit", "fix_finger"),
-    "method": ("gram", "svd"),
+    "method": ("gram", "svd", "farms"),
     "assign": ("linear", "sqrt", "log2"),
     "compat": (None, "published"),
 }
@@ -26,10 +26,14 @@ class AlphaDecayConfig:
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
         tail: how PL_Alpha is fitted; "hill" is the paper's.
-        method: "gram" (eigenvalues of the smaller Gram matrix) or "svd" (singular values, squared).
+        method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared) or "farms" (the pooled spectrum of
+            square windows, arXiv 2506.06280: alpha free of the aspect ratio; with tail "hill" only).
         assign: map from alpha to decay; "sqrt" and "log2" take no s1 and s2.
         compat: "published" reproduces the published code's deviations; None follows the paper.
         spread: optimizer steps over which a refresh is solved; 0 solves all at once.
+        minimum_range: where the largest alpha less the smallest is below this, all modules get the base decay; 0 is off.
+        mean_preserving: rescale the decays of a refresh so that their mean over the modules is the base decay.
+        ema: share of the former, smoothed alpha in the one that is mapped, in [0, 1); 0 is off.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -43,6 +47,9 @@ class AlphaDecayConfig:
     assign: Assign = "linear"
     compat: Literal["published"] | None = None
     spread: int = 0
+    minimum_range: float = 0.0
+    mean_preserving: bool = False
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -52,6 +59,12 @@ class AlphaDecayConfig:
             raise ValueError(f"interval is {self.interval}, must be at least 1 optimizer step")
         if not 0 <= self.s1 <= self.s2 < float("inf"):
             raise ValueError(f"s1 and s2 are {self.s1} and {self.s2}, must be 0 <= s1 <= s2")
+        if not 0 <= self.minimum_range < float("inf"):
+            raise ValueError(f"minimum_range is {self.minimum_range}, must be at least 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
+        if self.method == "farms" and (self.tail != "hill" or self.published):
+            raise ValueError('method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at their defaults with it')
         if self.spread != 0:
             raise ValueError(f"spread is {self.spread}; only 0 (the whole refresh at one step) works in this version")
 

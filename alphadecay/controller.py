@@ -15,9 +15,9 @@ from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
 from alphadecay.modules import WeightModule, find_modules
 from alphadecay.optim import Adam, AdamW, apply_decay, take_over_weight_decay
 from alphadecay.placement import Plan, plan_owners
-from alphadecay.policy import assign_weight_decay
+from alphadecay.policy import assign_weight_decay, ema
 from alphadecay.spans import engine_spans, plain_spans
-from alphadecay.spectral import FIELDS, Estimate, Status, estimate, to_estimate
+from alphadecay.spectral import FIELDS, Estimate, Status, estimate, estimate_farms, to_estimate
 from alphadecay.transport.detect import detect
 
 _STATE_VERSION = 1
@@ -36,7 +36,7 @@ class AlphaDecay:
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
         splits: pattern -> {part: rows} for fused weights.
-        choices: the fields of AlphaDecayConfig: interval, s1, s2, tail, method, assign, compat, spread.
+        choices: the fields of AlphaDecayConfig: interval, s1, s2, tail, method, assign, compat, ...
 
     Raises:
         ValueError: a choice, pattern or wrapper that cannot work; the message says what to do.
@@ -59,6 +59,7 @@ class AlphaDecay:
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._weight_decays: dict[str, float] = {}
+        self._mapped: dict[str, float] = {}  # the alphas that the decays come from: smoothed where ema is on
         self.last_refresh_seconds = 0.0
         self.refresh()
 
@@ -109,6 +110,7 @@ class AlphaDecay:
         if doubtful:
             table |= self._measure(doubtful, torch.float64)
         self._estimates = {name: to_estimate(table[name]) for name in self._modules}
+        self._mapped = ema(self._mapped, self.alphas, self.config.ema)
         self._set(self._assign())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
@@ -122,7 +124,7 @@ class AlphaDecay:
             "modules": {
                 name: {
                     "alpha": e.alpha, "x_min": e.x_min, "tail_count": e.tail_count, "ks_distance": e.ks_distance,
-                    "status": int(e.status), "weight_decay": self._weight_decays[name],
+                    "status": int(e.status), "weight_decay": self._weight_decays[name], "mapped_alpha": self._mapped[name],
                 }
                 for name, e in self._estimates.items()
             },
@@ -145,6 +147,7 @@ class AlphaDecay:
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: to_estimate([float(saved[name].get(field, 0.0)) for field in FIELDS]) for name in self._modules}
+        self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
 
     def _bind(self, exempt: Iterable[torch.nn.Parameter]) -> Fragments:
@@ -180,13 +183,17 @@ class AlphaDecay:
 
     def _estimate(self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype) -> Tensor:
         c = self.config
+        if c.method == "farms":
+            return estimate_farms(weight_MN, precision=precision)
         return estimate(weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision)
 
     def _assign(self) -> dict[str, float]:
         """Each module's decay, from all alphas and the base decay of its own param group."""
         c = self.config
         by_base = {
-            base: assign_weight_decay(self.alphas, weight_decay=base, s1=c.s1, s2=c.s2, method=c.assign)
+            base: assign_weight_decay(
+                self._mapped, base, c.s1, c.s2, c.assign, minimum_range=c.minimum_range, mean_preserving=c.mean_preserving
+            )
             for base in sorted(set(self._fragments.base.values()))
         }
         return {name: by_base[self._fragments.base[name]][name] for name in self._modules}

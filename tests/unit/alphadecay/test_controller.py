@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from alphadecay import Adam, AdamW, AlphaDecay, assign_weight_decay, pl_alpha_hill
+from alphadecay.spectral import estimate_farms
 
 
 class Net(nn.Module):
@@ -147,7 +148,8 @@ def test_state_of_another_model_is_refused() -> None:
     ("choices", "message"),
     [
         ({"interval": 0}, "interval is 0"), ({"s1": 3, "s2": 1}, "s1 <= s2"), ({"tail": "median"}, "tail is 'median'"),
-        ({"compat": "paper"}, "compat is 'paper'"),
+        ({"compat": "paper"}, "compat is 'paper'"), ({"ema": 1.0}, "ema is 1.0"), ({"minimum_range": -1}, "minimum_range is -1"),
+        ({"method": "farms", "tail": "fix_finger"}, "farms"), ({"method": "qr"}, "method is 'qr'"),
     ],
 )  # fmt: skip
 def test_a_bad_choice_is_named(choices: dict[str, object], message: str) -> None:
@@ -179,3 +181,38 @@ def test_published_mode_exempts_nothing() -> None:
         optimizer.step()
         decays[compat] = float(model.norm.weight[0].detach())
     assert decays == {None: 1.0, "published": pytest.approx(0.95)}
+
+
+def test_optional_policies() -> None:
+    model = Net()
+
+    def decays(**choices: object) -> dict[str, float]:
+        return AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices).weight_decays
+
+    assert set(decays(minimum_range=1e3).values()) == {0.1}
+    assert sum(decays(mean_preserving=True).values()) / 2 == pytest.approx(0.1)
+    assert decays(method="svd") == pytest.approx(decays(), rel=1e-4)
+
+
+def test_farms_measures_windows() -> None:
+    model = Net()
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), method="farms")
+    for name, alpha in decay.alphas.items():
+        assert alpha == float(estimate_farms(dict(model.named_parameters())[name])[0])
+
+
+def test_alphas_are_smoothed_over_refreshes_and_resumes() -> None:
+    model = Net()
+    model.third = nn.Linear(20, 30)
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), ema=0.5)
+    former = decay.alphas
+    with torch.no_grad():
+        model.down.weight.copy_(torch.randn(20, 48) * torch.arange(1.0, 49.0))
+    resumed = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), ema=0.5)
+    resumed.load_state_dict(decay.state_dict())
+    decay.refresh()
+    resumed.refresh()
+    mapped = {name: (former[name] + alpha) / 2 for name, alpha in decay.alphas.items()}
+    assert decay.alphas["down.weight"] != former["down.weight"]
+    assert decay.weight_decays == pytest.approx(assign_weight_decay(mapped, weight_decay=0.1))
+    assert resumed.state_dict() == decay.state_dict()
