@@ -29,6 +29,7 @@ class Span:
         tensor: what the optimizer updates: the parameter itself or a flat partition.
         offset: where the run begins in the flattened tensor.
         weight_decay: base decay of the parameter's group.
+        columns: where the tensor holds these columns [first, last) of all rows instead of a run (Shard(1)); else None.
     """
 
     parameter: nn.Parameter
@@ -37,6 +38,7 @@ class Span:
     tensor: Tensor
     offset: int
     weight_decay: float
+    columns: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ class _Bound:
     views: list[Tensor] = field(default_factory=list)
 
     def current_views(self) -> list[Tensor]:
-        if self.tensor.data_ptr() != self.address:
-            flat = self.tensor.detach().view(-1)
+        local = local_tensor(self.tensor)
+        if local.data_ptr() != self.address:
+            flat = local.detach().view(-1)
             self.views = [cut.view(flat) for cut in self.cuts]
-            self.address = self.tensor.data_ptr()
+            self.address = local.data_ptr()
         return self.views
 
 
@@ -124,7 +127,7 @@ class Fragments:
         """g ← g + λ_m·w on every fragment of every tensor that has a gradient (decay as an L2 penalty)."""
         for _, bound in self._active(param_groups):
             assert bound.tensor.grad is not None
-            gradient = bound.tensor.grad.view(-1)
+            gradient = local_tensor(bound.tensor.grad).view(-1)
             for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
                 decay = self._decays[cut.key]
                 if decay:
@@ -140,8 +143,21 @@ class Fragments:
                     yield lr, bound
 
 
+def local_tensor(tensor: Tensor) -> Tensor:
+    """What this rank holds of a tensor: a DTensor's shard, any other tensor itself."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
 def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
     """The part of a span that belongs to a module. Whole rows are one run; a block of columns is a head, a body and a tail."""
+    if span.columns is not None:
+        held, (low, high) = (
+            span.columns[1] - span.columns[0],
+            (max(module.columns[0], span.columns[0]), min(module.columns[1], span.columns[1])),
+        )
+        if high > low:
+            yield _Cut(module.name, module.rows[0] * held + low - span.columns[0], high - low, module.rows[1] - module.rows[0], held)
+        return
     low = max(module.flat_range[0], span.start)
     high = min(module.flat_range[1], span.start + span.length)
     if low >= high:

@@ -18,10 +18,27 @@ from alphadecay.fragments import Span, base_weight_decay
 
 
 def plain_spans(optimizer: torch.optim.Optimizer) -> Iterator[Span]:
-    """One process, DDP: the optimizer updates the parameters themselves."""
+    """One process, DDP, FSDP2: the optimizer updates the parameters themselves, or their shards."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            yield Span(parameter, 0, parameter.numel(), parameter, 0, base_weight_decay(group))
+            if hasattr(parameter, "placements"):
+                yield _shard(parameter, base_weight_decay(group))
+            else:
+                yield Span(parameter, 0, parameter.numel(), parameter, 0, base_weight_decay(group))
+
+
+def _shard(parameter: Any, weight_decay: float) -> Span:
+    """FSDP2: the local rows or columns of a DTensor."""
+    from alphadecay.transport.fsdp2 import local_range, sharded_axis
+
+    axis = sharded_axis(parameter)
+    mesh_axis = next(i for i, placement in enumerate(parameter.placements) if placement.is_shard())
+    group = parameter.device_mesh.get_group(mesh_axis)
+    first, last = local_range(parameter, dist.get_rank(group), dist.get_world_size(group))
+    local = parameter.to_local().numel()
+    if axis == 1:
+        return Span(parameter, 0, local, parameter, 0, weight_decay, columns=(first, last))
+    return Span(parameter, first * (parameter.numel() // max(1, parameter.shape[0])), local, parameter, 0, weight_decay)
 
 
 def engine_spans(engine: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span]:

@@ -21,12 +21,18 @@ class Transport(ABC):
 
     Args:
         group: the process group that the weights are replicated or sharded on; None for a single process.
+        replica_group: the ranks that hold the same shards of other copies of the weights; None where there is one copy.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None) -> None:
+    def __init__(self, group: dist.ProcessGroup | None, replica_group: dist.ProcessGroup | None = None) -> None:
         self.group = group
-        self.rank = dist.get_rank(group) if group is not None else 0
-        self.world_size = dist.get_world_size(group) if group is not None else 1
+        self._groups = [g for g in (group, replica_group) if g is not None and dist.get_world_size(g) > 1]
+        self.shard = dist.get_rank(group) if group is not None else 0
+        self.shards = dist.get_world_size(group) if group is not None else 1
+        copy = dist.get_rank(replica_group) if replica_group is not None else 0
+        copies = dist.get_world_size(replica_group) if replica_group is not None else 1
+        self.rank = copy * self.shards + self.shard
+        self.world_size = copies * self.shards
 
     @abstractmethod
     def deliver(self, rounds: Rounds) -> Iterator[tuple[WeightModule, Tensor]]:
@@ -50,11 +56,10 @@ class Transport(ABC):
         Args:
             table: float64, [modules, fields], any device.
         """
-        if self.group is None or self.world_size == 1:
-            return table
-        shared = table.to(self.device)
-        dist.all_reduce(shared, group=self.group)
-        return shared
+        for group in self._groups:
+            table = table.to(self.device)
+            dist.all_reduce(table, group=group)
+        return table
 
     def agree(self, values: Sequence[float], what: str) -> None:
         """Stop the run where ranks hold different values.
@@ -64,13 +69,13 @@ class Transport(ABC):
         Raises:
             RuntimeError: on every rank, naming the ranks that differ from the majority.
         """
-        if self.group is None or self.world_size == 1:
-            return
         digest = hashlib.sha256(torch.tensor(values, dtype=torch.float64).numpy().tobytes()).digest()
-        mine = torch.tensor([int.from_bytes(digest[:8], "little", signed=True)], dtype=torch.int64, device=self.device)
-        every = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(every, mine, group=self.group)
-        hashes = torch.cat(every).tolist()
+        every = torch.tensor([int.from_bytes(digest[:8], "little", signed=True)], dtype=torch.int64, device=self.device)
+        for group in self._groups:
+            parts = [torch.empty_like(every) for _ in range(dist.get_world_size(group))]
+            dist.all_gather(parts, every, group=group)
+            every = torch.cat(parts)
+        hashes = every.tolist()
         common = max(dict.fromkeys(hashes), key=hashes.count)  # a tie goes to the first rank's
         odd = [rank for rank, value in enumerate(hashes) if value != common]
         if odd:

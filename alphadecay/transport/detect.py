@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from alphadecay.transport.base import Transport
 from alphadecay.transport.replicated import ReplicatedTransport
-from alphadecay.transport.zero import ZeroTransport, is_partitioned
+from alphadecay.transport.sharded import ShardedTransport
+from alphadecay.transport.zero import ZeroLayout, is_partitioned
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ def detect(model: Any) -> Target:
         return Target(model.module, ReplicatedTransport(model.process_group), None, None)
     if any(is_partitioned(p) for p in model.parameters()):
         raise ValueError("the model's weights are partitioned by ZeRO-3: pass the engine, AlphaDecay(engine, ...), not the module")
-    if any(type(p.data).__name__ == "DTensor" or hasattr(p, "placements") for p in model.parameters()):
-        raise ValueError("the model's weights are DTensors (FSDP2 or tensor parallel), which this version does not support yet")
+    placed = [p for p in model.parameters() if hasattr(p, "placements")]
+    if placed:
+        from alphadecay.transport.fsdp2 import fsdp2_transport  # DTensor takes a second to import, and most models have none
+
+        return Target(model, fsdp2_transport(placed), None, None)
     return Target(model, ReplicatedTransport(None), None, None)
 
 
@@ -60,7 +64,7 @@ def _engine_target(engine: Any) -> Target:
     partitioned = [p for p in engine.module.parameters() if is_partitioned(p)]
     if partitioned:
         group = partitioned[0].ds_process_group
-        return Target(engine.module, ZeroTransport(group), engine, basic)
+        return Target(engine.module, ShardedTransport(ZeroLayout(), group), engine, basic)
     group = getattr(wrapper, "dp_process_group", None) or (dist.group.WORLD if dist.is_initialized() else None)
     return Target(engine.module, ReplicatedTransport(group), engine, basic)
 

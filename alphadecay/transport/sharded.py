@@ -1,0 +1,90 @@
+"""What every sharded transport does: one all_to_all_single per round brings one matrix to each owner.
+
+Where a rank's piece of a matrix lies, and how pieces make the matrix again, is a `Layout`; ZeRO-3 and FSDP2 each have theirs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from alphadecay.modules import WeightModule
+from alphadecay.transport.base import Rounds, Transport
+
+
+class Layout(ABC):
+    """How one kind of sharding cuts a parameter. `shard` counts the ranks of the group that the parameter is cut over."""
+
+    @abstractmethod
+    def is_sharded(self, module: WeightModule) -> bool:
+        """False where every rank holds the parameter whole."""
+
+    @abstractmethod
+    def piece(self, module: WeightModule, shard: int) -> Tensor:
+        """The elements of the module's whole rows that this rank, `shard`, holds; one axis."""
+
+    @abstractmethod
+    def size(self, module: WeightModule, shard: int) -> int:
+        """How many elements `piece` has on another rank."""
+
+    @abstractmethod
+    def assemble(self, module: WeightModule, pieces: Sequence[Tensor]) -> Tensor:
+        """The module's whole rows, one axis, from the pieces in shard order."""
+
+    @abstractmethod
+    def dtype(self, module: WeightModule) -> torch.dtype:
+        """Of the shards."""
+
+
+class ShardedTransport(Transport):
+    """Moves pieces inside the shard group; traffic in total is the weights once, extra memory one matrix per rank.
+
+    Args:
+        layout: how the parameters are cut.
+        shard_group: the ranks that together hold one copy of the weights.
+        replica_group: the ranks that hold the same shard of other copies (HSDP); None where there is one copy. Owners are
+            spread over all copies, so that copies do not repeat each other's work.
+    """
+
+    def __init__(self, layout: Layout, shard_group: dist.ProcessGroup, replica_group: dist.ProcessGroup | None = None) -> None:
+        super().__init__(shard_group, replica_group)
+        self.layout = layout
+
+    def deliver(self, rounds: Rounds) -> Iterator[tuple[WeightModule, Tensor]]:
+        wire_dtype = self._wire_dtype([m for row in rounds for m in row if m is not None])
+        first = self.rank - self.shard  # this copy's ranks are neighbours in the plan
+        for row in rounds:
+            yield from self._round(row[first : first + self.shards], wire_dtype)
+
+    def _round(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> Iterator[tuple[WeightModule, Tensor]]:
+        """Collective in the shard group: one matrix to each of its ranks."""
+        sharded = [module if module is not None and self.layout.is_sharded(module) else None for module in row]
+        mine = row[self.shard]
+        if any(module is not None for module in sharded):
+            pieces = self._exchange(sharded, wire_dtype)
+            if sharded[self.shard] is not None:
+                assert mine is not None
+                yield mine, mine.matrix(self.layout.assemble(mine, pieces))
+        if mine is not None and sharded[self.shard] is None:
+            start, stop = mine.flat_range
+            yield mine, mine.matrix(mine.parameter.detach().reshape(-1)[start:stop])
+
+    def _exchange(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> list[Tensor]:
+        """Collective in the shard group. Returns the pieces of this rank's module, in shard order."""
+        none = torch.empty(0)
+        send = [none if module is None else self.layout.piece(module, self.shard) for module in row]
+        buffer = torch.cat([piece.to(device=self.device, dtype=wire_dtype) for piece in send])
+        mine = row[self.shard]
+        sizes = [0 if mine is None else self.layout.size(mine, shard) for shard in range(self.shards)]
+        received = torch.empty(sum(sizes), dtype=wire_dtype, device=self.device)
+        dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
+        return list(received.split(sizes))
+
+    def _wire_dtype(self, modules: Sequence[WeightModule]) -> torch.dtype:
+        """The weights' own dtype where they share one (bf16 travels as bf16), else float32."""
+        dtypes = {self.layout.dtype(module) for module in modules if self.layout.is_sharded(module)}
+        return dtypes.pop() if len(dtypes) == 1 else torch.float32
