@@ -30,7 +30,7 @@ class AlphaDecayConfig:
             square windows, arXiv 2506.06280: alpha free of the aspect ratio; with tail "hill" only).
         assign: map from alpha to decay; "sqrt" and "log2" take no s1 and s2.
         compat: "published" reproduces the published code's deviations; None follows the paper.
-        spread: optimizer steps over which a refresh is solved; 0 solves all at once.
+        spread: optimizer steps over which a refresh is solved; its decays hold from that many steps later. 0 solves all at once.
         minimum_range: where the largest alpha less the smallest is below this, all modules get the base decay; 0 is off.
         mean_preserving: rescale the decays of a refresh so that their mean over the modules is the base decay.
         ema: share of the former, smoothed alpha in the one that is mapped, in [0, 1); 0 is off.
@@ -65,8 +65,10 @@ class AlphaDecayConfig:
             raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
         if self.method == "farms" and (self.tail != "hill" or self.published):
             raise ValueError('method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at their defaults with it')
-        if self.spread != 0:
-            raise ValueError(f"spread is {self.spread}; only 0 (the whole refresh at one step) works in this version")
+        if not 0 <= self.spread < self.interval:
+            raise ValueError(f"spread is {self.spread}, must be at least 0 and below interval {self.interval}")
+        if self.spread and self.method != "gram":
+            raise ValueError(f'spread solves Gram matrices taken before; it needs method "gram", got {self.method!r}')
 
     @property
     def published(self) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
-from alphadecay.modules import WeightModule, find_modules
+from alphadecay.measure import Measurer, Pending
+from alphadecay.modules import find_modules
 from alphadecay.optim import Adam, AdamW, apply_decay, take_over_weight_decay
-from alphadecay.placement import Plan, plan_owners
+from alphadecay.placement import Plan
 from alphadecay.policy import assign_weight_decay, ema
 from alphadecay.spans import engine_spans, plain_spans
-from alphadecay.spectral import FIELDS, Estimate, Status, estimate, estimate_farms, to_estimate
+from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
 from alphadecay.transport.detect import detect
 
 _STATE_VERSION = 1
@@ -53,7 +54,8 @@ class AlphaDecay:
         self._optimizer = _bare_optimizer(target.optimizer if target.engine is not None else optimizer)
         modules = find_modules(target.model, include, exclude, splits, drop_first=self.config.published)
         self._modules = {module.name: module for module in modules}
-        self.plan: Plan = plan_owners({name: module.shape for name, module in self._modules.items()}, self._transport.world_size)
+        self._measurer = Measurer(self._modules, self._transport, self.config)
+        self.plan: Plan = self._measurer.plan
         exempt = [] if self.config.published else exempt_parameters(target.model.parameters())
         self._fragments = self._bind(exempt)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
@@ -61,6 +63,10 @@ class AlphaDecay:
         self._weight_decays: dict[str, float] = {}
         self._mapped: dict[str, float] = {}  # the alphas that the decays come from: smoothed where ema is on
         self.last_refresh_seconds = 0.0
+        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has them already.
+        self._pending: Pending | dict[str, Estimate] | None = None
+        self._apply_step = 0
+        self._pending_seconds = 0.0
         self.refresh()
 
     @property
@@ -97,38 +103,72 @@ class AlphaDecay:
             self._step = int(self._engine.global_steps)
         else:
             self._step += 1
+        if self.config.spread:
+            return self._spread()
         if (self._step + 1) % self.config.interval:
             return False
         self.refresh()
         return True
 
     def refresh(self) -> None:
-        """Measures every module now and sets the decays. Collective."""
+        """Measures every module now and sets the decays, from the next step on. Collective."""
+        self._pending = None
         started = time.perf_counter()
-        table = self._measure(list(self._modules), torch.float32)
-        doubtful = [name for name, row in table.items() if row[FIELDS.index("escalate")]]
-        if doubtful:
-            table |= self._measure(doubtful, torch.float64)
-        self._estimates = {name: to_estimate(table[name]) for name in self._modules}
-        self._mapped = ema(self._mapped, self.alphas, self.config.ema)
-        self._set(self._assign())
+        self._take(self._measurer.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
+    def _spread(self) -> bool:
+        """One step of a spread refresh: takes the Grams, solves a share, or sets the decays. True where they were set."""
+        started = time.perf_counter()
+        if (self._step + 1) % self.config.interval == 0:
+            self._pending = self._measurer.take()
+            self._apply_step = self._step + 1 + self.config.spread
+            self._pending_seconds = 0.0
+        elif self._pending is not None:
+            left = self._apply_step - self._step
+            if left > 1:
+                if isinstance(self._pending, Pending):
+                    self._pending.advance(left)
+            else:
+                self._take(self._finish())
+                self._last_refresh_step, self._pending = self._apply_step, None
+        self._pending_seconds += time.perf_counter() - started
+        if self._pending is None and self._last_refresh_step == self._step + 1:
+            self.last_refresh_seconds = self._pending_seconds
+            return True
+        return False
+
+    def _finish(self) -> dict[str, Estimate]:
+        """The estimates of the refresh under way. Collective where they are not known yet."""
+        if isinstance(self._pending, Pending):
+            self._pending = self._pending.finish()
+        assert self._pending is not None
+        return self._pending
+
+    def _take(self, estimates: dict[str, Estimate]) -> None:
+        self._estimates = estimates
+        self._mapped = ema(self._mapped, self.alphas, self.config.ema)
+        self._set(self._assign())
+
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage."""
-        return {
+        """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage.
+
+        Collective while a spread refresh is under way: its solves are finished early, and set at the same step as without.
+        """
+        state: dict[str, Any] = {
             "version": _STATE_VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
             "modules": {
-                name: {
-                    "alpha": e.alpha, "x_min": e.x_min, "tail_count": e.tail_count, "ks_distance": e.ks_distance,
-                    "status": int(e.status), "weight_decay": self._weight_decays[name], "mapped_alpha": self._mapped[name],
-                }
+                name: {**_numbers(e), "weight_decay": self._weight_decays[name], "mapped_alpha": self._mapped[name]}
                 for name, e in self._estimates.items()
             },
-        }  # fmt: skip
+        }
+        if self._pending is not None:
+            pending = {name: _numbers(e) for name, e in self._finish().items()}
+            state["pending"] = {"apply_step": self._apply_step, "modules": pending}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on with the saved decays. Collective: the ranks check that they loaded the same.
@@ -146,8 +186,11 @@ class AlphaDecay:
             )
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
-        self._estimates = {name: to_estimate([float(saved[name].get(field, 0.0)) for field in FIELDS]) for name in self._modules}
+        self._estimates = {name: _estimate_of(saved[name]) for name in self._modules}
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
+        pending = state.get("pending")
+        self._pending = {name: _estimate_of(pending["modules"][name]) for name in self._modules} if pending else None
+        self._apply_step = int(pending["apply_step"]) if pending else 0
         self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
 
     def _bind(self, exempt: Iterable[torch.nn.Parameter]) -> Fragments:
@@ -164,28 +207,6 @@ class AlphaDecay:
         else:
             _hook(self._optimizer, fragments)
         return fragments
-
-    @torch.no_grad()
-    def _measure(self, names: Sequence[str], precision: torch.dtype) -> dict[str, list[float]]:
-        """One row of FIELDS per named module, the same on every rank. Collective; one host synchronisation."""
-        plan = self.plan if len(names) == len(self._modules) else plan_owners(
-            {name: self._modules[name].shape for name in names}, self._transport.world_size
-        )  # fmt: skip
-        index = {name: i for i, name in enumerate(names)}
-        rows: list[Tensor | None] = [None] * len(names)
-        rounds = [[None if name is None else self._modules[name] for name in row] for row in plan.rounds]
-        for module, weight_MN in self._transport.deliver(rounds):
-            rows[index[module.name]] = self._estimate(module, weight_MN, precision)
-        device = next((row.device for row in rows if row is not None), self._transport.device)
-        empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=device)
-        table = self._transport.share(torch.stack([empty if row is None else row for row in rows]))
-        return dict(zip(names, table.tolist(), strict=True))
-
-    def _estimate(self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype) -> Tensor:
-        c = self.config
-        if c.method == "farms":
-            return estimate_farms(weight_MN, precision=precision)
-        return estimate(weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision)
 
     def _assign(self) -> dict[str, float]:
         """Each module's decay, from all alphas and the base decay of its own param group."""
@@ -205,6 +226,14 @@ class AlphaDecay:
         self._transport.agree(list(decays.values()), "AlphaDecay's weight decays")
         self._weight_decays = decays
         self._fragments.set_weight_decays(decays)
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    return {**asdict(estimate), "status": int(estimate.status)}
+
+
+def _estimate_of(numbers: Mapping[str, Any]) -> Estimate:
+    return to_estimate([float(numbers.get(field, 0.0)) for field in FIELDS])
 
 
 def _config(choices: Mapping[str, Any]) -> AlphaDecayConfig:

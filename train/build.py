@@ -71,7 +71,15 @@ def _decay(config: TrainConfig, engine: Any) -> AlphaDecay | None:
         return None
     try:
         return AlphaDecay(
-            engine, interval=d.interval, s1=d.s1, s2=d.s2, tail=d.tail, method=d.estimator, assign=d.assign, compat=d.compat or None
+            engine,
+            interval=d.interval,
+            s1=d.s1,
+            s2=d.s2,
+            tail=d.tail,
+            method=d.estimator,
+            assign=d.assign,
+            spread=d.spread,
+            compat=d.compat or None,
         )
     except ValueError as error:
         raise UserError(f"decay.method alphadecay cannot work on this run ({config.deepspeed.config}): {error}") from error

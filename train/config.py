@@ -108,6 +108,7 @@ class DecayConfig:
         assign: map from alpha to decay: linear, sqrt or log2.
         tail: how alpha is fitted; hill is the paper's.
         estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
+        spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0 does all at one step.
         compat: published reproduces the published code's deviations from the paper; empty follows the paper.
     """
 
@@ -118,6 +119,7 @@ class DecayConfig:
     assign: Literal["linear", "sqrt", "log2"] = "linear"
     tail: Literal["hill", "goodness_of_fit", "fix_finger"] = "hill"
     estimator: Literal["gram", "svd"] = "gram"
+    spread: int = 0
     compat: Literal["", "published"] = ""
 
 

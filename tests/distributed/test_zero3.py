@@ -26,14 +26,14 @@ def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> d
     }
 
 
-def build(kind: type, config: dict[str, Any]) -> tuple[Any, AlphaDecay]:
+def build(kind: type, config: dict[str, Any], interval: int = INTERVAL, spread: int = 0) -> tuple[Any, AlphaDecay]:
     import deepspeed
 
     init_deepspeed()
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
     optimizer = kind(model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=reference.WEIGHT_DECAY)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return engine, AlphaDecay(engine, interval=INTERVAL, s1=reference.S1, s2=reference.S2)
+    return engine, AlphaDecay(engine, interval=interval, spread=spread, s1=reference.S1, s2=reference.S2)
 
 
 def one_step(engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int) -> int:
@@ -176,3 +176,25 @@ def overflow_rank(rank: int) -> tuple[bool, int]:
 
 def test_a_skipped_step_skips_its_decay() -> None:
     assert run_ranks(2, overflow_rank) == [(True, 1), (True, 1)]
+
+
+def spread_rank(rank: int, spread: int, save_at: int) -> dict[str, Any]:
+    """Decays at every step; `state_dict()` is called at step `save_at`, while a refresh is under way."""
+    engine, decay = build(AdamW, ds_config(2, 6), interval=4, spread=spread)
+    history = []
+    for step in range(1, STEPS + 1):
+        history.append(decay.weight_decays)
+        one_step(engine, decay, step, rank, 2, 6)
+        if step == save_at:
+            decay.state_dict()
+    return {"history": history, "weights": gathered(engine), "last": decay.last_refresh_step}
+
+
+def test_a_spread_refresh_sets_the_same_decays_on_every_rank_at_a_fixed_step() -> None:
+    plain, saved = run_ranks(2, spread_rank, 3, 0), run_ranks(2, spread_rank, 3, 5)
+    assert plain[0]["history"] == plain[1]["history"] == saved[0]["history"] == saved[1]["history"]
+    changes = [step for step in range(2, STEPS + 1) if plain[0]["history"][step - 1] != plain[0]["history"][step - 2]]
+    assert changes == [7]  # measured before step 4, three steps later in force
+    assert plain[0]["last"] == 7
+    for name, weight in plain[0]["weights"].items():
+        assert torch.equal(weight, saved[0]["weights"][name])

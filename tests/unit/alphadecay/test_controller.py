@@ -216,3 +216,40 @@ def test_alphas_are_smoothed_over_refreshes_and_resumes() -> None:
     assert decay.alphas["down.weight"] != former["down.weight"]
     assert decay.weight_decays == pytest.approx(assign_weight_decay(mapped, weight_decay=0.1))
     assert resumed.state_dict() == decay.state_dict()
+
+
+def test_a_spread_refresh_measures_at_the_refresh_and_decays_later() -> None:
+    """Refresh before step 4 of weights after step 3; its decays hold from step 4 + 2 on. A resume in between changes nothing."""
+    model = Net()
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=4, spread=2)
+    burst_model = Net()
+    burst_optimizer = AdamW(burst_model.parameters(), lr=1e-2, weight_decay=0.1)
+    burst = AlphaDecay(burst_model, burst_optimizer, interval=4)
+    assert decay.weight_decays == burst.weight_decays
+    first, returned = decay.weight_decays, []
+    for step in range(1, 6):
+        for net, opt, controller in ((burst_model, burst_optimizer, burst), (model, optimizer, decay)):
+            if step <= 3 or net is model:
+                gradients(net, step)
+                opt.step()
+                refreshed = controller.step()
+        returned.append(refreshed)
+        if step == 4:
+            assert decay.weight_decays == first
+            resumed = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), interval=4, spread=2)
+            resumed.load_state_dict(decay.state_dict())
+    assert returned == [False, False, False, False, True]
+    assert decay.last_refresh_step == 6
+    assert burst.last_refresh_step == 4
+    assert decay.weight_decays == pytest.approx(burst.weight_decays, rel=1e-3)
+    assert decay.weight_decays != first
+    assert resumed.step() is True
+    assert resumed.state_dict() == decay.state_dict()
+
+
+def test_spread_limits() -> None:
+    model = Net()
+    for choices, message in (({"interval": 3, "spread": 3}, "below interval 3"), ({"spread": 2, "method": "svd"}, 'needs method "gram"')):
+        with pytest.raises(ValueError, match=message):
+            AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
