@@ -204,6 +204,8 @@ class AlphaDecay:
         fragments.set_weight_decays(fragments.base)
         if isinstance(self._optimizer, Adam | AdamW):
             self._optimizer.bind_fragments(fragments)
+            if self._engine is not None and self._engine.optimizer is self._optimizer:
+                self._optimizer.guard()  # stage 0 in float32 is the one set-up in which DeepSpeed does not check gradients
         else:
             _hook(self._optimizer, fragments)
         return fragments

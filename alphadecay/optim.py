@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay
+from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay, local_tensor
 
 _ZERO_UTILS = "deepspeed.runtime.zero.utils"
 
@@ -43,11 +43,20 @@ class _FragmentDecay:
     param_groups: list[dict[str, Any]]
     decoupled: bool
     _fragments: Fragments | None = None
+    skip_non_finite = False
+    skipped_steps = 0
 
     def bind_fragments(self, fragments: Fragments) -> None:
         """From here on decay comes from `fragments`, and the groups' own is 0."""
         self._fragments = fragments
         take_over_weight_decay(self)  # type: ignore[arg-type]
+
+    def guard(self) -> None:
+        """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
+
+        For loops in which nobody else checks. Gradients that were reduced are alike on every rank, so all skip together.
+        """
+        self.skip_non_finite = True
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step: per-module decay, then Adam. A closure is evaluated once, before the decay."""
@@ -55,12 +64,22 @@ class _FragmentDecay:
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.skip_non_finite and not _all_finite(self.param_groups):
+            self.skipped_steps += 1
+            return loss
         if self._fragments is not None:
             take_over_weight_decay(self)  # type: ignore[arg-type]
             with torch.no_grad():
                 apply_decay(self._fragments, self.param_groups, self.decoupled)
         super().step()  # type: ignore[misc]
         return loss
+
+
+def _all_finite(param_groups: list[dict[str, Any]]) -> bool:
+    """One host synchronisation."""
+    gradients = [local_tensor(p.grad) for group in param_groups for p in group["params"] if p.grad is not None]
+    norms = torch._foreach_norm(gradients, float("inf")) if gradients else []
+    return not norms or bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all())
 
 
 def apply_decay(fragments: Fragments, param_groups: list[dict[str, Any]], decoupled: bool) -> None:

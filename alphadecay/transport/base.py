@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,15 @@ from alphadecay.modules import WeightModule
 
 # rounds[r][rank]: the module that `rank` receives in round r, or None.
 Rounds = Sequence[Sequence[WeightModule | None]]
+
+
+@contextmanager
+def collective(what: str) -> Iterator[None]:
+    """Names the collective in the error of one that fails, so that a dead peer does not read like a bug here."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(f"AlphaDecay: {what} failed, most likely because another rank died or is late; its error: {error}") from error
 
 
 class Transport(ABC):
@@ -58,7 +68,8 @@ class Transport(ABC):
         """
         for group in self._groups:
             table = table.to(self.device)
-            dist.all_reduce(table, group=group)
+            with collective("the all_reduce that shares every alpha"):
+                dist.all_reduce(table, group=group)
         return table
 
     def agree(self, values: Sequence[float], what: str) -> None:
@@ -73,7 +84,8 @@ class Transport(ABC):
         every = torch.tensor([int.from_bytes(digest[:8], "little", signed=True)], dtype=torch.int64, device=self.device)
         for group in self._groups:
             parts = [torch.empty_like(every) for _ in range(dist.get_world_size(group))]
-            dist.all_gather(parts, every, group=group)
+            with collective("the all_gather that compares the decays of the ranks"):
+                dist.all_gather(parts, every, group=group)
             every = torch.cat(parts)
         hashes = every.tolist()
         common = max(dict.fromkeys(hashes), key=hashes.count)  # a tie goes to the first rank's

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alphadecay.modules import WeightModule
-from alphadecay.transport.base import Rounds, Transport
+from alphadecay.transport.base import Rounds, Transport, collective
 
 
 class Layout(ABC):
@@ -81,7 +81,8 @@ class ShardedTransport(Transport):
         mine = row[self.shard]
         sizes = [0 if mine is None else self.layout.size(mine, shard) for shard in range(self.shards)]
         received = torch.empty(sum(sizes), dtype=wire_dtype, device=self.device)
-        dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
+        with collective("the all_to_all_single that brings matrices to their owner ranks"):
+            dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
         return list(received.split(sizes))
 
     def _wire_dtype(self, modules: Sequence[WeightModule]) -> torch.dtype:

@@ -108,3 +108,33 @@ def test_equals_one_stock_group_per_module(name: str) -> None:
             torch.testing.assert_close(ours, weight, rtol=0, atol=1e-6)
         else:
             assert torch.equal(ours, weight), parameter
+
+
+def poisoned_rank(rank: int, config: dict[str, Any]) -> dict[str, Any]:
+    """Three steps, NaN in the loss of rank 1 at the second; AlphaDecay refreshes at each."""
+    init_deepspeed()
+    config = {"train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_clipping": 0.0, "steps_per_print": 10**9, **config}
+    engine = engine_of(config, ours_of)
+    decay = AlphaDecay(engine, interval=1)
+    history = []
+    for step in range(3):
+        share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
+        loss = engine(input_ids=share, labels=share).loss
+        engine.backward(loss * (float("nan") if step == rank == 1 else 1.0))
+        engine.step()
+        decay.step()
+        history.append(decay.alphas)
+    return {"history": history, "decays": decay.weight_decays, "statuses": decay.statuses}
+
+
+@pytest.mark.parametrize("name", ["stage-0-float32", "stage-1-float32", "stage-2-bf16", "stage-3-bf16"])
+def test_a_nan_on_one_rank_skips_the_step_on_all(name: str) -> None:
+    config = dict(WRAPPERS[name])
+    if "bf16" in config:
+        config["bf16"] = {"enabled": True, "check_grad_overflow": True}
+    ranks = run_ranks(RANKS, poisoned_rank, config)
+    assert ranks[0] == ranks[1]
+    before, poisoned, after = ranks[0]["history"]
+    assert poisoned == before
+    assert after != poisoned
+    assert ranks[0]["statuses"] == {}
