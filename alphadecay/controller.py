@@ -22,7 +22,8 @@ from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
 from alphadecay.transport.detect import detect
 
 _STATE_VERSION = 1
-_COUPLED = ("Adam", "NAdam", "RAdam", "SGD", "Adagrad", "RMSprop", "Adamax")  # torch's optimizers whose decay is an L2 penalty
+# torch's optimizers whose decay is an L2 penalty
+_COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 
 
 class AlphaDecay:

@@ -64,7 +64,10 @@ def test_bit_equal_to_one_stock_group_per_module(ours: type, stock: type, interv
         assert torch.equal(parameter, dict(twin.named_parameters())[name]), name
 
 
-@pytest.mark.parametrize("stock", [torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD])
+COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
+
+
+@pytest.mark.parametrize("stock", [getattr(torch.optim, name) for name in (*COUPLED, "AdamW", "Adafactor")])
 def test_takes_over_any_torch_optimizer(stock: type) -> None:
     model, twin = Net(), Net()
     optimizer = stock(model.parameters(), lr=1e-2, weight_decay=0.1)
@@ -253,3 +256,22 @@ def test_spread_limits() -> None:
     for choices, message in (({"interval": 3, "spread": 3}, "below interval 3"), ({"spread": 2, "method": "svd"}, 'needs method "gram"')):
         with pytest.raises(ValueError, match=message):
             AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_takes_over_muon_beside_an_adamw_for_the_rest() -> None:
+    model, twin = Net(), Net()
+    matrices = [model.up.weight, model.down.weight]
+    optimizer = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.1)
+    decays = AlphaDecay(model, optimizer).weight_decays
+    groups = [
+        {"params": [twin.up.weight], "weight_decay": decays["up.weight"]},
+        {"params": [twin.down.weight], "weight_decay": decays["down.weight"]},
+    ]
+    twins = torch.optim.Muon(groups, lr=1e-2)
+    for step in range(3):
+        for net, opt in ((model, optimizer), (twin, twins)):
+            gradients(net, step)
+            opt.step()
+    assert torch.equal(model.up.weight, twin.up.weight)
+    assert torch.equal(model.down.weight, twin.down.weight)
