@@ -14,7 +14,7 @@ from alphadecay.config import AlphaDecayConfig
 from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
 from alphadecay.measure import Measurer, Pending
 from alphadecay.modules import find_modules
-from alphadecay.optim import Adam, AdamW, apply_decay, take_over_weight_decay
+from alphadecay.optim import Adam, AdamW, apply_decay, forget_dry_run, take_over_weight_decay
 from alphadecay.placement import Plan
 from alphadecay.policy import assign_weight_decay, ema
 from alphadecay.spans import engine_spans, plain_spans
@@ -203,6 +203,8 @@ class AlphaDecay:
             others = f" and {len(unowned) - 1} more" if len(unowned) > 1 else ""
             raise ValueError(f"the optimizer does not hold {unowned[0]}{others}; pass all of the model's parameters to it")
         fragments.set_weight_decays(fragments.base)
+        if self._engine is not None:
+            forget_dry_run(self._optimizer)
         if isinstance(self._optimizer, Adam | AdamW):
             self._optimizer.bind_fragments(fragments)
             if self._engine is not None and self._engine.optimizer is self._optimizer:

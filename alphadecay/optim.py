@@ -26,6 +26,19 @@ def take_over_weight_decay(optimizer: torch.optim.Optimizer) -> None:
             group["weight_decay"] = 0.0
 
 
+def forget_dry_run(optimizer: torch.optim.Optimizer) -> bool:
+    """Clears Adam's state where all it has seen is one step on zero gradients. True where it did.
+
+    DeepSpeed's stage 0 in 16 bits takes such a step at initialisation, to allocate. Kept, it would count in the bias correction.
+    """
+    states = list(optimizer.state.values())
+    seen = [state for state in states if float(state.get("step", 0)) != 1 or bool(state.get("exp_avg_sq", torch.ones(1)).any())]
+    if seen or not states:
+        return False
+    optimizer.state.clear()
+    return True
+
+
 def allow_in_zero(optimizer_class: type) -> None:
     """Adds a class to the optimizers ZeRO takes without `zero_allow_untested_optimizer`; a no-op while DeepSpeed is not loaded.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from alphadecay import Adam, AdamW
+from alphadecay.optim import forget_dry_run
 from train.config import TrainConfig
 from train.errors import UserError
 from train.model import build_model, restore_rotary
@@ -98,6 +99,7 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -
     optimizer = build_optimizer(config, model.parameters())
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     restore_rotary(engine.module)
+    forget_dry_run(optimizer)
     return engine
 
 

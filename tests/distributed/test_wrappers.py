@@ -26,6 +26,7 @@ def zero(stage: int, **more: Any) -> dict[str, Any]:
 
 WRAPPERS: dict[str, dict[str, Any]] = {
     "stage-0-float32": zero(0),
+    "stage-0-bf16": BF16 | zero(0),
     "stage-1-float32": zero(1),
     "stage-2-float32": zero(2),
     "stage-1-bf16": BF16 | zero(1),
@@ -66,6 +67,21 @@ def stock_of(decays: dict[str, float]) -> Any:
     return build
 
 
+def stock_engine(config: dict[str, Any], decays: dict[str, float]) -> Any:
+    """Stock AdamW, one group per module. Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does."""
+    if not ("bf16" in config and config["zero_optimization"]["stage"] == 0):
+        return engine_of(config, stock_of(decays))
+
+    def base_everywhere(model: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW([{"params": [p]} for p in model.parameters()], lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
+
+    engine = engine_of(config, base_everywhere)
+    for group, (name, p) in zip(engine.basic_optimizer.param_groups, engine.module.named_parameters(), strict=True):
+        group["weight_decay"] = decays.get(name, reference.WEIGHT_DECAY if p.dim() > 1 else 0.0)
+    engine.basic_optimizer.state.clear()
+    return engine
+
+
 def train(engine: Any, rank: int) -> dict[str, torch.Tensor]:
     import deepspeed
 
@@ -90,7 +106,7 @@ def wrapper_rank(rank: int, config: dict[str, Any]) -> dict[str, Any]:
     decay = AlphaDecay(engine, interval=10**6)
     ours = train(engine, rank)
     shapes = {name: module.shape[0] * module.shape[1] for name, module in decay._modules.items()}
-    stock = train(engine_of(config, stock_of(decay.weight_decays)), rank)
+    stock = train(stock_engine(config, decay.weight_decays), rank)
     return {"ours": ours, "stock": stock, "elements": decay._fragments.elements, "numel": shapes, "decays": decay.weight_decays}
 
 
