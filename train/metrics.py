@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
+from train.files import write_atomically
 
 Record = dict[str, Any]
 
@@ -104,16 +105,6 @@ def finite_or_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of either."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _truncate(path: Path, step: int) -> None:

@@ -15,8 +15,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from train.files import write_atomically
 from train.heatmap import figures, layer_and_type, write_heatmaps
-from train.metrics import finite_or_none, write_atomically
+from train.metrics import finite_or_none
 from train.progress import clock, number
 
 __all__ = ["HEATMAP", "METRICS", "SUMMARY", "closing_summary", "print_closing_summary", "write_heatmaps", "write_summary"]

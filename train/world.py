@@ -59,6 +59,12 @@ class World:
             raise UserError(message) if by_user else RuntimeError(f"rank 0 failed: {message}")
         return box[0]
 
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on every rank. Collective. The value must pickle."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
     def barrier(self) -> None:
         """Collective: waits for every rank."""
         dist.barrier(group=self.control)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.errors import UserError
+from train.files import sync
 
 FORMAT_VERSION = 1
 META_NAME = "meta.json"
@@ -192,7 +193,7 @@ class FolderWriter:
             file.close()
         (self.folder / META_NAME).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
         for path in [*self.folder.iterdir(), self.folder]:
-            _fsync(path)
+            sync(path)
         try:
             os.replace(self.folder, self.final)
         except OSError:
@@ -200,13 +201,5 @@ class FolderWriter:
                 raise
             read_meta(self.final)  # complete, since it too came by a rename; else say so
             return self.final
-        _fsync(self.final.parent)
+        sync(self.final.parent)
         return self.final
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
