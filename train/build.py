@@ -8,9 +8,8 @@ from typing import Any
 from alphadecay import AlphaDecay
 from train import checkpoint
 from train.config import TrainConfig
-from train.data.memmap import TokenFile, read_meta
+from train.data.dataset import data_identity, open_data
 from train.data.prepare import prepare
-from train.data.sampler import Batches, validation_rows
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
 from train.loop import Trainer
@@ -29,11 +28,9 @@ def build(config: TrainConfig, world: World) -> Trainer:
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
     world.once(lambda: _make(folder))
     prepared = Path(world.once(lambda: str(prepare(config.data, config.model.vocab_size))))
-    sequence_length = config.data.sequence_length
-    batches = Batches(TokenFile(prepared, "train"), sequence_length, config.run.seed, config.run.global_batch)
-    validation = validation_rows(TokenFile(prepared, "validation"), sequence_length, config.eval.tokens)
+    batches, validation = open_data(prepared, config)
     stage = int(ds_config.get("zero_optimization", {}).get("stage", 0))
-    who = checkpoint.identity(config, world, stage, read_meta(prepared).fingerprint)
+    who = checkpoint.identity(config, world, stage, data_identity(prepared, config.data))
     found = world.once(lambda: _find(config, folder, who))
 
     engine = build_engine(config, ds_config, world)

@@ -19,7 +19,6 @@ def close(trainer: Trainer, elapsed: float) -> None:
     if not trainer.world.is_main:
         return
     config, decay = trainer.config, trainer.decay
-    tokens = trainer.step * config.run.global_batch * config.data.sequence_length
     alphas = decay.alphas if decay is not None else {}
     weight_decays = decay.weight_decays if decay is not None else {}
     summary = write_summary(
@@ -32,9 +31,9 @@ def close(trainer: Trainer, elapsed: float) -> None:
             "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
             "method": config.decay.method,
             "steps": trainer.step,
-            "tokens": tokens,
+            "tokens": trainer.tokens,
             "seconds_training": trainer.seconds,
-            "tokens_per_second": tokens / trainer.seconds if trainer.seconds else None,
+            "tokens_per_second": trainer.tokens / trainer.seconds if trainer.seconds else None,
             "val_perplexity_first": trainer.val_perplexity[0],
             "val_perplexity": trainer.val_perplexity[1],
             "model_parameters": count_parameters(trainer.engine.module),

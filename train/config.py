@@ -54,6 +54,7 @@ class DataConfig:
         tokenizer: path of a SentencePiece .model; empty trains one of model.vocab_size pieces on the corpus.
         directory: folder for prepared token files; they are reused when source and tokenizer are unchanged.
         sequence_length: tokens in a row.
+        rows: packed (documents joined by end-of-sequence and cut into rows, no fill) or padded (one document a row, cut or filled).
         max_documents: stop preparing after this many training documents; 0 takes all.
         max_bad_fraction: stop preparing when more than this share of the rows had to be set aside.
     """
@@ -65,6 +66,7 @@ class DataConfig:
     tokenizer: str = ""
     directory: str = "data"
     sequence_length: int = 256
+    rows: Literal["packed", "padded"] = "packed"
     max_documents: int = 0
     max_bad_fraction: float = 0.01
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from alphadecay import AlphaDecay
 from train import checkpoint
 from train.config import TrainConfig
+from train.data.rows import Labelled
 from train.data.sampler import Batches
 from train.engine import set_learning_rate
 from train.evaluate import evaluate
@@ -31,6 +31,7 @@ class Trainer:
         decay: AlphaDecay, or None for uniform and none.
         identity: what checkpoints say about this run.
         step: optimizer steps done.
+        tokens: real tokens of those steps over all ranks.
         val_perplexity: first and latest.
     """
 
@@ -39,11 +40,12 @@ class Trainer:
     engine: Any
     decay: AlphaDecay | None
     batches: Batches
-    validation: Tensor
+    validation: Labelled
     telemetry: Telemetry
     identity: dict[str, Any]
     folder: Path
     step: int = 0
+    tokens: int = 0
     val_perplexity: tuple[float, float] = (math.nan, math.nan)
     seconds: float = 0.0
     saved_step: int = -1
@@ -62,9 +64,10 @@ class Trainer:
                 self.telemetry.refresh(self.decay)
             elapsed = time.perf_counter() - started
             self.seconds += elapsed
+            tokens = self.batches.tokens(self.step)
             self.step += 1
-            tokens = c.run.global_batch * c.data.sequence_length
-            self.telemetry.train(self.step, values | {"tokens": self.step * tokens, "tokens_per_second": tokens / elapsed})
+            self.tokens += tokens
+            self.telemetry.train(self.step, values | {"tokens": self.tokens, "tokens_per_second": tokens / elapsed})
             last = self.step == c.run.steps
             if last or (c.eval.every and self.step % c.eval.every == 0):
                 self._validate()
@@ -77,6 +80,7 @@ class Trainer:
             return
         client_state = {
             "step": self.step,
+            "tokens": self.tokens,
             "seconds": self.seconds,
             "val_perplexity": list(self.val_perplexity),
             "alphadecay": self.decay.state_dict() if self.decay is not None else None,
@@ -92,6 +96,7 @@ class Trainer:
         """Goes on where `found` was written, with its decays. Collective."""
         state = checkpoint.load(self.engine, found)
         self.step = self.saved_step = int(state["step"])
+        self.tokens = int(state["tokens"])
         self.seconds = float(state["seconds"])
         first, latest = state["val_perplexity"]
         self.val_perplexity = (first, latest)
@@ -106,9 +111,9 @@ class Trainer:
         lr = learning_rate(c.optim, step, c.run.steps)
         set_learning_rate(self.engine, lr)
         losses = []
-        for tokens in self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch):
-            tokens = tokens.to(self.world.device)
-            loss = self.engine(input_ids=tokens, labels=tokens).loss
+        for tokens, labels, scale in self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch):
+            tokens, labels = tokens.to(self.world.device), labels.to(self.world.device)
+            loss = self.engine(input_ids=tokens, labels=labels).loss * scale
             self.engine.backward(loss)
             self.engine.step()
             losses.append(loss.detach())

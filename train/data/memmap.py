@@ -1,7 +1,8 @@
-"""The prepared corpus on disk: a folder with train.bin, validation.bin, meta.json and tokenizer.model, complete or not there at all.
+"""The prepared corpus on disk: a folder of token files, meta.json and the tokenizer, complete or not there at all.
 
-A .bin file is a plain array of token ids, uint16 where the vocabulary allows it, else uint32, in little-endian order. Every document
-is its tokens followed by eos.
+train.bin and validation.bin are plain arrays of token ids, uint16 where the vocabulary allows it, else uint32, in little-endian order.
+Every document is its tokens, at least one, followed by eos. train.ends and validation.ends are arrays of uint64, one number a document:
+where it ends in the .bin file, in tokens.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import numpy.typing as npt
 from train.errors import UserError
 from train.files import sync
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 META_NAME = "meta.json"
 TOKENIZER_NAME = "tokenizer.model"
 QUARANTINE_NAME = "quarantine.jsonl"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+ENDS_DTYPE = np.dtype("<u8")
 
 
 @dataclass
@@ -106,6 +108,7 @@ class TokenFile:
 
     Attributes:
         tokens: unsigned integers [tokens], a read-only memory map.
+        ends: uint64 [documents], the end of every document in tokens, a read-only memory map.
         meta: of the folder.
 
     Raises:
@@ -116,21 +119,21 @@ class TokenFile:
         self.path = Path(folder) / f"{split}.bin"
         self.split: Split = split
         self.meta = read_meta(folder)
-        dtype = DTYPES[self.meta.dtype]
-        expected = self.meta.split(split).tokens * dtype.itemsize
-        if not self.path.is_file():
-            raise UserError(f"{self.path} is missing; delete {folder} and prepare again.")
-        found = self.path.stat().st_size
-        if found != expected:
-            raise UserError(
-                f"{self.path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs to another preparation; "
-                f"delete {folder} and prepare again."
-            )
-        # numpy cannot map a file of no bytes.
-        self.tokens: npt.NDArray[np.unsignedinteger] = np.memmap(self.path, dtype=dtype, mode="r") if found else np.empty(0, dtype)
+        counts = self.meta.split(split)
+        self.tokens: npt.NDArray[np.unsignedinteger] = _mapped(self.path, DTYPES[self.meta.dtype], counts.tokens)
+        self.ends: npt.NDArray[np.uint64] = _mapped(self.path.with_suffix(".ends"), ENDS_DTYPE, counts.documents)
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def check_documents(self) -> int:
+        """Number of documents. Raises UserError if there is none."""
+        if not len(self.ends):
+            raise UserError(
+                f"The {self.split} split has no document: give more text, change data.validation_fraction, or name files in "
+                "data.validation_files."
+            )
+        return len(self.ends)
 
     def check_rows(self, sequence_length: int) -> int:
         """Number of whole rows. Raises UserError if there is none."""
@@ -143,6 +146,18 @@ class TokenFile:
                 "or lower data.sequence_length."
             )
         return count
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+    if not path.is_file():
+        raise UserError(f"{path} is missing; delete {path.parent} and prepare again.")
+    found, expected = path.stat().st_size, count * dtype.itemsize
+    if found != expected:
+        raise UserError(
+            f"{path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs to another preparation; "
+            f"delete {path.parent} and prepare again."
+        )
+    return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)  # numpy cannot map a file of no bytes
 
 
 class FolderWriter:
@@ -174,15 +189,17 @@ class FolderWriter:
 
     def append(self, split: Split, documents: Iterable[list[int]], meta: Meta) -> int:
         """Write documents' ids, each followed by eos, and count them in meta. Returns the tokens written."""
-        if split not in self._files:
-            self._files[split] = (self.folder / f"{split}.bin").open("wb")
+        for suffix in ("bin", "ends"):
+            if f"{split}.{suffix}" not in self._files:
+                self._files[f"{split}.{suffix}"] = (self.folder / f"{split}.{suffix}").open("wb")
         counts, total = meta.split(split), 0
         for ids in documents:
             array = np.array([*ids, meta.eos_id], dtype=DTYPES[meta.dtype])
-            self._files[split].write(array.tobytes())
+            self._files[f"{split}.bin"].write(array.tobytes())
             counts.documents += 1
+            counts.tokens += len(array)
             total += len(array)
-        counts.tokens += total
+            self._files[f"{split}.ends"].write(np.array([counts.tokens], dtype=ENDS_DTYPE).tobytes())
         return total
 
     def commit(self, meta: Meta) -> Path:

@@ -30,6 +30,7 @@ from train.data.memmap import (
 )
 from train.data.progress import Progress
 from train.data.quarantine import Quarantine
+from train.data.rows import open_rows
 from train.data.tokenizer import SAMPLE_CHARACTERS, TRAINING, Tokenizer, check_vocab, load_tokenizer, train_tokenizer
 from train.errors import UserError
 
@@ -78,9 +79,7 @@ def _check_settings(config: DataConfig) -> None:
         raise UserError(f"data.max_documents is {config.max_documents}; use 0 for all or a positive number.")
 
 
-def _fingerprint(
-    config: DataConfig, training: Source, validation: Source | None, tokenizer: Tokenizer | None, vocab_size: int
-) -> str:
+def _fingerprint(config: DataConfig, training: Source, validation: Source | None, tokenizer: Tokenizer | None, vocab_size: int) -> str:
     """12 hex digits of everything that decides the tokens."""
     facts = {
         "format": FORMAT_VERSION,
@@ -98,7 +97,7 @@ def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     """What depends on the run rather than on the prepared folder, so it is checked for a reused one too."""
     check_vocab(load_tokenizer(folder / TOKENIZER_NAME), vocab_size)
     for split in SPLITS:
-        TokenFile(folder, split).check_rows(config.sequence_length)
+        open_rows(TokenFile(folder, split), config.sequence_length, config.rows)
     meta = read_meta(folder)
     if meta.rows_set_aside > config.max_bad_fraction * meta.rows:
         raise UserError(
@@ -201,6 +200,8 @@ class _Preparation:
                 tokens = 0
                 encoded = tokenizer.encode([text for _, text in batch])
                 for (split, text), ids in zip(batch, encoded, strict=True):
+                    if not ids:
+                        continue
                     tokens += writer.append(split, [ids], meta)
                     meta.split(split).bytes += len(text.encode("utf-8"))
                 self.progress.advance(len(batch), tokens)

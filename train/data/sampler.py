@@ -1,104 +1,84 @@
 """Which rows make batch k: a pure function of (seed, k), so a resumed run needs no loader state and any world size sees the same tokens.
 
-Shapes: B rows of a global batch, M rows of a micro batch, L tokens of a row, R rows of a token file.
-Rows are windows of L tokens that do not overlap; the last, incomplete one is left out.
+Shapes: B rows of a global batch, M rows of a micro batch, L tokens of a row.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import torch
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from train.data.memmap import TokenFile
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.data.mixture import Shares
+from train.data.order import Int64s, rows_at
+from train.data.rows import Labelled, Rows, first_rows
 from train.errors import UserError
 
-UInt64s = npt.NDArray[np.uint64]
-Int64s = npt.NDArray[np.int64]
-ROUNDS = 8  # of the Feistel network; four already look random, the rest is cheap
-MASK_64 = (1 << 64) - 1
 
-
-def rows_of_batch(seed: int, k: int, global_batch: int, num_rows: int) -> Int64s:
-    """Row numbers of batch k: positions k*B .. k*B + B-1 of an endless reading, every epoch of it in a fresh order.
+class MicroBatch(NamedTuple):
+    """One forward pass of one rank.
 
     Args:
-        seed: run.seed.
-        k: number of the batch, 0-based.
-        global_batch: rows per optimizer step over all ranks, B.
-        num_rows: rows in the training file, R.
-
-    Returns:
-        int64 [B], each in [0, R). A batch may span epochs.
+        tokens: int64 [M, L].
+        labels: int64 [M, L]; -100 where there is nothing to predict.
+        scale: multiplies the mean loss over this micro batch's predicted tokens, so that the plain mean over all micro batches and
+            ranks is the mean over all predicted tokens of the global batch. 1 for packed rows.
     """
-    if num_rows < 1 or global_batch < 1 or k < 0:
-        raise ValueError(f"rows_of_batch: k={k}, global_batch={global_batch}, num_rows={num_rows}; need k >= 0 and both others >= 1")
-    positions = np.arange(k * global_batch, (k + 1) * global_batch, dtype=np.int64)
-    epochs, offsets = np.divmod(positions, num_rows)
-    return permute(seed, epochs, offsets, num_rows)
 
-
-def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s:
-    """Map each offset in [0, R) to a row in [0, R), one bijection per (seed, epoch), in O(1) memory.
-
-    Args:
-        seed: of the whole run.
-        epochs: int64 [n].
-        offsets: int64 [n].
-        num_rows: R.
-
-    Returns:
-        int64 [n].
-    """
-    # A balanced Feistel network permutes [0, 4**half_bits). Values that land outside [0, R) walk on along their cycle until they
-    # are inside again, which keeps it a bijection of [0, R); 4**half_bits <= 4R, so a walk takes at most four steps on average.
-    half_bits = max(1, -(-(num_rows - 1).bit_length() // 2))
-    epoch_keys = _mix(_mix(np.full(1, seed & MASK_64, dtype=np.uint64)) ^ epochs.astype(np.uint64))
-    values = _feistel(offsets.astype(np.uint64), epoch_keys, half_bits)
-    while (outside := np.flatnonzero(values >= np.uint64(num_rows))).size:
-        values[outside] = _feistel(values[outside], epoch_keys[outside], half_bits)
-    return values.astype(np.int64)
-
-
-def _feistel(values: UInt64s, keys: UInt64s, half_bits: int) -> UInt64s:
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left, right = values >> shift, values & mask
-    for index in range(ROUNDS):
-        round_keys = _mix(keys + np.uint64(index + 1))
-        left, right = right, left ^ (_mix(right ^ round_keys) & mask)
-    return (left << shift) | right
-
-
-def _mix(values: UInt64s) -> UInt64s:
-    """The finaliser of splitmix64: a cheap hash of 64 bits (arithmetic wraps, as uint64 arrays do)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    tokens: Tensor
+    labels: Tensor
+    scale: float
 
 
 class Batches:
-    """Batches of a token file.
+    """Batches of one source of rows, or of several by weight.
 
     Args:
-        token_file: the training split.
-        sequence_length: tokens in a row, L.
+        sources: the training rows of each source, all of one length.
         seed: run.seed.
         global_batch: rows per optimizer step over all ranks, B.
-
-    Raises:
-        UserError: the file is shorter than one row.
+        weights: share of rows from each source; None for a single one.
+        names: of the sources; they decide each one's order, so that listing them otherwise changes only which row comes when.
     """
 
-    def __init__(self, token_file: TokenFile, sequence_length: int, seed: int, global_batch: int) -> None:
-        self._rows = rows_view(token_file, sequence_length)
-        self.num_rows = len(self._rows)
-        self.sequence_length = sequence_length
+    def __init__(
+        self,
+        sources: Sequence[Rows],
+        seed: int,
+        global_batch: int,
+        weights: Sequence[float] | None = None,
+        names: Sequence[str] = ("",),
+    ) -> None:
+        self._sources = list(sources)
+        self._shares = Shares(weights or [1.0] * len(sources))
+        # Sources of equal size must not be read in the same order; a single one has the seed itself.
+        self._seeds = [seed ^ _salt(name) if len(sources) > 1 else seed for name in names]
         self.seed = seed
         self.global_batch = global_batch
+        self.sequence_length = sources[0].sequence_length
 
-    def batch(self, k: int, rank: int, world_size: int, micro_batch: int) -> list[torch.Tensor]:
-        """This rank's share of batch k, one tensor per accumulation step.
+    def rows(self, k: int) -> tuple[Int64s, Int64s]:
+        """Source [B] and row number in it [B] of every row of batch k; a batch may span epochs."""
+        if k < 0:
+            raise ValueError(f"batch {k}; the first is 0")
+        positions = np.arange(k * self.global_batch, (k + 1) * self.global_batch, dtype=np.int64)
+        which, numbers = self._shares.draw(self.seed, positions)
+        rows = np.empty_like(numbers)
+        for source, (own, seed) in enumerate(zip(self._sources, self._seeds, strict=True)):
+            mine = which == source
+            rows[mine] = rows_at(seed, numbers[mine], len(own))
+        return which, rows
+
+    def tokens(self, k: int) -> int:
+        """Tokens of batch k over all ranks, fill not counted."""
+        return int(self._real_tokens(*self.rows(k)).sum())
+
+    def batch(self, k: int, rank: int, world_size: int, micro_batch: int) -> list[MicroBatch]:
+        """This rank's share of batch k, one for each accumulation step.
 
         The order is accumulation-major: row i of step a on rank r is row (a * world_size + r) * M + i of the global batch. So
         concatenating the ranks within each step, and then the steps, gives the same B rows for any world size and micro batch.
@@ -110,7 +90,7 @@ class Batches:
             micro_batch: rows per rank and forward pass, M.
 
         Returns:
-            B / (world_size * M) int64 tensors [M, L].
+            B / (world_size * M) micro batches.
 
         Raises:
             UserError: B is not a multiple of world_size * M.
@@ -122,31 +102,44 @@ class Batches:
             )
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in [0, {world_size})")
-        order = rows_of_batch(self.seed, k, self.global_batch, self.num_rows)
-        mine = order.reshape(-1, world_size, micro_batch)[:, rank]
-        return [torch.from_numpy(self._rows[rows].astype(np.int64)) for rows in mine]
+        which, rows = self.rows(k)
+        predicted = self._real_tokens(which, rows) - 1  # a row's first token is given, not predicted
+        mean = predicted.sum() / (self.global_batch // micro_batch)
+        shares = zip(*(each.reshape(-1, world_size, micro_batch)[:, rank] for each in (which, rows, predicted)), strict=True)
+        return [MicroBatch(*self._read(sources, numbers), float(count.sum() / mean)) for sources, numbers, count in shares]
+
+    def _real_tokens(self, which: Int64s, rows: Int64s) -> Int64s:
+        counts = np.empty_like(rows)
+        for source in np.unique(which):
+            counts[which == source] = self._sources[source].real_tokens(rows[which == source])
+        return counts
+
+    def _read(self, which: Int64s, rows: Int64s) -> Labelled:
+        tokens = torch.empty((len(rows), self.sequence_length), dtype=torch.int64)
+        labels = torch.empty_like(tokens)
+        for source in np.unique(which):
+            mine = torch.from_numpy(which == source)
+            tokens[mine], labels[mine] = self._sources[source].read(rows[which == source])
+        return Labelled(tokens, labels)
 
 
-def validation_rows(token_file: TokenFile, sequence_length: int, max_tokens: int) -> torch.Tensor:
-    """The first rows of the validation split, the same whatever the world size.
+def validation_rows(sources: Sequence[Rows], max_tokens: int, weights: Sequence[float] | None = None) -> Labelled:
+    """The validation rows, the same whatever the world size: the first of every source, its share of the tokens by weight.
+
+    With several sources there is one figure, the loss on the mixture that is trained on. Where a source has fewer tokens than its
+    share, all of it is taken; `max_tokens` 0 takes all of every source.
 
     Args:
-        token_file: the validation split.
-        sequence_length: tokens in a row, L.
-        max_tokens: tokens used, at most, but one row at least; 0 uses all.
-
-    Returns:
-        int64 [n, L].
-
-    Raises:
-        UserError: the file is shorter than one row.
+        sources: the validation rows of each source.
+        max_tokens: real tokens used, at most, but one row of each source at least; 0 uses all.
+        weights: as for Batches.
     """
-    rows = rows_view(token_file, sequence_length)
-    count = min(len(rows), max(1, max_tokens // sequence_length)) if max_tokens else len(rows)
-    return torch.from_numpy(rows[:count].astype(np.int64))
+    counts = Shares(weights or [1.0] * len(sources)).counts
+    whole = int(counts.sum())
+    most = [max(1, max_tokens * int(count) // whole) if max_tokens else 0 for count in counts]
+    parts = [first_rows(own, tokens) for own, tokens in zip(sources, most, strict=True)]
+    return Labelled(torch.cat([part.tokens for part in parts]), torch.cat([part.labels for part in parts]))
 
 
-def rows_view(token_file: TokenFile, sequence_length: int) -> npt.NDArray[np.unsignedinteger]:
-    """A token file as [R, L] without copying it. Raises UserError if R would be 0."""
-    count = token_file.check_rows(sequence_length)
-    return token_file.tokens[: count * sequence_length].reshape(count, sequence_length)
+def _salt(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8"), digest_size=8).digest(), "little")

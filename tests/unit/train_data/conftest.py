@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from train.config import DataConfig
+from train.data.memmap import FORMAT_VERSION, FolderWriter, Meta, dtype_name
 from train.data.tokenizer import Tokenizer, train_tokenizer
 
 SHARED = Path(__file__).parents[4] / "shared"
@@ -70,6 +71,20 @@ def settings(tmp_path: Path, tokenizer: Tokenizer) -> Callable[..., DataConfig]:
         return DataConfig(**values)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_folder() -> Callable[..., Path]:
+    """write_folder(path, train, validation) is a prepared folder of those documents, lists of ids; eos is 1."""
+
+    def write(path: Path, train: Sequence[list[int]], validation: Sequence[list[int]], vocab_size: int = 65_000) -> Path:
+        meta = Meta(FORMAT_VERSION, dtype_name(vocab_size), vocab_size, 1, "ab", "test", "cd")
+        with FolderWriter(path) as writer:
+            writer.append("train", train, meta)
+            writer.append("validation", validation, meta)
+            return writer.commit(meta)
+
+    return write
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_missing_parts_are_named(tmp_path):
         TokenFile(folder, "train")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 2}'])
 def test_damaged_meta(tmp_path, content):
     folder = write(tmp_path / "p")
     (folder / "meta.json").write_text(content)
@@ -83,7 +83,7 @@ def test_another_format_version(tmp_path):
     folder = write(tmp_path / "p")
     values = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps({**values, "format_version": 99}))
-    with pytest.raises(UserError, match="is of format 99, this program reads 1"):
+    with pytest.raises(UserError, match="is of format 99, this program reads 2"):
         read_meta(folder)
 
 
