@@ -27,7 +27,7 @@ $(VENV)/bin/python:
 # torch by itself first: what follows then finds it there and fetches no other build.
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt torch setuptools wheel
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[train,wandb,test]'
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[train,wandb,tensorboard,test]'
 	@touch $@
 
 quickstart: $(READY) ## train the quickstart recipe; again: goes on from its last checkpoint

@@ -13,6 +13,7 @@ from train.data.prepare import prepare
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
 from train.loop import Trainer
+from train.sinks import check_sinks
 from train.telemetry import Telemetry
 from train.validation import accumulation_steps
 from train.world import World
@@ -26,6 +27,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     """
     folder = Path(config.output_dir or f"runs/{config.name}")
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    check_sinks(config)
     world.once(lambda: _make(folder))
     prepared = Path(world.once(lambda: str(prepare(config.data, config.model.vocab_size))))
     batches, validation = open_data(prepared, config)
@@ -35,7 +37,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
 
     engine = build_engine(config, ds_config, world)
     decay = _decay(config, engine)
-    telemetry = Telemetry(config, folder, world, found.step if found else None)
+    telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
     trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder)
     if found is not None:
         trainer.resume(found)

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from train.heatmap import write_heatmaps
 from train.loop import Trainer
 from train.metrics import read_metrics
 from train.model import count_parameters
-from train.report import HEATMAP, METRICS, SUMMARY, print_closing_summary, write_summary
+from train.report import HEATMAP, METRICS, SUMMARY, print_closing_summary, read_summary, write_summary
 
 
 def close(trainer: Trainer, elapsed: float) -> None:
-    """Ends the run's output. Only rank 0 writes.
+    """Ends the run's output. Collective; only rank 0 writes.
 
     Args:
         elapsed: seconds of this process, set-up included.
     """
+    figures = trainer.telemetry.summary(trainer.step)
     trainer.telemetry.close()
     if not trainer.world.is_main:
         return
-    config, decay = trainer.config, trainer.decay
+    decay = trainer.decay
     alphas = decay.alphas if decay is not None else {}
     weight_decays = decay.weight_decays if decay is not None else {}
-    summary = write_summary(
-        trainer.folder / SUMMARY,
-        {
-            "name": config.name,
-            "world_size": trainer.world.size,
-            "zero_stage": trainer.identity["zero_stage"],
-            "device": trainer.world.device.type,
-            "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
-            "method": config.decay.method,
-            "steps": trainer.step,
-            "tokens": trainer.tokens,
-            "seconds_training": trainer.seconds,
-            "tokens_per_second": trainer.tokens / trainer.seconds if trainer.seconds else None,
-            "val_perplexity_first": trainer.val_perplexity[0],
-            "val_perplexity": trainer.val_perplexity[1],
-            "model_parameters": count_parameters(trainer.engine.module),
-        },
-    )
+    path = trainer.folder / SUMMARY
+    # A run that was done already keeps its summary: this process has trained nothing to speak of.
+    kept = None if trainer.telemetry.began else read_summary(path)
+    summary = kept or write_summary(path, _facts(trainer) | figures)
     if weight_decays:
         history = [record for record in read_metrics(trainer.folder / METRICS) if record["kind"] == "refresh"]
-        write_heatmaps(trainer.folder / HEATMAP, alphas, weight_decays, history, title=f"{config.name}, step {trainer.step}")
+        write_heatmaps(trainer.folder / HEATMAP, alphas, weight_decays, history, title=f"{trainer.config.name}, step {trainer.step}")
     print_closing_summary(summary, alphas, weight_decays, trainer.folder, elapsed)
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    config = trainer.config
+    return {
+        "name": config.name,
+        "world_size": trainer.world.size,
+        "zero_stage": trainer.identity["zero_stage"],
+        "device": trainer.world.device.type,
+        "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
+        "method": config.decay.method,
+        "steps": trainer.step,
+        "tokens": trainer.tokens,
+        "val_perplexity_first": trainer.val_perplexity[0],
+        "val_perplexity": trainer.val_perplexity[1],
+        "model_parameters": count_parameters(trainer.engine.module),
+    }

@@ -152,11 +152,13 @@ class EvalConfig:
         every: optimizer steps between validations; also before the first step and after the last.
         tokens: validation tokens used, at most; 0 uses all.
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
+        published_batch: rows of a batch, over all ranks, of the published code's figure, which depends on it; see train/evaluate.py.
     """
 
     every: int = 500
     tokens: int = 2_000_000
     micro_batch: int = 0
+    published_batch: int = 512
 
 
 @dataclass(frozen=True)
@@ -190,16 +192,24 @@ class LogConfig:
     """What is written while it runs.
 
     Args:
-        every: optimizer steps between training lines in metrics.jsonl.
+        every: optimizer steps between training lines in metrics.jsonl; the first and the last step have one too.
         wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
         wandb_project: its project.
+        tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.
         progress: auto draws a live bar on a terminal and plain lines elsewhere; off is silent.
+        peak_tflops: TFLOP/s of one rank's device that MFU is stated against; auto is a known GPU's data sheet, else a matmul timed here.
+        profile_from: first step of a torch.profiler trace of rank 0, written to output_dir; 0 traces nothing.
+        profile_steps: steps of the trace.
     """
 
     every: int = 10
     wandb: bool = False
     wandb_project: str = "alphadecay"
+    tensorboard: bool = False
     progress: Literal["auto", "bar", "lines", "off"] = "auto"
+    peak_tflops: float | Literal["auto"] = "auto"
+    profile_from: int = 0
+    profile_steps: int = 3
 
 
 @dataclass(frozen=True)

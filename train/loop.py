@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ class Trainer:
     step: int = 0
     tokens: int = 0
     val_perplexity: tuple[float, float] = (math.nan, math.nan)
-    seconds: float = 0.0
     saved_step: int = -1
 
     def train(self) -> None:
@@ -58,16 +56,15 @@ class Trainer:
                 self.telemetry.refresh(self.decay)
             self._validate()
         while self.step < c.run.steps:
-            started = time.perf_counter()
+            self.telemetry.begin(self.step + 1)
             values = self._one_step(self.step + 1)
-            if self.decay is not None and self.decay.step():
+            with self.telemetry.clock.part("refresh"):
+                refreshed = self.decay is not None and self.decay.step()
+            if self.decay is not None and refreshed:
                 self.telemetry.refresh(self.decay)
-            elapsed = time.perf_counter() - started
-            self.seconds += elapsed
-            tokens = self.batches.tokens(self.step)
+            self.tokens += self.batches.tokens(self.step)
             self.step += 1
-            self.tokens += tokens
-            self.telemetry.train(self.step, values | {"tokens": self.tokens, "tokens_per_second": tokens / elapsed})
+            self.telemetry.train(self.step, values | {"tokens": self.tokens})
             last = self.step == c.run.steps
             if last or (c.eval.every and self.step % c.eval.every == 0):
                 self._validate()
@@ -78,10 +75,14 @@ class Trainer:
         """One checkpoint of this step. Collective."""
         if self.saved_step == self.step:
             return
+        with self.telemetry.clock.part("checkpoint"):
+            self._save()
+
+    def _save(self) -> None:
         client_state = {
             "step": self.step,
             "tokens": self.tokens,
-            "seconds": self.seconds,
+            "telemetry": self.telemetry.state_dict(self.step),
             "val_perplexity": list(self.val_perplexity),
             "alphadecay": self.decay.state_dict() if self.decay is not None else None,
         }
@@ -97,7 +98,7 @@ class Trainer:
         state = checkpoint.load(self.engine, found)
         self.step = self.saved_step = int(state["step"])
         self.tokens = int(state["tokens"])
-        self.seconds = float(state["seconds"])
+        self.telemetry.load_state_dict(state.get("telemetry", {}))
         first, latest = state["val_perplexity"]
         self.val_perplexity = (first, latest)
         if self.decay is not None and state["alphadecay"] is not None:
@@ -111,21 +112,32 @@ class Trainer:
         lr = learning_rate(c.optim, step, c.run.steps)
         set_learning_rate(self.engine, lr)
         losses = []
-        for tokens, labels, scale in self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch):
-            tokens, labels = tokens.to(self.world.device), labels.to(self.world.device)
-            loss = self.engine(input_ids=tokens, labels=labels).loss * scale
-            self.engine.backward(loss)
-            self.engine.step()
+        part = self.telemetry.clock.part
+        with part("data"):
+            batch = self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch)
+        for tokens, labels, scale in batch:
+            with part("data"):
+                tokens, labels = tokens.to(self.world.device), labels.to(self.world.device)
+            with part("forward_backward"):
+                loss = self.engine(input_ids=tokens, labels=labels).loss * scale
+                self.engine.backward(loss)
+            with part("step"):
+                self.engine.step()
             losses.append(loss.detach())
-        mean = torch.stack(losses).double().mean()
-        dist.all_reduce(mean)
-        norm = self.engine.get_global_grad_norm()
+        if self.engine.was_step_applied():
+            self.telemetry.stepped(lr, self.decay)
+        with part("step"):  # the ranks wait for the slowest here
+            mean = torch.stack(losses).double().mean()
+            dist.all_reduce(mean)
+            norm = self.engine.get_global_grad_norm()
         return {"loss": float(mean) / self.world.size, "lr": lr, "grad_norm": math.nan if norm is None else float(norm)}
 
     def _validate(self) -> None:
         c = self.config
-        loss = evaluate(self.engine, self.validation, c.eval.micro_batch or c.run.micro_batch, self.world)
-        perplexity = math.exp(min(loss, 700.0))  # exp overflows a float above 709
+        with self.telemetry.clock.part("evaluation"):
+            rows = c.eval.micro_batch or c.run.micro_batch
+            found = evaluate(self.engine, self.validation, rows, self.world, published_batch=c.eval.published_batch)
+        perplexity = found.record()["val_perplexity"]
         first = self.val_perplexity[0]
         self.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
-        self.telemetry.validation(self.step, loss, {"val_loss": loss, "val_perplexity": perplexity})
+        self.telemetry.validation(self.step, found)

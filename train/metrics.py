@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, kind train, validation or refresh; append-only, and cut back on resume."""
+"""metrics.jsonl: one JSON object a line, kind train, validation, refresh or notice; append-only, and cut back on resume."""
 
 from __future__ import annotations
 
@@ -32,21 +32,6 @@ class MetricsWriter:
         elif self.path.exists():
             os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
-
-    def train(self, step: int, *, loss: float, lr: float, grad_norm: float, tokens: int, tokens_per_second: float) -> Record:
-        """Write a training line; tokens counts from the start of the run."""
-        return self.write(
-            "train", step, {"loss": loss, "lr": lr, "grad_norm": grad_norm, "tokens": tokens, "tokens_per_second": tokens_per_second}
-        )
-
-    def validation(self, step: int, *, val_loss: float) -> Record:
-        """Write a validation line, perplexity included."""
-        return self.write("validation", step, {"val_loss": val_loss, "val_perplexity": perplexity(val_loss)})
-
-    def refresh(self, step: int, *, alphas: Mapping[str, float], weight_decays: Mapping[str, float], refresh_seconds: float) -> Record:
-        """Write a refresh line; the dicts are keyed by weight name."""
-        values = {"alphas": dict(alphas), "weight_decays": dict(weight_decays), "refresh_seconds": refresh_seconds}
-        return self.write("refresh", step, values)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
         """Append one line and return what was written; NaN and infinity become null, which strict JSON has no word for."""
@@ -96,6 +81,23 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
+
+
+def scalars(record: Record) -> dict[str, float]:
+    """A record's figures under flat names, kind/key or kind/key/module: what dashboards take. Text and missing values are left out."""
+    found: dict[str, float] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(f"{name}/{key}", item)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = value
+
+    for key, value in record.items():
+        if key not in ("kind", "step"):
+            walk(f"{record['kind']}/{key}", value)
+    return found
 
 
 def finite_or_none(value: Any) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Literal, TextIO
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -28,22 +29,27 @@ class Progress:
         self.total, self.step = total, initial
         self._last, self._pace = time.monotonic(), 0.0
 
-    def train(self, step: int, loss: float, lr: float, tokens_per_second: float) -> None:
-        """Report a training step."""
+    def advance(self, step: int) -> None:
+        """A training step is done."""
         now, done = time.monotonic(), step - self.step
         if done > 0:
             pace = (now - self._last) / done
             self._pace = SMOOTHING * self._pace + (1 - SMOOTHING) * pace if self._pace else pace
             self.step, self._last = step, now
-        self._show(loss, lr, tokens_per_second)
 
-    def validation(self, step: int, loss: float) -> None:
-        """Report a validation."""
-        self.message(f"step {step}: validation loss {loss:.4f}, perplexity {number(perplexity(loss))}")
-
-    def refresh(self, step: int, seconds: float, n: int) -> None:
-        """Report a refresh of n modules' decays."""
-        self.message(f"step {step}: decays of {n} modules refreshed in {seconds:.2f} s")
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Show a record of metrics.jsonl."""
+        step = record["step"]
+        if record["kind"] == "train":
+            self._show(record)
+        elif record["kind"] == "validation":
+            loss, shown = number_or_dash(record["val_loss"], "{:.4f}"), number_or_dash(record["val_perplexity"])
+            self.message(f"step {step}: validation loss {loss}, perplexity {shown}")
+        elif record["kind"] == "refresh":
+            modules, seconds = len(record["weight_decays"]), record["refresh_seconds"]
+            self.message(f"step {step}: decays of {modules} modules refreshed in {seconds:.2f} s")
+        elif record["kind"] == "notice":
+            self.message(f"step {step}: {record['notice']}")
 
     def message(self, text: str) -> None:
         """Print a line of text."""
@@ -55,7 +61,7 @@ class Progress:
         """Time to the last step at the present pace, as 1:02:03."""
         return clock(self._pace * (self.total - self.step)) if self._pace else "-:--"
 
-    def _show(self, loss: float, lr: float, tokens_per_second: float) -> None: ...
+    def _show(self, record: Mapping[str, Any]) -> None: ...
 
 
 class Lines(Progress):
@@ -67,14 +73,15 @@ class Lines(Progress):
     def message(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
-    def _show(self, loss: float, lr: float, tokens_per_second: float) -> None:
-        now = time.monotonic()
-        if now - self._shown < SECONDS_BETWEEN_LINES and self.step < self.total:
+    def _show(self, record: Mapping[str, Any]) -> None:
+        now, step = time.monotonic(), record["step"]
+        if now - self._shown < SECONDS_BETWEEN_LINES and step < self.total:
             return
         self._shown = now
-        step = f"step {self.step:>{len(str(self.total))}}/{self.total}"
-        figures = f"loss {loss:.4f}  ppl {number(perplexity(loss))}  lr {lr:.2e}  {number(tokens_per_second)} tokens/s"
-        self.message(f"{step}  {figures}  {self.time_left()} left")
+        text = _figures(record)
+        figures = f"loss {text['loss']}  ppl {text['ppl']}  lr {number_or_dash(record['lr'], '{:.2e}')}  {text['speed']} tokens/s"
+        mfu = f"  mfu {text['mfu']}" if record.get("mfu") is not None else ""
+        self.message(f"step {step:>{len(str(self.total))}}/{self.total}  {figures}{mfu}  {self.time_left()} left")
 
 
 class Bar(Progress):
@@ -86,10 +93,15 @@ class Bar(Progress):
 
     def start(self, total: int, initial: int = 0) -> None:
         super().start(total, initial)
-        figures = "loss [bold]{task.fields[loss]}[/] ppl [bold]{task.fields[ppl]}[/] {task.fields[speed]} tok/s {task.fields[left]} left"
+        names = (
+            "loss [bold]{task.fields[loss]}[/] ppl [bold]{task.fields[ppl]}[/]",
+            "{task.fields[speed]} tok/s",
+            "mfu {task.fields[mfu]}",
+        )
+        figures = " ".join((*names, "{task.fields[left]} left"))
         columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=None), TextColumn(figures))
         self._bar = RichProgress(*columns, console=self._console, expand=True, refresh_per_second=4)
-        self._task = self._bar.add_task("", total=total, completed=initial, loss="-", ppl="-", speed="-", left="-:--")
+        self._task = self._bar.add_task("", total=total, completed=initial, loss="-", ppl="-", speed="-", mfu="-", left="-:--")
         self._bar.start()
 
     def message(self, text: str) -> None:
@@ -100,16 +112,15 @@ class Bar(Progress):
             self._bar.stop()
             self._bar = None
 
-    def _show(self, loss: float, lr: float, tokens_per_second: float) -> None:
+    def advance(self, step: int) -> None:
+        super().advance(step)
         if self._bar is not None:
-            self._bar.update(
-                self._task,
-                completed=self.step,
-                loss=f"{loss:.3f}",
-                ppl=number(perplexity(loss)),
-                speed=number(tokens_per_second),
-                left=self.time_left(),
-            )
+            self._bar.update(self._task, completed=self.step, left=self.time_left())
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        if self._bar is not None:
+            fields: dict[str, Any] = _figures(record)
+            self._bar.update(self._task, completed=self.step, left=self.time_left(), **fields)
 
 
 def make_progress(mode: Mode, stream: TextIO | None = None) -> Progress:
@@ -120,6 +131,22 @@ def make_progress(mode: Mode, stream: TextIO | None = None) -> Progress:
     if mode == "bar" or (mode == "auto" and stream.isatty()):
         return Bar(Console(file=stream, highlight=False, force_terminal=True if mode == "bar" else None))
     return Lines(stream)
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of a training line as text; one that was not finite is a dash."""
+    loss = record["loss"]
+    return {
+        "loss": number_or_dash(loss, "{:.4f}"),
+        "ppl": number_or_dash(None if loss is None else perplexity(loss)),
+        "speed": number_or_dash(record.get("tokens_per_second")),
+        "mfu": number_or_dash(record.get("mfu"), "{:.1%}"),
+    }
+
+
+def number_or_dash(value: float | None, form: str = "") -> str:
+    """The value in a format, or as `number` has it; a dash where there is none."""
+    return "-" if value is None else form.format(value) if form else number(value)
 
 
 def number(value: float) -> str:

@@ -20,7 +20,7 @@ from train.heatmap import figures, layer_and_type, write_heatmaps
 from train.metrics import finite_or_none
 from train.progress import clock, number
 
-__all__ = ["HEATMAP", "METRICS", "SUMMARY", "closing_summary", "print_closing_summary", "write_heatmaps", "write_summary"]
+__all__ = ["HEATMAP", "METRICS", "SUMMARY", "closing_summary", "print_closing_summary", "read_summary", "write_heatmaps", "write_summary"]
 
 METRICS, SUMMARY, HEATMAP, CHECKPOINTS = "metrics.jsonl", "summary.json", "heatmap.png", "checkpoints"
 EXTREMES = 3
@@ -32,6 +32,15 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> dict[str, Any
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), json.dumps(complete, indent=2, allow_nan=False) + "\n")
     return complete
+
+
+def read_summary(path: str | Path) -> dict[str, Any] | None:
+    """A summary written before; None where there is none that can be read."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def versions() -> dict[str, str | None]:
@@ -84,18 +93,37 @@ def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
     if before is not None and after is not None:
         text.append("Validation perplexity ").append(number(before), style="bold").append(" → ")
         text.append(number(after), style="bold green" if after < before else "bold red")
+        if (published := summary.get("val_perplexity_published")) is not None:
+            text.append(f"  ({number(published)} as the published code counts)", style="dim")
         text.append("\n")
     facts = [
         f"{number(summary['model_parameters'])} parameters" if summary.get("model_parameters") else "",
         f"{summary['steps']:,} steps" if summary.get("steps") else "",
         f"{number(summary['tokens'])} tokens" if summary.get("tokens") else "",
         f"{number(summary['tokens_per_second'])} tokens/s" if summary.get("tokens_per_second") else "",
+        f"{summary['mfu']:.1%} MFU" if summary.get("mfu") else "",
         f"ZeRO-{summary['zero_stage']} on {summary['world_size']} rank{'s' * (summary['world_size'] != 1)}"
         if {"zero_stage", "world_size"} <= summary.keys()
         else "",
         clock(elapsed),
     ]
-    return text.append(" · ".join(fact for fact in facts if fact), style="dim")
+    text.append(" · ".join(fact for fact in facts if fact), style="dim")
+    return text.append("".join(f"\n{line}" for line in _costs(summary)), style="dim")
+
+
+def _costs(summary: Mapping[str, Any]) -> list[str]:
+    """Where time and memory went."""
+    lines = []
+    shares = {name: share for name, share in (summary.get("time_shares") or {}).items() if share >= 0.001}
+    if shares:
+        parts = sorted(shares.items(), key=lambda item: -item[1])
+        lines.append("Time: " + ", ".join(f"{name.replace('_', '+')} {share:.1%}" for name, share in parts))
+    memory = summary.get("memory") or {}
+    if (most := memory.get("peak_allocated_bytes") or memory.get("peak_resident_bytes")) is not None:
+        lines.append(f"Memory: at most {most / 2**30:.2f} GiB on a rank")
+    if summary.get("mfu") and summary.get("peak_source"):
+        lines.append(f"MFU is against {summary['peak_tflops']:.3g} TFLOP/s a rank ({summary['peak_source']})")
+    return lines
 
 
 def _decays(alphas: Mapping[str, float], weight_decays: Mapping[str, float]) -> RenderableType:

@@ -100,9 +100,14 @@ def _run(config: TrainConfig) -> None:
     _at_least("eval.every", config.eval.every, 1)
     _at_least("eval.tokens", config.eval.tokens, 0)
     _at_least("eval.micro_batch", config.eval.micro_batch, 0)
+    _at_least("eval.published_batch", config.eval.published_batch, 1)
     _at_least("checkpoint.every", config.checkpoint.every, 0)
     _at_least("checkpoint.keep", config.checkpoint.keep, 0)
     _at_least("log.every", config.log.every, 1)
+    _at_least("log.profile_from", config.log.profile_from, 0)
+    _at_least("log.profile_steps", config.log.profile_steps, 1)
+    if config.log.peak_tflops != "auto":
+        _positive("log.peak_tflops", config.log.peak_tflops)
 
 
 def _finite(config: TrainConfig) -> None:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
+from train.files import write_atomically
+from train.metrics import scalars
+
+RUN_ID = "wandb-run-id"  # in the output folder; what makes a resumed run the same run there
+
+
+def check_installed() -> None:
+    """Before anything is built.
+
+    Raises:
+        UserError: wandb is not installed.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        raise UserError("log.wandb is on, and wandb is not installed; pip install 'alphadecay[wandb]' or --log.wandb false")
 
 
 class WandbSink:
@@ -15,28 +31,37 @@ class WandbSink:
     Args:
         project: W&B project.
         name: name of the run.
-        output_dir: folder that takes the local files.
+        output_dir: folder that takes the local files and the run's id.
         config: the resolved configuration, shown beside the run.
+        resumed: go on with the run whose id the folder has; else a new run.
     """
 
-    def __init__(self, project: str, name: str, output_dir: str | Path, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("log.wandb is on, and wandb is not installed; pip install 'alphadecay[wandb]' or --log.wandb false") from error
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        try:
-            settings = wandb.Settings(silent=True)
-            self._run = wandb.init(project=project, name=name, dir=str(output_dir), config=dict(config), settings=settings)
-        except wandb.errors.Error as error:
-            raise UserError(f"wandb cannot start: {error}; `wandb login`, WANDB_MODE=offline, or --log.wandb false") from error
+    def __init__(self, project: str, name: str, output_dir: str | Path, config: Mapping[str, Any], resumed: bool = False) -> None:
+        import wandb
+
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        # No patch of the working tree, no source: what a user has lying about is no metric.
+        settings = wandb.Settings(silent=True, disable_git=True, disable_code=True, save_code=False, disable_job_creation=True)
+        self._run = wandb.init(
+            project=project, name=name, dir=str(folder), config=dict(config), settings=settings, id=_run_id(folder, resumed), resume="allow"
+        )
+        # W&B's own counter refuses a second record of the same step after a later one, and steps run again after a resume.
+        self._run.define_metric("*", step_metric="step")
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Send one record; keys become kind/key, and per-module values kind/key/module."""
-        # step travels as a value: W&B's own counter refuses a second record of the same step after a later one.
-        values = {f"{record['kind']}/{key}": value for key, value in record.items() if key not in ("kind", "step") and value is not None}
-        self._run.log({"step": record["step"], **values})
+        self._run.log({"step": record["step"], **scalars(dict(record))})
 
     def close(self) -> None:
         """Finish the run; a second call does nothing."""
         self._run.finish()
+
+
+def _run_id(folder: Path, resumed: bool) -> str:
+    path = folder / RUN_ID
+    if resumed and path.exists():
+        return path.read_text().strip()
+    run_id = uuid.uuid4().hex[:12]
+    write_atomically(path, run_id + "\n")
+    return run_id

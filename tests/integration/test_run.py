@@ -14,11 +14,15 @@ import yaml
 from tests.integration.program import GLOBAL_BATCH, INTERVAL, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
 from train.cli import load_config
+from train.clock import PARTS
 
 REFRESHES = list(range(0, STEPS + 1, INTERVAL))
 PROJECTIONS = [f"self_attn.{kind}_proj" for kind in "qkvo"] + [f"mlp.{kind}_proj" for kind in ("gate", "up", "down")]
 MODULES = {f"model.layers.{layer}.{kind}.weight" for layer in range(2) for kind in PROJECTIONS}
 PARAMETERS = 2 * VOCABULARY * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
+POSITIVE = ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "peak_tflops", "cumulative_decay_mean", "weight_norm")
+TRAINING_LINE = {"kind", "step", "tokens", "seconds", "memory", "weight_norms", *POSITIVE}
+BY_MODULE = ("alphas", "weight_decays", "cumulative_decay", "half_life_steps", "half_life_tokens")
 
 
 def cut(whole, folder, step, lines=()):
@@ -39,10 +43,12 @@ def figures(folder, kind, *keys):
 
 def assert_same_run(folder, whole):
     assert [r["step"] for r in metrics(folder, "train")] == list(range(1, STEPS + 1))
-    assert figures(folder, "train", "loss", "lr", "grad_norm", "tokens") == figures(whole, "train", "loss", "lr", "grad_norm", "tokens")
-    assert figures(folder, "validation", "val_loss") == figures(whole, "validation", "val_loss")
+    exact = ("loss", "lr", "grad_norm", "tokens", "weight_norms", "cumulative_decay_mean")
+    assert figures(folder, "train", *exact) == figures(whole, "train", *exact)
+    for key in ("val_loss", "val_loss_published"):
+        assert figures(folder, "validation", key) == figures(whole, "validation", key)
     assert [r["step"] for r in metrics(folder, "refresh")] == REFRESHES
-    assert figures(folder, "refresh", "alphas", "weight_decays") == figures(whole, "refresh", "alphas", "weight_decays")
+    assert figures(folder, "refresh", *BY_MODULE) == figures(whole, "refresh", *BY_MODULE)
 
 
 def weights(folder, step, ranks):
@@ -58,23 +64,29 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
     training = metrics(folder, "train")
     assert [record["step"] for record in training] == list(range(1, STEPS + 1))
     for record in training:
-        assert set(record) == {"kind", "step", "loss", "lr", "grad_norm", "tokens", "tokens_per_second"}
+        assert set(record) == TRAINING_LINE
         assert record["tokens"] == record["step"] * GLOBAL_BATCH * SEQUENCE
-        assert all(math.isfinite(record[key]) and record[key] > 0 for key in ("loss", "lr", "grad_norm", "tokens_per_second"))
+        assert all(math.isfinite(record[key]) and record[key] > 0 for key in POSITIVE)
+        assert set(record["seconds"]) == set(PARTS) and record["seconds"]["forward_backward"] > 0
+        assert record["memory"]["peak_resident_bytes"] >= record["memory"]["resident_bytes"] > 0
+        assert record["weight_norm"] ** 2 == pytest.approx(sum(norm**2 for norm in record["weight_norms"].values()), rel=1e-9)
     assert [record["lr"] for record in training[:1] + training[-1:]] == pytest.approx([3e-3, 3e-4], rel=1e-12)
 
     validation = metrics(folder, "validation")
     assert [record["step"] for record in validation] == [0, 3, 6]
     for record in validation:
-        assert set(record) == {"kind", "step", "val_loss", "val_perplexity"}
+        assert set(record) == {"kind", "step", "val_tokens"} | {f"val_{f}{p}" for f in ("loss", "perplexity") for p in ("", "_published")}
         assert record["val_perplexity"] == pytest.approx(math.exp(record["val_loss"]))
+        assert record["val_tokens"] == 512 // SEQUENCE * (SEQUENCE - 1)
+        # All rows fit into one batch, which the published code divides by two.
+        assert record["val_perplexity_published"] == pytest.approx(math.exp(record["val_loss"] / 2))
     assert validation[-1]["val_loss"] < validation[0]["val_loss"] < math.log(VOCABULARY) + 0.1
 
     refreshes = metrics(folder, "refresh")
     assert [record["step"] for record in refreshes] == REFRESHES
     for record in refreshes:
-        assert set(record) - {"statuses"} == {"kind", "step", "alphas", "weight_decays", "refresh_seconds"}
-        assert set(record["alphas"]) == set(record["weight_decays"]) == MODULES
+        assert set(record) - {"statuses"} == {"kind", "step", "refresh_seconds", *BY_MODULE}
+        assert all(set(record[key]) == MODULES for key in BY_MODULE)
         assert min(record["alphas"].values()) > 1 and record["refresh_seconds"] > 0
         decays = record["weight_decays"].values()
         assert min(decays) == pytest.approx(0.067) and max(decays) == pytest.approx(0.5)
@@ -83,6 +95,9 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
     expected = {"world_size": ranks, "zero_stage": 3, "steps": STEPS, "tokens": STEPS * GLOBAL_BATCH * SEQUENCE}
     assert {key: summary[key] for key in expected} == expected
     assert summary["model_parameters"] == PARAMETERS and summary["precision"] == "float32" and summary["tokens_per_second"] > 0
+    assert summary["mfu"] > 0 and summary["peak_source"].startswith("measured") and summary["memory"]["peak_resident_bytes"] > 0
+    assert sum(summary["time_shares"].values()) == pytest.approx(1.0) and min(summary["time_shares"].values()) > 0
+    assert summary["val_perplexity_published"] == validation[-1]["val_perplexity_published"]
     ends = [validation[0]["val_perplexity"], validation[-1]["val_perplexity"]]
     assert [summary["val_perplexity_first"], summary["val_perplexity"]] == ends
     assert all(summary["versions"][name] for name in ("python", "torch", "deepspeed", "transformers", "alphadecay"))

@@ -14,7 +14,7 @@ LAYERS: dict[str, float] = {
     "alphadecay.spans": 2.5, "alphadecay.optim": 3, "alphadecay.measure": 3, "alphadecay.controller": 3.5,
     "alphadecay.integrations": 4, "alphadecay.cli": 4, "alphadecay": 4, "train": 5,
 }  # fmt: skip
-OPTIONAL = {"deepspeed", "transformers", "datasets", "sentencepiece", "wandb", "rich", "matplotlib", "jsonargparse", "yaml"}
+OPTIONAL = {"deepspeed", "transformers", "datasets", "sentencepiece", "wandb", "tensorboard", "rich", "matplotlib", "jsonargparse", "yaml"}
 
 
 def layer(module: str) -> tuple[str, float] | None:

@@ -1,14 +1,12 @@
-"""metrics.jsonl: strict JSON, cut back on resume; and the optional W&B sink."""
+"""metrics.jsonl: strict JSON, cut back on resume."""
 
 import json
 import math
-import sys
 
 import pytest
 
 from train.errors import UserError
-from train.metrics import MetricsWriter, perplexity, read_metrics
-from train.wandb_sink import WandbSink
+from train.metrics import MetricsWriter, perplexity, read_metrics, scalars
 
 FIGURES = {"loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "tokens": 100, "tokens_per_second": 9.5}
 
@@ -16,35 +14,36 @@ FIGURES = {"loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "tokens": 100, "tokens_per
 def write_steps(path, steps, resume_step=None):
     with MetricsWriter(path, resume_step) as writer:
         for step in steps:
-            writer.train(step, **FIGURES)
+            writer.write("train", step, FIGURES)
 
 
-def test_the_three_kinds_read_back(tmp_path):
+def test_records_read_back(tmp_path):
     path = tmp_path / "deep" / "metrics.jsonl"
     with MetricsWriter(path) as writer:
-        writer.refresh(0, alphas={"a": 2.5}, weight_decays={"a": 0.1}, refresh_seconds=0.2)
-        writer.validation(0, val_loss=2.0)
-        writer.train(1, **FIGURES)
-        assert len(path.read_text().splitlines()) == 3  # on disk before the file is closed
-    refresh, validation, train = read_metrics(path)
-    assert refresh == {"kind": "refresh", "step": 0, "alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}, "refresh_seconds": 0.2}
-    assert validation == {"kind": "validation", "step": 0, "val_loss": 2.0, "val_perplexity": math.exp(2.0)}
-    assert train == {"kind": "train", "step": 1, **FIGURES}
-    assert read_metrics(path, "train") == [train]
+        first = writer.write("refresh", 0, {"alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}})
+        second = writer.write("train", 1, FIGURES)
+        assert len(path.read_text().splitlines()) == 2  # on disk before the file is closed
+    assert first == {"kind": "refresh", "step": 0, "alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}}
+    assert read_metrics(path) == [first, second] and second == {"kind": "train", "step": 1, **FIGURES}
+    assert read_metrics(path, "train") == [second]
 
 
 def test_nan_and_infinity_are_null(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with MetricsWriter(path) as writer:
-        writer.train(1, **{**FIGURES, "loss": math.nan})
-        writer.validation(1, val_loss=1e6)
-        writer.refresh(1, alphas={"a": math.inf, "b": 2.0}, weight_decays={}, refresh_seconds=0.0)
+        writer.write("train", 1, {**FIGURES, "loss": math.nan})
+        writer.write("refresh", 1, {"alphas": {"a": math.inf, "b": 2.0}})
 
     def refuse(word):
         raise AssertionError(word)
 
-    train, validation, refresh = (json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines())
-    assert train["loss"] is None and validation["val_perplexity"] is None and refresh["alphas"] == {"a": None, "b": 2.0}
+    train, refresh = (json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines())
+    assert train["loss"] is None and refresh["alphas"] == {"a": None, "b": 2.0}
+
+
+def test_scalars_are_flat_and_finite():
+    record = {"kind": "refresh", "step": 4, "alphas": {"a": None, "b": 2.0}, "seconds": 1, "statuses": {"a": "zero"}, "applied": True}
+    assert scalars(record) == {"refresh/alphas/b": 2.0, "refresh/seconds": 1}
 
 
 def test_resume_drops_the_steps_that_are_run_again(tmp_path):
@@ -89,20 +88,3 @@ def test_damage_and_absence_are_told(tmp_path):
 
 def test_perplexity_overflows_to_infinity():
     assert perplexity(0.0) == 1.0 and perplexity(1e4) == math.inf and math.isnan(perplexity(math.nan))
-
-
-def test_wandb_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    sink = WandbSink("project", "name", tmp_path, {"run": {"steps": 3}})
-    sink.log({"kind": "train", "step": 1, **FIGURES})
-    sink.log({"kind": "refresh", "step": 1, "alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}, "refresh_seconds": 0.1})
-    sink.close()
-    sink.close()
-    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-
-
-def test_missing_wandb_tells_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"pip install 'alphadecay\[wandb\]'"):
-        WandbSink("project", "name", tmp_path, {})

@@ -1,0 +1,66 @@
+"""Where the time of a step goes: data, forward and backward, optimizer step, refresh, evaluation, checkpoint.
+
+On CUDA a part is a pair of events on the current stream, so nothing waits for the device until the clock is read. What is timed
+there is the device's own time line: data that was ready before the device needed it costs nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+TRAINING = ("data", "forward_backward", "step", "refresh")  # what tokens per second are reckoned over
+PARTS = (*TRAINING, "evaluation", "checkpoint")
+
+
+class StepClock:
+    """Seconds by part since the last reading.
+
+    Args:
+        device: where the work runs; decides between host time and CUDA events.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = device.type == "cuda"
+        self._unread: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._since = dict.fromkeys(PARTS, 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time of the block counts for `name`, one of PARTS; an exception inside is timed like the rest."""
+        if name not in self._since:
+            raise ValueError(f"{name} is no part of a step; use one of {', '.join(PARTS)}")
+        start = self._now()
+        try:
+            yield
+        finally:
+            end = self._now()
+            if isinstance(start, float) and isinstance(end, float):
+                self._since[name] += end - start
+            else:
+                self._unread.append((name, start, end))  # type: ignore[arg-type]
+
+    def read(self) -> dict[str, float]:
+        """Seconds by part since the last reading. On CUDA waits for the last event."""
+        if self._unread:
+            self._unread[-1][2].synchronize()
+        for name, start, end in self._unread:
+            self._since[name] += start.elapsed_time(end) / 1e3
+        self._unread.clear()
+        seconds, self._since = self._since, dict.fromkeys(PARTS, 0.0)
+        return seconds
+
+    def _now(self) -> float | torch.cuda.Event:
+        if not self._events:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+
+def training_seconds(seconds: Mapping[str, float]) -> float:
+    """Of seconds by part, those in which the model learned."""
+    return sum(seconds[name] for name in TRAINING)

@@ -1,0 +1,49 @@
+"""A window of steps under torch.profiler, for rank 0: one trace file that chrome://tracing and Perfetto open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class ProfileWindow:
+    """Profiles steps [first, first + count).
+
+    Args:
+        first: the first step, 1-based; 0 profiles nothing.
+        count: steps.
+        folder: takes trace-step-<first>.json.
+    """
+
+    def __init__(self, first: int, count: int, folder: Path) -> None:
+        self._first, self._last, self._folder = first, first + count - 1, folder
+        self._profile: Any = None
+
+    def begin(self, step: int) -> None:
+        """Before a step."""
+        if self._profile is None and self._first and self._first <= step <= self._last:
+            activities = [torch.profiler.ProfilerActivity.CPU]
+            if torch.cuda.is_available():
+                activities.append(torch.profiler.ProfilerActivity.CUDA)
+            self._profile = torch.profiler.profile(activities=activities)
+            self._profile.__enter__()
+            self._began = step
+
+    def end(self, step: int) -> Path | None:
+        """After a step; the trace, where the window ended with it."""
+        if self._profile is None or step < self._last:
+            return None
+        return self._write()
+
+    def close(self) -> Path | None:
+        """Ends a window that the run did not reach the end of."""
+        return self._write() if self._profile is not None else None
+
+    def _write(self) -> Path:
+        profile, self._profile, self._first = self._profile, None, 0
+        profile.__exit__(None, None, None)
+        path = self._folder / f"trace-step-{self._began:08d}.json"
+        profile.export_chrome_trace(str(path))
+        return path
