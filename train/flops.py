@@ -6,6 +6,7 @@ whole rows, without the half that a causal kernel saves, as is usual; the embedd
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ import torch.distributed as dist
 from train.config import ModelConfig
 from train.world import World
 
-# Dense bf16 TFLOP/s with float32 accumulation, without sparsity, from the makers' data sheets; the first name found in the device's wins.
+# Dense bf16 TFLOP/s with float32 accumulation, without sparsity, from makers' data sheets; the first name that is a word of the device's.
 PEAK_BF16 = {
     "B200": 2250.0,  # NVIDIA DGX B200 data sheet
     "H200": 989.4,  # NVIDIA H200 data sheet
@@ -77,7 +78,7 @@ def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) 
         return Peak(float(given), "log.peak_tflops")
     if world.device.type == "cuda" and dtype == torch.bfloat16:
         device = torch.cuda.get_device_name(world.device)
-        known = next((name for name in PEAK_BF16 if name in device), None)
+        known = next((name for name in PEAK_BF16 if re.search(rf"\b{name}\b", device)), None)
         if known is not None:
             return Peak(PEAK_BF16[known], f"{device}, dense bf16, data sheet")
     size = _SIZE.get(world.device.type, 1024)

@@ -139,3 +139,17 @@ def test_the_closing_summary_of_a_run_with_less_to_tell(tmp_path, alphas, decays
 def test_it_prints(tmp_path, capsys):
     print_closing_summary(SUMMARY, ALPHAS, DECAYS, tmp_path, 1.0)
     assert "4,213" in capsys.readouterr().out
+
+
+def test_the_closing_summary_says_what_it_cost():
+    costs = {
+        "mfu": 0.412, "peak_tflops": 989.4, "peak_source": "H100, data sheet", "val_perplexity_published": 79.5,
+        "memory": {"peak_allocated_bytes": 3 * 2**30, "peak_reserved_bytes": 4 * 2**30},
+        "time_shares": {"data": 0.0004, "forward_backward": 0.75, "step": 0.2, "refresh": 0.0496},
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=160, color_system=None)
+    print_closing_summary(SUMMARY | costs, {}, {}, "runs/x", 60.0, console)
+    text = console.file.getvalue()
+    assert "(79.5 as the published code counts)" in text and "41.2% MFU" in text
+    assert "Time: forward+backward 75.0%, step 20.0%, refresh 5.0%" in text
+    assert "Memory: at most 3.00 GiB on a rank" in text and "against 989 TFLOP/s a rank (H100, data sheet)" in text

@@ -1,0 +1,57 @@
+"""Validation on 1, 2 and 3 ranks, with rows that do not divide and labels that do not count: one figure."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.distributed.harness import run_ranks
+from train.config import ModelConfig
+from train.data.rows import IGNORED, Labelled
+from train.evaluate import evaluate, published_loss
+from train.model import build_model
+from train.world import World
+
+MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
+ROWS, LENGTH, PUBLISHED_BATCH = 7, 12, 3
+
+
+def data() -> Labelled:
+    """Rows of 12, 11, ... 6 real tokens."""
+    tokens = torch.randint(0, 64, (ROWS, LENGTH), generator=torch.Generator().manual_seed(1))
+    labels = tokens.clone()
+    for row in range(ROWS):
+        labels[row, LENGTH - row :] = IGNORED
+    return Labelled(tokens, labels)
+
+
+def model() -> torch.nn.Module:
+    return build_model(MODEL, LENGTH, seed=3).double()
+
+
+def evaluated(rank: int, size: int) -> list[tuple[float, float, int]]:
+    world = World(rank, rank, size, torch.device("cpu"))
+    engine, rows = model(), data()
+    found = [evaluate(engine, rows, micro, world, PUBLISHED_BATCH) for micro in (1, 2, 4)]
+    assert engine.training
+    return [(one.loss, one.published_loss, one.tokens) for one in found]
+
+
+def by_hand() -> tuple[float, float, int]:
+    """A row at a time, token by token, without any batch."""
+    rows, figures = data(), []
+    with torch.no_grad():
+        for tokens, labels in zip(*rows, strict=True):
+            log_p = model()(input_ids=tokens[None]).logits[0].log_softmax(-1)
+            losses = [-log_p[i, labels[i + 1]].item() for i in range(LENGTH - 1) if labels[i + 1] != IGNORED]
+            figures.append((sum(losses), len(losses)))
+    loss, count = (sum(column) for column in zip(*figures, strict=True))
+    return loss / count, published_loss(torch.tensor(figures, dtype=torch.float64), PUBLISHED_BATCH), count
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_same_figure_on_any_world_size(size: int) -> None:
+    expected = by_hand()
+    for found in (figures for rank in run_ranks(size, evaluated, size) for figures in rank):
+        assert found[2] == expected[2] == sum(range(LENGTH - ROWS, LENGTH))
+        assert found[:2] == pytest.approx(expected[:2], rel=1e-9)  # float64, sums in another order
