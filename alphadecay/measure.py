@@ -69,7 +69,11 @@ class Measurer:
     def _collect(self, plan: Plan, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """`of` every matrix that this rank owns, by name. Collective."""
         rounds = [[None if name is None else self.modules[name] for name in row] for row in plan.rounds]
-        return {module.name: of(weight_MN) for module, weight_MN in self.transport.deliver(rounds)}
+        results = {}
+        for module, weight_MN in self.transport.deliver(rounds):
+            results[module.name] = of(weight_MN)
+            del weight_MN  # before the next arrives: a rank holds one matrix at a time
+        return results
 
     def _estimate(self, weight_MN: Tensor, precision: torch.dtype) -> Tensor:
         c = self.config

@@ -89,10 +89,14 @@ class _FragmentDecay:
 
 
 def _all_finite(param_groups: list[dict[str, Any]]) -> bool:
-    """One host synchronisation."""
+    """One host synchronisation where all is well."""
     gradients = [local_tensor(p.grad) for group in param_groups for p in group["params"] if p.grad is not None]
-    norms = torch._foreach_norm(gradients, float("inf")) if gradients else []
-    return not norms or bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all())
+    if not gradients:
+        return True
+    norms = torch._foreach_norm(gradients)  # twenty times faster on a CPU than the largest entry, but its squares can overflow
+    if bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all()):
+        return True
+    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 def apply_decay(fragments: Fragments, param_groups: list[dict[str, Any]], decoupled: bool) -> None:

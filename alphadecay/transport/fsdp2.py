@@ -52,11 +52,11 @@ class Fsdp2Layout(Layout):
         first, last = self._elements(module, shard)
         return last - first
 
-    def assemble(self, module: WeightModule, pieces: Sequence[Tensor]) -> Tensor:
+    def assemble(self, module: WeightModule, received: Tensor, sizes: Sequence[int]) -> Tensor:
         if sharded_axis(module.parameter) == 0:
-            return torch.cat(list(pieces))
+            return received
         rows = module.rows[1] - module.rows[0]
-        return torch.cat([piece.view(rows, -1) for piece in pieces if piece.numel()], dim=1).reshape(-1)
+        return torch.cat([piece.view(rows, -1) for piece in received.split(list(sizes)) if piece.numel()], dim=1).reshape(-1)
 
     def dtype(self, module: WeightModule) -> torch.dtype:
         return module.parameter.dtype

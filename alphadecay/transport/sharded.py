@@ -32,8 +32,8 @@ class Layout(ABC):
         """How many elements `piece` has on another rank."""
 
     @abstractmethod
-    def assemble(self, module: WeightModule, pieces: Sequence[Tensor]) -> Tensor:
-        """The module's whole rows, one axis, from the pieces in shard order."""
+    def assemble(self, module: WeightModule, received: Tensor, sizes: Sequence[int]) -> Tensor:
+        """The module's whole rows, one axis, from the pieces, one behind the other in shard order; no copy where none is needed."""
 
     @abstractmethod
     def dtype(self, module: WeightModule) -> torch.dtype:
@@ -65,16 +65,19 @@ class ShardedTransport(Transport):
         sharded = [module if module is not None and self.layout.is_sharded(module) else None for module in row]
         mine = row[self.shard]
         if any(module is not None for module in sharded):
-            pieces = self._exchange(sharded, wire_dtype)
+            received, sizes = self._exchange(sharded, wire_dtype)
             if sharded[self.shard] is not None:
                 assert mine is not None
-                yield mine, mine.matrix(self.layout.assemble(mine, pieces))
+                whole = mine.matrix(self.layout.assemble(mine, received, sizes))
+                del received
+                yield mine, whole
+                del whole
         if mine is not None and sharded[self.shard] is None:
             start, stop = mine.flat_range
             yield mine, mine.matrix(mine.parameter.detach().reshape(-1)[start:stop])
 
-    def _exchange(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> list[Tensor]:
-        """Collective in the shard group. Returns the pieces of this rank's module, in shard order."""
+    def _exchange(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> tuple[Tensor, list[int]]:
+        """Collective in the shard group. Returns the pieces of this rank's module, one behind the other, and their sizes."""
         none = torch.empty(0)
         send = [none if module is None else self.layout.piece(module, self.shard) for module in row]
         buffer = torch.cat([piece.to(device=self.device, dtype=wire_dtype) for piece in send])
@@ -83,7 +86,7 @@ class ShardedTransport(Transport):
         received = torch.empty(sum(sizes), dtype=wire_dtype, device=self.device)
         with collective("the all_to_all_single that brings matrices to their owner ranks"):
             dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
-        return list(received.split(sizes))
+        return received, sizes
 
     def _wire_dtype(self, modules: Sequence[WeightModule]) -> torch.dtype:
         """The weights' own dtype where they share one (bf16 travels as bf16), else float32."""

@@ -1,0 +1,275 @@
+"""Time of a training step between refreshes: AlphaDecay ÷ stock AdamW with one uniform group, on gloo ranks, ZeRO stages 0 to 3.
+
+Four engines live side by side in the same processes and take turns, in rotating order:
+  alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
+  stock         torch.optim.AdamW, one group, one decay;
+  stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
+  per_module    torch.optim.AdamW with one group per module, the plain way to give each module its decay.
+A time is the slowest rank's. Ratios are taken repeat by repeat against `stock`; a figure is their median with quartiles. A step has few
+tokens, so that a CPU can afford it: the optimizer's share, and any overhead in it, is far larger than in real training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+import torch.distributed as dist
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alphadecay import AdamW, AlphaDecay
+from alphadecay.modules import find_modules
+from tests.bench.spectral import spread
+from tests.distributed.harness import init_deepspeed, run_ranks
+from train.config import ModelConfig
+from train.model import build_model, count_parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = ("alphadecay", "stock", "stock_again", "per_module")
+CLOCKS = ("step", "engine_step", "cpu")  # whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
+LR, WEIGHT_DECAY = 1e-4, 0.1
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}  # of the ranks
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and the batch of one rank. Args: target: largest ratio of a whole step to stock that is good enough."""
+
+    model: ModelConfig
+    rows: int
+    length: int
+    target: float
+
+
+SIZES = {
+    "toy": Size(ModelConfig(vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4), 4, 32, 1.10),
+    "60m": Size(ModelConfig(), 1, 32, 1.03),
+}
+
+
+class CountCollectives(TorchDispatchMode):
+    """Counts c10d operations below every Python wrapper of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "c10d":
+            self.calls[func._schema.name.removeprefix("c10d::")] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class Arm:
+    """One engine, and AlphaDecay where the arm has it."""
+
+    engine: Any
+    decay: AlphaDecay | None = None
+
+    def forward_backward(self, batch: torch.Tensor) -> None:
+        self.engine.backward(self.engine(input_ids=batch, labels=batch).loss)
+
+    def step(self) -> None:
+        self.engine.step()
+        if self.decay is not None:
+            self.decay.step()
+
+
+def ds_config(stage: int, rows: int, dtype: str = "float32") -> dict[str, Any]:
+    """Resolved DeepSpeed configuration; every weight matrix is partitioned at stage 3, norm gains persist."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": rows, "gradient_accumulation_steps": 1, "gradient_clipping": 1.0, "steps_per_print": 10**9,
+        "zero_optimization": {"stage": stage},
+    }  # fmt: skip
+    if stage == 3:
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 2048
+    if dtype == "bfloat16":
+        config["bf16"] = {"enabled": True}
+    return config
+
+
+def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
+    """One group per module, each with a decay of its own, and one for the rest."""
+    modules = find_modules(model)
+    taken = {id(module.parameter) for module in modules}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    groups = [{"params": [m.parameter], "weight_decay": WEIGHT_DECAY * (1 + i / len(modules))} for i, m in enumerate(modules)]
+    return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
+
+
+def build(name: str, size: Size, stage: int, fused: bool) -> Arm:
+    """Collective."""
+    import deepspeed
+
+    config = ds_config(stage, size.rows)
+    model = build_model(size.model, size.length, seed=7, ds_config=config)
+    kind = AdamW if name == "alphadecay" else torch.optim.AdamW
+    parameters: Any = parameter_groups(model) if name == "per_module" else list(model.parameters())
+    optimizer = kind(parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=fused or None)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+    return Arm(engine, AlphaDecay(engine, interval=10**9) if name == "alphadecay" else None)
+
+
+def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
+    """Seconds of one step on this rank. Collective; the ranks meet before each part, untimed."""
+    dist.barrier()
+    cpu, start = time.process_time(), time.perf_counter()
+    arm.forward_backward(batch)
+    between = time.perf_counter()
+    dist.barrier()
+    middle = time.perf_counter()
+    arm.step()
+    end = time.perf_counter()
+    return {"step": end - middle + between - start, "engine_step": end - middle, "cpu": time.process_time() - cpu}
+
+
+def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
+    """What one engine.step() calls. Collective."""
+    arm.forward_backward(batch)
+    optimizer = getattr(arm.engine, "basic_optimizer", None) or arm.engine.optimizer
+    inner, calls = optimizer.step, Counter[str]()
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        calls["optimizer_steps"] += 1
+        return inner(*args, **kwargs)
+
+    optimizer.step = step
+    try:
+        with CountCollectives() as collectives:
+            arm.step()
+    finally:
+        del optimizer.step
+    groups = len(optimizer.param_groups)
+    return {"groups": groups, "optimizer_steps": calls["optimizer_steps"], "collectives": sum(collectives.calls.values())}
+
+
+def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
+    """Each arm follows each other equally often over many repeats."""
+    by %= len(names)
+    turned = names[by:] + names[:by]
+    return turned if (by // 2) % 2 == 0 else turned[::-1]
+
+
+def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool) -> dict[str, Any]:
+    warnings.filterwarnings("ignore")
+    init_deepspeed()
+    size = SIZES[size_name]
+    arms = {name: build(name, size, stage, fused) for name in ARMS}
+    generator = torch.Generator().manual_seed(rank)
+    batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
+    times: dict[str, dict[str, list[float]]] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
+    gc.disable()
+    for repeat in range(-2, repeats):  # two to warm up
+        for name in rotated(ARMS, repeat):
+            seconds = timed(arms[name], batch)
+            for clock in CLOCKS if repeat >= 0 else ():
+                times[name][clock].append(seconds[clock])
+        gc.collect()
+    gc.enable()
+    calls = {name: counted(arm, batch) for name, arm in arms.items()}
+    decay = arms["alphadecay"].decay
+    assert decay is not None
+    parameters = count_parameters(arms["stock"].engine.module)
+    return {"times": times, "calls": calls, "modules": len(decay.weight_decays), "parameters": parameters}
+
+
+def bench_stage(size_name: str, stage: int, ranks: int, repeats: int, fused: bool) -> dict[str, Any]:
+    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused)
+    over_ranks: dict[str, Callable[[Any], float]] = {"step": max, "engine_step": max, "cpu": sum}
+    times = {
+        name: {c: [over_ranks[c](seconds) for seconds in zip(*(r["times"][name][c] for r in results), strict=True)] for c in CLOCKS}
+        for name in ARMS
+    }
+    ratios = {
+        name: {c: spread([a / b for a, b in zip(times[name][c], times["stock"][c], strict=True)]) for c in CLOCKS}
+        for name in ARMS
+        if name != "stock"
+    }
+    return {
+        "stage": stage, "modules": results[0]["modules"], "parameters": results[0]["parameters"],
+        "seconds": {name: {c: spread(times[name][c]) for c in CLOCKS} for name in ARMS},
+        "over_stock": ratios, "calls": results[0]["calls"],
+    }  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What ran this, and which commit."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "threads_per_rank": 1, "backend": "gloo",
+        "python": platform.python_version(), "torch": torch.__version__, "deepspeed": version("deepspeed"),
+        "commit": git("rev-parse", "HEAD"), "library_changed_since": bool(git("status", "--porcelain", "alphadecay")),
+    }  # fmt: skip
+
+
+def report(row: dict[str, Any], target: float) -> bool:
+    over = row["over_stock"]
+    for name, ratios in over.items():
+        figures = "  ".join(f"{c} {r['median']:6.3f} [{r['q1']:.3f}, {r['q3']:.3f}]" for c, r in ratios.items())
+        print(f"stage {row['stage']} {name:<12} over stock: {figures}", flush=True)
+    met = over["alphadecay"]["step"]["median"] <= target
+    print(f"stage {row['stage']} target {target}: {'met' if met else 'MISSED'}", flush=True)
+    return bool(met)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models to time (default all)")
+    parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=[0, 1, 2, 3], help="ZeRO stages (default all)")
+    parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+    parser.add_argument("--repeats", type=int, default=24, help="interleaved repeats (default 24)")
+    parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run and print; the exit status is 1 only with --check."""
+    options = parse(arguments)
+    os.environ.update(ENVIRONMENT | dict(os.environ))
+    results: dict[str, Any] = {
+        "what": " ".join(str(__doc__).split()), "machine": machine(), "ranks": options.ranks, "repeats": options.repeats,
+        "dtype": "float32", "fused": options.fused, "sizes": {},
+    }  # fmt: skip
+    met = []
+    for name in options.size:
+        size = SIZES[name]
+        rows = []
+        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
+        for stage in options.stages:
+            rows.append(bench_stage(name, stage, options.ranks, options.repeats, options.fused))
+            met.append(report(rows[-1], size.target))
+        tokens = f"{size.rows} x {size.length} a rank and step, few so that a CPU can afford it"
+        results["sizes"][name] = {"tokens": tokens, "target": size.target, "stages": rows}
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    return int(options.check and not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
