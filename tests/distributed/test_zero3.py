@@ -83,6 +83,8 @@ TOLERANCE = 0.02 * reference.LR
         pytest.param(2, 3, Adam, {}, id="two-ranks-accumulation-l2"),
         pytest.param(3, 4, AdamW, {"sub_group_size": 3000}, id="three-ranks-sub-groups"),
         pytest.param(1, 12, AdamW, {}, id="one-rank"),
+        pytest.param(2, 6, AdamW, {"zero_hpz_partition_size": 2}, id="two-ranks-hpz"),
+        pytest.param(2, 6, AdamW, {"offload_param": {"device": "cpu"}}, id="two-ranks-offloaded-parameters"),
     ],
 )
 def test_ends_where_the_unsharded_run_ends(world_size: int, micro: int, kind: type, zero: dict[str, Any]) -> None:
