@@ -47,6 +47,7 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
+	$(PYTHON) tests/bench/train.py --out tests/bench/results/train-cpu.json
 
 gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmark on it
 	$(PYTHON) -m pytest -m gpu $(ARGS)
