@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 import sys
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -212,8 +213,10 @@ def _complaint(setting: Setting) -> str:
 
 def _expected(kind: Any) -> str:
     """The type in words a person can act on."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(_expected(part) for part in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(str(choice) or '""' for choice in typing.get_args(kind))
+        return ("one of " if len(typing.get_args(kind)) > 1 else "") + ", ".join(str(choice) or '""' for choice in typing.get_args(kind))
     if _is_list(kind):
         return 'a list such as ["a.txt", "b.txt"], or a path'
     return {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]

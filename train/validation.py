@@ -106,7 +106,7 @@ def _run(config: TrainConfig) -> None:
     _at_least("log.every", config.log.every, 1)
     _at_least("log.profile_from", config.log.profile_from, 0)
     _at_least("log.profile_steps", config.log.profile_steps, 1)
-    if config.log.peak_tflops != "auto":
+    if not isinstance(config.log.peak_tflops, str):  # "auto"
         _positive("log.peak_tflops", config.log.peak_tflops)
 
 
