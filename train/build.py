@@ -35,10 +35,13 @@ def build(config: TrainConfig, world: World) -> Trainer:
     who = checkpoint.identity(config, world, stage, data_identity(prepared, config.data))
     found = world.once(lambda: _find(config, folder, who))
 
+    if found is not None and found.universal:
+        ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config, world)
     decay = _decay(config, engine)
+    saver = checkpoint.Saver(config.checkpoint, folder / checkpoint.FOLDER, engine, who, world)
     telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
-    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder)
+    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder, saver)
     if found is not None:
         trainer.resume(found)
         telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
@@ -53,10 +56,14 @@ def _make(folder: Path) -> None:
 
 
 def _find(config: TrainConfig, folder: Path, who: dict[str, Any]) -> checkpoint.Checkpoint | None:
-    found = checkpoint.find(config.resume, folder / checkpoint.FOLDER, lambda text: print(text, flush=True))
-    if found is not None:
-        checkpoint.check_identity(found, who)
-    return found
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    found = checkpoint.find(config.resume, folder / checkpoint.FOLDER, say)
+    if found is None:
+        return None
+    checkpoint.check_identity(found, who, config.checkpoint.convert)
+    return checkpoint.fitting(found, who, say)
 
 
 def _decay(config: TrainConfig, engine: Any) -> AlphaDecay | None:

@@ -168,10 +168,16 @@ class CheckpointConfig:
     Args:
         every: optimizer steps between checkpoints; one more is written at the end. 0 writes only that one.
         keep: newest complete checkpoints kept; 0 keeps all.
+        keep_every: checkpoints of steps that are a multiple of this are kept for good; 0 keeps none so.
+        max_failures: saves that may fail in a row, the disk being full, before the run stops; the last save must not fail.
+        convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by converting it; never refuses it.
     """
 
     every: int = 1000
     keep: int = 2
+    keep_every: int = 0
+    max_failures: int = 3
+    convert: Literal["auto", "never"] = "auto"
 
 
 @dataclass(frozen=True)

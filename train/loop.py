@@ -43,6 +43,7 @@ class Trainer:
     telemetry: Telemetry
     identity: dict[str, Any]
     folder: Path
+    saver: checkpoint.Saver
     step: int = 0
     tokens: int = 0
     val_perplexity: tuple[float, float] = (math.nan, math.nan)
@@ -69,16 +70,16 @@ class Trainer:
             if last or (c.eval.every and self.step % c.eval.every == 0):
                 self._validate()
             if last or (c.checkpoint.every and self.step % c.checkpoint.every == 0):
-                self.save()
+                self.save(last)
 
-    def save(self) -> None:
-        """One checkpoint of this step. Collective."""
+    def save(self, last: bool = False) -> None:
+        """One checkpoint of this step; the last must not fail. Collective."""
         if self.saved_step == self.step:
             return
         with self.telemetry.clock.part("checkpoint"):
-            self._save()
+            self._save(last)
 
-    def _save(self) -> None:
+    def _save(self, last: bool) -> None:
         client_state = {
             "step": self.step,
             "tokens": self.tokens,
@@ -86,12 +87,10 @@ class Trainer:
             "val_perplexity": list(self.val_perplexity),
             "alphadecay": self.decay.state_dict() if self.decay is not None else None,
         }
-        folder = self.folder / checkpoint.FOLDER
-        path = checkpoint.save(self.engine, folder, self.step, client_state, self.identity, self.world)
-        if self.world.is_main:
-            checkpoint.prune(folder, self.config.checkpoint.keep)
-        self.saved_step = self.step
-        self.telemetry.message(f"checkpoint {path}")
+        path = self.saver.save(self.step, client_state, last=last)
+        if path is not None:
+            self.saved_step = self.step
+            self.telemetry.message(f"checkpoint {path}")
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Goes on where `found` was written, with its decays. Collective."""

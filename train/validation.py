@@ -103,6 +103,10 @@ def _run(config: TrainConfig) -> None:
     _at_least("eval.published_batch", config.eval.published_batch, 1)
     _at_least("checkpoint.every", config.checkpoint.every, 0)
     _at_least("checkpoint.keep", config.checkpoint.keep, 0)
+    _at_least("checkpoint.keep_every", config.checkpoint.keep_every, 0)
+    _at_least("checkpoint.max_failures", config.checkpoint.max_failures, 1)
+    every, keep_every = config.checkpoint.every, config.checkpoint.keep_every
+    _require(not every or keep_every % every == 0, "checkpoint.keep_every", keep_every, f"a multiple of checkpoint.every = {every}")
     _at_least("log.every", config.log.every, 1)
     _at_least("log.profile_from", config.log.profile_from, 0)
     _at_least("log.profile_steps", config.log.profile_steps, 1)

@@ -106,7 +106,7 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
     assert matplotlib.image.imread(folder / "heatmap.png").std() > 0.01
     found = find("auto", folder / "checkpoints", pytest.fail)
     assert found is not None and found.step == STEPS
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step-00000003", "step-00000006"]
 
 
 def test_the_configuration_left_behind_starts_the_same_run(workplace, finished):
@@ -179,7 +179,7 @@ def test_a_refresh_just_before_the_checkpoint_is_not_lost(workplace):
     outcome = workplace.start("python", "whole-early", *settings)
     assert outcome.code == 0, outcome.output
     whole = workplace.folder / "whole-early"
-    assert len(list((whole / "checkpoints").iterdir())) == 3  # keep 0 keeps all
+    assert len(list((whole / "checkpoints").glob("step-*"))) == 3  # keep 0 keeps all
     cut(whole, folder, 2)
     damaged = folder / "checkpoints/step-00000004"
     shutil.copytree(whole / "checkpoints/step-00000004", damaged)

@@ -1,0 +1,52 @@
+"""The program's Trainer on ranks of the test harness: what it consumed can be looked at, and it starts in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tests.distributed.harness import init_deepspeed
+from train.build import build
+from train.cli import load_config
+from train.loop import Trainer
+from train.world import World
+
+
+def make_trainer(rank: int, world_size: int, arguments: Sequence[str]) -> Trainer:
+    """What `train/pretrain.py` builds from these arguments, on a process group that is there."""
+    init_deepspeed()
+    world = World(rank, rank, world_size, torch.device("cpu"), dist.new_group(backend="gloo"))
+    return build(load_config(list(arguments)), world)
+
+
+def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[str, Any]:
+    """Trains to the end; what was consumed and what came of it.
+
+    Returns:
+        first: steps done before. batches: step -> hash of the global batch's tokens. losses: step -> loss. decays: the last.
+    """
+    trainer = make_trainer(rank, world_size, arguments)
+    first, batches, losses = trainer.step, {}, {}
+    share, log = trainer.batches.batch, trainer.telemetry.train
+
+    def watched_share(k: int, *where: int) -> Any:
+        mine = share(k, *where)
+        everyone = trainer.world.gather([part[0] for part in mine])
+        rows = [tensor for step in zip(*everyone, strict=True) for tensor in step]  # accumulation-major, then by rank
+        batches[k + 1] = hashlib.sha256(torch.cat(rows).numpy().tobytes()).hexdigest()
+        return mine
+
+    def watched_log(step: int, values: Any) -> None:
+        losses[step] = values["loss"]
+        log(step, values)
+
+    trainer.batches.batch = watched_share  # type: ignore[method-assign]
+    trainer.telemetry.train = watched_log  # type: ignore[method-assign, assignment]
+    trainer.train()
+    trainer.telemetry.close()
+    decays = trainer.decay.weight_decays if trainer.decay is not None else {}
+    return {"first": first, "batches": batches, "losses": losses, "decays": decays}

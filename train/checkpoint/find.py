@@ -1,0 +1,121 @@
+"""Which checkpoint a run goes on from, and whether it is this run's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from train.checkpoint.manifest import LATEST, Checkpoint, order, problem, read
+from train.config import TrainConfig
+from train.engine import resolve_precision
+from train.errors import UserError
+from train.world import World
+
+LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
+
+
+def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells whether it must be converted.
+
+    The seed and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
+    """
+    return {
+        "model": asdict(config.model) | {"activation_checkpointing": None, "attention": None},
+        "optimizer": config.optim.name,
+        "precision": resolve_precision(config.run.precision),
+        "zero_stage": zero_stage,
+        "world_size": world.size,
+        "data": data,
+        "sequence_length": config.data.sequence_length,
+        "global_batch": config.run.global_batch,
+        "seed": config.run.seed,
+    }
+
+
+def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint to go on from: the newest complete one for "auto", none for "never", else the one at the path given.
+
+    Raises:
+        UserError: the path given is no complete checkpoint; or there are checkpoints and not one is complete.
+    """
+    if resume == "never":
+        return None
+    if resume != "auto":
+        reason = problem(Path(resume))
+        if reason:
+            raise UserError(f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as {folder}/step-00000100")
+        return read(Path(resume))
+    found = _newest_first(folder)
+    _check_latest(folder, say)
+    for path in found:
+        reason = problem(path)
+        if not reason:
+            return read(path)
+        say(f"passing over {path}: {reason}")
+    if found:
+        raise UserError(f"{folder} has checkpoints and none is complete; --resume never starts again, in an output_dir of its own")
+    return None
+
+
+def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str = "auto") -> None:
+    """Refuses a checkpoint of another run, or one that would have to be converted and cannot or must not be.
+
+    Raises:
+        UserError: names every value that differs.
+    """
+    saved = checkpoint.manifest
+    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, who, convert) else ()
+    compared = {key: value for key, value in who.items() if key not in allowed}
+    differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
+    if differences:
+        raise UserError(
+            f"{checkpoint.path} was written by another run: {'; '.join(differences)}. "
+            "Go on with the recipe it was written with, or give this run an --output_dir of its own" + _hint(saved, who, convert)
+        )
+
+
+def another_layout(checkpoint: Checkpoint, who: Mapping[str, Any]) -> bool:
+    """True where the state has to be converted first. Stage 0 holds it whole, in one file for any number of ranks."""
+    saved = checkpoint.manifest
+    if checkpoint.universal or saved["zero_stage"] == who["zero_stage"] == 0:
+        return False
+    return any(saved[key] != who[key] for key in LAYOUT)
+
+
+def _can_convert(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> bool:
+    stages = {saved.get("zero_stage"), who["zero_stage"]}
+    return stages == {0} or (convert == "auto" and 0 not in stages)
+
+
+def _hint(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> str:
+    if all(saved.get(key) == who[key] for key in LAYOUT):
+        return ""
+    if 0 in (saved.get("zero_stage"), who["zero_stage"]):
+        return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
+    return "; --checkpoint.convert auto converts it" if convert == "never" else ""
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """By commit; those that do not say come first, for what was being written when a run died is the newest."""
+    paths = [(path, order(path)) for path in folder.glob("step-*")]
+    ranked = sorted(paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True)
+    return [path for path, _ in ranked]
+
+
+def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
+    pointer = folder / LATEST
+    if not pointer.is_file():
+        return
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    if not name or not (folder / name).is_dir():
+        say(f"passing over {pointer}: it names {name or 'nothing'!r}, which is not there")
+
+
+def _differences(prefix: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in now.items():
+        if isinstance(value, Mapping) and isinstance(saved.get(key), Mapping):
+            yield from _differences(f"{prefix}{key}.", saved[key], value)
+        elif saved.get(key) != value:
+            yield f"{prefix}{key} was {saved.get(key)}, is {value}"

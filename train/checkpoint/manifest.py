@@ -1,0 +1,97 @@
+"""The manifest: what makes a folder a checkpoint, and how a damaged one is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+STATE = "state"
+LATEST = "latest"
+TEMPORARY = ".tmp-"
+FORMAT = 2
+_PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
+_THREADS = min(8, os.cpu_count() or 1)
+
+Facts = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: its folder and what its manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done when it was written."""
+        return int(self.manifest["step"])
+
+    @property
+    def universal(self) -> bool:
+        """True where it fits any world size and ZeRO stage 1 to 3."""
+        return bool(self.manifest.get("universal", False))
+
+
+def read(path: Path) -> Checkpoint:
+    """A checkpoint whose `problem` is none."""
+    return Checkpoint(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
+
+
+def facts_of(root: Path, files: Iterable[Path]) -> Facts:
+    """Size and hash of files, by their names below `root`."""
+    paths = sorted(files)
+    with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets other threads run
+        hashes = list(pool.map(_sha256, paths))
+    return {str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": h} for p, h in zip(paths, hashes, strict=True)}
+
+
+def problem(path: Path) -> str:
+    """Why a folder is no complete checkpoint; empty where it is one. Reads every byte."""
+    if not path.is_dir():
+        return "no such folder"
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = {str(name): (int(facts["bytes"]), str(facts["sha256"])) for name, facts in manifest["files"].items()}
+        int(manifest["step"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is missing or unreadable"
+    if manifest.get("format") != FORMAT:
+        return f"format {manifest.get('format')}, this version reads {FORMAT}"
+    if not files:
+        return f"{MANIFEST} names no files"
+    for name, (size, _) in files.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if (path / name).stat().st_size != size:
+            return f"{name} has {(path / name).stat().st_size} bytes, the manifest says {size}"
+    for name, facts in facts_of(path, (path / name for name in files)).items():
+        if facts["sha256"] != files[name][1]:
+            return f"{name} is not what was written (sha256 differs)"
+    strangers = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.suffix in _PICKLES)
+    unknown = [name for name in strangers if name not in files]
+    return f"{unknown[0]} is not in the manifest" if unknown else ""
+
+
+def order(path: Path) -> int | None:
+    """When it was committed, as a number that grows by one at every commit; None where the manifest does not say.
+
+    Not the step: after going back to an earlier step, the newest is not the one of the highest.
+    """
+    try:
+        return int(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["commit"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

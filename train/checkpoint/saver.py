@@ -1,0 +1,73 @@
+"""What a failed save means for a run: it goes on, loudly, until it would lose too much."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.checkpoint.space import NotSaved, bytes_needed, shortage
+from train.checkpoint.write import prune, save
+from train.config import CheckpointConfig
+from train.errors import UserError
+from train.world import World
+
+
+class Saver:
+    """Saves a run's checkpoints and counts those that could not be saved.
+
+    Collective to construct and to use.
+
+    Args:
+        config: how many to keep, and how many failures to bear.
+        folder: where they go.
+        engine: what is saved.
+        who: what a checkpoint says about the run.
+        world: this rank.
+
+    Raises:
+        UserError: the disk has no room for even one.
+    """
+
+    def __init__(self, config: CheckpointConfig, folder: Path, engine: Any, who: Mapping[str, Any], world: World) -> None:
+        self._config = config
+        self._folder = folder
+        self._engine = engine
+        self._who = who
+        self._world = world
+        self._needed = bytes_needed(engine.module.parameters(), world.size)
+        self.failures = 0
+        self._in_a_row = 0
+        short = world.once(lambda: shortage(folder, self._needed))
+        if short:
+            raise UserError(f"there is no room for a checkpoint: {short}")
+
+    def save(self, step: int, client_state: Mapping[str, Any], last: bool = False) -> Path | None:
+        """One checkpoint; None where it could not be written and the run goes on without.
+
+        Args:
+            last: no other will follow.
+
+        Raises:
+            UserError: it failed, and it was the last or one of too many in a row. On every rank.
+        """
+        try:
+            path = save(self._engine, self._folder, step, client_state, self._who, self._world, self._needed)
+        except NotSaved as failure:
+            self.failures += 1
+            self._in_a_row += 1
+            self._bear(step, failure, last)
+            return None
+        self._in_a_row = 0
+        if self._world.is_main:
+            prune(self._folder, self._config.keep, self._config.keep_every)
+        return path
+
+    def _bear(self, step: int, failure: NotSaved, last: bool) -> None:
+        what = f"the checkpoint of step {step} was NOT saved: {failure}"
+        if last or self._in_a_row >= self._config.max_failures:
+            reason = "it was to be the run's last" if last else f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            raise UserError(f"{what}. {reason}; make room and start the run again: it goes on from the newest in {self._folder}")
+        if self._world.is_main:
+            print(f"warning: {what} ({self._in_a_row} in a row, {self.failures} in all); the run goes on", file=sys.stderr, flush=True)

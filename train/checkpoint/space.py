@@ -1,0 +1,56 @@
+"""Room on the disk: what a checkpoint will need, and what is said when there is not enough."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError
+
+_MOMENTS = 12  # bytes a parameter: float32 master and two moments
+_PER_FILE = 1 << 20  # what DeepSpeed and the zip format add, at most
+
+
+class NotSaved(UserError):
+    """A checkpoint could not be written. Raised on every rank; nothing is left of it, and older ones are as they were."""
+
+
+def bytes_needed(parameters: Iterable[Any], ranks: int) -> int:
+    """Bytes of one checkpoint, rather too many than too few.
+
+    Args:
+        parameters: the model's, whole or ZeRO-3's.
+        ranks: files of each kind.
+    """
+    return sum(int(getattr(p, "ds_numel", p.numel())) * (_MOMENTS + p.element_size()) for p in parameters) + 2 * ranks * _PER_FILE
+
+
+def shortage(folder: Path, needed: int) -> str:
+    """What to say where `folder`'s disk has less room than `needed`; empty where it has enough."""
+    free = shutil.disk_usage(_existing(folder)).free
+    if free >= needed:
+        return ""
+    return f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set --output_dir to another disk"
+
+
+def told(error: BaseException, folder: Path) -> str:
+    """A failed write in one line: torch's own messages do not say why."""
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else (str(error).splitlines() or [""])[0][:200]
+    return f"{reason or type(error).__name__} ({_size(shutil.disk_usage(_existing(folder)).free)} free in {folder})"
+
+
+def _existing(folder: Path) -> Path:
+    path = folder.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _size(count: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1024:.0f} KiB"

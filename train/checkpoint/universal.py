@@ -1,0 +1,144 @@
+"""Universal checkpoints: the state by parameter instead of by rank, so that any world size and ZeRO stage 1 to 3 can load it.
+
+DeepSpeed's converter does the work. What it writes serves only the stage it came from; `_serve_every_stage` adds the rest:
+the step of every parameter (stage 3 keeps it once), every tensor in a dict (stage 3 writes it bare), the optimizer's common state
+in the form of both families, and the model-state file under both names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.checkpoint.find import another_layout
+from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, TEMPORARY, Checkpoint, facts_of, problem, read
+from train.checkpoint.space import shortage, told
+from train.checkpoint.write import commit
+from train.errors import UserError
+from train.files import sync
+
+_OPTIMIZER = Path("zero/optimizer_state.pt")
+_MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
+_SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow", "ds_version")
+
+
+def fitting(checkpoint: Checkpoint, who: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
+    """The checkpoint itself where it fits this world size and ZeRO stage, else its universal form, made once.
+
+    Raises:
+        UserError: it cannot be converted.
+    """
+    if not another_layout(checkpoint, who):
+        return checkpoint
+    final = checkpoint.path.with_name(f"universal-{checkpoint.step:08d}")
+    saved = checkpoint.manifest
+    was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(who)}"
+    if not problem(final) and read(final).manifest.get("source") == _digest(checkpoint):
+        say(f"{was}: taking {final}")
+        return read(final)
+    say(f"{was}: converting it to {final}")
+    return convert(checkpoint, final)
+
+
+def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
+    """Writes the universal form of a verified checkpoint of ZeRO stage 1 to 3, and commits it by rename.
+
+    Args:
+        workers: processes that extract; more than one only where no process group has been started.
+
+    Raises:
+        UserError: there is no room, or DeepSpeed's converter cannot read it.
+    """
+    if source.universal:
+        raise UserError(f"{source.path} is universal already")
+    if source.manifest["zero_stage"] == 0:
+        raise UserError(f"{source.path} is of ZeRO stage 0, which DeepSpeed cannot convert; stage 0 loads it at any world size")
+    temporary = final.with_name(f"{TEMPORARY}{final.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    # The parameters and moments in pieces, then whole.
+    short = shortage(final.parent, 2 * sum(facts["bytes"] for facts in source.manifest["files"].values()))
+    if short:
+        raise UserError(f"cannot convert {source.path}: {short}")
+    try:
+        _run_converter(source.path / STATE, temporary / STATE, workers)
+        _serve_every_stage(temporary / STATE)
+        files = [path for path in (temporary / STATE).rglob("*") if path.is_file()]
+        for path in files:
+            sync(path)
+        kept = {key: value for key, value in source.manifest.items() if key not in ("files", "format", "commit")}
+        manifest = {"format": FORMAT, **kept, "universal": True, "source": _digest(source), "files": facts_of(temporary, files)}
+        commit(temporary, final, manifest)
+    except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
+        raise UserError(f"cannot convert {source.path}: {told(error, final.parent)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read(final)
+
+
+def _run_converter(source: Path, target: Path, workers: int) -> None:
+    from deepspeed.checkpoint.ds_to_universal import main
+
+    target.mkdir(parents=True)
+    arguments = argparse.Namespace(
+        input_folder=str(source), output_folder=str(target), num_extract_workers=workers, num_merge_workers=workers,
+        keep_temp_folder=False, strict=True, inject_missing_state=True,
+    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it narrates
+        main(arguments)
+    (target.parent / "latest_universal").unlink(missing_ok=True)
+
+
+def _serve_every_stage(state: Path) -> None:
+    """Adds what the other stages look for."""
+    saved = _load(state / _OPTIMIZER)
+    inner = saved.get("optimizer_state_dict", {})
+    groups = saved["param_groups"]
+    folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
+    step = inner["state"][0]["step"] if inner else _load(next(iter(sorted(folders))) / "step.pt")
+    for folder in folders:
+        torch.save(step, folder / "step.pt")
+        for path in folder.glob("*.pt"):
+            tensor = _load(path) if path.name != "step.pt" else None
+            if isinstance(tensor, torch.Tensor):
+                torch.save({"param": tensor}, path)
+    common = {key: saved[key] for key in _SHARED if key in saved} | {"ds_version": _deepspeed_version()}
+    by_stage_3 = {"state": {0: {"step": step}}, "param_groups": groups}
+    torch.save(common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}, state / _OPTIMIZER)
+    there = [state / name for name in _MODEL_STATES if (state / name).is_file()]
+    for name in _MODEL_STATES:
+        if not (state / name).exists():
+            os.link(there[0], state / name)
+
+
+def _load(path: Path) -> Any:
+    """What the converter just wrote, by torch's restricted loader."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _deepspeed_version() -> str:
+    import deepspeed
+
+    return str(deepspeed.__version__)
+
+
+def _digest(checkpoint: Checkpoint) -> str:
+    return hashlib.sha256((checkpoint.path / MANIFEST).read_bytes()).hexdigest()
+
+
+def _layout(who: Mapping[str, Any]) -> str:
+    ranks = who["world_size"]
+    return f"{ranks} rank{'s' if ranks != 1 else ''} with ZeRO-{who['zero_stage']}"
