@@ -1,0 +1,272 @@
+"""Kill -9 at random moments: two real ranks of the program, again and again in one output folder, and a naive writer beside it.
+
+python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
+
+Every trial goes on from what the one before left, trains and saves every step, and is killed. The next one's resume is the
+check: it must load, and at no earlier step than the last that was reported as saved. Kills are drawn from a seed: mostly inside
+a save, else anywhere, start-up and loading included. A process is killed, not the machine: what fsync is for is not tested here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.integration.program import recipe, write_corpus, write_recipe
+
+RANKS = 2
+GUARD = 300.0  # seconds without a word from a rank: it hangs
+STEPS = 100_000
+
+
+@dataclass
+class Tally:
+    """What became of the trials of one writer.
+
+    Args:
+        moments: kills by what rank 0 was doing.
+        failures: trials whose start could not go on from what was left, and how.
+        steps: optimizer steps taken over all trials.
+    """
+
+    writer: str
+    trials: int = 0
+    moments: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+
+
+# --- a rank ---------------------------------------------------------------------------------------------------------------
+
+
+def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int) -> None:
+    """The program on one rank; it tells what it is about on a pipe."""
+
+    def say(*words: object) -> None:
+        if rank == 0:
+            os.write(tell, (" ".join(map(str, words)) + "\n").encode())
+
+    import torch.distributed as dist
+
+    from tests.integration.ranks import make_trainer
+
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_SIZE=str(RANKS))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")  # unused: the ranks meet in a file
+    dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=RANKS, timeout=timedelta(seconds=GUARD))
+    trainer = make_trainer(rank, RANKS, arguments)
+    save = trainer.save
+    if naive:
+        save = _naive(trainer)
+    say("loaded", trainer.step)
+
+    def told(last: bool = False) -> None:
+        say("saving", trainer.step)
+        save()
+        say("saved", trainer.step)
+
+    trainer.save = told  # type: ignore[method-assign, assignment]
+    trainer.train()
+
+
+def _naive(trainer: Any) -> Callable[[], None]:
+    """What a first version does: one folder written over and over, and DeepSpeed's own `latest`."""
+    folder = str(trainer.folder / "naive")
+    if os.path.exists(folder):
+        path, state = trainer.engine.load_checkpoint(folder)
+        trainer.step = 0 if path is None else int(state["step"])
+
+    def save() -> None:
+        trainer.engine.save_checkpoint(folder, tag="checkpoint", client_state={"step": trainer.step})
+
+    return save
+
+
+# --- a trial --------------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """Two forked ranks; this process has imported everything and started no thread."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], naive: bool) -> None:
+        self._read, write = os.pipe()
+        self._log = folder / "ranks.log"
+        meet = tempfile.mktemp(dir=folder, prefix=".meet-")
+        self._pids = [self._fork(rank, meet, arguments, naive, write) for rank in range(RANKS)]
+        os.close(write)
+        self._buffer = b""
+
+    def _fork(self, rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            output = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            _rank(rank, meet, arguments, naive, tell)
+        except BaseException as error:
+            traceback.print_exc()
+            os.write(tell, f"failed rank {rank}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n".encode())
+        os._exit(1)
+
+    def hear(self, until: float | None = None) -> list[str] | None:
+        """The next thing said, as words; None at `until` (seconds of time.monotonic()), or [] when both ranks have ended."""
+        while b"\n" not in self._buffer:
+            left = GUARD if until is None else until - time.monotonic()
+            ready, _, _ = select.select([self._read], [], [], max(0.0, left))
+            if not ready:
+                if until is None:
+                    return ["failed", "a", "rank", "hangs"]
+                return None
+            piece = os.read(self._read, 65536)
+            if not piece:
+                return []
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode().split()
+
+    def kill(self, chance: random.Random) -> None:
+        """Kills both, in either order."""
+        for pid in chance.sample(self._pids, RANKS):
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
+            os.waitpid(pid, 0)
+
+    def rest(self) -> list[list[str]]:
+        """What had been said before the kill and not heard yet."""
+        said = []
+        while words := self.hear():
+            said.append(words)
+        os.close(self._read)
+        return said
+
+
+def run_trial(tally: Tally, folder: Path, arguments: Sequence[str], naive: bool, chance: random.Random, saved: int) -> int:
+    """One start, checked, and its kill. Returns the last step reported as saved."""
+    pair = Pair(folder, arguments, naive)
+    early = chance.random() < 0.1
+    limit = time.monotonic() + chance.uniform(0.0, 3.0) if early else None
+    words = pair.hear(limit)
+    moment = "start"
+    if words is not None:
+        if words[:1] != ["loaded"]:
+            tally.failures.append(f"trial {tally.trials}: " + " ".join(words or ["the ranks ended"]))
+            pair.kill(chance)
+            pair.rest()
+            return -1
+        if int(words[1]) < saved:
+            tally.failures.append(f"trial {tally.trials}: step {saved} had been saved, went on from {words[1]}")
+        first = saved = int(words[1])
+        moment, saved = _run_on(pair, chance, saved)
+        tally.steps += max(0, saved - first)
+    pair.kill(chance)
+    for words in pair.rest():
+        saved = int(words[1]) if words[0] == "saved" else saved
+    tally.moments[moment] = tally.moments.get(moment, 0) + 1
+    return saved
+
+
+def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
+    """Lets the ranks work until the moment drawn has come; what rank 0 was at, and the last step it reported."""
+    inside, turns = chance.random() < 0.7, chance.randint(1, 4)
+    moment, typical, started = "step", 0.1, 0.0
+    while True:
+        words = pair.hear()
+        if words and words[0] == "saving":
+            moment, started = "save", time.monotonic()
+        elif words and words[0] == "saved":
+            moment, saved, typical = "step", int(words[1]), time.monotonic() - started
+        else:
+            raise AssertionError(f"the ranks ended by themselves: {words}")
+        turns -= moment == ("save" if inside else "step")
+        if turns <= 0:
+            break
+    limit = time.monotonic() + chance.uniform(0.0, 1.1 * typical if inside else 0.3)
+    while (words := pair.hear(limit)) is not None:
+        moment = "save" if words and words[0] == "saving" else "step"
+        saved = int(words[1]) if words and words[0] == "saved" else saved
+    return moment, saved
+
+
+def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) -> Tally:
+    """`trials` kills in one output folder, and the start after the last."""
+    tally, chance = Tally("naive" if naive else "commit by rename"), random.Random(seed)
+    values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
+    values["run"] |= {"steps": STEPS, "global_batch": 2}
+    values["eval"] |= {"every": STEPS}
+    values["checkpoint"] = {"every": 1, "keep": 2}
+    values["log"] = {"every": 1000, "progress": "off"}
+    path = write_recipe(folder / "recipe.yaml", values)
+    arguments = ["--config", str(path), "--output_dir", str(folder / "out"), "--deepspeed.config", f"ds_configs/zero{stage}.json"]
+    if naive:
+        arguments += ["--resume", "never"]
+    _import_all(arguments)
+    saved, started = -1, time.monotonic()
+    for tally.trials in range(1, trials + 1):
+        saved = run_trial(tally, folder, arguments, naive, chance, saved)
+        if saved < 0:
+            shutil.rmtree(folder / "out", ignore_errors=True)  # a run that cannot start would never start again
+    tally.seconds = round(time.monotonic() - started, 1)
+    return tally
+
+
+def _import_all(arguments: Sequence[str]) -> None:
+    """What a rank would import at its start, before the forks; none of it may start a thread."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start workers at import
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  ten seconds: it asks torch for a compiler
+
+    import tests.integration.ranks  # noqa: F401
+    from train.cli import load_config
+    from train.model import build_model
+
+    config = load_config(list(arguments))
+    build_model(config.model, config.data.sequence_length, seed=0)
+    assert threading.active_count() == 1, threading.enumerate()
+
+
+def versions() -> dict[str, str]:
+    """Of what was tried."""
+    import deepspeed
+    import torch
+
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, text=True, capture_output=True).stdout.strip()
+    return {"commit": commit, "python": sys.version.split()[0], "torch": torch.__version__, "deepspeed": deepspeed.__version__}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--trials", type=int, default=120)
+    parser.add_argument("--naive", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    tallies = []
+    for stage in (2, 3):
+        for naive, trials in ((False, given.trials // 2), (True, given.naive // 2)):
+            with tempfile.TemporaryDirectory() as folder:
+                tally = run_trials(Path(folder), trials, naive, stage, given.seed + stage)
+            tallies.append({"zero_stage": stage, **asdict(tally)})
+            print(json.dumps({**tallies[-1], "failures": len(tally.failures)}), flush=True)
+            given.out.write_text(json.dumps({"ranks": RANKS, "seed": given.seed, **versions(), "trials": tallies}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
