@@ -33,6 +33,8 @@ from tests.integration.program import recipe, write_corpus, write_recipe
 RANKS = 2
 GUARD = 300.0  # seconds without a word from a rank: it hangs
 STEPS = 100_000
+# What the ranks say, and the word that ends it: a file is being written, a checkpoint saved, a step taken.
+ENDS = {"writing": "wrote", "saving": "saved", "saved": "saving"}
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Tally:
     """What became of the trials of one writer.
 
     Args:
-        moments: kills by what rank 0 was doing.
+        moments: kills by the last word heard; "start" is before the checkpoint was loaded.
         failures: trials whose start could not go on from what was left, and how.
         steps: optimizer steps taken over all trials.
     """
@@ -60,8 +62,7 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
     """The program on one rank; it tells what it is about on a pipe."""
 
     def say(*words: object) -> None:
-        if rank == 0:
-            os.write(tell, (" ".join(map(str, words)) + "\n").encode())
+        os.write(tell, (" ".join(map(str, words)) + "\n").encode())
 
     import torch.distributed as dist
 
@@ -74,15 +75,35 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
     save = trainer.save
     if naive:
         save = _naive(trainer)
-    say("loaded", trainer.step)
+    _check_whole(trainer)
 
     def told(last: bool = False) -> None:
-        say("saving", trainer.step)
+        if rank == 0:
+            say("saving", trainer.step)
         save()
-        say("saved", trainer.step)
+        if rank == 0:
+            say("saved", trainer.step)
 
+    write = trainer.engine.checkpoint_engine.save
+
+    def told_write(*args: Any, **kwargs: Any) -> None:
+        say("writing")
+        write(*args, **kwargs)
+        say("wrote")
+
+    trainer.engine.checkpoint_engine.save = told_write
     trainer.save = told  # type: ignore[method-assign, assignment]
+    if rank == 0:
+        say("loaded", trainer.step)
     trainer.train()
+
+
+def _check_whole(trainer: Any) -> None:
+    """Raises where the ranks' moments are of different steps: that loads without a word, and is no state the run ever had."""
+    states = trainer.engine.optimizer.optimizer.state.values()
+    steps = {rank: sorted(counts) for rank, counts in enumerate(trainer.world.gather({int(s["step"]) for s in states if "step" in s}))}
+    if trainer.step and any(counts != [trainer.step] for counts in steps.values()):
+        raise AssertionError(f"step {trainer.step} is torn: the moments are of {steps}")
 
 
 def _naive(trainer: Any) -> Callable[[], None]:
@@ -184,24 +205,21 @@ def run_trial(tally: Tally, folder: Path, arguments: Sequence[str], naive: bool,
 
 
 def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
-    """Lets the ranks work until the moment drawn has come; what rank 0 was at, and the last step it reported."""
-    inside, turns = chance.random() < 0.7, chance.randint(1, 4)
-    moment, typical, started = "step", 0.1, 0.0
-    while True:
-        words = pair.hear()
-        if words and words[0] == "saving":
-            moment, started = "save", time.monotonic()
-        elif words and words[0] == "saved":
-            moment, saved, typical = "step", int(words[1]), time.monotonic() - started
-        else:
-            raise AssertionError(f"the ranks ended by themselves: {words}")
-        turns -= moment == ("save" if inside else "step")
-        if turns <= 0:
-            break
-    limit = time.monotonic() + chance.uniform(0.0, 1.1 * typical if inside else 0.3)
+    """Lets the ranks work until the moment drawn has come; what was going on, and the last step reported as saved."""
+    aim = chance.choices(list(ENDS), weights=[6, 2, 2])[0]
+    turns = chance.randint(2, 4)  # from the second on it is known how long such a thing takes
+    began, lasts, moment, limit = 0.0, 0.1, "saved", None
     while (words := pair.hear(limit)) is not None:
-        moment = "save" if words and words[0] == "saving" else "step"
-        saved = int(words[1]) if words and words[0] == "saved" else saved
+        if not words or words[0] not in (*ENDS, "wrote"):
+            raise AssertionError(f"the ranks ended by themselves: {words}")
+        moment, now = words[0], time.monotonic()
+        saved = int(words[1]) if moment == "saved" else saved
+        if moment == ENDS[aim] and began:
+            lasts = now - began
+        if moment == aim:
+            began, turns = now, turns - 1
+        if turns == 0 and limit is None:
+            limit = now + chance.uniform(0.0, 1.1 * lasts)
     return moment, saved
 
 
@@ -209,6 +227,7 @@ def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) ->
     """`trials` kills in one output folder, and the start after the last."""
     tally, chance = Tally("naive" if naive else "commit by rename"), random.Random(seed)
     values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
+    values["model"] |= {"hidden_size": 192, "intermediate_size": 512}  # 15 MB a checkpoint: writing takes a while
     values["run"] |= {"steps": STEPS, "global_batch": 2}
     values["eval"] |= {"every": STEPS}
     values["checkpoint"] = {"every": 1, "keep": 2}
