@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from alphadecay.config import AlphaDecayConfig
+from alphadecay.foreign import hook
 from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
 from alphadecay.measure import Measurer, Pending
 from alphadecay.modules import find_modules
-from alphadecay.optim import Adam, AdamW, apply_decay, forget_dry_run, take_over_weight_decay
+from alphadecay.optim import Adam, AdamW, forget_dry_run
 from alphadecay.placement import Plan
 from alphadecay.policy import assign_weight_decay, ema
 from alphadecay.spans import engine_spans, plain_spans
@@ -22,8 +23,6 @@ from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
 from alphadecay.transport.detect import detect
 
 _STATE_VERSION = 1
-# torch's optimizers whose decay is an L2 penalty
-_COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
 
 
 class AlphaDecay:
@@ -210,7 +209,7 @@ class AlphaDecay:
             if self._engine is not None and self._engine.optimizer is self._optimizer:
                 self._optimizer.guard()  # stage 0 in float32 is the one set-up in which DeepSpeed does not check gradients
         else:
-            _hook(self._optimizer, fragments)
+            hook(self._optimizer, fragments)
         return fragments
 
     def _assign(self) -> dict[str, float]:
@@ -257,16 +256,3 @@ def _bare_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     if not any(base_weight_decay(group) for group in optimizer.param_groups):
         raise ValueError("the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's base decay, e.g. 0.1")
     return optimizer
-
-
-def _hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
-    """Any other torch optimizer: the decay runs just before its step, the groups' own is 0."""
-    decoupled = type(optimizer).__name__ not in _COUPLED or any(g.get("decoupled_weight_decay") for g in optimizer.param_groups)
-
-    def before_step(stepping: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        take_over_weight_decay(stepping)
-        with torch.no_grad():
-            apply_decay(fragments, stepping.param_groups, decoupled)
-
-    take_over_weight_decay(optimizer)
-    optimizer.register_step_pre_hook(before_step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,8 +85,17 @@ class _FragmentDecay:
             take_over_weight_decay(self)  # type: ignore[arg-type]
             with torch.no_grad():
                 apply_decay(self._fragments, self.param_groups, self.decoupled)
-        super().step()  # type: ignore[misc]
+        _without_hooks(super().step)()  # type: ignore[misc]
         return loss
+
+
+def _without_hooks(step: Any) -> Callable[[], Any]:
+    """A base class's step() without its hooks, which the subclass's own step() has run.
+
+    torch wraps the step() of every class that has been instantiated, and each wrapper runs all hooks.
+    """
+    function = step.__func__
+    return partial(function.__wrapped__ if getattr(function, "hooked", False) else function, step.__self__)
 
 
 def _all_finite(param_groups: list[dict[str, Any]]) -> bool:
