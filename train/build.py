@@ -9,9 +9,11 @@ from alphadecay import AlphaDecay
 from train import checkpoint
 from train.config import TrainConfig
 from train.data.dataset import data_identity, open_data
+from train.data.memmap import TOKENIZER_NAME
 from train.data.prepare import prepare
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
+from train.files import write_atomically
 from train.loop import Trainer
 from train.sinks import check_sinks
 from train.telemetry import Telemetry
@@ -45,6 +47,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     if found is not None:
         trainer.resume(found)
         telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
+    world.once(lambda: write_atomically(folder / TOKENIZER_NAME, (prepared / TOKENIZER_NAME).read_bytes()))  # what exports need
     return trainer
 
 

@@ -15,11 +15,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of either."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of either. Text becomes UTF-8."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

@@ -5,11 +5,9 @@ deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-import warnings
 from pathlib import Path
 
 # As a script, Python puts this folder first on the path, where our module names would hide other packages' own.
@@ -18,6 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from train.cli import dump_config, load_config  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
 from train.errors import UserError  # noqa: E402
+from train.quiet import quiet  # noqa: E402
 from train.validation import accumulation_steps  # noqa: E402
 from train.world import environment  # noqa: E402
 
@@ -26,7 +25,7 @@ EXIT_USER_ERROR = 2
 
 def main() -> int:
     """The command line. Returns the exit code; what a user can mend is one message, not a traceback."""
-    _quiet()
+    quiet()
     _, local_rank, world_size = environment()
     try:
         config = load_config()
@@ -54,24 +53,6 @@ def _run(config: TrainConfig) -> None:
         (trainer.folder / "config.yaml").write_text(dump_config(config))
     trainer.train()
     close(trainer, time.perf_counter() - started)
-
-
-def _quiet() -> None:
-    """Libraries' chatter hides what matters; LOG_LEVEL=INFO brings it back."""
-    level = os.environ.get("LOG_LEVEL", "WARNING").upper()
-    os.environ.setdefault("DS_ACCELERATOR", "" if _has_gpu() else "cpu")
-    if not os.environ["DS_ACCELERATOR"]:
-        del os.environ["DS_ACCELERATOR"]
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", level.lower())
-    logging.getLogger("DeepSpeed").setLevel(level)
-    if level == "WARNING":
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch|deepspeed|transformers")
-
-
-def _has_gpu() -> bool:
-    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 
 def _leave(code: int) -> None:

@@ -1,0 +1,93 @@
+"""Weights read from a checkpoint's files, in one process without ranks, give the logits that the ranks had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from tests.conftest import ROOT
+from tests.distributed.harness import init_deepspeed, run_ranks
+from train.cli import load_config
+from train.config import TrainConfig
+from train.engine import build_engine, load_ds_config
+from train.masters import read_masters
+from train.model import llama_config, restore_rotary
+from train.world import World
+
+RANKS, LENGTH, VOCABULARY = 2, 16, 97
+# 60 and 97 divide into two shards only with padding.
+ARGUMENTS = (
+    f"--model.vocab_size={VOCABULARY}", "--model.hidden_size=32", "--model.intermediate_size=60", "--model.num_layers=1",
+    "--model.num_heads=2", f"--data.sequence_length={LENGTH}", "--run.global_batch=2", "--run.micro_batch=1", "--run.steps=9",
+    "--optim.warmup_steps=1", "--optim.lr=0.01",
+)  # fmt: skip
+CASES = [(f"zero{stage}", precision) for stage in range(4) for precision in ("float32", "bf16")]
+CASES += [("zero0 tied", "bf16"), ("zero1 tied", "bf16"), ("zero2 tied", "float32"), ("zero3 tied", "bf16")]
+TOKENS = torch.arange(LENGTH)[None]
+
+
+def config_of(case: tuple[str, str]) -> TrainConfig:
+    stage, _, tied = case[0].partition(" ")
+    extra = [f"--deepspeed.config={ROOT}/ds_configs/{stage}.json", f"--run.precision={case[1]}", f"--model.tie_embeddings={bool(tied)}"]
+    return load_config([*ARGUMENTS, *extra])
+
+
+def train_and_save(rank: int, folder: str) -> dict[tuple[str, str], torch.Tensor]:
+    """Three steps of every case, a checkpoint of each, and the logits it had."""
+    init_deepspeed()
+    world, logits = World(rank, rank, RANKS, torch.device("cpu")), {}
+    for case in CASES:
+        config = config_of(case)
+        engine: Any = build_engine(config, load_ds_config(config, 1, RANKS), world)
+        generator = torch.Generator().manual_seed(rank)
+        for _ in range(3):
+            tokens = torch.randint(VOCABULARY, (1, LENGTH), generator=generator)
+            engine.backward(engine(input_ids=tokens, labels=tokens).loss)
+            engine.step()
+        engine.eval()
+        with torch.no_grad():
+            logits[case] = engine(input_ids=TOKENS).logits
+        engine.save_checkpoint(f"{folder}/{case[0]} {case[1]}", tag="state", save_latest=False)
+        engine.destroy()
+    return logits
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str], torch.Tensor]]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return folder, run_ranks(RANKS, train_and_save, str(folder))[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_the_masters_give_the_runs_logits(saved, case):
+    folder, logits = saved
+    weights = read_masters(folder / " ".join(case) / "state")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    config = config_of(case)
+    model = LlamaForCausalLM(llama_config(config.model, LENGTH)).eval()
+    assert model.load_state_dict(weights).missing_keys == []
+    if case[1] == "bf16":  # masters rounded are the weights that the ranks computed with
+        assert any(not torch.equal(w, w.bfloat16().float()) for w in weights.values())
+        restore_rotary(model.bfloat16())
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=TOKENS).logits, logits[case], rtol=0, atol=0)
+
+
+def test_a_damaged_shard_is_seen(saved, tmp_path):
+    """The comparison above can fail: another rank's shard twice gives other logits."""
+    folder, logits = saved
+    case = ("zero2", "float32")
+    state = tmp_path / "state"
+    state.mkdir()
+    for path in (folder / " ".join(case) / "state").iterdir():
+        (state / path.name).write_bytes(path.read_bytes())
+    first, second = sorted(state.glob("*_optim_states.pt"))
+    second.write_bytes(first.read_bytes())
+    model = LlamaForCausalLM(llama_config(config_of(case).model, LENGTH)).eval()
+    model.load_state_dict(read_masters(state))
+    with torch.no_grad():
+        assert not torch.allclose(model(input_ids=TOKENS).logits, logits[case], atol=1e-3)
