@@ -8,12 +8,10 @@ from typing import Any
 from alphadecay import AlphaDecay
 from train import checkpoint
 from train.config import TrainConfig
-from train.data.dataset import data_identity, open_data
-from train.data.memmap import TOKENIZER_NAME
-from train.data.prepare import prepare
+from train.data.dataset import data_identity, open_data, prepare_all
+from train.data.tokenizer import load_prepared
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
-from train.files import write_atomically
 from train.loop import Trainer
 from train.sinks import check_sinks
 from train.telemetry import Telemetry
@@ -31,7 +29,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     world.once(lambda: _make(folder))
-    prepared = Path(world.once(lambda: str(prepare(config.data, config.model.vocab_size))))
+    prepared = world.once(lambda: prepare_all(config.data, config.model.vocab_size))
     batches, validation = open_data(prepared, config)
     stage = int(ds_config.get("zero_optimization", {}).get("stage", 0))
     who = checkpoint.identity(config, world, stage, data_identity(prepared, config.data))
@@ -47,7 +45,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     if found is not None:
         trainer.resume(found)
         telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
-    world.once(lambda: write_atomically(folder / TOKENIZER_NAME, (prepared / TOKENIZER_NAME).read_bytes()))  # what exports need
+    world.once(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
 
 

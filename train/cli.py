@@ -18,7 +18,9 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
+from train import entries
 from train.config import TrainConfig
+from train.entries import entry_kind, is_list, section
 from train.errors import UserError
 from train.validation import accumulation_steps, validate
 
@@ -27,6 +29,7 @@ __all__ = ["accumulation_steps", "dump_config", "known_keys", "load_config", "va
 RECIPES = Path(__file__).resolve().parent / "recipes"
 YES_NO = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 COMMAND_LINE = "on the command line"
+DESCRIPTION = "Pre-train a LLaMA with AlphaDecay."
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,17 @@ class Setting:
     where: str
 
 
-def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.py") -> TrainConfig:
+def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.py", description: str = DESCRIPTION) -> TrainConfig:
     """Read `--config FILE.yaml` and the overrides after it; None reads sys.argv. The result is validated.
 
-    An override wins over the file wherever it stands. `--help` prints every key and exits 0.
+    An override wins over the file wherever it stands. `--help` prints `description` and every key, and exits 0.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range, or an unreadable file.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "--help") for argument in arguments):
-        _parser(prog).print_help()
+        _parser(prog, description).print_help()
         raise SystemExit(0)
     files, overrides = _split(arguments)
     settings = {setting.key: setting for file in files for setting in _read_recipe(file)}
@@ -78,9 +81,9 @@ def known_keys() -> dict[str, Any]:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def _parser(prog: str) -> ArgumentParser:
+def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     usage = "%(prog)s --config FILE.yaml [--section.key VALUE ...]"
-    parser = ArgumentParser(prog=prog, usage=usage, description="Pre-train a LLaMA with AlphaDecay.", exit_on_error=False)
+    parser = ArgumentParser(prog=prog, usage=usage, description=description, exit_on_error=False)
     parser.add_argument("--config", metavar="FILE.yaml", help="recipe to start from, e.g. train/recipes/quickstart.yaml.")
     parser.add_class_arguments(TrainConfig, None, as_group=True)
     for action in parser._actions:
@@ -105,14 +108,14 @@ def _split(arguments: list[str]) -> tuple[list[str], list[Setting]]:
         if recipe:
             files.append(values[0])
         elif not rank:
-            overrides.append(Setting(key, _as_text(values, kinds[key]), COMMAND_LINE))
+            overrides.append(Setting(key, _as_text(values, kinds[key], key), COMMAND_LINE))
     return files, overrides
 
 
 def _take_values(queue: list[str], key: str, kind: Any) -> list[str]:
     """The values that follow `--key`: one, or for a list as many as there are, since the shell expands globs."""
     values: list[str] = []
-    while queue and not queue[0].startswith("--") and (not values or _is_list(kind)):
+    while queue and not queue[0].startswith("--") and (not values or is_list(kind)):
         values.append(queue.pop(0))
     if not values and kind is bool:
         return ["true"]
@@ -168,7 +171,9 @@ def _walk(node: yaml.Node, path: str, prefix: str = "") -> Iterator[Setting]:
 
 
 def _node_text(node: yaml.Node, kind: Any, key: str, where: str) -> str:
-    if isinstance(node, yaml.SequenceNode) and _is_list(kind):
+    if entry_kind(kind):
+        return entries.text_of(yaml.safe_load(yaml.serialize(node)), kind, key, f"in {where}")
+    if isinstance(node, yaml.SequenceNode) and is_list(kind):
         if all(isinstance(item, yaml.ScalarNode) for item in node.value):
             return json.dumps([item.value for item in node.value])
     elif isinstance(node, yaml.ScalarNode):
@@ -201,30 +206,34 @@ def _typed(settings: dict[str, Setting], parser: ArgumentParser) -> TrainConfig:
         raise UserError(_complaint(settings[found[1]])) from error
     values = parsed.as_dict()
     kinds = typing.get_type_hints(TrainConfig)
-    return TrainConfig(**{name: kinds[name](**values[name]) if name in _sections() else values[name] for name in kinds})
+    return TrainConfig(**{name: section(kinds[name], values[name]) if name in _sections() else values[name] for name in kinds})
 
 
 def _complaint(setting: Setting) -> str:
     kind = known_keys()[setting.key]
     near = difflib.get_close_matches(setting.text, [str(choice) for choice in typing.get_args(kind)], n=1)
-    hint = f"; did you mean {near[0]}?" if near and not _is_list(kind) else ""
+    hint = f"; did you mean {near[0]}?" if near and not is_list(kind) else ""
     return f"{setting.key} must be {_expected(kind)}, not {setting.text!r} {setting.where}{hint}"
 
 
 def _expected(kind: Any) -> str:
     """The type in words a person can act on."""
+    if entry_kind(kind):
+        return entries.describe(kind)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(_expected(part) for part in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:
         return ("one of " if len(typing.get_args(kind)) > 1 else "") + ", ".join(str(choice) or '""' for choice in typing.get_args(kind))
-    if _is_list(kind):
+    if is_list(kind):
         return 'a list such as ["a.txt", "b.txt"], or a path'
     return {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
-def _as_text(values: list[str], kind: Any) -> str:
+def _as_text(values: list[str], kind: Any, key: str = "") -> str:
     """One spelling for what may be written in several: lists as JSON, booleans as true and false."""
-    if _is_list(kind):
+    if entry_kind(kind):
+        return entries.text_of_arguments(values, kind, key, COMMAND_LINE)
+    if is_list(kind):
         return json.dumps([item for value in values for item in _list_items(value)])
     return YES_NO.get(values[0].lower(), values[0]) if kind is bool else values[0]
 
@@ -237,10 +246,6 @@ def _list_items(text: str) -> list[str]:
         except yaml.YAMLError as error:
             raise UserError(f"{text!r} is not a list; write {_expected(tuple[str, ...])}") from error
     return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _is_list(kind: Any) -> bool:
-    return typing.get_origin(kind) is tuple
 
 
 def _sections() -> frozenset[str]:

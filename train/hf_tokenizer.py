@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from train.data.tokenizer import Tokenizer
+from train.data.huggingface import HuggingFaceTokenizer
+from train.data.tokenizer import AnyTokenizer, Tokenizer
 from train.errors import UserError
 
 _UNKNOWN, _CONTROL, _SYMBOL, _BYTE = 2, 3, 4, 6
@@ -19,7 +20,7 @@ _UNIGRAM, _BPE = 1, 2
 _SPACE = "▁"  # how SentencePiece writes a space in a piece
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
+def write_tokenizer(tokenizer: AnyTokenizer, folder: Path, longest: int) -> None:
     """tokenizer.json and tokenizer_config.json, and the SentencePiece model beside them.
 
     Args:
@@ -29,6 +30,9 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     Raises:
         UserError: an algorithm that Hugging Face tokenizers lack (word and char models).
     """
+    if isinstance(tokenizer, HuggingFaceTokenizer):
+        tokenizer.save(folder)
+        return
     from transformers import PreTrainedTokenizerFast
 
     proto = _proto(tokenizer)

@@ -12,8 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from train import checkpoint
 from train.config import ModelConfig
+from train.data.huggingface import FILE_NAME
 from train.data.memmap import TOKENIZER_NAME
-from train.data.tokenizer import Tokenizer, load_tokenizer
+from train.data.tokenizer import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
 from train.masters import read_masters
 from train.model import llama_config
@@ -32,7 +33,7 @@ class Trained:
     """
 
     checkpoint: checkpoint.Checkpoint
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     model: ModelConfig
     sequence_length: int
 
@@ -73,10 +74,10 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
     manifest = found.manifest
     known = {field.name for field in fields(ModelConfig)}
     model = ModelConfig(**{key: value for key, value in manifest["model"].items() if key in known and value is not None})
-    kept = found.path.parent.parent / TOKENIZER_NAME
-    if not tokenizer and not kept.is_file():
-        raise UserError(f"{kept} does not exist; name the tokenizer of the run with --tokenizer FILE.model")
-    return Trained(found, load_tokenizer(tokenizer or kept), model, int(manifest["sequence_length"]))
+    run = found.path.parent.parent
+    if not tokenizer and not any((run / name).is_file() for name in (TOKENIZER_NAME, FILE_NAME)):
+        raise UserError(f"{run / TOKENIZER_NAME} does not exist; name the tokenizer of the run with --tokenizer FILE.model")
+    return Trained(found, load_tokenizer(tokenizer) if tokenizer else load_prepared(run), model, int(manifest["sequence_length"]))
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from train.config import DataConfig, DecayConfig, ModelConfig, OptimConfig, TrainConfig
+from train.data.huggingface import PREFIX, check_name
 from train.errors import UserError
 
 
@@ -62,15 +63,38 @@ def _model(model: ModelConfig) -> None:
 
 def _data(data: DataConfig) -> None:
     _at_least("data.sequence_length", data.sequence_length, 2)
-    _at_least("data.max_documents", data.max_documents, 0)
+    for key in ("max_documents", "max_row_bytes", "workers"):
+        _at_least(f"data.{key}", getattr(data, key), 0)
+    if data.tokenizer.startswith(PREFIX):
+        check_name(data.tokenizer)
     _require(0 < data.validation_fraction <= 0.5, "data.validation_fraction", data.validation_fraction, "in (0, 0.5]")
     _require(0 <= data.max_bad_fraction <= 1, "data.max_bad_fraction", data.max_bad_fraction, "in [0, 1]")
     _require(bool(data.directory), "data.directory", data.directory, "a folder")
+    if data.mixture:
+        _mixture(data)
+        return
     if data.source == "files" and not data.files:
         raise UserError("data.source is files, and data.files is empty; set --data.files to paths or globs of the text")
     if data.source != "files" and (data.files or data.validation_files):
         key = "data.files" if data.files else "data.validation_files"
         raise UserError(f"{key} is set, and data.source is {data.source}, which does not read it; set --data.source files")
+
+
+def _mixture(data: DataConfig) -> None:
+    if data.source != "files":
+        raise UserError(f"data.mixture is set, and data.source is {data.source}, which does not read it; set --data.source files")
+    for key in ("files", "validation_files"):
+        if getattr(data, key):
+            raise UserError(f"data.{key} is set, and so is data.mixture, whose sources have their own; leave data.{key} out")
+    names = [source.name for source in data.mixture]
+    for at, source in enumerate(data.mixture):
+        _require(bool(source.name.strip()), f"data.mixture[{at}].name", source.name, "a name")
+        _require(names.count(source.name) == 1, f"data.mixture[{at}].name", source.name, "unlike the other sources' names")
+        _require(bool(source.files), f"data.mixture: files of {source.name}", source.files, "paths or globs of its text")
+        _require(0 < source.weight < math.inf, f"data.mixture: weight of {source.name}", source.weight, "a finite number greater than 0")
+    from train.data.mixture import whole_shares  # not above: --help should not wait for numpy
+
+    whole_shares([source.weight for source in data.mixture])
 
 
 def _optim(optim: OptimConfig) -> None:

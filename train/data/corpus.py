@@ -1,30 +1,27 @@
-"""Corpora as iterators of documents: the running Python's library, files, or allenai/c4 streamed from the hub.
+"""Corpora: the running Python's library, files, or allenai/c4 streamed from the hub, each as chunks of rows in a fixed order.
 
-Every iterator is deterministic: the same source gives the same documents in the same order. A document is one source file
-(stdlib), one line's `text` field (.json.gz, .jsonl, .jsonl.gz, .json; C4's own form), or one whole file (.txt, .txt.gz).
+A document is one source file (stdlib), one line's `text` field (.json.gz, .jsonl, .jsonl.gz, .json; C4's own form), or one whole file
+(.txt, .txt.gz).
 """
 
 from __future__ import annotations
 
 import glob
-import gzip
-import json
 import os
 import platform
 import sysconfig
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from train.config import DataConfig
+from train.data.chunks import ROW_SUFFIXES, Chunk, file_chunks, row_text, too_long
 from train.data.quarantine import Quarantine
 from train.errors import UserError
 
-ROW_SUFFIXES = (".json.gz", ".jsonl.gz", ".jsonl", ".json")
 TEXT_SUFFIXES = (".txt", ".txt.gz")
-NOT_UTF8 = "not UTF-8"
 GZIP_MAGIC = b"\x1f\x8b"
 # Third-party packages are not the library; tests are repetitive and partly broken on purpose.
 SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
@@ -37,14 +34,26 @@ class Source:
     Args:
         description: what it is, for people.
         identity: JSON-able facts that change when the documents do.
-        documents: starts a new pass; unusable rows go to the quarantine.
+        chunks: starts a pass at a chunk's `after`, or at the beginning for None.
         expected: number of documents where it is known beforehand, else 0.
     """
 
     description: str
     identity: Any
-    documents: Callable[[Quarantine], Iterator[str]]
+    chunks: Callable[[dict[str, Any] | None], Iterator[Chunk]]
     expected: int = 0
+
+    def documents(self, quarantine: Quarantine) -> Iterator[str]:
+        """Every usable text; unusable rows go to the quarantine."""
+        for chunk in self.chunks(None):
+            for file, line, content in chunk.rows:
+                try:
+                    text = row_text(chunk.form, content)
+                except ValueError as error:
+                    quarantine.reject(file, line, str(error))
+                    continue
+                quarantine.accept()
+                yield text
 
 
 def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
@@ -70,12 +79,13 @@ def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
                 f"{min(shared)} is in data.files and in data.validation_files; validation on training text means nothing: "
                 "take it out of one of them."
             )
-        validation = files_source(validation_paths)
+        validation = files_source(validation_paths, config.max_row_bytes)
     if config.source == "files":
-        return files_source(training_paths), validation
+        return files_source(training_paths, config.max_row_bytes), validation
     if config.source == "stdlib":
         return stdlib_source(), validation
-    return c4_source("train"), validation or c4_source("validation")
+    limit = config.max_row_bytes
+    return c4_source("train", max_row_bytes=limit), validation or c4_source("validation", max_row_bytes=limit)
 
 
 # -- the running Python's own library ---------------------------------------------------------------------------------
@@ -100,16 +110,8 @@ def stdlib_source() -> Source:
     version = f"{platform.python_implementation()} {platform.python_version()}"
     # Times are left out on purpose: the same Python in another container is the same corpus.
     sizes = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in paths]
-    return Source(
-        f"standard library of {version}", ["stdlib", version, sizes], lambda quarantine: _whole_files(paths, quarantine), len(paths)
-    )
-
-
-def _whole_files(paths: list[Path], quarantine: Quarantine) -> Iterator[str]:
-    for path in paths:
-        text = _whole_text(path, path.read_bytes(), quarantine)
-        if text is not None:
-            yield text
+    description = f"standard library of {version}"
+    return Source(description, ["stdlib", version, sizes], lambda start: file_chunks(paths, 0, start), len(paths))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -158,110 +160,32 @@ def _check_cheaply(path: Path, key: str) -> None:
         raise UserError(f"{key}: {path} is not gzip although its name ends in .gz; get it again or rename it.")
 
 
-def files_source(paths: list[Path]) -> Source:
+def files_source(paths: list[Path], max_row_bytes: int = 0) -> Source:
     """Checked files as a source; its identity is their absolute paths, sizes and modification times."""
     stats = [(path, path.stat()) for path in paths]
     identity = ["files", [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]]
     shown = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files, {paths[0]} first"
-    return Source(shown, identity, lambda quarantine: _file_documents(paths, quarantine))
-
-
-def _file_documents(paths: list[Path], quarantine: Quarantine) -> Iterator[str]:
-    for path in paths:
-        good, bad_before = 0, quarantine.set_aside
-        try:
-            with cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb") as file:
-                for text in _texts(path, file, quarantine):
-                    good += 1
-                    yield text
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(
-                f"{path} is truncated or corrupt: {good} documents could be read before gzip gave up ({error}). "
-                f"Get the file again; `gzip -t {path}` checks it."
-            ) from error
-        bad = quarantine.set_aside - bad_before
-        # A text file in another encoding is a bad row like any other, for it is its file's only one.
-        if good == 0 and not (bad and path.name.endswith(TEXT_SUFFIXES) and quarantine.last_reason == NOT_UTF8):
-            detail = f"; {bad} rows were set aside ({quarantine.last_reason})" if bad else ""
-            raise UserError(f"{path} holds no documents{detail}. Get it again or take it out of the configuration.")
-
-
-def _texts(path: Path, file: IO[bytes], quarantine: Quarantine) -> Iterator[str]:
-    if path.name.endswith(TEXT_SUFFIXES):
-        text = _whole_text(path, file.read(), quarantine)
-        if text is not None:
-            yield text
-        return
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue  # a blank line is layout, not a row
-        try:
-            text = row_text(line)
-        except ValueError as error:
-            quarantine.reject(str(path), number, str(error))
-            continue
-        quarantine.accept()
-        yield text
-
-
-def row_text(line: bytes) -> str:
-    """The text of one JSON row. Raises ValueError, whose message is the reason, where there is none to use."""
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(NOT_UTF8) from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError("not JSON") from error
-    if not isinstance(row, dict) or "text" not in row:
-        raise ValueError("no text field")
-    return checked_text(row["text"])
-
-
-def checked_text(text: object) -> str:
-    """The text itself. Raises ValueError, whose message is the reason, if it is null, empty, not a string or not Unicode."""
-    if text is None:
-        raise ValueError("text is null")
-    if not isinstance(text, str):
-        raise ValueError("text is not a string")
-    if not text.strip():
-        raise ValueError("text is empty")
-    try:
-        text.encode("utf-8")  # an escape such as \ud800 is valid JSON but no character
-    except UnicodeEncodeError as error:
-        raise ValueError("text has a lone surrogate, not UTF-8") from error
-    return text
-
-
-def _whole_text(path: Path, content: bytes, quarantine: Quarantine) -> str | None:
-    try:
-        text = checked_text(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        quarantine.reject(str(path), 0, NOT_UTF8)
-        return None
-    except ValueError as error:
-        quarantine.reject(str(path), 0, str(error))
-        return None
-    quarantine.accept()
-    return text
+    return Source(shown, identity, lambda start: file_chunks(paths, max_row_bytes, start))
 
 
 # -- allenai/c4 -------------------------------------------------------------------------------------------------------
 
 
-def c4_source(split: str, revision: str | None = None) -> Source:
+def c4_source(split: str, revision: str | None = None, max_row_bytes: int = 0) -> Source:
     """English C4 from the hub.
 
     Args:
         split: train or validation.
         revision: commit or tag of the dataset that pins it; None takes the newest.
+        max_row_bytes: longer texts are refused; 0 sets no limit.
     """
     pinned = f"@{revision}" if revision else ""
     return Source(
-        f"allenai/c4 en {split}{pinned}", ["c4", "en", split, revision], lambda quarantine: c4_documents(split, revision, quarantine)
+        f"allenai/c4 en {split}{pinned}", ["c4", "en", split, revision], lambda start: c4_chunks(split, revision, max_row_bytes, start)
     )
 
 
-def c4_documents(split: str, revision: str | None, quarantine: Quarantine) -> Iterator[str]:
+def c4_chunks(split: str, revision: str | None, max_row_bytes: int, start: dict[str, Any] | None) -> Iterator[Chunk]:
     """Stream allenai/c4 `en`. Raises UserError when `datasets` is missing or the hub cannot be read."""
     try:
         from datasets import load_dataset  # only preparation from the hub needs it
@@ -269,29 +193,37 @@ def c4_documents(split: str, revision: str | None, quarantine: Quarantine) -> It
         raise UserError("Streaming allenai/c4 needs the datasets package; install it or set data.source to files.") from error
     name = f"allenai/c4 en/{split}"
     try:
-        rows = iter(load_dataset("allenai/c4", "en", split=split, streaming=True, revision=revision))
+        dataset = load_dataset("allenai/c4", "en", split=split, streaming=True, revision=revision)
+        number, rows = _c4_rows(dataset, start)
+        chunk = Chunk("value")
+        while (row := next(rows, None)) is not None:
+            number += 1
+            text = row.get("text")
+            size = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
+            if chunk.add(name, number, too_long(max_row_bytes) if 0 < max_row_bytes < size else text, size):
+                chunk.after = _c4_position(dataset, number)
+                yield chunk
+                chunk = Chunk("value")
+        chunk.after = _c4_position(dataset, number)
+    except (UserError, GeneratorExit):
+        raise
     except Exception as error:  # the hub's clients raise dozens of unrelated types when a network is missing
-        raise _c4_unreadable(name, error) from error
-    number = 0
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:
-            raise _c4_unreadable(name, error) from error
-        if row is None:
-            return
-        number += 1
-        try:
-            text = checked_text(row.get("text"))
-        except ValueError as error:
-            quarantine.reject(name, number, str(error))
-            continue
-        quarantine.accept()
-        yield text
+        raise UserError(
+            f"{name} cannot be read from the hub ({type(error).__name__}: {error}). Check the network and HF_ENDPOINT, or download its "
+            ".json.gz files, set data.source to files and name them in data.files. The same command again goes on from what was prepared."
+        ) from error
+    yield chunk
 
 
-def _c4_unreadable(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"{name} cannot be read from the hub ({type(error).__name__}: {error}). Check the network and HF_ENDPOINT, or download its "
-        ".json.gz files, set data.source to files and name them in data.files."
-    )
+def _c4_rows(dataset: Any, start: dict[str, Any] | None) -> tuple[int, Iterator[Any]]:
+    """Rows from a position on, and how many there were before it."""
+    if start is None:
+        return 0, iter(dataset)
+    if start["state"] is None:
+        return start["rows"], islice(iter(dataset), start["rows"], None)
+    dataset.load_state_dict(start["state"])  # finds the shard and reads nothing before it
+    return start["rows"], iter(dataset)
+
+
+def _c4_position(dataset: Any, number: int) -> dict[str, Any]:
+    return {"rows": number, "state": dataset.state_dict() if hasattr(dataset, "state_dict") else None}

@@ -8,23 +8,18 @@ where it ends in the .bin file, in tokens.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from train.errors import UserError
-from train.files import sync
 
 FORMAT_VERSION = 2
 META_NAME = "meta.json"
-TOKENIZER_NAME = "tokenizer.model"
+TOKENIZER_NAME = "tokenizer.model"  # of a SentencePiece model; a Hugging Face tokenizer has its own files
 QUARANTINE_NAME = "quarantine.jsonl"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
@@ -55,6 +50,7 @@ class Meta:
         fingerprint: of everything that decides the tokens; the end of the folder's name.
         rows: rows read from the sources.
         rows_set_aside: of these, the unusable ones.
+        set_aside: the same by reason.
         train: counts.
         validation: counts.
     """
@@ -68,6 +64,7 @@ class Meta:
     fingerprint: str
     rows: int = 0
     rows_set_aside: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
     train: SplitCounts = field(default_factory=SplitCounts)
     validation: SplitCounts = field(default_factory=SplitCounts)
 
@@ -158,65 +155,3 @@ def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
             f"delete {path.parent} and prepare again."
         )
     return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)  # numpy cannot map a file of no bytes
-
-
-class FolderWriter:
-    """Writes a prepared folder next to its final place and moves it there in one rename; a context manager that cleans up.
-
-    Args:
-        final: the folder to appear.
-
-    Attributes:
-        folder: the temporary folder, for further files (the tokenizer, the quarantine).
-    """
-
-    def __init__(self, final: Path) -> None:
-        self.final = final
-        self.folder = final.with_name(f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-        self._files: dict[str, IO[bytes]] = {}
-
-    def __enter__(self) -> FolderWriter:
-        try:
-            self.folder.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"data.directory: {self.final.parent} cannot be written ({error.strerror}); choose another folder.") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def append(self, split: Split, documents: Iterable[list[int]], meta: Meta) -> int:
-        """Write documents' ids, each followed by eos, and count them in meta. Returns the tokens written."""
-        for suffix in ("bin", "ends"):
-            if f"{split}.{suffix}" not in self._files:
-                self._files[f"{split}.{suffix}"] = (self.folder / f"{split}.{suffix}").open("wb")
-        counts, total = meta.split(split), 0
-        for ids in documents:
-            array = np.array([*ids, meta.eos_id], dtype=DTYPES[meta.dtype])
-            self._files[f"{split}.bin"].write(array.tobytes())
-            counts.documents += 1
-            counts.tokens += len(array)
-            total += len(array)
-            self._files[f"{split}.ends"].write(np.array([counts.tokens], dtype=ENDS_DTYPE).tobytes())
-        return total
-
-    def commit(self, meta: Meta) -> Path:
-        """Flush everything to the disk and move the folder into place; if another process was first, its folder stays."""
-        for split in SPLITS:
-            self.append(split, [], meta)
-        for file in self._files.values():
-            file.close()
-        (self.folder / META_NAME).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
-        for path in [*self.folder.iterdir(), self.folder]:
-            sync(path)
-        try:
-            os.replace(self.folder, self.final)
-        except OSError:
-            if not self.final.is_dir():
-                raise
-            read_meta(self.final)  # complete, since it too came by a rename; else say so
-            return self.final
-        sync(self.final.parent)
-        return self.final

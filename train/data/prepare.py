@@ -1,45 +1,47 @@
 """Text -> token files, once: `python -m train.data.prepare --config train/recipes/NAME.yaml [--section.key value ...]`.
 
-The result is reused by every run with the same text, tokenizer and split; sequence length and seed do not matter to it.
+The result is reused by every run with the same text, tokenizer and split; sequence length, form of the rows and seed do not matter to it.
+A preparation that was killed goes on where it was when the same one is asked for again, and ends with the same bits, as it does with any
+number of workers.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import shutil
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 from train.config import DataConfig
 from train.data.corpus import Source, open_sources
-from train.data.memmap import (
-    FORMAT_VERSION,
-    QUARANTINE_NAME,
-    SPLITS,
-    TOKENIZER_NAME,
-    FolderWriter,
-    Meta,
-    Split,
-    TokenFile,
-    dtype_name,
-    read_meta,
-)
+from train.data.encode import is_held_out
+from train.data.ingest import Ingest, Stage
+from train.data.memmap import FORMAT_VERSION, QUARANTINE_NAME, SPLITS, TOKENIZER_NAME, Meta, TokenFile, dtype_name, read_meta
 from train.data.progress import Progress
-from train.data.quarantine import Quarantine
-from train.data.rows import open_rows
-from train.data.tokenizer import SAMPLE_CHARACTERS, TRAINING, Tokenizer, check_vocab, load_tokenizer, train_tokenizer
+from train.data.quarantine import BadCorpus, Quarantine
+from train.data.tokenizer import (
+    SAMPLE_CHARACTERS,
+    TRAINING,
+    AnyTokenizer,
+    check_vocab,
+    load_prepared,
+    load_tokenizer,
+    train_tokenizer,
+)
+from train.data.work import WorkFolder
 from train.errors import UserError
 
-BATCH_DOCUMENTS = 512
-BATCH_CHARACTERS = 2_000_000  # together they bound the memory, short of one huge document
+HELP = """Turn the text of a recipe into token files. A run does this by itself; by hand it can be done before, without a GPU, and on any
+machine that sees data.directory. Only the data section and model.vocab_size matter here. Killed, the same command goes on where it was.
+Prints the folder of each source."""
 
 
 def prepare(config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None) -> Path:
-    """Prepare the corpus of a configuration, or find it prepared.
+    """Prepare the corpus of a configuration without a mixture, or find it prepared.
 
     Args:
         config: the data section.
@@ -63,9 +65,21 @@ def prepare(config: DataConfig, vocab_size: int, report: Callable[[str], None] |
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
         else:
-            folder = _Preparation(config, training, validation, folder, fingerprint, progress).run(tokenizer, vocab_size)
+            _Preparation(config, training, validation, folder, fingerprint, progress).run(tokenizer, vocab_size)
     _check_result(folder, config, vocab_size)
     return folder
+
+
+def training_documents(config: DataConfig, training: Source, holds_out: bool) -> Iterator[str]:
+    """The documents that a tokenizer may be trained on, in order: never one of validation."""
+    taken = 0
+    for index, text in enumerate(training.documents(Quarantine(None, config.max_bad_fraction))):
+        if holds_out and is_held_out(index == 0, text, config.validation_fraction):
+            continue
+        yield text
+        taken += 1
+        if taken == config.max_documents:
+            return
 
 
 def _check_settings(config: DataConfig) -> None:
@@ -79,14 +93,15 @@ def _check_settings(config: DataConfig) -> None:
         raise UserError(f"data.max_documents is {config.max_documents}; use 0 for all or a positive number.")
 
 
-def _fingerprint(config: DataConfig, training: Source, validation: Source | None, tokenizer: Tokenizer | None, vocab_size: int) -> str:
+def _fingerprint(config: DataConfig, training: Source, validation: Source | None, tokenizer: AnyTokenizer | None, vocab_size: int) -> str:
     """12 hex digits of everything that decides the tokens."""
     facts = {
         "format": FORMAT_VERSION,
         "training": training.identity,
         "validation": validation.identity if validation is not None else "held out",
         "max_documents": config.max_documents,
-        # It also cuts c4's own validation split, see _Preparation._documents.
+        "max_row_bytes": config.max_row_bytes,
+        # It also cuts c4's own validation split, see _Preparation._stages.
         "validation_fraction": None if config.validation_files else config.validation_fraction,
         "tokenizer": tokenizer.sha256 if tokenizer is not None else [vocab_size, SAMPLE_CHARACTERS, TRAINING],
     }
@@ -95,7 +110,9 @@ def _fingerprint(config: DataConfig, training: Source, validation: Source | None
 
 def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     """What depends on the run rather than on the prepared folder, so it is checked for a reused one too."""
-    check_vocab(load_tokenizer(folder / TOKENIZER_NAME), vocab_size)
+    from train.data.rows import open_rows  # not above: worker processes load this module and need no torch
+
+    check_vocab(load_prepared(folder), vocab_size)
     for split in SPLITS:
         open_rows(TokenFile(folder, split), config.sequence_length, config.rows)
     meta = read_meta(folder)
@@ -104,20 +121,6 @@ def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
             f"{folder}: {meta.rows_set_aside} of {meta.rows} rows of the corpus had to be set aside ({QUARANTINE_NAME} there says why), "
             f"above data.max_bad_fraction {config.max_bad_fraction:.1%}; mend the corpus or raise it."
         )
-
-
-def is_held_out(index: int, text: str, fraction: float) -> bool:
-    """Whether a document belongs to validation, by its text alone, so that copies of one document never fall on both sides.
-
-    Args:
-        index: number of the document; number 0 is always held out, so that there is at least one.
-        text: the document.
-        fraction: share to hold out.
-    """
-    if index == 0:
-        return True
-    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") < fraction * 2**64
 
 
 class _Preparation:
@@ -132,109 +135,101 @@ class _Preparation:
         self.folder = folder
         self.fingerprint = fingerprint
         self.progress = progress
+        self.bad_rows = folder.with_name(f"{folder.name}.{QUARANTINE_NAME}")
 
-    def run(self, tokenizer: Tokenizer | None, vocab_size: int) -> Path:
+    def run(self, tokenizer: AnyTokenizer | None, vocab_size: int) -> None:
         started = time.monotonic()
-        self.progress.say(f"Preparing {self.training.description} into {self.folder}")
-        with FolderWriter(self.folder) as writer:
-            tokenizer = self._tokenizer(tokenizer, vocab_size, writer.folder / TOKENIZER_NAME)
-            check_vocab(tokenizer, vocab_size)
-            meta = Meta(
-                FORMAT_VERSION,
-                dtype_name(tokenizer.size),
-                tokenizer.size,
-                tokenizer.eos_id,
-                tokenizer.sha256,
-                self._description(),
-                self.fingerprint,
-            )
-            self._write(writer, tokenizer, meta)
-            folder = writer.commit(meta)
+        with WorkFolder(self.folder, self.progress.say) as work:
+            if work.finished:
+                self.progress.say(f"Using the corpus that another process prepared in {self.folder}")
+                return
+            self.progress.say(f"Preparing {self.training.description} into {self.folder}")
+            try:
+                meta = self._write(work, tokenizer, vocab_size)
+            except BadCorpus:
+                self._keep_bad_rows(work)
+                raise
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise UserError(
+                    f"data.directory: {self.folder.parent} is full ({error.strerror}); free some space, and the same command goes on "
+                    "from what was prepared."
+                ) from error
         self.progress.say(
             f"Prepared {meta.train.documents:,} documents, {meta.train.tokens:,} tokens for training and {meta.validation.documents:,}, "
             f"{meta.validation.tokens:,} for validation in {time.monotonic() - started:.1f} s"
-            + (f"; {meta.rows_set_aside} rows set aside, see {folder / QUARANTINE_NAME}" if meta.rows_set_aside else "")
+            + (f"; {meta.rows_set_aside} rows set aside, see {self.folder / QUARANTINE_NAME}" if meta.rows_set_aside else "")
         )
-        return folder
+
+    def _write(self, work: WorkFolder, given: AnyTokenizer | None, vocab_size: int) -> Meta:
+        tokenizer = self._tokenizer(work.folder, given, vocab_size)
+        check_vocab(tokenizer, vocab_size)
+        self.bad_rows.unlink(missing_ok=True)  # of an earlier attempt
+        quarantine = Quarantine(work.quarantine, self.config.max_bad_fraction, self.bad_rows)
+        Ingest(work, tokenizer, quarantine, self.progress, self.config.workers).run(self._stages())
+        state = work.state
+        meta = Meta(
+            FORMAT_VERSION,
+            dtype_name(tokenizer.size),
+            tokenizer.size,
+            tokenizer.eos_id,
+            tokenizer.sha256,
+            self._description(),
+            self.fingerprint,
+            rows=state.rows,
+            rows_set_aside=sum(state.reasons.values()),
+            set_aside=state.reasons,
+            train=state.counts["train"],
+            validation=state.counts["validation"],
+        )
+        work.commit(meta)
+        return meta
+
+    def _stages(self) -> list[Stage]:
+        config = self.config
+        if self.validation is None:
+            return [Stage(self.training, "train", config.max_documents, config.validation_fraction)]
+        # Of c4's own validation split, a sample of c4 takes a share of its own size, not all 360 000 documents.
+        sample = config.max_documents and not config.validation_files
+        share = max(1, round(config.max_documents * config.validation_fraction)) if sample else 0
+        return [Stage(self.training, "train", config.max_documents), Stage(self.validation, "validation", share)]
 
     def _description(self) -> str:
         if self.validation is not None:
             return f"{self.training.description}; validation: {self.validation.description}"
         return f"{self.training.description}; validation: {self.config.validation_fraction:.2%} of the documents held out"
 
-    def _tokenizer(self, given: Tokenizer | None, vocab_size: int, path: Path) -> Tokenizer:
+    def _tokenizer(self, folder: Path, given: AnyTokenizer | None, vocab_size: int) -> AnyTokenizer:
         if given is not None:
-            path.write_bytes(given.model_bytes)
+            given.save(folder)
             return given
+        path = folder / TOKENIZER_NAME
+        if path.is_file():  # moved there in one piece by an attempt that was killed later
+            return load_tokenizer(path)
         self.progress.say(f"Training a tokenizer of {vocab_size} pieces")
-        counting = Quarantine(None, self.config.max_bad_fraction)
-        training_only = (text for split, text in self._documents(counting, training_only=True) if split == "train")
-        return train_tokenizer(training_only, vocab_size, path)
+        documents = training_documents(self.config, self.training, self.validation is None)
+        train_tokenizer(documents, vocab_size, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+        return load_tokenizer(path)
 
-    def _documents(self, quarantine: Quarantine, training_only: bool = False) -> Iterator[tuple[Split, str]]:
-        """Every document with its split, in a fixed order."""
-        taken = 0
-        for index, text in enumerate(self.training.documents(quarantine)):
-            if self.validation is None and is_held_out(index, text, self.config.validation_fraction):
-                yield "validation", text
-                continue
-            yield "train", text
-            taken += 1
-            if taken == self.config.max_documents:
-                break
-        if self.validation is None or training_only:
-            return
-        documents = self.validation.documents(quarantine)
-        if self.config.max_documents and not self.config.validation_files:
-            # Of c4's own validation split, a sample of c4 takes a share of its own size, not all 360 000 documents.
-            documents = islice(documents, max(1, round(self.config.max_documents * self.config.validation_fraction)))
-        for text in documents:
-            yield "validation", text
-
-    def _write(self, writer: FolderWriter, tokenizer: Tokenizer, meta: Meta) -> None:
-        kept = self.folder.with_name(f"{self.folder.name}.{QUARANTINE_NAME}")
-        kept.unlink(missing_ok=True)  # of an earlier attempt
-        quarantine = Quarantine(writer.folder / QUARANTINE_NAME, self.config.max_bad_fraction, kept)
-        try:
-            for batch in _batched(self._documents(quarantine)):
-                tokens = 0
-                encoded = tokenizer.encode([text for _, text in batch])
-                for (split, text), ids in zip(batch, encoded, strict=True):
-                    if not ids:
-                        continue
-                    tokens += writer.append(split, [ids], meta)
-                    meta.split(split).bytes += len(text.encode("utf-8"))
-                self.progress.advance(len(batch), tokens)
-            quarantine.check()
-        except UserError:
-            quarantine.close()
-            if quarantine.set_aside:  # the temporary folder goes; the list of bad rows is what the user needs now
-                shutil.copyfile(writer.folder / QUARANTINE_NAME, kept)
-            raise
-        quarantine.close()
-        meta.rows, meta.rows_set_aside = quarantine.rows, quarantine.set_aside
-
-
-def _batched(documents: Iterator[tuple[Split, str]]) -> Iterator[list[tuple[Split, str]]]:
-    batch: list[tuple[Split, str]] = []
-    characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document[1])
-        if len(batch) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+    def _keep_bad_rows(self, work: WorkFolder) -> None:
+        """The work folder goes; the list of bad rows is what the user needs now."""
+        work.flush()
+        if work.state.sizes[QUARANTINE_NAME]:
+            os.replace(work.folder / QUARANTINE_NAME, self.bad_rows)
+        work.discard()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
     from train.cli import load_config
+    from train.data.dataset import prepare_all
 
     try:
-        config = load_config(argv, prog="python -m train.data.prepare")
-        print(prepare(config.data, config.model.vocab_size))
+        config = load_config(argv, "python -m train.data.prepare", HELP)
+        for folder in prepare_all(config.data, config.model.vocab_size):
+            print(folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from train.errors import UserError
 
@@ -12,58 +14,66 @@ EARLY_CHECK_ROWS = 1000  # a share over fewer rows says too little to stop a lon
 EXAMPLES = 3
 
 
+class BadCorpus(UserError):
+    """The corpus itself must be mended first: too many rows had to be set aside, or a file has none to use."""
+
+
 class Quarantine:
-    """Counts rows and writes the bad ones to a JSON-lines file: file, line (1-based, 0 for a whole file), reason.
+    """Counts rows and writes the bad ones as JSON lines: file, line (1-based, 0 for a whole file), reason, and rows where it is several.
 
     Args:
-        path: file to write; None only counts.
+        write: takes each line; None only counts.
         max_bad_fraction: largest tolerated share of bad rows, in [0, 1].
-        shown_path: where the user will find the file, for messages; None names no file.
+        shown_path: where the user will find the lines, for messages; None names no file.
     """
 
-    def __init__(self, path: Path | None, max_bad_fraction: float, shown_path: Path | None = None) -> None:
+    def __init__(self, write: Callable[[bytes], Any] | None, max_bad_fraction: float, shown_path: Path | None = None) -> None:
         self.rows = 0
-        self.set_aside = 0
+        self.reasons: Counter[str] = Counter()
+        self.last_reason = ""
         self.max_bad_fraction = max_bad_fraction
         self.shown_path = shown_path
-        self.last_reason = ""
-        self._path = path
-        self._file: IO[str] | None = None
-        self._examples: list[str] = []
+        self._write = write
+        self._examples: dict[str, str] = {}
 
-    def accept(self) -> None:
-        """Count a good row."""
-        self.rows += 1
-        # A burst of bad rows at 999 must not hide behind the next good one.
-        if self.rows == EARLY_CHECK_ROWS:
-            self.check()
+    @property
+    def set_aside(self) -> int:
+        """Rows set aside so far."""
+        return self.reasons.total()
 
-    def reject(self, file: str, line: int, reason: str) -> None:
-        """Count a bad row and write it down. Raises UserError once the share is too high and enough rows were read."""
-        self.rows += 1
-        self.set_aside += 1
+    def accept(self, count: int = 1) -> None:
+        """Count good rows."""
+        before, self.rows = self.rows, self.rows + count
+        # A burst of bad rows at 999 must not hide behind the next good ones.
+        if before < EARLY_CHECK_ROWS <= self.rows:
+            self._check(self.set_aside, EARLY_CHECK_ROWS)
+
+    def reject(self, file: str, line: int, reason: str, count: int = 1) -> None:
+        """Count bad rows and write them down. Raises BadCorpus once the share is too high and enough rows were read."""
+        self.rows += count
+        self.reasons[reason] += count
         self.last_reason = reason
-        if len(self._examples) < EXAMPLES:
-            self._examples.append(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
-        if self._path is not None:
-            if self._file is None:
-                self._file = self._path.open("w", encoding="utf-8")
-            self._file.write(json.dumps({"file": file, "line": line, "reason": reason}) + "\n")
+        self._examples.setdefault(reason, f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+        if self._write is not None:
+            record = {"file": file, "line": line, "reason": reason} | ({"rows": count} if count != 1 else {})
+            self._write(json.dumps(record).encode() + b"\n")
         if self.rows >= EARLY_CHECK_ROWS:
             self.check()
 
-    def check(self) -> None:
-        """Raise UserError if the share of bad rows so far is above the limit."""
-        if self.set_aside > self.max_bad_fraction * self.rows:
-            where = f" All of them are listed in {self.shown_path}." if self.shown_path is not None else ""
-            raise UserError(
-                f"{self.set_aside} of {self.rows} rows of the corpus cannot be used ({self.set_aside / self.rows:.1%}, "
-                f"data.max_bad_fraction allows {self.max_bad_fraction:.1%}), for example: {'; '.join(self._examples)}.{where} "
-                "Mend the corpus or raise data.max_bad_fraction."
-            )
+    def restore(self, rows: int, reasons: Mapping[str, int]) -> None:
+        """Go on from earlier counts."""
+        self.rows, self.reasons = rows, Counter(reasons)
 
-    def close(self) -> None:
-        """Flush and close the file, if one was opened."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def check(self) -> None:
+        """Raise BadCorpus if the share of bad rows so far is above the limit."""
+        self._check(self.set_aside, self.rows)
+
+    def _check(self, bad: int, rows: int) -> None:
+        if bad > self.max_bad_fraction * rows:
+            where = f" All of them are listed in {self.shown_path}." if self.shown_path is not None else ""
+            # The commonest reasons, each with its first row; rows of a preparation that was gone on with are not at hand.
+            examples = "; ".join(self._examples.get(reason, reason) for reason, _ in self.reasons.most_common(EXAMPLES))
+            raise BadCorpus(
+                f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, data.max_bad_fraction allows "
+                f"{self.max_bad_fraction:.1%}), for example: {examples}.{where} Mend the corpus or raise data.max_bad_fraction."
+            )

@@ -1,18 +1,20 @@
-"""SentencePiece models: load one, check that it fits the model, or train one on a sample of the training documents."""
+"""Tokenizers: load one, check that it fits the model, or train a SentencePiece model on a sample of the training documents."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import sentencepiece
 
+from train.data.huggingface import FILE_NAME, PREFIX, HuggingFaceTokenizer, load_huggingface, load_saved
+from train.data.memmap import TOKENIZER_NAME
 from train.errors import UserError
+from train.files import write_atomically
 
 SAMPLE_CHARACTERS = 4_000_000  # what the trainer sees
 SAMPLE_READ_CHARACTERS = 1_000_000_000  # a corpus beyond this is sampled from its beginning, not read twice
@@ -47,11 +49,13 @@ class Tokenizer:
         eos_id: id that ends a document.
         sha256: hex digest of the model file.
         model_bytes: the file itself.
+        threads: of `encode`; they change the speed only.
     """
 
     def __init__(self, model_bytes: bytes, path: Path) -> None:
         self.path = path
         self.model_bytes = model_bytes
+        self.threads = 1
         self.sha256 = hashlib.sha256(model_bytes).hexdigest()
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
@@ -62,21 +66,43 @@ class Tokenizer:
         self.eos_id: int = self._processor.eos_id()
         if self.eos_id < 0:
             raise UserError(f"data.tokenizer: {path} has no end-of-sentence piece to end documents with; use another model.")
-        # Threads change the speed only; sched_getaffinity respects the limits of a container or a batch job.
-        self._threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without eos."""
-        return self._processor.encode(list(texts), out_type=int, num_threads=self._threads)
+        return self._processor.encode(list(texts), out_type=int, num_threads=self.threads)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids. Exact for models of train_tokenizer, but for U+2581, which SentencePiece itself uses for a space."""
         return self._processor.decode([int(id_) for id_ in ids])
 
+    def save(self, folder: Path) -> None:
+        """Write what load_prepared reads."""
+        (folder / FILE_NAME).unlink(missing_ok=True)  # of another tokenizer; it would be taken for this one
+        write_atomically(folder / TOKENIZER_NAME, self.model_bytes)
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+
+AnyTokenizer: TypeAlias = Tokenizer | HuggingFaceTokenizer
+
+
+def load_prepared(folder: str | Path) -> AnyTokenizer:
+    """The tokenizer of a prepared folder, or of a run's. Raises UserError if there is none."""
+    return load_saved(Path(folder)) if (Path(folder) / FILE_NAME).is_file() else load_sentencepiece(Path(folder) / TOKENIZER_NAME)
+
+
+def load_tokenizer(name: str | Path) -> AnyTokenizer:
+    """Load what data.tokenizer names: a .model file, or hf:NAME@REVISION or hf:FOLDER.
+
+    Raises:
+        UserError: it is missing, is no tokenizer, has no end-of-sequence token, or is not pinned to a revision.
+    """
+    return load_huggingface(str(name)) if str(name).startswith(PREFIX) else load_sentencepiece(name)
+
+
+def load_sentencepiece(path: str | Path) -> Tokenizer:
     """Load a .model file. Raises UserError if it is missing, empty or not a SentencePiece model with an eos piece."""
     path = Path(path).expanduser()
+    if path.is_dir():
+        raise UserError(f"data.tokenizer: {path} is a folder; name a .model file in it, or write hf:{path} for a Hugging Face tokenizer.")
     if not path.is_file():
         raise UserError(f"data.tokenizer: {path} does not exist; correct the path, or leave it empty to train one.")
     model_bytes = path.read_bytes()
@@ -85,7 +111,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return Tokenizer(model_bytes, path)
 
 
-def check_vocab(tokenizer: Tokenizer, model_vocab_size: int) -> None:
+def check_vocab(tokenizer: AnyTokenizer, model_vocab_size: int) -> None:
     """Raise UserError if the tokenizer has more pieces than the model has embeddings; fewer is fine."""
     if tokenizer.size > model_vocab_size:
         raise UserError(
@@ -105,7 +131,11 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int, path: str | Path)
     Raises:
         UserError: no documents, or a vocab_size that SentencePiece cannot make from them.
     """
-    sample = sample_documents(documents)
+    return train_on_sample(sample_documents(documents), vocab_size, path)
+
+
+def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> Tokenizer:
+    """The same on a sample that was made already."""
     if not sample:
         raise UserError("There are no training documents to train a tokenizer on; check data.source and data.files.")
     model = io.BytesIO()

@@ -8,11 +8,14 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from train.config import DataConfig
-from train.data.memmap import FORMAT_VERSION, FolderWriter, Meta, dtype_name
+from train.data.encode import Encoded, Piece
+from train.data.memmap import DTYPES, ENDS_DTYPE, FORMAT_VERSION, SPLITS, Meta, dtype_name
 from train.data.tokenizer import Tokenizer, train_tokenizer
+from train.data.work import WorkFolder
 
 SHARED = Path(__file__).parents[4] / "shared"
 WORDS = ["the", "cat", "sat", "on", "mat", "looked", "at", "every", "bird", "its", "tree", "while", "rain", "fell", "hills", "town"]
@@ -22,6 +25,12 @@ def make_sentences(count: int, seed: int = 0) -> list[str]:
     """Documents of 40 words, no two alike."""
     chance = random.Random(seed)
     return [f"Document {seed}.{number}\n" + " ".join(chance.choices(WORDS, k=40)) for number in range(count)]
+
+
+def piece_of(documents: Sequence[list[int]], dtype: str = "uint16") -> Piece:
+    """Documents, each with eos 1, as a worker returns them."""
+    tokens = np.array([id_ for document in documents for id_ in (*document, 1)], dtype=DTYPES[dtype])
+    return Piece(tokens.tobytes(), np.array([len(document) + 1 for document in documents], dtype=ENDS_DTYPE).tobytes())
 
 
 @pytest.fixture
@@ -78,11 +87,13 @@ def write_folder() -> Callable[..., Path]:
     """write_folder(path, train, validation) is a prepared folder of those documents, lists of ids; eos is 1."""
 
     def write(path: Path, train: Sequence[list[int]], validation: Sequence[list[int]], vocab_size: int = 65_000) -> Path:
-        meta = Meta(FORMAT_VERSION, dtype_name(vocab_size), vocab_size, 1, "ab", "test", "cd")
-        with FolderWriter(path) as writer:
-            writer.append("train", train, meta)
-            writer.append("validation", validation, meta)
-            return writer.commit(meta)
+        dtype = dtype_name(vocab_size)
+        with WorkFolder(path, print) as work:
+            pieces = {split: piece_of(documents, dtype) for split, documents in zip(SPLITS, (train, validation), strict=True) if documents}
+            work.append(Encoded(pieces=pieces))
+            counts = work.state.counts
+            meta = Meta(FORMAT_VERSION, dtype, vocab_size, 1, "ab", "test", "cd", train=counts["train"], validation=counts["validation"])
+            return work.commit(meta)
 
     return write
 

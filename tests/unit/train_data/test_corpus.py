@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from train.config import DataConfig
-from train.data.corpus import c4_source, expand, files_source, open_sources, row_text, stdlib_paths, stdlib_source
+from train.data import chunks
+from train.data.chunks import Refused, row_text
+from train.data.corpus import c4_source, expand, files_source, open_sources, stdlib_paths, stdlib_source
 from train.data.quarantine import Quarantine
 from train.errors import UserError
 
@@ -56,16 +58,16 @@ BAD_ROWS = {
 @pytest.mark.parametrize(("line", "reason"), BAD_ROWS.items())
 def test_every_kind_of_bad_row_has_its_reason(line, reason):
     with pytest.raises(ValueError) as caught:
-        row_text(line)
+        row_text("json", line)
     assert str(caught.value) == reason
 
 
-def test_bad_rows_are_set_aside_with_file_line_and_reason(write_rows, tmp_path):
+def test_bad_rows_are_set_aside_with_file_line_and_reason(write_rows):
     path = write_rows("a.json.gz", ["good", *BAD_ROWS, "good too"])
-    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 1.0)
+    lines: list[bytes] = []
+    quarantine = Quarantine(lines.append, 1.0)
     assert read(path, quarantine) == ["good", "good too"]
-    quarantine.close()
-    written = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    written = [json.loads(line) for line in lines]
     assert written == [{"file": str(path), "line": 2 + at, "reason": reason} for at, reason in enumerate(BAD_ROWS.values())]
     assert (quarantine.rows, quarantine.set_aside) == (2 + len(BAD_ROWS), len(BAD_ROWS))
 
@@ -131,28 +133,66 @@ def test_the_same_file_in_both_splits_is_refused(write_rows):
         open_sources(DataConfig(source="files", files=(path,), validation_files=(path,)))
 
 
-@pytest.mark.parametrize("content", [b"\n\n", b"{oops\n", gzip.compress(b"")])
-def test_file_without_documents(content, tmp_path):
-    path = tmp_path / ("a.json.gz" if content.startswith(b"\x1f") else "a.jsonl")
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a.json(l|.gz) holds no documents"):
-        read(path)
+def last_chunk(path: Path):
+    *_, chunk = files_source([path]).chunks(None)
+    return chunk
 
 
-def test_truncated_gzip(write_rows, documents):
+def test_truncated_and_corrupt_gzip_are_noticed_where_they_end(write_rows, documents):
     path = write_rows("a.json.gz", documents)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"a.json.gz is truncated or corrupt: \d+ documents could be read .* Get the file again"):
-        read(path)
+    whole = path.read_bytes()
+    assert last_chunk(path).broken == ""
+    path.write_bytes(whole[:-200])
+    assert "end-of-stream" in last_chunk(path).broken and last_chunk(path).ends == str(path)
+    assert 100 < len(read(path)) < 200
+    path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 0xFF]) + whole[len(whole) // 2 + 1 :])
+    assert last_chunk(path).broken != ""
 
 
-def test_corrupt_gzip(write_rows, documents):
-    path = write_rows("a.json.gz", documents)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(bytes(content))
-    with pytest.raises(UserError, match="truncated or corrupt"):
-        read(path)
+def test_rows_above_the_limit_are_refused_and_the_next_ones_read(write_rows, tmp_path):
+    texts = ["one", "x" * 300, "two", "y" * 3_000_000, "three", "z" * 85, "z" * 400]
+    for name in ("a.jsonl", "a.json.gz"):
+        found = [row for chunk in files_source([write_rows(name, texts)], 110).chunks(None) for row in chunk.rows]
+        refused = [(line, str(content)) for _, line, content in found if isinstance(content, Refused)]
+        assert refused == [(line, "longer than data.max_row_bytes = 110") for line in (2, 4, 7)]
+        quarantine = Quarantine(None, 1.0)
+        assert list(files_source([tmp_path / name], 110).documents(quarantine)) == ["one", "two", "three", "z" * 85]
+        assert quarantine.reasons == {"longer than data.max_row_bytes = 110": 3}
+        assert read(tmp_path / name) == texts
+
+
+def test_a_line_as_long_as_the_limit_is_taken(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "abc"}\n{"text": "abcd"}\n{"text": "abc"}')
+    assert list(files_source([tmp_path / "a.jsonl"], 15).documents(Quarantine(None, 1.0))) == ["abc", "abc"]
+
+
+def test_whole_files_above_the_limit_and_broken_ones_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("x" * 100)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"y" * 50)[:-9])
+    (tmp_path / "c.txt").write_text("good")
+    quarantine = Quarantine(None, 1.0)
+    paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
+    assert list(files_source(paths, 99).documents(quarantine)) == ["good"]
+    assert quarantine.reasons == {"longer than data.max_row_bytes = 99": 1, "truncated or corrupt gzip": 1}
+
+
+@pytest.mark.parametrize("names", [("a.jsonl", "b.json.gz", "c.txt", "d.txt", "e.json.gz"), ("a.txt", "b.txt.gz", "c.jsonl")])
+def test_reading_goes_on_after_any_chunk(names, write_rows, sentences, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 700)
+    for at, name in enumerate(names):
+        if ".txt" in name:
+            content = f"text {at}".encode() * 100
+            (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        else:
+            write_rows(name, [*sentences(10, seed=at), b"", b"{oops", *sentences(3, seed=10 + at)])
+    source = files_source([tmp_path / name for name in names])
+    whole = list(source.chunks(None))
+    assert len(whole) > 2 * len(names) - 3
+    for at, chunk in enumerate(whole):
+        again = json.loads(json.dumps(chunk.after))  # as it comes back from state.json
+        rest = list(source.chunks(again))
+        assert [each.rows for each in rest] == [each.rows for each in whole[at + 1 :]]
+        assert [(each.begins, each.ends) for each in rest] == [(each.begins, each.ends) for each in whole[at + 1 :]]
 
 
 def test_text_in_another_encoding_is_a_bad_row_not_the_end(tmp_path):
@@ -226,3 +266,32 @@ def test_real_c4_rows(shared):
     documents = read(path, quarantine)
     assert len(documents) == quarantine.rows == 1000
     assert documents[0].startswith("Beginners BBQ Class Taking Place in Missoula!\n")
+
+
+def test_c4_goes_on_from_any_chunk_without_reading_what_came_before(tmp_path, monkeypatch, sentences):
+    """Real streaming of the datasets package, from files instead of the hub."""
+    import datasets
+
+    opened = []
+    real_open = gzip.open
+    for part in range(3):
+        with real_open(tmp_path / f"part-{part}.json.gz", "wt") as file:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in sentences(20, seed=part))
+
+    def load_dataset(name, subset, split, streaming, revision):
+        paths = sorted(map(str, tmp_path.glob("*.gz")))
+        opened.append(name)
+        return real_load("json", data_files={split: paths}, split=split, streaming=streaming)
+
+    real_load = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1500)
+    source = c4_source("train")
+    whole = list(source.chunks(None))
+    assert [row[2] for chunk in whole for row in chunk.rows] == [text for part in range(3) for text in sentences(20, seed=part)]
+    for at in (0, 3, len(whole) - 2):
+        again = json.loads(json.dumps(whole[at].after))
+        rest = [row for chunk in source.chunks(again) for row in chunk.rows]
+        assert rest == [row for chunk in whole[at + 1 :] for row in chunk.rows]
+        assert again["state"] is not None
+    assert set(opened) == {"allenai/c4"}

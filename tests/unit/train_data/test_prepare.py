@@ -14,8 +14,9 @@ import pytest
 
 from train.config import DataConfig
 from train.data import prepare as module
+from train.data.encode import is_held_out
 from train.data.memmap import TokenFile, read_meta
-from train.data.prepare import is_held_out, main, prepare
+from train.data.prepare import main, prepare
 from train.data.tokenizer import load_tokenizer
 from train.errors import UserError
 
@@ -52,10 +53,10 @@ def test_every_document_is_in_exactly_one_split_unchanged(write_rows, settings, 
 
 def test_held_out_share_and_copies(sentences):
     documents = sentences(20_000)
-    held = [is_held_out(index + 1, text, 0.02) for index, text in enumerate(documents)]
+    held = [is_held_out(False, text, 0.02) for text in documents]
     assert 0.015 < sum(held) / len(held) < 0.025
-    assert all(is_held_out(7, text, 0.02) == out for text, out in zip(documents[:200], held, strict=False))
-    assert is_held_out(0, "anything", 1e-9)
+    assert all(is_held_out(False, text, 0.02) == out for text, out in zip(documents[:200], held, strict=False))
+    assert is_held_out(True, "anything", 1e-9)
 
 
 def test_reused_until_something_that_matters_changes(write_rows, settings, documents):
@@ -128,12 +129,14 @@ def test_too_many_bad_rows_leave_only_the_list_of_them(write_rows, settings, doc
     assert len(kept.read_text().splitlines()) == 10
 
 
-def test_truncated_input_leaves_nothing_behind(write_rows, settings, documents, tmp_path):
+def test_only_broken_input_leaves_only_the_list_of_it(write_rows, settings, documents, tmp_path):
     path = write_rows("a.json.gz", documents)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="truncated or corrupt"):
         prepare(settings(path), 320, QUIET.append)
-    assert list((tmp_path / "prepared").iterdir()) == []
+    [kept] = (tmp_path / "prepared").iterdir()
+    [row] = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert row["file"] == str(path) and row["reason"] == "truncated or corrupt file" and 100 < row["rows"] <= 200
 
 
 def test_vocabulary_is_checked_before_anything_is_read(write_rows, settings, tmp_path):
@@ -197,7 +200,7 @@ def test_two_processes_at_once_end_with_one_folder(write_rows, settings, documen
 def test_the_command_line_prints_the_folder_or_one_message(write_rows, settings, documents, monkeypatch, capsys):
     config = settings(write_rows("a.jsonl", documents))
     loaded = types.SimpleNamespace(data=config, model=types.SimpleNamespace(vocab_size=320))
-    monkeypatch.setattr("train.cli.load_config", lambda argv, prog: loaded)
+    monkeypatch.setattr("train.cli.load_config", lambda argv, prog, description: loaded)
     assert main([]) == 0
     assert Path(capsys.readouterr().out.strip()).parent == Path(config.directory)
     loaded.data = DataConfig(source="files", files=("nowhere.jsonl",))
