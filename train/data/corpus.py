@@ -18,7 +18,7 @@ from typing import Any
 
 from train.config import DataConfig
 from train.data.chunks import ROW_SUFFIXES, Chunk, file_chunks, row_text, too_long
-from train.data.quarantine import Quarantine
+from train.data.quarantine import Quarantine, no_documents
 from train.errors import UserError
 
 TEXT_SUFFIXES = (".txt", ".txt.gz")
@@ -44,8 +44,11 @@ class Source:
     expected: int = 0
 
     def documents(self, quarantine: Quarantine) -> Iterator[str]:
-        """Every usable text; unusable rows go to the quarantine."""
+        """Every usable text; unusable rows go to the quarantine. Raises UserError at a file that has none."""
+        good = before = 0
         for chunk in self.chunks(None):
+            if chunk.begins:
+                good, before = 0, quarantine.set_aside
             for file, line, content in chunk.rows:
                 try:
                     text = row_text(chunk.form, content)
@@ -53,7 +56,10 @@ class Source:
                     quarantine.reject(file, line, str(error))
                     continue
                 quarantine.accept()
+                good += 1
                 yield text
+            if chunk.ends and not chunk.broken and not good:
+                raise no_documents(chunk.ends, quarantine.set_aside - before, quarantine.last_reason)
 
 
 def open_sources(config: DataConfig) -> tuple[Source, Source | None]:

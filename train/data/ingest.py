@@ -9,7 +9,7 @@ from train.data.corpus import Source
 from train.data.encode import Encoded, Plan, encode_chunk
 from train.data.memmap import Split, dtype_name
 from train.data.progress import Progress
-from train.data.quarantine import BadCorpus, Quarantine
+from train.data.quarantine import Quarantine, no_documents
 from train.data.tokenizer import AnyTokenizer
 from train.data.work import State, WorkFolder
 from train.data.workers import encode_all
@@ -119,8 +119,7 @@ class Ingest:
         if chunk.broken:
             self._set_aside_file(chunk, rows)
         elif rows == bad:
-            detail = f"; {bad} rows were set aside ({self.quarantine.last_reason})" if bad else ""
-            raise BadCorpus(f"{chunk.ends} holds no documents{detail}. Get it again or take it out of the configuration.")
+            raise no_documents(chunk.ends, bad, self.quarantine.last_reason)
 
     def _set_aside_file(self, chunk: Chunk, rows: int) -> None:
         counts = self.work.state.counts

@@ -18,6 +18,12 @@ class BadCorpus(UserError):
     """The corpus itself must be mended first: too many rows had to be set aside, or a file has none to use."""
 
 
+def no_documents(file: str, bad: int, reason: str) -> BadCorpus:
+    """The error of a file that was read to its end and gave nothing."""
+    detail = f"; {bad} rows were set aside ({reason})" if bad else ""
+    return BadCorpus(f"{file} holds no documents{detail}. Get it again or take it out of the configuration.")
+
+
 class Quarantine:
     """Counts rows and writes the bad ones as JSON lines: file, line (1-based, 0 for a whole file), reason, and rows where it is several.
 
