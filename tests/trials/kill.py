@@ -272,14 +272,18 @@ def versions() -> dict[str, str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--trials", type=int, default=120)
-    parser.add_argument("--naive", type=int, default=30)
+    parser.add_argument("--trials", type=int, default=120, help="over all stages")
+    parser.add_argument("--naive", type=int, default=30, help="the same, of the naive writer")
+    parser.add_argument("--stages", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     tallies = []
-    for stage in (2, 3):
-        for naive, trials in ((False, given.trials // 2), (True, given.naive // 2)):
+    each = len(given.stages)
+    for stage in given.stages:
+        for naive, trials in ((False, given.trials // each), (True, given.naive // each)):
+            if not trials:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 tally = run_trials(Path(folder), trials, naive, stage, given.seed + stage)
             tallies.append({"zero_stage": stage, **asdict(tally)})
