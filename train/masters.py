@@ -1,7 +1,7 @@
 """The float32 weights of a checkpoint, whole, in one process: from its files, without ranks and without an engine.
 
 DeepSpeed's own tool reads what its ZeRO 1, 2 and 3 optimizers wrote. Stage 0 and its BF16_Optimizer (stage 1 in bf16) it refuses;
-those two are read here. The files are pickles and are unpickled in full: check the manifest's hashes before.
+those two are read here. Its tool unpickles in full: check the manifest's hashes before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from train.errors import UserError
+from train.restricted import load_restricted
 
 _MODEL = "mp_rank_00_model_states.pt"
 _PARTITIONS = "single_partition_of_fp32_groups"
@@ -30,12 +31,12 @@ def read_masters(state: Path) -> dict[str, Tensor]:
     Raises:
         UserError: a layout that this version does not know.
     """
-    model = _load(state / _MODEL) if (state / _MODEL).is_file() else None  # ZeRO-3 writes one per rank instead
+    model = load_restricted(state / _MODEL, mmap=True) if (state / _MODEL).is_file() else None  # ZeRO-3 writes one per rank instead
     shards = sorted(state.glob("*zero_pp_rank_*_optim_states.pt"), key=_rank)
     if model is not None and not shards:
         weights = _stage_0(model)
-    elif model is not None and "zero_stage" not in _load(shards[0])["optimizer_state_dict"]:
-        weights = _partitions(model, [_load(shard)["optimizer_state_dict"][_PARTITIONS] for shard in shards])
+    elif model is not None and "zero_stage" not in load_restricted(shards[0], mmap=True)["optimizer_state_dict"]:
+        weights = _partitions(model, [load_restricted(shard, mmap=True)["optimizer_state_dict"][_PARTITIONS] for shard in shards])
     elif shards:
         weights = _by_deepspeed(state)
     else:
@@ -78,11 +79,6 @@ def _unflatten(groups: Iterable[Mapping[str, torch.Size]], flats: Iterable[Tenso
             weights[name] = flat.narrow(0, offset, shape.numel()).view(shape)
             offset += shape.numel()
     return weights
-
-
-def _load(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=False)
-    return loaded
 
 
 def _rank(path: Path) -> int:

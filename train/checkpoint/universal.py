@@ -25,6 +25,7 @@ from train.checkpoint.space import shortage, told
 from train.checkpoint.write import commit
 from train.errors import UserError
 from train.files import sync
+from train.restricted import load_restricted
 
 _OPTIMIZER = Path("zero/optimizer_state.pt")
 _MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
@@ -99,15 +100,15 @@ def _run_converter(source: Path, target: Path, workers: int) -> None:
 
 def _serve_every_stage(state: Path) -> None:
     """Adds what the other stages look for."""
-    saved = _load(state / _OPTIMIZER)
+    saved = load_restricted(state / _OPTIMIZER)
     inner = saved.get("optimizer_state_dict", {})
     groups = saved["param_groups"]
     folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
-    step = inner["state"][0]["step"] if inner else _load(next(iter(sorted(folders))) / "step.pt")
+    step = inner["state"][0]["step"] if inner else load_restricted(next(iter(sorted(folders))) / "step.pt")
     for folder in folders:
         torch.save(step, folder / "step.pt")
         for path in folder.glob("*.pt"):
-            tensor = _load(path) if path.name != "step.pt" else None
+            tensor = load_restricted(path) if path.name != "step.pt" else None
             if isinstance(tensor, torch.Tensor):
                 torch.save({"param": tensor}, path)
     common = {key: saved[key] for key in _SHARED if key in saved} | {"ds_version": _deepspeed_version()}
@@ -117,16 +118,6 @@ def _serve_every_stage(state: Path) -> None:
     for name in _MODEL_STATES:
         if not (state / name).exists():
             os.link(there[0], state / name)
-
-
-def _load(path: Path) -> Any:
-    """What the converter just wrote, by torch's restricted loader."""
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _deepspeed_version() -> str:

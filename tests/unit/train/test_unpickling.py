@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
+import torch
+
+from train.restricted import load_restricted
 
 _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -48,3 +52,16 @@ def test_the_check_sees_a_violation(source: str) -> None:
 
 def test_the_check_lets_restricted_loads_pass() -> None:
     assert not list(findings("torch.load('f', map_location='cpu', weights_only=True)\nnp.load('f')\nnp.load('f', allow_pickle=False)"))
+
+
+class Bomb:
+    def __reduce__(self):
+        return (open, ("/dev/null",))
+
+
+def test_what_runs_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"step": 1, "more": Bomb()}, tmp_path / "bomb.pt")
+    with pytest.raises(UnpicklingError):
+        load_restricted(tmp_path / "bomb.pt")
+    torch.save({"step": 1}, tmp_path / "plain.pt")
+    assert load_restricted(tmp_path / "plain.pt") == {"step": 1}

@@ -1,0 +1,25 @@
+"""Reads what DeepSpeed wrote by torch's restricted loader: tensors, plain values and a few of DeepSpeed's own classes, no code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_restricted(path: Path, mmap: bool = False) -> Any:
+    """A file that torch.save made, on the CPU.
+
+    Args:
+        mmap: leave the tensors in the file until they are used.
+
+    Raises:
+        pickle.UnpicklingError: it holds anything else.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
+        return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
