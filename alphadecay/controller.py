@@ -89,6 +89,11 @@ class AlphaDecay:
         """The step (1-based) that first ran on the current decays; 0 for those of the construction."""
         return self._last_refresh_step
 
+    @property
+    def solving(self) -> bool:
+        """True while a spread refresh has Grams left to solve; then `state_dict()` is collective."""
+        return isinstance(self._pending, Pending)
+
     def step(self) -> bool:
         """After each optimizer step: refreshes where the next step is a multiple of the interval.
 

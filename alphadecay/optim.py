@@ -17,14 +17,23 @@ import torch
 from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay, local_tensor
 
 _ZERO_UTILS = "deepspeed.runtime.zero.utils"
+_TAKEN = "_alphadecay_state_dict_hook"
 
 
 def take_over_weight_decay(optimizer: torch.optim.Optimizer) -> None:
     """Moves every group's weight_decay to its base decay. Again after a load: checkpoints carry the groups' values."""
+    if not hasattr(optimizer, _TAKEN):
+        setattr(optimizer, _TAKEN, optimizer.register_state_dict_post_hook(_say_base))
     for group in optimizer.param_groups:
         if group.get("weight_decay", 0.0) or BASE_KEY not in group:
             group[BASE_KEY] = base_weight_decay({"weight_decay": group["weight_decay"]})
             group["weight_decay"] = 0.0
+
+
+def _say_base(_optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """state_dict() says the base decay, not 0: torch's DCP drops keys that the loading optimizer does not have yet, such as ours."""
+    for group in state["param_groups"]:
+        group["weight_decay"] = base_weight_decay(group)
 
 
 def forget_dry_run(optimizer: torch.optim.Optimizer) -> bool:

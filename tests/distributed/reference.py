@@ -39,9 +39,9 @@ def layer_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def train_unsharded(
-    kind: type[torch.optim.Optimizer], steps: int, rows: int, interval: int, clip: float
+    kind: type[torch.optim.Optimizer], steps: int, rows: int, interval: int, clip: float, module_wise: bool = True
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Final weights, and the decays of every refresh."""
+    """Final weights, and the decays of every refresh; without `module_wise` these are not applied."""
     model = build_model(TINY, LENGTH, seed=7)
     modules = layer_weights(model)
     groups = [{"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY} for name, p in model.named_parameters()]
@@ -50,7 +50,7 @@ def train_unsharded(
     for step in range(1, steps + 1):
         if step == 1 or step % interval == 0:
             history.append(linear_decays(modules))
-            for group in optimizer.param_groups:
+            for group in optimizer.param_groups if module_wise else []:
                 group["weight_decay"] = history[-1].get(group["name"], group["weight_decay"])
         batch = tokens(step, rows)
         model(input_ids=batch, labels=batch).loss.backward()

@@ -101,3 +101,16 @@ def test_which_decay_is_an_l2_penalty(kind: type[torch.optim.Optimizer], expecte
 
 def test_adam_told_to_decouple_is_decoupled() -> None:
     assert is_decoupled(torch.optim.NAdam(layer().parameters(), weight_decay=DECAY, decoupled_weight_decay=True))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, AdamW])
+def test_a_checkpoint_says_the_base_decay(kind: type[torch.optim.Optimizer]) -> None:
+    """What reads it without AlphaDecay, or drops the keys that AlphaDecay adds, goes on with the base decay and not with none."""
+    model = layer()
+    optimizer = kind(model.parameters(), lr=LR, weight_decay=DECAY)
+    decay = AlphaDecay(model, optimizer)
+    saved = optimizer.state_dict()
+    assert [group["weight_decay"] for group in saved["param_groups"]] == [DECAY]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0]
+    optimizer.load_state_dict(saved)
+    assert shrinkage(model, optimizer) == pytest.approx(1 - LR * decay.weight_decays["weight"])
