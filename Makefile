@@ -14,7 +14,7 @@ GPUS = $(shell $(PYTHON) -c "import torch; print(torch.cuda.device_count())")
 RANKS ?= $(shell $(PYTHON) -c "import torch; n = min(torch.cuda.device_count(), 8); print(1 << n.bit_length() - 1 if n else 2)")
 LAUNCH = DS_ACCELERATOR=$(if $(filter 0,$(GPUS)),cpu,cuda) deepspeed --num_gpus $(RANKS) --log_level error
 
-.PHONY: help install quickstart test slow lint bench gpu clean
+.PHONY: help install quickstart test slow lint bench gpu kill clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench: $(READY) ## the benchmarks; JSON beside them
 gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmark on it
 	$(PYTHON) -m pytest -m gpu $(ARGS)
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
+
+kill: $(READY) ## 120 kills -9 of two ranks, and a naive writer beside; JSON
+	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
 
 clean: ## remove the environment, caches and runs
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data

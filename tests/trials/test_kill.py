@@ -37,5 +37,5 @@ def test_a_hundred_kills_lose_nothing_where_a_naive_writer_loses_often(tmp_path:
     assert sum(tally["trials"] for tally in ours) == 100
     assert [failure for tally in ours for failure in tally["failures"]] == []
     assert sum(tally["moments"].get("writing", 0) for tally in ours) >= 10  # kills did fall into the writing
-    # A quarter was seen. Three of forty is as few as would still tell the writers apart: with nothing broken there are none.
-    assert sum(len(tally["failures"]) for tally in naive) >= 3
+    # 5 of 32 were seen. At that rate fewer than two of forty come once in a hundred runs; ours must have none.
+    assert sum(len(tally["failures"]) for tally in naive) >= 2
