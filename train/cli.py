@@ -10,7 +10,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class Setting:
 def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.py", description: str = DESCRIPTION) -> TrainConfig:
     """Read `--config FILE.yaml` and the overrides after it; None reads sys.argv. The result is validated.
 
-    An override wins over the file wherever it stands. `--help` prints `description` and every key, and exits 0.
+    An override wins over the file wherever it stands; two files, or two overrides, must not contradict each other.
+    `--help` prints `description` and every key, and exits 0.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range, or an unreadable file.
@@ -54,8 +55,8 @@ def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.p
         _parser(prog, description).print_help()
         raise SystemExit(0)
     files, overrides = _split(arguments)
-    settings = {setting.key: setting for file in files for setting in _read_recipe(file)}
-    settings.update({setting.key: setting for setting in overrides})
+    settings = _once([setting for file in files for setting in _read_recipe(file)])
+    settings.update(_once(overrides))
     config = _typed(settings, _parser(prog))
     validate(config)
     return config
@@ -122,6 +123,16 @@ def _take_values(queue: list[str], key: str, kind: Any) -> list[str]:
     if not values:
         raise UserError(f"--{key} has no value {COMMAND_LINE}")
     return values
+
+
+def _once(settings: Iterable[Setting]) -> dict[str, Setting]:
+    """By key; two values for one key are a mistake, even if the later one would win elsewhere."""
+    seen: dict[str, Setting] = {}
+    for setting in settings:
+        first = seen.setdefault(setting.key, setting)
+        if first.text != setting.text:
+            raise UserError(f"{setting.key} has two values: {first.text!r} {first.where}, {setting.text!r} {setting.where}; give it once")
+    return seen
 
 
 # --- the recipe -------------------------------------------------------------------------------------------------------

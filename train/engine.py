@@ -16,7 +16,20 @@ from train.model import build_model, restore_rotary
 from train.world import World
 
 _ROOT = Path(__file__).resolve().parent.parent
-_NOT_OURS = {"optimizer": "the optim section of the recipe", "scheduler": "the optim section of the recipe"}
+# Sections of a DeepSpeed JSON that say what the recipe says: (its keys, who owns the matter).
+_NOT_OURS = {
+    "optimizer": "the optim section of the recipe",
+    "scheduler": "the optim section of the recipe",
+    "activation_checkpointing": "model.activation_checkpointing of the recipe",
+    "compile": "model.compile of the recipe",
+    "amp": "run.precision of the recipe",
+    "torch_autocast": "run.precision of the recipe",
+    "bfloat16": "run.precision of the recipe (the section is called bf16)",
+    "data_efficiency": "the data section of the recipe",
+    "curriculum_learning": "the data section of the recipe",
+    "wandb": "the log section of the recipe",
+    "tensorboard": "the log section of the recipe",
+}
 
 
 def resolve_precision(precision: str) -> str:
@@ -43,7 +56,7 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     if not path.exists() and (_ROOT / path).exists():
         path = _ROOT / path  # ds_configs/ is found from any working directory
     try:
-        ds_config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        ds_config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _each_once(pairs, path))
     except FileNotFoundError:
         raise UserError(f"deepspeed.config: no file {path}; ds_configs/ has zero0.json to zero3.json") from None
     except OSError as error:
@@ -69,6 +82,16 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     if bf16 and ds_config.get("zero_optimization", {}).get("stage", 0) > 0:
         ds_config.setdefault("data_types", {"grad_accum_dtype": "fp32"})
     return ds_config
+
+
+def _each_once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """JSON takes the last of two equal keys without a word."""
+    section: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in section and section[key] != value:
+            raise UserError(f"{path} sets {key!r} twice in one object, to {section[key]!r} and to {value!r}; keep one")
+        section[key] = value
+    return section
 
 
 def _set_owned(ds_config: dict[str, Any], keys: tuple[str, ...], value: Any, source: str, path: Path) -> None:
@@ -100,6 +123,8 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     restore_rotary(engine.module)
     forget_dry_run(optimizer)
+    if config.model.compile:
+        engine.compile()  # in place, so that names and shards stay as they are
     return engine
 
 
