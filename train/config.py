@@ -26,6 +26,8 @@ class ModelConfig:
         tie_embeddings: share the embedding with the head.
         attention: attention kernel of transformers.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
+        compile: torch.compile the model; the first steps take minutes, a compiler must be there.
+        fused_cross_entropy: loss without the logits in memory, by liger-kernel; needs a CUDA GPU and the extra `liger`.
     """
 
     vocab_size: int = 32000
@@ -40,6 +42,12 @@ class ModelConfig:
     tie_embeddings: bool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = False
+    compile: bool = False
+    fused_cross_entropy: bool = False
+
+
+# Fields of ModelConfig that change how the model is computed, not what it is: a run may go on with others.
+HOW_IT_COMPUTES = ("activation_checkpointing", "attention", "compile", "fused_cross_entropy")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ def build_model(model: ModelConfig, sequence_length: int, seed: int, ds_config: 
     with _zero_init(ds_config):
         llama = LlamaForCausalLM(config)
     _initialise(llama, model.init_std, seed)
+    if model.fused_cross_entropy:
+        from train.liger import fuse_cross_entropy
+
+        fuse_cross_entropy(llama)
     if model.activation_checkpointing:
         llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return llama

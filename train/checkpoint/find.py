@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train.checkpoint.manifest import LATEST, Checkpoint, order, problem, read
-from train.config import TrainConfig
+from train.config import HOW_IT_COMPUTES, TrainConfig
 from train.engine import resolve_precision
 from train.errors import UserError
 from train.world import World
@@ -22,7 +22,7 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     The seed and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
     """
     return {
-        "model": asdict(config.model) | {"activation_checkpointing": None, "attention": None},
+        "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
         "optimizer": config.optim.name,
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,
