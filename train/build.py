@@ -13,6 +13,7 @@ from train.data.tokenizer import load_prepared
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
 from train.loop import Trainer
+from train.model import check_machine
 from train.sinks import check_sinks
 from train.telemetry import Telemetry
 from train.validation import accumulation_steps
@@ -28,6 +29,7 @@ def build(config: TrainConfig, world: World) -> Trainer:
     folder = Path(config.output_dir or f"runs/{config.name}")
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
+    check_machine(config.model)
     world.once(lambda: _make(folder))
     prepared = world.once(lambda: prepare_all(config.data, config.model.vocab_size))
     batches, validation = open_data(prepared, config)

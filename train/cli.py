@@ -24,7 +24,7 @@ from train.entries import entry_kind, is_list, section
 from train.errors import UserError
 from train.validation import accumulation_steps, validate
 
-__all__ = ["accumulation_steps", "dump_config", "known_keys", "load_config", "validate"]
+__all__ = ["accumulation_steps", "dump_config", "known_keys", "load_config", "split_dry_run", "validate"]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 YES_NO = {"yes": "true", "on": "true", "no": "false", "off": "false"}
@@ -62,6 +62,30 @@ def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.p
     return config
 
 
+def split_dry_run(arguments: Sequence[str], world_size: int) -> tuple[list[str], int]:
+    """The other arguments, and the ranks of the dry run that `--dry-run [--world-size N]` asks for; 0 without it.
+
+    Args:
+        world_size: ranks of this launch, which N defaults to.
+
+    Raises:
+        UserError: --world-size without --dry-run, or no number of ranks.
+    """
+    rest = [argument for argument in arguments if argument != "--dry-run"]
+    asked, ranks = len(rest) < len(arguments), str(world_size)
+    for at, argument in enumerate(rest):
+        key, equals, text = argument.partition("=")
+        if key == "--world-size":
+            if not asked:
+                raise UserError("--world-size goes with --dry-run; a run has the ranks that its launcher starts")
+            ranks = text if equals else "".join(rest[at + 1 : at + 2])
+            rest = rest[:at] + rest[at + (1 if equals else 2) :]
+            break
+    if not ranks.isdecimal() or int(ranks) < 1:
+        raise UserError(f"--world-size takes a number of ranks, not {ranks!r}")
+    return rest, int(ranks) if asked else 0
+
+
 def dump_config(config: TrainConfig) -> str:
     """The resolved configuration as YAML that `--config` reads back to an equal one."""
     # JSON turns tuples into lists, which safe_dump knows how to write.
@@ -85,6 +109,7 @@ def known_keys() -> dict[str, Any]:
 def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     usage = "%(prog)s --config FILE.yaml [--section.key VALUE ...]"
     parser = ArgumentParser(prog=prog, usage=usage, description=description, exit_on_error=False)
+    parser.epilog = "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop it; it runs nothing."
     parser.add_argument("--config", metavar="FILE.yaml", help="recipe to start from, e.g. train/recipes/quickstart.yaml.")
     parser.add_class_arguments(TrainConfig, None, as_group=True)
     for action in parser._actions:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -15,6 +18,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from alphadecay.modules import whole_shape
 from train.config import ModelConfig
+from train.errors import UserError
 
 
 def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
@@ -56,6 +60,22 @@ def build_model(model: ModelConfig, sequence_length: int, seed: int, ds_config: 
     if model.activation_checkpointing:
         llama.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return llama
+
+
+def check_machine(model: ModelConfig) -> None:
+    """Refuses what this machine cannot compute, before anything is built.
+
+    Raises:
+        UserError: names what is missing.
+    """
+    if model.attention == "flash_attention_2" and find_spec("flash_attn") is None:
+        raise UserError("model.attention is flash_attention_2, and flash-attn is not installed here; sdpa has the same kernels built in")
+    if model.compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        raise UserError("model.compile needs a C++ compiler, and there is none on the path; install one (g++) or leave it false")
+    if model.fused_cross_entropy:
+        from train.liger import check_fused_cross_entropy
+
+        check_fused_cross_entropy()
 
 
 def restore_rotary(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 # As a script, Python puts this folder first on the path, where our module names would hide other packages' own.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.cli import dump_config, load_config  # noqa: E402
+from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
 from train.errors import UserError  # noqa: E402
 from train.quiet import quiet  # noqa: E402
@@ -28,7 +28,10 @@ def main() -> int:
     quiet()
     _, local_rank, world_size = environment()
     try:
-        config = load_config()
+        arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
+        config = load_config(arguments)
+        if dry_ranks:
+            return _dry_run(config, dry_ranks, local_rank)
         accumulation_steps(config, world_size)
         _run(config)
     except UserError as error:
@@ -38,6 +41,20 @@ def main() -> int:
             time.sleep(1.0)  # the launcher stops everybody when the first rank ends: let the one that speaks be it
         return EXIT_USER_ERROR
     return 0
+
+
+def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
+    """Says what the run would be. Exit code 2 where something would stop it."""
+    if local_rank:
+        return 0
+    from train.dryrun import dry_run
+
+    report, problems = dry_run(config, world_size)
+    print(report)
+    print(f"\n{len(problems)} problems" if problems else "\nNo problem found", flush=True)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+    return EXIT_USER_ERROR if problems else 0
 
 
 def _run(config: TrainConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,25 +70,46 @@ def _engine_target(engine: Any) -> Target:
     return Target(engine.module, ReplicatedTransport(group), engine, basic)
 
 
+def refuse_configuration(ds_config: Mapping[str, Any]) -> None:
+    """The same, told from a DeepSpeed configuration before there is an engine.
+
+    Raises:
+        ValueError: the first set-up that AlphaDecay cannot work in.
+    """
+    zero = ds_config.get("zero_optimization", {})
+    optimizer_offload, parameter_offload = zero.get("offload_optimizer") or {}, zero.get("offload_param") or {}
+    _refuse_where(
+        zenflow=bool(zero.get("zenflow")),
+        super_offload=bool(optimizer_offload.get("super_offload")),
+        ratio=float(optimizer_offload.get("ratio", 1.0)),
+        devices=[str(offload.get("device", "")) for offload in (optimizer_offload, parameter_offload)],
+        slices=int(ds_config.get("tensor_parallel", {}).get("autotp_size", 0)),
+    )
+
+
 def _refuse(engine: Any) -> None:
+    optimizer_offload, parameter_offload = engine.zero_offload_optimizer(), engine.zero_offload_param()
+    _refuse_where(
+        zenflow=bool(getattr(engine, "zenflow", False)),
+        super_offload=bool(getattr(optimizer_offload, "super_offload", False)),
+        ratio=getattr(optimizer_offload, "ratio", 1.0),
+        devices=[str(getattr(offload, "device", "")) for offload in (optimizer_offload, parameter_offload)],
+        slices=getattr(engine, "autotp_size", lambda: 0)(),
+    )
+
+
+def _refuse_where(zenflow: bool, super_offload: bool, ratio: float, devices: Sequence[str], slices: int) -> None:
     """Set-ups in which weights are out of sight or a step bypasses the optimizer, each with the way out.
 
     Raises:
         ValueError: the first that is found.
     """
-    optimizer_offload, parameter_offload = engine.zero_offload_optimizer(), engine.zero_offload_param()
-    ratio = getattr(optimizer_offload, "ratio", 1.0)
-    nvme = [str(getattr(offload, "device", "")).endswith("nvme") for offload in (optimizer_offload, parameter_offload)]
     refused = (
-        (
-            bool(getattr(engine, "zenflow", False)),
-            "ZenFlow updates weights without the optimizer's step()",
-            "take zenflow out of the configuration",
-        ),
-        (bool(getattr(optimizer_offload, "super_offload", False)), "SuperOffload steps in another process", "set super_offload to false"),
+        (zenflow, "ZenFlow updates weights without the optimizer's step()", "take zenflow out of the configuration"),
+        (super_offload, "SuperOffload steps in another process", "set super_offload to false"),
         (ratio < 1, f"offload_optimizer.ratio {ratio} steps part of the weights in a copy of the optimizer", "set ratio to 1"),
-        (any(nvme), "weights or optimizer states live on NVMe", 'set the offload device to "cpu"'),
-        (getattr(engine, "autotp_size", lambda: 0)() > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1"),
+        (any(d.endswith("nvme") for d in devices), "weights or optimizer states live on NVMe", 'set the offload device to "cpu"'),
+        (slices > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1"),
     )
     for found, reason, way_out in refused:
         if found:

@@ -54,13 +54,8 @@ def prepare(config: DataConfig, vocab_size: int, report: Callable[[str], None] |
     Raises:
         UserError: anything wrong with the configuration or the corpus that a user can mend.
     """
-    _check_settings(config)
-    training, validation = open_sources(config)
-    tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
-    if tokenizer is not None:
-        check_vocab(tokenizer, vocab_size)
-    fingerprint = _fingerprint(config, training, validation, tokenizer, vocab_size)
-    folder = Path(config.directory).expanduser() / f"{config.source}-{fingerprint}"
+    training, validation, tokenizer, fingerprint = _plan(config, vocab_size)
+    folder = _folder(config, fingerprint)
     with Progress("Preparing tokens", report, config.max_documents or training.expected) as progress:
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
@@ -80,6 +75,32 @@ def training_documents(config: DataConfig, training: Source, holds_out: bool) ->
         taken += 1
         if taken == config.max_documents:
             return
+
+
+def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
+    """The folder that `prepare` makes or reuses, and whether it is there. Checks what it can of the sources; writes nothing.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    folder = _folder(config, _plan(config, vocab_size)[3])
+    if folder.exists():
+        _check_result(folder, config, vocab_size)
+    return folder, folder.exists()
+
+
+def _plan(config: DataConfig, vocab_size: int) -> tuple[Source, Source | None, AnyTokenizer | None, str]:
+    """Training source, validation source, given tokenizer, and the fingerprint of what they make."""
+    _check_settings(config)
+    training, validation = open_sources(config)
+    tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
+    if tokenizer is not None:
+        check_vocab(tokenizer, vocab_size)
+    return training, validation, tokenizer, _fingerprint(config, training, validation, tokenizer, vocab_size)
+
+
+def _folder(config: DataConfig, fingerprint: str) -> Path:
+    return Path(config.directory).expanduser() / f"{config.source}-{fingerprint}"
 
 
 def _check_settings(config: DataConfig) -> None:

@@ -144,6 +144,17 @@ def test_a_key_set_twice_is_refused(tmp_path):
     assert "run.steps is set twice" in message and "line 2" in message and "line 5" in message
 
 
+def test_two_values_for_one_key_are_refused_with_both_places(tmp_path):
+    assert "run.seed has two values: '3' on the command line, '4' on the command line" in refusal("--run.seed=3", "--run.seed", "4")
+    assert load_config(["--run.seed=3", "--run.seed", "3"]).run.seed == 3
+    paths = []
+    for name, seed in (("a.yaml", 3), ("b.yaml", 4)):
+        (tmp_path / name).write_text(f"run:\n  seed: {seed}\n")
+        paths.append(str(tmp_path / name))
+    message = refusal("--config", paths[0], "--config", paths[1])
+    assert all(f"{path}, line 2" in message for path in paths)
+
+
 def test_bad_yaml_is_refused_with_its_line(tmp_path):
     assert "in what began on line 2" in refusal("--config", recipe(tmp_path, "run:\n  steps: [3\n"))
     assert "line 3: not valid YAML" in refusal("--config", recipe(tmp_path, "run:\n  steps: 3\n\tseed: 3\n"))

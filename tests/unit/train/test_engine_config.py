@@ -11,11 +11,12 @@ from train.errors import UserError
 from train.validation import accumulation_steps
 
 FILES = sorted((ROOT / "ds_configs").glob("*.json"))
-BATCH = ("--run.global_batch", "24", "--run.micro_batch", "3", "--run.precision", "float32")
+BATCH = {"--run.global_batch": "24", "--run.micro_batch": "3", "--run.precision": "float32"}
 
 
 def load(path, *arguments, world_size=2):
-    config = load_config(["--deepspeed.config", str(path), *BATCH, *arguments])
+    given = BATCH | dict(zip(arguments[::2], arguments[1::2], strict=True))
+    config = load_config(["--deepspeed.config", str(path), *(word for pair in given.items() for word in pair)])
     return load_ds_config(config, accumulation_steps(config, world_size), world_size)
 
 
@@ -101,6 +102,29 @@ def test_a_conflict_names_both_places(tmp_path, values, said):
     message = refusal(written(tmp_path, values))
     for part in said:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("section", "owner"),
+    [
+        ("activation_checkpointing", "model.activation_checkpointing"),
+        ("compile", "model.compile"),
+        ("torch_autocast", "run.precision"),
+        ("amp", "run.precision"),
+        ("data_efficiency", "data section"),
+        ("wandb", "log section"),
+    ],
+)
+def test_a_section_that_the_recipe_owns(tmp_path, section, owner):
+    message = refusal(written(tmp_path, {section: {"enabled": True}}))
+    assert repr(section) in message and owner in message
+
+
+def test_two_values_in_one_object(tmp_path):
+    path = written(tmp_path, '{"zero_optimization": {"stage": 2, "stage": 3}}')
+    assert "sets 'stage' twice in one object, to 2 and to 3" in refusal(path)
+    same = written(tmp_path, '{"zero_optimization": {"stage": 3, "stage": 3}}')
+    assert load(same)["zero_optimization"]["stage"] == 3
 
 
 def test_a_file_that_is_missing_or_a_folder(tmp_path):
