@@ -103,7 +103,7 @@ class DryRun:
         if prepared is not None and prepared[1]:
             world = World(0, 0, self.world_size, torch.device("cpu"))
             who = checkpoint.identity(c, world, stage, data_identity([prepared[0]], c.data))
-            self.attempt(lambda: checkpoint.check_identity(found, who))
+            self.attempt(lambda: checkpoint.check_identity(found, who, c.checkpoint.convert))
 
 
 def dry_run(config: TrainConfig, world_size: int) -> tuple[str, list[str]]:
@@ -146,7 +146,6 @@ def _memory(c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any]
         "weights": (held.weights, sharding.offload_parameters),
         "gradients": (held.gradients, sharding.offload_optimizer),
         "optimizer": (held.optimizer, sharding.offload_optimizer),
-        "buckets": (held.buckets, False),
         "activations": (activations.layers, False),
         "logits, loss": (head, False),
     }
@@ -157,7 +156,7 @@ def _memory(c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any]
     yield from (f"  {part:<14}{size / GB:>10,.3f} GB{'  in host memory' if host else ''}" for part, (size, host) in parts.items())
     device = [size for part, (size, host) in parts.items() if not host and part not in ("activations", "logits, loss", "refresh")]
     peak = sum(device) + max(activations.layers + head, parts.get("refresh", (0, False))[0])
-    yield f"  {'largest sum':<14}{peak / GB:>10,.3f} GB, without the allocator's and the libraries' own"
+    yield f"  {'largest sum':<14}{peak / GB:>10,.3f} GB, without DeepSpeed's reduction buffers, the allocator's and the libraries' own"
 
 
 def _refresh_bytes(modules: list[WeightModule], itemsize: int, stage: int) -> int:

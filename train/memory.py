@@ -21,20 +21,16 @@ class Sharding:
     ranks: that share the model.
     itemsize: bytes of a weight, 2 in bf16.
     accumulation: bytes of a gradient where it is summed.
-    buckets: elements of the buffers that gradients are reduced in.
     offload_optimizer: float32 weights, moments and their gradients are in the host's memory.
     offload_parameters: and so are the slices of ZeRO-3.
-    persistent: ZeRO-3 keeps parameters below this many elements whole.
     """
 
     stage: int
     ranks: int
     itemsize: int
     accumulation: int
-    buckets: int
     offload_optimizer: bool
     offload_parameters: bool
-    persistent: int
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,11 @@ class Memory:
         weights: what the model computes with.
         gradients: what is kept until the step.
         optimizer: float32 masters and the two moments.
-        buckets: buffers of the gradients' reduction.
     """
 
     weights: int
     gradients: int
     optimizer: int
-    buckets: int
 
 
 def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
@@ -66,10 +60,8 @@ def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
         ranks=ranks,
         itemsize=2 if bf16 else _FLOAT32,
         accumulation=2 if bf16 and not wide else _FLOAT32,
-        buckets=0,
         offload_optimizer=offloaded[0],
         offload_parameters=offloaded[1],
-        persistent=int(zero.get("stage3_param_persistence_threshold", 100_000)),
     )
 
 
@@ -85,9 +77,11 @@ def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memor
         share = elements
     masters = _FLOAT32 if sharding.stage or sharding.itemsize < _FLOAT32 else 0  # else the weights are the masters
     summed = elements if sharding.stage < 2 else share
+    gradients = sharding.accumulation * summed
+    if sharding.stage == 1 and sharding.itemsize < sharding.accumulation:
+        gradients += sharding.itemsize * elements  # its float32 sums are beside the gradients of the backward pass
     return Memory(
         weights=sharding.itemsize * (share if sharding.stage == 3 else elements),
-        gradients=sharding.accumulation * summed,
+        gradients=gradients,
         optimizer=(masters + 2 * _FLOAT32) * share,
-        buckets=sharding.itemsize * sharding.buckets,
     )

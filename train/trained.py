@@ -19,7 +19,6 @@ from train.errors import UserError
 from train.masters import read_masters
 from train.model import llama_config
 
-STATE = "state"  # the folder in a checkpoint that DeepSpeed wrote
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -47,7 +46,7 @@ class Trained:
     def load(self, dtype: torch.dtype) -> LlamaForCausalLM:
         """The model with the checkpoint's float32 weights, rounded to `dtype`; on the CPU, in evaluation mode."""
         config = self.config()
-        weights = read_masters(self.checkpoint.path / STATE)
+        weights = read_masters(self.checkpoint.path / checkpoint.STATE)
         with torch.device("meta"):
             wanted = {name: weight.shape for name, weight in LlamaForCausalLM(config).state_dict().items()}
         found = {name: weight.shape for name, weight in weights.items() if name in wanted}
@@ -82,7 +81,7 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
 
 def is_checkpoint(path: Path) -> bool:
     """True for the folder of one checkpoint, complete or not."""
-    return (path / checkpoint.MANIFEST).is_file() or (path / STATE).is_dir()
+    return (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.STATE).is_dir()
 
 
 def _find(path: Path, say: Callable[[str], None]) -> checkpoint.Checkpoint:

@@ -46,7 +46,8 @@ class Engine:
 
 
 def identity(*arguments, data="abc"):
-    return checkpoint.identity(load_config(["--run.precision", "float32", *arguments]), WORLD, 3, data)
+    precision = () if "--run.precision" in arguments else ("--run.precision", "float32")
+    return checkpoint.identity(load_config([*precision, *arguments]), WORLD, 3, data)
 
 
 @pytest.fixture(scope="module")
