@@ -78,8 +78,9 @@ class _FragmentDecay:
         """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
 
         For loops in which nobody else checks. Gradients that were reduced are alike on every rank, so all skip together.
+        `overflow` says how the last step went: DeepSpeed's engine reads it.
         """
-        self.skip_non_finite = True
+        self.skip_non_finite, self.overflow = True, False
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step: per-module decay, then Adam. A closure is evaluated once, before the decay."""
@@ -87,9 +88,11 @@ class _FragmentDecay:
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.skip_non_finite and not _all_finite(self.param_groups):
-            self.skipped_steps += 1
-            return loss
+        if self.skip_non_finite:
+            self.overflow = not _all_finite(self.param_groups)
+            if self.overflow:
+                self.skipped_steps += 1
+                return loss
         if self._fragments is not None:
             take_over_weight_decay(self)  # type: ignore[arg-type]
             with torch.no_grad():

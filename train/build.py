@@ -14,24 +14,34 @@ from train.engine import build_engine, load_ds_config
 from train.errors import UserError
 from train.loop import Trainer
 from train.model import check_machine
+from train.rng import seed_all
+from train.signals import FILE_NAME, StopRequests
 from train.sinks import check_sinks
 from train.telemetry import Telemetry
 from train.validation import accumulation_steps
 from train.world import World
 
 
-def build(config: TrainConfig, world: World) -> Trainer:
+def output_folder(config: TrainConfig) -> Path:
+    """Where the run's results go."""
+    return Path(config.output_dir or f"runs/{config.name}")
+
+
+def build(config: TrainConfig, world: World, requests: StopRequests | None = None) -> Trainer:
     """A Trainer ready to train. Collective. Everything that can be wrong is checked before the model is built.
 
     Raises:
         UserError: data, configuration or checkpoint that cannot be used.
+        Stopped: rank 0 was asked to stop while it prepared the data.
     """
-    folder = Path(config.output_dir or f"runs/{config.name}")
+    folder, requests = output_folder(config), requests or StopRequests()
+    if world.is_main:
+        requests.file = folder / FILE_NAME
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_machine(config.model)
     world.once(lambda: _make(folder))
-    prepared = world.once(lambda: prepare_all(config.data, config.model.vocab_size))
+    prepared = world.once(lambda: _prepare(config, requests))
     batches, validation = open_data(prepared, config)
     stage = int(ds_config.get("zero_optimization", {}).get("stage", 0))
     who = checkpoint.identity(config, world, stage, data_identity(prepared, config.data))
@@ -43,12 +53,18 @@ def build(config: TrainConfig, world: World) -> Trainer:
     decay = _decay(config, engine)
     saver = checkpoint.Saver(config.checkpoint, folder / checkpoint.FOLDER, engine, who, world)
     telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
-    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder, saver)
+    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder, saver, requests)
+    seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if found is not None:
         trainer.resume(found)
         telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
     world.once(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
+
+
+def _prepare(config: TrainConfig, requests: StopRequests) -> list[Path]:
+    with requests.interrupting():  # it may take hours, and there is nothing to save yet
+        return prepare_all(config.data, config.model.vocab_size)
 
 
 def _make(folder: Path) -> None:

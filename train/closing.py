@@ -1,7 +1,9 @@
-"""The end of a run: summary.json, the heat map, and a few lines a person enjoys reading."""
+"""The end of a run: state.json, summary.json, the heat map, and a few lines a person enjoys reading."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from train.heatmap import write_heatmaps
@@ -9,6 +11,41 @@ from train.loop import Trainer
 from train.metrics import read_metrics
 from train.model import count_parameters
 from train.report import HEATMAP, METRICS, SUMMARY, print_closing_summary, read_summary, write_summary
+from train.signals import exit_code
+from train.state import State, write_state
+
+
+@contextmanager
+def running(trainer: Trainer) -> Iterator[None]:
+    """Keeps state.json: running within, failed where something is raised."""
+    _state(trainer, "running")
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # a full disk may be what failed
+            _state(trainer, "failed", f"{error}" or type(error).__name__)
+        raise
+
+
+def leave(trainer: Trainer) -> int:
+    """The last line and state.json, and the exit code. Collective: the first rank to end makes the launcher end the others."""
+    finished = not trainer.stopped
+    if not finished:
+        steps = trainer.config.run.steps
+        kept = f"checkpoint {trainer.saved}" if trainer.saved else "nothing to save yet"
+        trainer.telemetry.message(f"stopped at step {trainer.step} of {steps} ({trainer.stopped}); {kept}; the same command again goes on")
+        trainer.telemetry.close()
+    if trainer.world.is_main:
+        _state(trainer, "finished" if finished else "stopped", trainer.stopped)
+        trainer.requests.honoured()
+    trainer.world.barrier()
+    return 0 if finished else exit_code()
+
+
+def _state(trainer: Trainer, state: State, reason: str = "") -> None:
+    if trainer.world.is_main:
+        saved = str(trainer.saved) if trainer.saved else None
+        write_state(trainer.folder, state, step=trainer.step, steps=trainer.config.run.steps, reason=reason, checkpoint=saved)
 
 
 def close(trainer: Trainer, elapsed: float) -> None:

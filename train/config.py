@@ -115,8 +115,10 @@ class OptimConfig:
         eps: Adam's epsilon.
         weight_decay: the base decay, eta.
         grad_clip: largest global gradient norm; 0 clips nothing.
+        schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
-        min_lr_ratio: learning rate at the end of the cosine, as a share of lr.
+        min_lr_ratio: learning rate at the last step, as a share of lr.
+        wsd_decay_share: share of all steps, the last ones, over which wsd falls, in (0, 1].
     """
 
     name: Literal["adamw", "adam"] = "adamw"
@@ -126,8 +128,10 @@ class OptimConfig:
     eps: float = 1e-8
     weight_decay: float = 0.1
     grad_clip: float = 1.0
+    schedule: Literal["cosine", "wsd", "linear"] = "cosine"
     warmup_steps: int = 1000
     min_lr_ratio: float = 0.1
+    wsd_decay_share: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class DecayConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Length, batch and precision.
+    """Length, batch and precision, and when to stop early.
 
     Args:
         steps: optimizer steps.
@@ -167,6 +171,9 @@ class RunConfig:
         micro_batch: rows per rank and forward pass; global_batch must be a multiple of micro_batch x world size.
         precision: auto takes bf16 with float32 masters where the hardware has it, else float32.
         seed: seed of the initialisation and of the order of the data.
+        max_hours: stop by itself, in time for a checkpoint, this long after the start of this process; 0 has no limit.
+        max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not finite; 0 never does.
+        spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.
     """
 
     steps: int = 10000
@@ -174,6 +181,9 @@ class RunConfig:
     micro_batch: int = 16
     precision: Literal["auto", "bf16", "float32"] = "auto"
     seed: int = 42
+    max_hours: float = 0.0
+    max_skipped_steps: int = 10
+    spike_sd: float = 6.0
 
 
 @dataclass(frozen=True)

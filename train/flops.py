@@ -90,7 +90,8 @@ def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) 
 
 def measured_tflops(size: int, dtype: torch.dtype, world: World) -> float:
     """The best rate of a square matmul, mean over the ranks, which measure together as they train together. Collective."""
-    left, right = (torch.randn(size, size, device=world.device).to(dtype) for _ in range(2))
+    generator = torch.Generator(world.device).manual_seed(0)  # of its own: a resumed run must not draw more than an uninterrupted one
+    left, right = (torch.randn(size, size, device=world.device, generator=generator).to(dtype) for _ in range(2))
     if world.size > 1:
         dist.barrier(group=world.control)
     seconds = min(_timed(left, right) for _ in range(_REPEATS))

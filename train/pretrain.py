@@ -15,17 +15,24 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
-from train.errors import UserError  # noqa: E402
+from train.errors import Stopped, UserError  # noqa: E402
 from train.quiet import quiet  # noqa: E402
+from train.signals import StopRequests, exit_code  # noqa: E402
+from train.state import write_state  # noqa: E402
+from train.steady import Steady  # noqa: E402
 from train.validation import accumulation_steps  # noqa: E402
-from train.world import environment  # noqa: E402
 
 EXIT_USER_ERROR = 2
 
 
 def main() -> int:
     """The command line. Returns the exit code; what a user can mend is one message, not a traceback."""
+    sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)  # type: ignore[assignment]
+    requests = StopRequests()
+    requests.install()  # first: a signal during the imports must not end the process at a place of its own
     quiet()
+    from train.world import environment  # with torch: after the handlers
+
     _, local_rank, world_size = environment()
     try:
         arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
@@ -33,14 +40,13 @@ def main() -> int:
         if dry_ranks:
             return _dry_run(config, dry_ranks, local_rank)
         accumulation_steps(config, world_size)
-        _run(config)
+        return _run(config, requests)
     except UserError as error:
         if local_rank == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
         else:
             time.sleep(1.0)  # the launcher stops everybody when the first rank ends: let the one that speaks be it
         return EXIT_USER_ERROR
-    return 0
 
 
 def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
@@ -57,19 +63,29 @@ def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
     return EXIT_USER_ERROR if problems else 0
 
 
-def _run(config: TrainConfig) -> None:
+def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and transformers.
     from train import world as worlds
-    from train.build import build
-    from train.closing import close
+    from train.build import build, output_folder
+    from train.closing import close, leave, running
 
     started = time.perf_counter()
     world = worlds.start(config.deepspeed.timeout_minutes)
-    trainer = build(config, world)
+    try:
+        trainer = build(config, world, requests)
+    except Stopped as reason:
+        if world.is_main:
+            print(f"stopped before the first step ({reason})", flush=True)
+            write_state(output_folder(config), "stopped", reason=str(reason))
+        world.barrier()
+        return exit_code()
     if world.is_main:  # not before: a run that is refused leaves the results of another as they are
         (trainer.folder / "config.yaml").write_text(dump_config(config))
-    trainer.train()
-    close(trainer, time.perf_counter() - started)
+    with running(trainer):
+        trainer.train()
+        if not trainer.stopped:
+            close(trainer, time.perf_counter() - started)
+    return leave(trainer)
 
 
 def _leave(code: int) -> None:

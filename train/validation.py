@@ -105,6 +105,7 @@ def _optim(optim: OptimConfig) -> None:
     for key in ("weight_decay", "grad_clip", "warmup_steps"):
         _at_least(f"optim.{key}", getattr(optim, key), 0)
     _require(0 <= optim.min_lr_ratio <= 1, "optim.min_lr_ratio", optim.min_lr_ratio, "in [0, 1]")
+    _require(0 < optim.wsd_decay_share <= 1, "optim.wsd_decay_share", optim.wsd_decay_share, "in (0, 1]")
 
 
 def _decay(decay: DecayConfig) -> None:
@@ -117,7 +118,8 @@ def _run(config: TrainConfig) -> None:
     run, warmup = config.run, config.optim.warmup_steps
     for key in ("steps", "global_batch", "micro_batch"):
         _at_least(f"run.{key}", getattr(run, key), 1)
-    _at_least("run.seed", run.seed, 0)
+    for key in ("seed", "max_hours", "max_skipped_steps", "spike_sd"):
+        _at_least(f"run.{key}", getattr(run, key), 0)
     _require(run.micro_batch <= run.global_batch, "run.micro_batch", run.micro_batch, f"at most run.global_batch = {run.global_batch}")
     if warmup > run.steps:
         raise UserError(f"optim.warmup_steps is {warmup}, more than run.steps = {run.steps}; set --optim.warmup_steps {run.steps // 10}")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from train.errors import UserError
+from train.errors import Stopped, UserError
 
 T = TypeVar("T")
 _LONG = timedelta(days=2)  # rank 0 may prepare a corpus for hours while the others wait
@@ -39,7 +39,7 @@ class World:
         return self.rank == 0
 
     def once(self, action: Callable[[], T]) -> T:
-        """Runs `action` on rank 0 and gives every rank its result; a UserError there is raised on every rank.
+        """Runs `action` on rank 0 and gives every rank its result; a UserError or Stopped there is raised on every rank.
 
         Collective. The result must pickle.
         """
@@ -50,13 +50,14 @@ class World:
                 box[0] = action()
             except Exception as error:  # whatever it is, the others must not wait for it
                 failure = error
-                box[1] = (isinstance(error, UserError), f"{error}")
+                kind = next((kind for kind in (UserError, Stopped) if isinstance(error, kind)), None)
+                box[1] = (kind, f"{error}")
         dist.broadcast_object_list(box, src=0, group=self.control)
         if failure is not None:
             raise failure
         if box[1] is not None:
-            by_user, message = box[1]
-            raise UserError(message) if by_user else RuntimeError(f"rank 0 failed: {message}")
+            kind, message = box[1]
+            raise kind(message) if kind is not None else RuntimeError(f"rank 0 failed: {message}")
         return box[0]
 
     def gather(self, value: T) -> list[T]:

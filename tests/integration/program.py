@@ -9,6 +9,7 @@ import random
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,23 +69,27 @@ def write_recipe(path: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def command(launcher: str, *arguments: str) -> list[str]:
-    """The command line of one launcher; deepspeed and torchrun start two ranks."""
+def command(launcher: str, *arguments: str, program: str = PROGRAM, options: Sequence[str] = ()) -> list[str]:
+    """The command line of one launcher, with options of its own; deepspeed and torchrun start two ranks."""
     scripts = Path(sys.executable).parent
     starts = {
         "python": [sys.executable],
         "deepspeed": [str(scripts / "deepspeed"), "--num_gpus", "2", "--master_port", str(_free_port())],
         "torchrun": [str(scripts / "torchrun"), "--standalone", "--nproc_per_node", "2"],
     }
-    return [*starts[launcher], PROGRAM, *arguments]
+    return [*starts[launcher], *options, program, *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, made fit for a run on CPU."""
+    kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return kept | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
 
 
 def start(launcher: str, cwd: Path, *arguments: str) -> Outcome:
     """Runs the program to its end, on CPU, in a folder that is not the project's."""
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     done = subprocess.run(
-        command(launcher, *arguments), cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150
+        command(launcher, *arguments), cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150
     )
     return Outcome(done.returncode, done.stdout)
 

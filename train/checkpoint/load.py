@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from train.checkpoint.manifest import STATE, Checkpoint
+import torch
+
+from train.checkpoint.manifest import OWN, STATE, Checkpoint
 from train.errors import UserError
 
 
@@ -21,3 +23,9 @@ def load(engine: Any, checkpoint: Checkpoint) -> dict[str, Any]:
     if clip is not None:
         engine.optimizer.clip_grad = clip  # stages 1 and 2 take the saved one; the recipe owns it
     return dict(client_state)
+
+
+def load_own(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
+    """What this rank saved for itself; None where there were fewer ranks, or another layout was converted."""
+    path = checkpoint.path / STATE / OWN.format(rank)
+    return dict(torch.load(path, weights_only=True)) if path.is_file() else None

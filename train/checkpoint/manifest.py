@@ -14,6 +14,7 @@ from typing import Any
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state"
+OWN = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 TEMPORARY = ".tmp-"
 FORMAT = 2

@@ -43,17 +43,18 @@ class Saver:
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
-    def save(self, step: int, client_state: Mapping[str, Any], last: bool = False) -> Path | None:
+    def save(self, step: int, client_state: Mapping[str, Any], own: Mapping[str, Any] | None = None, last: bool = False) -> Path | None:
         """One checkpoint; None where it could not be written and the run goes on without.
 
         Args:
+            own: what this rank alone gets back.
             last: no other will follow.
 
         Raises:
             UserError: it failed, and it was the last or one of too many in a row. On every rank.
         """
         try:
-            path = save(self._engine, self._folder, step, client_state, self._who, self._world, self._needed)
+            path = save(self._engine, self._folder, step, client_state, self._who, self._world, self._needed, own)
         except NotSaved as failure:
             self.failures += 1
             self._in_a_row += 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint.manifest import FORMAT, LATEST, MANIFEST, STATE, TEMPORARY, Facts, facts_of, order
+from train.checkpoint.manifest import FORMAT, LATEST, MANIFEST, OWN, STATE, TEMPORARY, Facts, facts_of, order
 from train.checkpoint.space import NotSaved, shortage, told
 from train.files import sync, write_atomically
 from train.world import World
@@ -19,14 +19,16 @@ _OLD = ".old-"
 
 
 def save(
-    engine: Any, folder: Path, step: int, client_state: Mapping[str, Any], who: Mapping[str, Any], world: World, needed: int = 0
-) -> Path:
+    engine: Any, folder: Path, step: int, client_state: Mapping[str, Any], who: Mapping[str, Any], world: World, needed: int = 0,
+    own: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
     """Writes one checkpoint. Collective. A run that dies at any moment leaves the older ones as they were.
 
     Every rank writes, hashes and syncs its own files; rank 0 renames once all are done.
 
     Args:
         needed: bytes it will take; less room than that is refused before anything is written.
+        own: what this rank alone gets back: tensors, lists and numbers.
 
     Raises:
         NotSaved: the disk is full, or a write failed on any rank. On every rank.
@@ -36,6 +38,8 @@ def save(
     _agree(world, world.once(lambda: _fresh(temporary, needed)), temporary)
     with _watched(engine) as writes:
         engine.save_checkpoint(str(temporary), tag=STATE, client_state=dict(client_state), save_latest=False)
+        if own is not None:
+            writes.save(dict(own), str(temporary / STATE / OWN.format(world.rank)))
     facts = writes.finish(temporary)
     told_by = world.gather((writes.failure, facts))
     failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(told_by) if failure]

@@ -1,0 +1,77 @@
+"""The program, held at a place of the test's choice: launchers start this file instead of train/pretrain.py.
+
+HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it has been asked to stop (or for ever, where the test kills);
+rank 0 then makes the file HELD_IN/reached. HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens.
+HELD_NAN=n makes the gradients NaN from the n-th micro batch on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[0] = str(ROOT)
+
+from alphadecay import AlphaDecay  # noqa: E402
+from train import build, checkpoint, loop, signals  # noqa: E402
+from train.data.sampler import Batches  # noqa: E402
+
+PHASES = {
+    "step": (loop, "contagious"),  # between the forward and the backward pass of one micro batch
+    "evaluation": (loop, "evaluate"),
+    "refresh": (AlphaDecay, "refresh"),
+    "saving": (checkpoint, "save"),
+    "data": (Batches, "batch"),
+    "preparation": (build, "prepare_all"),
+}
+FOLDER, RANK = Path(os.environ["HELD_IN"]), os.environ.get("RANK", "0")
+REQUESTS: list[signals.StopRequests] = []
+
+
+def before(place, name, action):
+    """`action(number of the call, arguments)` runs before each call of `place.name`."""
+    original, calls = getattr(place, name), [0]
+
+    def wrapped(*arguments, **keywords):
+        calls[0] += 1
+        changed = action(calls[0], arguments)
+        return original(*(changed or arguments), **keywords)
+
+    setattr(place, name, wrapped)
+
+
+def hold(wanted):
+    def action(call, _arguments):
+        if call == wanted:
+            if RANK == "0":
+                (FOLDER / "reached").touch()
+            while not any(REQUESTS[0].flags()):
+                time.sleep(0.05)
+
+    return action
+
+
+def log_batch(_call, arguments):
+    batches, k, rank, size, micro = arguments
+    digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for m in original_batch(batches, k, rank, size, micro) for tensor in m[:2]))
+    with (FOLDER / f"batches-{rank}.txt").open("a") as file:
+        file.write(f"{k} {digest.hexdigest()}\n")
+
+
+original_batch = Batches.batch
+before(Batches, "batch", log_batch)
+before(signals.StopRequests, "install", lambda _call, arguments: REQUESTS.append(arguments[0]))
+if "HELD_AT" in os.environ:
+    phase, number = os.environ["HELD_AT"].split(":")
+    before(*PHASES[phase], hold(int(number)))
+if "HELD_NAN" in os.environ:
+    first = int(os.environ["HELD_NAN"])
+    before(loop, "contagious", lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None)
+
+runpy.run_path(str(ROOT / "train" / "pretrain.py"), run_name="__main__")
