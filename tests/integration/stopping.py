@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from tests.integration.program import Outcome, command, environment
+from train.checkpoint import LATEST
 from train.state import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
@@ -71,9 +72,9 @@ def marked(mark: str) -> list[psutil.Process]:
 
 
 def checkpoints(folder: Path) -> list[int]:
-    """The steps of its checkpoints; nothing else may lie there."""
-    names = sorted(path.name for path in (folder / "checkpoints").glob("*")) if (folder / "checkpoints").exists() else []
-    return [int(name.removeprefix("step-")) for name in names]
+    """The steps of its checkpoints; nothing but them and the pointer may lie there."""
+    names = {path.name for path in (folder / "checkpoints").glob("*")} - {LATEST}
+    return sorted(int(name.removeprefix("step-")) for name in names)
 
 
 def expect_stop(folder: Path, step: int, reason: str, outcome: Outcome) -> None:
