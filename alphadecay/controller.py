@@ -15,7 +15,7 @@ from alphadecay.foreign import hook
 from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
 from alphadecay.measure import Measurer, Pending
 from alphadecay.modules import find_modules
-from alphadecay.optim import Adam, AdamW, forget_dry_run
+from alphadecay.optim import Adam, AdamW, forget_dry_run, take_over_weight_decay
 from alphadecay.placement import Plan
 from alphadecay.policy import assign_weight_decay, ema
 from alphadecay.spans import engine_spans, plain_spans
@@ -189,6 +189,7 @@ class AlphaDecay:
             raise ValueError(
                 f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
             )
+        take_over_weight_decay(self._optimizer)  # a checkpoint loaded before has put the groups' own decay back
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: _estimate_of(saved[name]) for name in self._modules}
