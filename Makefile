@@ -14,7 +14,7 @@ GPUS = $(shell $(PYTHON) -c "import torch; print(torch.cuda.device_count())")
 RANKS ?= $(shell $(PYTHON) -c "import torch; n = min(torch.cuda.device_count(), 8); print(1 << n.bit_length() - 1 if n else 2)")
 LAUNCH = DS_ACCELERATOR=$(if $(filter 0,$(GPUS)),cpu,cuda) deepspeed --num_gpus $(RANKS) --log_level error
 
-.PHONY: help install quickstart test slow lint bench gpu kill clean
+.PHONY: help install quickstart test slow cluster lint bench gpu kill clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ test: $(READY) ## the tests, without the slow ones
 
 slow: $(READY) ## the long trials
 	$(PYTHON) -m pytest -m slow $(ARGS)
+
+cluster: $(READY) ## the scripts of launch/ on clusters made of this machine; installs Debian packages, needs root
+	apt-get install -y --no-install-recommends $$(cat tests/cluster/packages.txt)
+	$(PYTHON) -m pytest -m slow tests/cluster $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	ruff check .

@@ -1,0 +1,140 @@
+"""Timed all-reduces: within each node, between neighbours, and over all. Each rank is a process of its own, which may be ended.
+
+A collective over all tells that something is wrong, but not where. Pairs of neighbours do: a node whose every link fails is the bad
+one. All pairs of one colour talk at the same time, so that the number of nodes costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+ALL = "all"
+
+
+def links(nodes: int) -> list[list[tuple[int, int]]]:
+    """The ring's pairs of neighbours in up to three rounds; no node is twice in a round."""
+    rounds: list[list[tuple[int, int]]] = [[], [], []]
+    for left in range(nodes - 1):
+        rounds[left % 2].append((left, left + 1))
+    if nodes > 2:
+        rounds[1 if nodes % 2 == 0 else 2].append((nodes - 1, 0))
+    return [pairs for pairs in rounds if pairs]
+
+
+def groups(node: int, local: int, nodes: int, ranks: int) -> list[tuple[str, list[int]]]:
+    """What one rank takes part in, in order: (name, members). Links join ranks of the same place on two nodes: GPU by GPU."""
+    found = [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []
+    for pairs in links(nodes):
+        found += [(f"link {a} {b} {local}", [a * ranks + local, b * ranks + local]) for a, b in pairs if node in (a, b)]
+    return [*found, (ALL, list(range(nodes * ranks)))]
+
+
+def measure(host: str, port: int, node: int, nodes: int, ranks: int, megabytes: int, seconds: float) -> list[dict[str, Any]]:
+    """Starts this node's ranks and brings back, for each, {group: seconds or error}; a rank that hangs is ended."""
+    limit = time.monotonic() + seconds * (len(links(nodes)) + 3)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [(Path(folder) / f"{local}.out", Path(folder) / f"{local}.err") for local in range(ranks)]
+        children = []
+        for local, (out, err) in enumerate(files):
+            arguments = [host, *map(str, (port, node, local, nodes, ranks, megabytes, seconds))]
+            with out.open("wb") as stdout, err.open("wb") as stderr:
+                command = [sys.executable, "-m", "train.preflight.traffic", *arguments]
+                children.append(subprocess.Popen(command, stdout=stdout, stderr=stderr))
+        for child, (out, err) in zip(children, files, strict=True):
+            try:
+                code = child.wait(max(0.1, limit - time.monotonic()))
+                end = "" if code == 0 else f"ended with {code}: {_last_line(err)}"
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                end = "hangs"
+            results: dict[str, Any] = {}
+            for line in out.read_text().splitlines():
+                results |= json.loads(line)
+            found.append(results | ({"end": end} if end else {}))
+    return found
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "without a word"
+
+
+# --- one rank ---------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> None:
+    """Takes part in its groups and prints {group: seconds or error} after each."""
+    import torch
+    from torch.distributed import PrefixStore, TCPStore
+
+    host, (port, node, local, nodes, ranks, megabytes), seconds = arguments[0], map(int, arguments[1:7]), float(arguments[7])
+    os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # raise in time instead of ending the process from another thread
+    cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    store = PrefixStore("traffic", TCPStore(host, port, None, False, timeout=timedelta(seconds=seconds), wait_for_workers=False))
+    rank, failed = node * ranks + local, False
+    for name, members in groups(node, local, nodes, ranks):
+        if name == ALL and _any_failed(store, failed, nodes * ranks, seconds):
+            break  # what is known to be broken would only be waited for
+        try:
+            result: Any = _all_reduce(PrefixStore(name, store), members.index(rank), len(members), device, megabytes, seconds)
+        except Exception as error:
+            failed, result = True, f"{error}".splitlines()[0][:300]
+        print(json.dumps({name: result}), flush=True)
+
+
+def _any_failed(store: Any, failed: bool, total: int, seconds: float) -> bool:
+    """Whether any rank failed so far, or is not heard of."""
+    store.add("failed", int(failed))
+    store.add("done", 1)
+    end = time.monotonic() + seconds
+    while store.add("done", 0) < total and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(store.add("failed", 0)) or store.add("done", 0) < total
+
+
+def _all_reduce(store: Any, rank: int, size: int, device: Any, megabytes: int, seconds: float) -> float:
+    """Seconds of the quickest of three, after one to warm up."""
+    import torch
+    import torch.distributed as dist
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
+    try:
+        times = []
+        for _ in range(4):
+            values = torch.ones(megabytes * 250_000, device=device)
+            dist.barrier()
+            began = time.perf_counter()
+            dist.all_reduce(values)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - began)
+            if not bool((values == size).all()):
+                raise RuntimeError(f"a wrong sum: {values.min():g} to {values.max():g} for {size}")
+        return min(times[1:])
+    finally:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    status = 0
+    try:
+        main(sys.argv[1:])
+    except BaseException as failure:
+        print(f"{type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
+        status = 1
+    sys.stdout.flush()
+    os._exit(status)  # gloo's threads abort a normal exit now and then (pytorch#190489)

@@ -1,0 +1,26 @@
+"""Prints the folder of a run: `python -m train.where --config RECIPE [--section.key VALUE ...]`.
+
+For scripts, which need it before the run starts; a mistake in the arguments is told here, with exit code 2, and costs no allocation.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from train.cli import load_config
+from train.errors import UserError
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the folder that train/pretrain.py writes to with the same arguments."""
+    try:
+        config = load_config(arguments, prog="python -m train.where")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(config.output_dir or f"runs/{config.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
