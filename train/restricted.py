@@ -15,11 +15,18 @@ def load_restricted(path: Path, mmap: bool = False) -> Any:
         mmap: leave the tensors in the file until they are used.
 
     Raises:
-        pickle.UnpicklingError: it holds anything else.
+        pickle.UnpicklingError, ValueError: it holds anything else.
     """
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    with torch.serialization.safe_globals([LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]):
+    def member(kind: type, name: str) -> Any:
+        if kind is not ZeroStageEnum:
+            raise ValueError(f"{path} asks for {name} of {kind}, which is no plain value")
+        return ZeroStageEnum[name]
+
+    # Some releases of Python 3.11 write a member of an enumeration as getattr(class, name).
+    allowed: list[Any] = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (member, "builtins.getattr")]
+    with torch.serialization.safe_globals(allowed):
         return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)

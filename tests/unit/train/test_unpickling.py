@@ -65,3 +65,25 @@ def test_what_runs_code_is_refused(tmp_path: Path) -> None:
         load_restricted(tmp_path / "bomb.pt")
     torch.save({"step": 1}, tmp_path / "plain.pt")
     assert load_restricted(tmp_path / "plain.pt") == {"step": 1}
+
+
+class Member:
+    """As Python 3.11.2 pickles a member of an enumeration: getattr(class, name)."""
+
+    def __init__(self, kind: type, name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def __reduce__(self):
+        return (getattr, (self.kind, self.name))
+
+
+def test_members_of_deepspeeds_enumeration_are_read_and_nothing_else_by_getattr(tmp_path: Path) -> None:
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    torch.save({"stage": Member(ZeroStageEnum, "weights")}, tmp_path / "member.pt")
+    assert load_restricted(tmp_path / "member.pt") == {"stage": ZeroStageEnum.weights}
+    torch.save({"stage": Member(ZeroStageEnum, "__subclasses__")}, tmp_path / "method.pt")
+    torch.save({"stage": Member(torch.Tensor, "numpy")}, tmp_path / "other.pt")
+    for name in ("method.pt", "other.pt"):
+        with pytest.raises((KeyError, ValueError, UnpicklingError)):
+            load_restricted(tmp_path / name)
