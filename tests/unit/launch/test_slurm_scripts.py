@@ -204,6 +204,8 @@ def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(j
     )
     assert f"{ROOT}/launch/slurm/rank.py --config train/recipes/quickstart.yaml" in call and "from rank 0" in output
     assert job.run("deepspeed.sbatch", *out(job), CONTAINER="x.sif")[0] == 2
+    code, output = job.run("deepspeed.sbatch", *out(job), NCCL_IB_HCA="mlx5_0,mlx5_1")
+    assert code == 2 and "NCCL_IB_HCA: a value with a comma" in output
 
 
 def until(condition: Callable[[], bool]) -> None:
