@@ -41,7 +41,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     check_sinks(config)
     check_machine(config.model)
     world.once(lambda: _make(folder))
-    prepared = world.once(lambda: _prepare(config, requests))
+    prepared = world.once(lambda: _prepare(config, requests), patient=True)
     batches, validation = open_data(prepared, config)
     stage = int(ds_config.get("zero_optimization", {}).get("stage", 0))
     who = checkpoint.identity(config, world, stage, data_identity(prepared, config.data))

@@ -25,6 +25,7 @@ class World:
     size: processes in all.
     device: where this process computes.
     control: a CPU group for small messages between hosts; None before `start`.
+    patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days for one that is cut off.
     """
 
     rank: int
@@ -32,16 +33,20 @@ class World:
     size: int
     device: torch.device
     control: Any = None
+    patient: Any = None
 
     @property
     def is_main(self) -> bool:
         """True on the rank that writes and speaks."""
         return self.rank == 0
 
-    def once(self, action: Callable[[], T]) -> T:
+    def once(self, action: Callable[[], T], patient: bool = False) -> T:
         """Runs `action` on rank 0 and gives every rank its result; a UserError or Stopped there is raised on every rank.
 
         Collective. The result must pickle.
+
+        Args:
+            patient: it may take longer than the process group's timeout.
         """
         box: list[Any] = [None, None]
         failure: Exception | None = None
@@ -52,7 +57,7 @@ class World:
                 failure = error
                 kind = next((kind for kind in (UserError, Stopped) if isinstance(error, kind)), None)
                 box[1] = (kind, f"{error}")
-        dist.broadcast_object_list(box, src=0, group=self.control)
+        dist.broadcast_object_list(box, src=0, group=self.patient if patient else self.control)
         if failure is not None:
             raise failure
         if box[1] is not None:
@@ -92,11 +97,10 @@ def start(timeout_minutes: float) -> World:
 
     # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(
-        dist_backend="nccl" if cuda else "gloo", timeout=timedelta(minutes=timeout_minutes), dist_init_required=True, verbose=False
-    )
-    control = dist.new_group(backend="gloo", timeout=_LONG)
-    return World(rank, local_rank, size, device, control)
+    limit = timedelta(minutes=timeout_minutes)
+    deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", timeout=limit, dist_init_required=True, verbose=False)
+    control, patient = (dist.new_group(backend="gloo", timeout=timeout) for timeout in (limit, _LONG))
+    return World(rank, local_rank, size, device, control, patient)
 
 
 def _single_process() -> None:
