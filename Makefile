@@ -14,7 +14,12 @@ GPUS = $(shell $(PYTHON) -c "import torch; print(torch.cuda.device_count())")
 RANKS ?= $(shell $(PYTHON) -c "import torch; n = min(torch.cuda.device_count(), 8); print(1 << n.bit_length() - 1 if n else 2)")
 LAUNCH = DS_ACCELERATOR=$(if $(filter 0,$(GPUS)),cpu,cuda) deepspeed --num_gpus $(RANKS) --log_level error
 
-.PHONY: help install quickstart test slow cluster lint bench gpu kill clean
+# Another builder: DOCKER=podman or DOCKER=buildah. FLAVOUR=cpu or cuda.
+DOCKER ?= docker
+FLAVOUR ?= cpu
+BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
+
+.PHONY: help install quickstart test slow cluster lint bench gpu kill image sbom base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +64,15 @@ gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmark on it
 
 kill: $(READY) ## 120 kills -9 of two ranks, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
+
+image: ## the image alphadecay:$(FLAVOUR)
+	$(BUILD) --target run --tag alphadecay:$(FLAVOUR) $(ARGS) .
+
+sbom: ## what is in that image, as CycloneDX JSON: build/sbom-$(FLAVOUR)/sbom.json
+	$(BUILD) --target sbom --output type=local,dest=build/sbom-$(FLAVOUR) $(ARGS) .
+
+base: ## pin the image's base to what its tag means today
+	docker/renew_base.sh
 
 clean: ## remove the environment, caches and runs
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data

@@ -1,0 +1,45 @@
+"""Whether the run in this container is alive, by what it last wrote: exit code 0 or 1. The image's HEALTHCHECK asks.
+
+HEALTH_MAX_AGE: seconds that a running run may be silent (1800); set it above the longest evaluation, refresh or checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from train.state import NAME, read_state  # noqa: E402
+
+
+def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, str]:
+    """(healthy, why) of the run written to last.
+
+    Args:
+        runs: folder of the runs' folders.
+        max_age: seconds a running run may be silent.
+        now: seconds as of time.time().
+        born: when the container started; silence before that was another container's.
+    """
+    states = sorted(runs.glob(f"*/{NAME}"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        return True, "no run yet"
+    folder = states[-1].parent
+    state = read_state(folder).get("state")
+    if state != "running":
+        return state in ("finished", "stopped"), f"{folder.name}: {state}"
+    written = max(path.stat().st_mtime for path in (folder / NAME, folder / "metrics.jsonl") if path.exists())
+    silent = now - max(written, born)
+    return silent <= max_age, f"{folder.name}: silent for {silent:.0f} s"
+
+
+if __name__ == "__main__":
+    limit = float(os.environ.get("HEALTH_MAX_AGE", "1800"))
+    healthy, why = health(Path(os.environ.get("RUNS", "runs")), limit, time.time(), psutil.Process(1).create_time())
+    print(why)
+    sys.exit(not healthy)
