@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
 Method = Literal["gram", "svd", "farms"]
 Assign = Literal["linear", "sqrt", "log2"]
+Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "tail": ("hill", "goodness_of_fit", "fix_finger"),
     "method": ("gram", "svd", "farms"),
     "assign": ("linear", "sqrt", "log2"),
     "compat": (None, "published"),
+    "control": (None, "inverted", "shuffled", "uniform_at_mean", "fixed_ratio"),
 }
 
 
@@ -34,6 +37,10 @@ class AlphaDecayConfig:
         minimum_range: where the largest alpha less the smallest is below this, all modules get the base decay; 0 is off.
         mean_preserving: rescale the decays of a refresh so that their mean over the modules is the base decay.
         ema: share of the former, smoothed alpha in the one that is mapped, in [0, 1); 0 is off.
+        control: what to compare with instead: the map "inverted"; its decays "shuffled" over the modules; every module at their mean per
+            parameter ("uniform_at_mean"); or "fixed_ratio", constants by name that no spectrum changes. None is AlphaDecay.
+        seed: of the shuffle.
+        ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the first that matches counts.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -50,6 +57,9 @@ class AlphaDecayConfig:
     minimum_range: float = 0.0
     mean_preserving: bool = False
     ema: float = 0.0
+    control: Control | None = None
+    seed: int = 0
+    ratios: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -61,6 +71,8 @@ class AlphaDecayConfig:
             raise ValueError(f"s1 and s2 are {self.s1} and {self.s2}, must be 0 <= s1 <= s2")
         if not 0 <= self.minimum_range < float("inf"):
             raise ValueError(f"minimum_range is {self.minimum_range}, must be at least 0")
+        if (self.control == "fixed_ratio") != bool(self.ratios):
+            raise ValueError(f'control {self.control!r} with ratios {self.ratios!r}: ratios are what control "fixed_ratio" takes, and all')
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
         if self.method == "farms" and (self.tail != "hill" or self.published):

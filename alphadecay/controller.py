@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
+from alphadecay.assignment import assign
+from alphadecay.binding import bare_optimizer, bind
 from alphadecay.config import AlphaDecayConfig
-from alphadecay.foreign import hook
-from alphadecay.fragments import Fragments, base_weight_decay, exempt_parameters
+from alphadecay.fragments import exempt_parameters
 from alphadecay.measure import Measurer, Pending
 from alphadecay.modules import find_modules
-from alphadecay.optim import Adam, AdamW, forget_dry_run, take_over_weight_decay
+from alphadecay.optim import take_over_weight_decay
 from alphadecay.placement import Plan
-from alphadecay.policy import assign_weight_decay, ema
-from alphadecay.spans import engine_spans, plain_spans
+from alphadecay.policy import ema
 from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
 from alphadecay.transport.detect import detect
 
@@ -51,13 +49,14 @@ class AlphaDecay:
         target = detect(model)
         self._engine = target.engine
         self._transport = target.transport
-        self._optimizer = _bare_optimizer(target.optimizer if target.engine is not None else optimizer)
+        self._optimizer = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
         modules = find_modules(target.model, include, exclude, splits, drop_first=self.config.published)
         self._modules = {module.name: module for module in modules}
+        self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._measurer = Measurer(self._modules, self._transport, self.config)
         self.plan: Plan = self._measurer.plan
         exempt = [] if self.config.published else exempt_parameters(target.model.parameters())
-        self._fragments = self._bind(exempt)
+        self._fragments = bind(self._engine, self._optimizer, modules, exempt)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._weight_decays: dict[str, float] = {}
@@ -154,7 +153,7 @@ class AlphaDecay:
     def _take(self, estimates: dict[str, Estimate]) -> None:
         self._estimates = estimates
         self._mapped = ema(self._mapped, self.alphas, self.config.ema)
-        self._set(self._assign())
+        self._set(assign(self._mapped, self._fragments.base, self._sizes, self.config))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage.
@@ -199,36 +198,6 @@ class AlphaDecay:
         self._apply_step = int(pending["apply_step"]) if pending else 0
         self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
 
-    def _bind(self, exempt: Iterable[torch.nn.Parameter]) -> Fragments:
-        """Finds every module in the optimizer's tensors and takes its decay over."""
-        spans = engine_spans(self._engine, self._optimizer) if self._engine is not None else plain_spans(self._optimizer)
-        fragments = Fragments(list(self._modules.values()), spans, exempt)
-        unowned = sorted(set(self._modules) - set(fragments.base))
-        if unowned:
-            others = f" and {len(unowned) - 1} more" if len(unowned) > 1 else ""
-            raise ValueError(f"the optimizer does not hold {unowned[0]}{others}; pass all of the model's parameters to it")
-        fragments.set_weight_decays(fragments.base)
-        if self._engine is not None:
-            forget_dry_run(self._optimizer)
-        if isinstance(self._optimizer, Adam | AdamW):
-            self._optimizer.bind_fragments(fragments)
-            if self._engine is not None and self._engine.optimizer is self._optimizer:
-                self._optimizer.guard()  # stage 0 in float32 is the one set-up in which DeepSpeed does not check gradients
-        else:
-            hook(self._optimizer, fragments)
-        return fragments
-
-    def _assign(self) -> dict[str, float]:
-        """Each module's decay, from all alphas and the base decay of its own param group."""
-        c = self.config
-        by_base = {
-            base: assign_weight_decay(
-                self._mapped, base, c.s1, c.s2, c.assign, minimum_range=c.minimum_range, mean_preserving=c.mean_preserving
-            )
-            for base in sorted(set(self._fragments.base.values()))
-        }
-        return {name: by_base[self._fragments.base[name]][name] for name in self._modules}
-
     def _set(self, decays: dict[str, float]) -> None:
         bad = [name for name, decay in decays.items() if not (math.isfinite(decay) and decay >= 0)]
         if bad:
@@ -252,13 +221,3 @@ def _config(choices: Mapping[str, Any]) -> AlphaDecayConfig:
     if unknown:
         raise TypeError(f"AlphaDecay has no choice {unknown[0]!r}; it has {', '.join(sorted(known))}")
     return AlphaDecayConfig(**choices)
-
-
-def _bare_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    if optimizer is None:
-        raise ValueError("AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument")
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ValueError(f"AlphaDecay takes a torch optimizer, got {type(optimizer).__name__}")
-    if not any(base_weight_decay(group) for group in optimizer.param_groups):
-        raise ValueError("the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's base decay, e.g. 0.1")
-    return optimizer

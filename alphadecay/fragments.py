@@ -6,7 +6,7 @@ lies where; `Fragments` cuts spans along module borders and scales each cut by i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,13 +75,20 @@ class _Bound:
         return self.views
 
 
+EXEMPT = "exempt"  # the key of what is not decayed
+
+
 class Fragments:
-    """Every decayed range of an optimizer's tensors, and the decay of each.
+    """Every range of an optimizer's tensors, and the decay of each.
 
     Args:
         modules: the modules, disjoint.
         spans: where the parameters lie; what no module covers takes its group's base decay.
         exempt: parameters without decay.
+
+    Attributes:
+        before: called with the param groups before a step's decay, while the gradients are there; may set decays.
+        per_element: module name -> decays of a fragment's elements from its gradients, in the place of the module's one decay.
     """
 
     def __init__(self, modules: Sequence[WeightModule], spans: Iterable[Span], exempt: Iterable[nn.Parameter] = ()) -> None:
@@ -91,17 +98,19 @@ class Fragments:
         exempted = {id(parameter) for parameter in exempt}
         self.base: dict[str, float] = {}
         self.elements: dict[str, int] = {module.name: 0 for module in modules}
-        self._decays: dict[str, float] = {}
+        self.before: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
+        self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
+        self._decays: dict[str, float] = {EXEMPT: 0.0}
         self._bound: dict[int, _Bound] = {}
         for span in spans:
             bound = self._bound.setdefault(id(span.tensor), _Bound(span.tensor, []))
             owned = by_parameter.get(id(span.parameter), [])
             for module in owned:
                 self.base[module.name] = span.weight_decay
-            if not owned and span.length and id(span.parameter) not in exempted:
-                key = f"base {span.weight_decay!r}"
-                self._decays[key] = span.weight_decay
-                bound.cuts.append(_Cut(key, span.offset, span.length))
+            if not owned:
+                key = EXEMPT if id(span.parameter) in exempted else f"base {span.weight_decay!r}"
+                self._decays[key] = 0.0 if key == EXEMPT else span.weight_decay
+                bound.cuts.extend([_Cut(key, span.offset, span.length)] * bool(span.length))
             for module in owned:
                 cuts = [cut for cut in _cut(module, span) if cut.length]
                 self.elements[module.name] += sum(cut.length * cut.count for cut in cuts)
@@ -111,13 +120,34 @@ class Fragments:
         """Takes the modules' decays; they hold from the next step on."""
         self._decays.update(decays)
 
+    def set_uniform(self, weight_decay: float) -> None:
+        """One decay for everything that is decayed, modules or not."""
+        self._decays = {key: 0.0 if key == EXEMPT else weight_decay for key in self._decays}
+
+    @property
+    def keys(self) -> list[str]:
+        """Every module's name and the keys of everything else: the same on every rank, whatever it holds."""
+        return sorted({*self.elements, *self._decays})
+
+    def sums(self, param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Of this rank's fragments, by key: [sum |g|, sum g², sum w²] in float64, of tensors that have a gradient."""
+        found: dict[str, Tensor] = {}
+        for _, bound in self._active(param_groups):
+            gradient = _gradient(bound)
+            for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
+                norms = [_norm(cut.view(gradient), 1), _norm(cut.view(gradient), 2).square(), _norm(weight, 2).square()]
+                found[cut.key] = found[cut.key] + torch.stack(norms) if cut.key in found else torch.stack(norms)
+        return found
+
     def apply_decoupled(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         """w ← (1 − lr·λ_m)·w on every fragment of every tensor that has a gradient (AdamW's decay, arXiv 1711.05101)."""
         for lr, bound in self._active(param_groups):
             views, factors = [], []
             for cut, view in zip(bound.cuts, bound.current_views(), strict=True):
                 decay = self._decays[cut.key]
-                if decay:
+                if self.per_element and cut.key in self.per_element:
+                    view.mul_(1.0 - lr * self.per_element[cut.key](cut.view(_gradient(bound))))
+                elif decay:
                     views.append(view)
                     factors.append(1.0 - lr * decay)
             if views:
@@ -126,11 +156,12 @@ class Fragments:
     def apply_l2(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         """g ← g + λ_m·w on every fragment of every tensor that has a gradient (decay as an L2 penalty)."""
         for _, bound in self._active(param_groups):
-            assert bound.tensor.grad is not None
-            gradient = local_tensor(bound.tensor.grad).view(-1)
+            gradient = _gradient(bound)
             for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
                 decay = self._decays[cut.key]
-                if decay:
+                if self.per_element and cut.key in self.per_element:
+                    cut.view(gradient).add_(weight * self.per_element[cut.key](cut.view(gradient)))
+                elif decay:
                     cut.view(gradient).add_(weight.to(gradient.dtype), alpha=decay)
 
     def _active(self, param_groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, _Bound]]:
@@ -141,6 +172,15 @@ class Fragments:
                 bound = self._bound.get(id(tensor))
                 if bound is not None and tensor.grad is not None:
                     yield lr, bound
+
+
+def _gradient(bound: _Bound) -> Tensor:
+    assert bound.tensor.grad is not None
+    return local_tensor(bound.tensor.grad).view(-1)
+
+
+def _norm(values: Tensor, order: int) -> Tensor:
+    return torch.linalg.vector_norm(values, order, dtype=torch.float64)
 
 
 def local_tensor(tensor: Tensor) -> Tensor:

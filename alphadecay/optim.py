@@ -123,6 +123,8 @@ def _all_finite(param_groups: list[dict[str, Any]]) -> bool:
 
 def apply_decay(fragments: Fragments, param_groups: list[dict[str, Any]], decoupled: bool) -> None:
     """Decays this step's fragments: the weights where decay is decoupled, else the gradients."""
+    if fragments.before is not None:
+        fragments.before(param_groups)
     if decoupled:
         fragments.apply_decoupled(param_groups)
     else:

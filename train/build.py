@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from alphadecay import AlphaDecay
 from train import checkpoint
 from train.config import TrainConfig
 from train.data.dataset import data_identity, open_data, prepare_all
@@ -13,6 +12,7 @@ from train.data.tokenizer import load_prepared
 from train.engine import build_engine, load_ds_config
 from train.errors import UserError
 from train.loop import Trainer
+from train.methods import build_decay, check
 from train.model import check_machine
 from train.rng import seed_all
 from train.signals import FILE_NAME, StopRequests
@@ -39,6 +39,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
         requests.file = folder / FILE_NAME
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
+    check(config)
     check_machine(config.model)
     world.once(lambda: _make(folder))
     prepared = world.once(lambda: _prepare(config, requests), patient=True)
@@ -50,7 +51,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     if found is not None and found.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config, world)
-    decay = _decay(config, engine)
+    decay = build_decay(config, engine)
     saver = checkpoint.Saver(config.checkpoint, folder / checkpoint.FOLDER, engine, who, world)
     telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
     trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder, saver, requests)
@@ -83,28 +84,3 @@ def _find(config: TrainConfig, folder: Path, who: dict[str, Any]) -> checkpoint.
         return None
     checkpoint.check_identity(found, who, config.checkpoint.convert)
     return checkpoint.fitting(found, who, say)
-
-
-def _decay(config: TrainConfig, engine: Any) -> AlphaDecay | None:
-    """The method's controller; uniform and none need none.
-
-    Raises:
-        UserError: AlphaDecay cannot work on this engine or with these settings.
-    """
-    d = config.decay
-    if d.method != "alphadecay":
-        return None
-    try:
-        return AlphaDecay(
-            engine,
-            interval=d.interval,
-            s1=d.s1,
-            s2=d.s2,
-            tail=d.tail,
-            method=d.estimator,
-            assign=d.assign,
-            spread=d.spread,
-            compat=d.compat or None,
-        )
-    except ValueError as error:
-        raise UserError(f"decay.method alphadecay cannot work on this run ({config.deepspeed.config}): {error}") from error

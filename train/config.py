@@ -139,7 +139,10 @@ class DecayConfig:
     """How weight decay is shared out over the modules.
 
     Args:
-        method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or none.
+        method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or none; awd (arXiv 2210.00094),
+            adadecay (per module, as published with AlphaDecay) or adadecay_parameters (arXiv 1907.08931), from gradients; and to compare
+            AlphaDecay with: farms (alpha free of the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
+            random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see ratios).
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.
@@ -148,9 +151,15 @@ class DecayConfig:
         estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
         spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0 does all at one step.
         compat: published reproduces the published code's deviations from the paper; empty follows the paper.
+        awd_scale: of awd: its decay is this times the base decay times gradient norm over weight norm.
+        seed: of shuffled.
+        ratios: of fixed_ratio: shell pattern of weight names to multiple of the base decay, the first match counts.
     """
 
-    method: Literal["alphadecay", "uniform", "none"] = "alphadecay"
+    method: Literal[
+        "alphadecay", "uniform", "none", "awd", "adadecay", "adadecay_parameters",
+        "farms", "inverted", "shuffled", "uniform_at_mean", "fixed_ratio",
+    ] = "alphadecay"  # fmt: skip
     interval: int = 500
     s1: float = 0.67
     s2: float = 5.0
@@ -159,6 +168,9 @@ class DecayConfig:
     estimator: Literal["gram", "svd"] = "gram"
     spread: int = 0
     compat: Literal["", "published"] = ""
+    awd_scale: float = 100.0
+    seed: int = 0
+    ratios: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

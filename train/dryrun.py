@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule, find_modules
 from alphadecay.placement import Plan, module_cost, plan_owners
 from alphadecay.spectral import estimate
@@ -31,6 +30,7 @@ from train.data.prepare import find_prepared
 from train.engine import load_ds_config
 from train.errors import UserError
 from train.memory import predict_memory, sharding_of
+from train.methods import FROM_GRADIENTS, SPECTRAL, check
 from train.model import check_machine, llama_config
 from train.sinks import check_sinks
 from train.validation import accumulation_steps
@@ -75,9 +75,10 @@ class DryRun:
             self.lines += ["", *_memory(c, model, ds_config, self.world_size)]
         prepared = self.attempt(lambda: find_prepared(c.data, c.model.vocab_size))
         self.lines += ["", *(self.attempt(lambda: list(_tokens(c, prepared))) or [])]
-        if c.decay.method == "alphadecay":
+        if c.decay.method in SPECTRAL:
             self.lines += ["", *_refreshes(c, model, self.world_size)]
-            self.attempt(lambda: _alphadecay(c, ds_config or {}))
+        if c.decay.method in SPECTRAL + FROM_GRADIENTS:
+            self.attempt(lambda: _method(c, ds_config or {}))
         self.lines += ["", *self._checkpoints(model, ds_config or {}, prepared)]
 
     def _checkpoints(self, model: torch.nn.Module, ds_config: Mapping[str, Any], prepared: tuple[Path, bool] | None) -> Iterator[str]:
@@ -149,7 +150,7 @@ def _memory(c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any]
         "activations": (activations.layers, False),
         "logits, loss": (head, False),
     }
-    if c.decay.method == "alphadecay":
+    if c.decay.method in SPECTRAL:
         parts["refresh"] = (_refresh_bytes(find_modules(model), sharding.itemsize, sharding.stage), False)
     where = f"ZeRO-{sharding.stage} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro batch {c.run.micro_batch}"
     yield f"Memory per rank, {where}; the refresh has no activations beside it"
@@ -192,29 +193,17 @@ def _refreshes(c: TrainConfig, model: torch.nn.Module, world_size: int) -> Itera
     yield f"  a refresh takes about {seconds:,.2f} s on CPUs like this one ({shape[0]}x{shape[1]} timed), a GPU less; {refreshes:,} of them"
 
 
-def _alphadecay(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
-    """What AlphaDecay would refuse.
+def _method(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
+    """What the method would refuse.
 
     Raises:
         UserError: its reason.
     """
-    d = c.decay
-    if c.optim.weight_decay == 0:
-        raise UserError("decay.method alphadecay multiplies optim.weight_decay, which is 0; give the base decay, or --decay.method none")
+    check(c)
     try:
-        AlphaDecayConfig(
-            interval=d.interval,
-            s1=d.s1,
-            s2=d.s2,
-            tail=d.tail,
-            method=d.estimator,
-            assign=d.assign,
-            spread=d.spread,
-            compat=d.compat or None,
-        )
         refuse_configuration(ds_config)
     except ValueError as error:
-        raise UserError(f"decay.method alphadecay cannot work on this run ({c.deepspeed.config}): {error}") from error
+        raise UserError(f"decay.method {c.decay.method} cannot work on this run ({c.deepspeed.config}): {error}") from error
 
 
 def _checkpoint_bytes(model: torch.nn.Module, ds_config: Mapping[str, Any]) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from alphadecay import AlphaDecay
 from train import checkpoint
 from train.budget import Budget
 from train.config import TrainConfig
@@ -20,6 +19,7 @@ from train.engine import set_learning_rate
 from train.errors import UserError
 from train.evaluate import evaluate
 from train.guard import Skips, Spikes, contagious
+from train.methods import Decay
 from train.rng import random_state, set_random_state
 from train.schedule import learning_rate
 from train.signals import StopRequests, agreed
@@ -32,7 +32,7 @@ class Trainer:
     """One run, built and maybe resumed; `train` takes it to its last step, or to the step at which the ranks agree to stop.
 
     Args:
-        decay: AlphaDecay, or None for uniform and none.
+        decay: the controller of decay.method, or None for uniform and none.
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         step: optimizer steps done, skipped ones included: batch k always belongs to step k + 1.
@@ -46,7 +46,7 @@ class Trainer:
     config: TrainConfig
     world: World
     engine: Any
-    decay: AlphaDecay | None
+    decay: Decay | None
     batches: Batches
     validation: Labelled
     telemetry: Telemetry

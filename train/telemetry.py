@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alphadecay import AlphaDecay
 from train.clock import StepClock, training_seconds
 from train.config import TrainConfig
 from train.cumulative import CumulativeDecay, half_lives
 from train.evaluate import Validation
 from train.flops import Peak, find_peak, flops_per_token
+from train.methods import Decay
 from train.metrics import MetricsWriter
 from train.norms import WeightNorms
 from train.profiler import ProfileWindow
@@ -71,7 +71,7 @@ class Telemetry:
             self.message(f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})")
         self._profile.begin(step)
 
-    def stepped(self, lr: float, decay: AlphaDecay | None) -> None:
+    def stepped(self, lr: float, decay: Decay | None) -> None:
         """An optimizer step was applied, not skipped, on the decays that are in force until `decay.step()`."""
         base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
         self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
@@ -94,7 +94,7 @@ class Telemetry:
         self._validation = found.record()
         self._write("validation", step, self._validation)
 
-    def refresh(self, decay: AlphaDecay) -> None:
+    def refresh(self, decay: Decay) -> None:
         """A refresh of the decays; its step is the first that runs on them."""
         step, decays = decay.last_refresh_step, decay.weight_decays
         lr = learning_rate(self._config.optim, max(1, step), self._config.run.steps)

@@ -111,6 +111,7 @@ def _optim(optim: OptimConfig) -> None:
 def _decay(decay: DecayConfig) -> None:
     _at_least("decay.interval", decay.interval, 1)
     _at_least("decay.s1", decay.s1, 0)
+    _at_least("decay.awd_scale", decay.awd_scale, 0)
     _require(decay.s1 <= decay.s2, "decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}")
 
 

@@ -56,10 +56,13 @@ def adadecay_modules(gradient_norms: Mapping[str, float], layers: Mapping[str, s
     return decays
 
 
-def adadecay_parameters(gradient: Tensor, weight_decay: float, *, steepness: float = SIGMOID_STEEPNESS) -> Tensor:
+def adadecay_parameters(
+    gradient: Tensor, weight_decay: float, *, steepness: float = SIGMOID_STEEPNESS, moments: tuple[float, float] | None = None
+) -> Tensor:
     """AdaDecay per parameter: λ_j = η·2/(1 + e^(−a·z_j)), z_j = (|g_j| − mean|g|)/std|g| over the layer  (arXiv 1907.08931).
 
-    Args: gradient of one layer, any shape; weight_decay η ≥ 0; steepness a.
+    Args: gradient of one layer, any shape, or a shard of it with the moments of the whole; weight_decay η ≥ 0; steepness a; moments:
+        mean and standard deviation of |g| over the whole layer, taken from the gradient itself where not given.
     Returns: decay of each parameter, shape and device of the gradient, float32 (float64 for float64), in [0, 2η]; η everywhere
         while the gradient holds a NaN or Inf, or where all magnitudes are equal. No host sync.
     Errors: ValueError for a negative or non-finite η or steepness.
@@ -68,6 +71,11 @@ def adadecay_parameters(gradient: Tensor, weight_decay: float, *, steepness: flo
         raise ValueError(f"weight_decay={weight_decay}, steepness={steepness}: need finite numbers ≥ 0")
     work = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     magnitude = gradient.detach().abs().to(work)
+    if moments is not None:
+        mean_, deviation_ = moments
+        if not (math.isfinite(mean_) and math.isfinite(deviation_) and deviation_ > torch.finfo(work).eps * mean_):
+            return torch.full_like(magnitude, weight_decay)
+        return weight_decay * 2 * torch.sigmoid(steepness * (magnitude - mean_) / deviation_)
     if magnitude.numel() == 0:
         return magnitude
     magnitude = magnitude / magnitude.amax()  # squares neither over- nor underflow; 0/0 and inf/inf become NaN below

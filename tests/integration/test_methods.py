@@ -1,0 +1,77 @@
+"""Each method as a run of the program: it finishes, and its refresh lines say what the method is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.program import metrics
+
+ETA = 0.1
+
+
+def refreshes(folder: Path) -> list[dict[str, float]]:
+    return [record["weight_decays"] for record in metrics(folder, "refresh")]
+
+
+def awd(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert set(found[0].values()) == {ETA}  # before the first gradient
+    later = [set(decays.values()) for decays in found[1:]]
+    assert all(len(values) == 1 for values in later) and {ETA} not in later
+
+
+def adadecay(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert set(found[0].values()) == {ETA}
+    assert len(set(found[-1].values())) > 10
+    assert all(0 <= decay <= 2 * ETA for decay in found[-1].values())
+
+
+def inverted(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    low, high = min(plain[0].values()), max(plain[0].values())
+    assert all(math.isclose(found[0][name], low + high - decay, rel_tol=1e-6) for name, decay in plain[0].items())
+
+
+def shuffled(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert sorted(found[0].values()) == sorted(plain[0].values()) and found[0] != plain[0]
+
+
+def uniform_at_mean(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    (value,) = set(found[0].values())
+    assert min(plain[0].values()) < value < max(plain[0].values())
+
+
+def fixed_ratio(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert {name: round(decay / ETA, 9) for name, decay in found[-1].items()} == {n: 3.0 if "mlp" in n else 0.5 for n in plain[0]}
+
+
+def farms(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert found[0] != plain[0] and found[0].keys() == plain[0].keys()
+
+
+def by_element(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
+    assert all(0 <= decay <= 2 * ETA for decay in found[-1].values())
+
+
+SLOW = pytest.mark.slow
+CASES = [
+    pytest.param("awd", awd, (), "deepspeed"),
+    pytest.param("shuffled", shuffled, (), "python"),
+    pytest.param("adadecay", adadecay, (), "deepspeed", marks=SLOW),
+    pytest.param("adadecay_parameters", by_element, (), "deepspeed", marks=SLOW),
+    pytest.param("inverted", inverted, (), "python", marks=SLOW),
+    pytest.param("uniform_at_mean", uniform_at_mean, (), "python", marks=SLOW),
+    pytest.param("fixed_ratio", fixed_ratio, ("--decay.ratios", '{"*mlp*": 3.0, "*": 0.5}'), "python", marks=SLOW),
+    pytest.param("farms", farms, (), "python", marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("method", "holds", "more", "launcher"), CASES)
+def test_a_run_by_each_method(workplace, finished, method: str, holds: Callable[..., None], more: tuple[str, ...], launcher: str) -> None:
+    outcome = workplace.start(launcher, f"method-{method}", "--decay.method", method, *more)
+    assert outcome.code == 0, outcome.output
+    folder = workplace.folder / f"method-{method}"
+    holds(refreshes(folder), refreshes(finished("python")))
+    assert [record["step"] for record in metrics(folder, "train")] == [record["step"] for record in metrics(finished("python"), "train")]

@@ -1,0 +1,65 @@
+"""decay.method: what each name makes of the library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alphadecay import AlphaDecay, AlphaDecayConfig
+from alphadecay.gradient_decay import GradientDecay
+from train.config import TrainConfig
+from train.errors import UserError
+
+SPECTRAL = ("alphadecay", "farms", "inverted", "shuffled", "uniform_at_mean", "fixed_ratio")  # an AlphaDecay does them
+FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters")
+Decay = AlphaDecay | GradientDecay
+
+
+def choices(config: TrainConfig) -> dict[str, Any]:
+    """The keywords of AlphaDecay that the recipe's decay section stands for."""
+    d = config.decay
+    return {
+        "interval": d.interval,
+        "s1": d.s1,
+        "s2": d.s2,
+        "tail": d.tail,
+        "method": "farms" if d.method == "farms" else d.estimator,
+        "assign": d.assign,
+        "spread": d.spread,
+        "compat": d.compat or None,
+        "control": None if d.method in ("alphadecay", "farms") else d.method,
+        "seed": d.seed,
+        "ratios": d.ratios or None,
+    }
+
+
+def check(config: TrainConfig) -> None:
+    """Whether the method can work with the other choices, before a model is built.
+
+    Raises:
+        UserError: it cannot; the message says why.
+    """
+    method = config.decay.method
+    if config.decay.ratios and method != "fixed_ratio":
+        raise UserError(f"decay.ratios is set, and decay.method is {method}, which does not read it; set --decay.method fixed_ratio")
+    if method in SPECTRAL + FROM_GRADIENTS and config.optim.weight_decay == 0:
+        raise UserError(f"decay.method {method} multiplies optim.weight_decay, which is 0; give the base decay, or --decay.method none")
+    if method in SPECTRAL:
+        try:
+            AlphaDecayConfig(**choices(config))
+        except ValueError as error:
+            raise UserError(f"decay.method {method}: {error}") from error
+
+
+def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
+    """The method's controller; uniform and none need none. Collective.
+
+    Raises:
+        UserError: the method cannot work on this engine or with these settings.
+    """
+    d = config.decay
+    try:
+        if d.method in FROM_GRADIENTS:
+            return GradientDecay(engine, rule=d.method, interval=d.interval, awd_scale=d.awd_scale)  # type: ignore[arg-type]
+        return AlphaDecay(engine, **choices(config)) if d.method in SPECTRAL else None
+    except ValueError as error:
+        raise UserError(f"decay.method {d.method} cannot work on this run ({config.deepspeed.config}): {error}") from error
