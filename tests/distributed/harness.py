@@ -22,7 +22,9 @@ def run_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list
     The function must be importable (module level). A rank's exception is raised here with its traceback.
     """
     with tempfile.TemporaryDirectory() as folder:
-        context = mp.start_processes(_rank, (world_size, folder, function, args), world_size, join=False, start_method="spawn")
+        # Forked, from a server that runs nothing, so that no thread of this process is lost half-way.
+        mp.get_context("forkserver").set_forkserver_preload(["tests.distributed.preload"])
+        context = mp.start_processes(_rank, (world_size, folder, function, args), world_size, join=False, start_method="forkserver")
         try:
             while not context.join():
                 pass
