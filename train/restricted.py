@@ -21,7 +21,7 @@ def load_restricted(path: Path, mmap: bool = False) -> Any:
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    def member(kind: type, name: str) -> Any:
+    def member(kind: Any, name: str) -> Any:
         if kind is not ZeroStageEnum:
             raise ValueError(f"{path} asks for {name} of {kind}, which is no plain value")
         return ZeroStageEnum[name]

@@ -40,6 +40,7 @@ from tests.bench.spectral import spread
 from tests.bench.step import ENVIRONMENT, machine, rotated
 from tests.bench.turns import Turn
 from tests.distributed.harness import init_deepspeed, run_ranks
+from train.checkpoint import Saver
 from train.config import DataConfig, DecayConfig, LogConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from train.data.rows import Labelled, PackedRows
 from train.data.sampler import Batches
@@ -118,7 +119,8 @@ def ours(method: str, size: Size, stage: int, world: World, folder: Path) -> Cal
     data = rows(size)
     validation = Labelled(*data.read(np.arange(1)))
     batches = Batches([data], config.run.seed, config.run.global_batch)
-    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, {}, folder / method)
+    saver = Saver(config.checkpoint, folder / method, engine, {}, world)
+    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, {}, folder / method, saver)
 
     def loop(gate: Callable[[], None]) -> None:
         telemetry.gate = gate
