@@ -15,7 +15,7 @@ from typing import Any
 from train.errors import UserError
 from train.preflight.facts import Facts, apart, look, odd_ones, summary
 from train.preflight.meeting import Meeting, meet
-from train.preflight.traffic import links, measure
+from train.preflight.traffic import longest, measure
 from train.preflight.verdict import judge, rate
 
 _SKEW = 5.0  # seconds between clocks, from which on logs and files mislead
@@ -59,7 +59,7 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
     try:
         mine = look(folder, probe.name, options.ranks, options.free)
         meeting.post("facts", asdict(mine))
-        known = meeting.collect("facts") if meeting.is_head else {}
+        known = _named(meeting, options) if meeting.is_head else {}
         if meeting.is_head:
             meeting.post("known", {"time": time.time(), "nodes": list(known)})
         told = meeting.heard("known", wait)
@@ -74,7 +74,7 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
                 _judge_traffic(meeting, options, bad)
         if meeting.is_head:
             meeting.post("verdict", _tell(bad, meeting.names))
-        verdict = int(meeting.heard("verdict", options.timeout * (len(links(len(meeting.names))) + 4)))
+        verdict = int(meeting.heard("verdict", longest(len(meeting.names), options.timeout) + wait))
         meeting.post("bye", True)
         if meeting.is_head:
             meeting.collect("bye")  # the store ends with this process
@@ -82,6 +82,17 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
     finally:
         with suppress(OSError):  # what cannot be written cannot be removed
             probe.unlink(missing_ok=True)
+
+
+def _named(meeting: Meeting, options: argparse.Namespace) -> dict[int, Any]:
+    """What the nodes found, each under its name in --hosts; without that, each is called by its own."""
+    known = meeting.collect("facts")
+    for index, found in known.items():
+        if options.hosts:
+            found["host"] = meeting.names[index]
+        else:
+            meeting.names[index] = found["host"]
+    return known
 
 
 def _unseen(folder: Path, token: str, nodes: list[int], mine: Facts) -> list[int]:
@@ -123,7 +134,7 @@ def _compare(meeting: Meeting, known: dict[int, Any], shared: dict[int, Any]) ->
 
 
 def _judge_traffic(meeting: Meeting, options: argparse.Namespace, bad: dict[int, list[str]]) -> None:
-    patient = Meeting(meeting.store, 0, meeting.names, options.timeout * (len(links(len(meeting.names))) + 3) + 10)
+    patient = Meeting(meeting.store, 0, meeting.names, longest(len(meeting.names), options.timeout) + options.timeout)
     found = patient.collect("traffic")
     for index, words in judge(found, meeting.names, options.slowest).items():
         bad[index] += words
@@ -162,7 +173,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--megabytes", type=int, default=64, help="size of the timed all-reduces (64)")
     parser.add_argument("--free", type=float, default=1.0, metavar="GB", help="least room for the results (1)")
     parser.add_argument("--slowest", type=float, default=0.2, help="least share of a good link's rate that every link must reach (0.2)")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds to wait for a node or a collective (120)")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for a node or a collective (60)")
     return parser.parse_args(arguments)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,7 +22,7 @@ class Meeting:
 
     store: Any
     index: int
-    names: Sequence[str]
+    names: list[str]
     seconds: float
 
     @property
@@ -59,7 +58,7 @@ class Meeting:
             raise UserError(f"the first node, {self.names[0]}, said nothing more within {seconds:.0f} s") from None
 
 
-def meet(host: str, port: int, index: int, names: Sequence[str], seconds: float, store_is_there: bool) -> Meeting:
+def meet(host: str, port: int, index: int, names: list[str], seconds: float, store_is_there: bool) -> Meeting:
     """Opens the store on the first node, or finds it from another.
 
     Args:

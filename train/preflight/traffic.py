@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ALL = "all"
+_PATIENCE = 6.0  # timeouts that a failing group may take: gloo waits five for a connection that does not come
 
 
 def links(nodes: int) -> list[list[tuple[int, int]]]:
@@ -30,16 +31,25 @@ def links(nodes: int) -> list[list[tuple[int, int]]]:
 
 
 def groups(node: int, local: int, nodes: int, ranks: int) -> list[tuple[str, list[int]]]:
-    """What one rank takes part in, in order: (name, members). Links join ranks of the same place on two nodes: GPU by GPU."""
+    """What one rank takes part in, round by round: (name, members), the members empty in a round that it sits out.
+
+    Links join ranks of the same place on two nodes: GPU by GPU. All ranks have the same number of rounds.
+    """
     found = [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []
     for pairs in links(nodes):
-        found += [(f"link {a} {b} {local}", [a * ranks + local, b * ranks + local]) for a, b in pairs if node in (a, b)]
+        mine = [(a, b) for a, b in pairs if node in (a, b)]
+        found.append((f"link {mine[0][0]} {mine[0][1]} {local}", [end * ranks + local for end in mine[0]]) if mine else ("none", []))
     return [*found, (ALL, list(range(nodes * ranks)))]
+
+
+def longest(nodes: int, seconds: float) -> float:
+    """After how long a rank that has not ended hangs: at worst each round is waited for, and fails by its own timeout."""
+    return (_PATIENCE + 1) * seconds * (len(links(nodes)) + 2)
 
 
 def measure(host: str, port: int, node: int, nodes: int, ranks: int, megabytes: int, seconds: float) -> list[dict[str, Any]]:
     """Starts this node's ranks and brings back, for each, {group: seconds or error}; a rank that hangs is ended."""
-    limit = time.monotonic() + seconds * (len(links(nodes)) + 3)
+    limit = time.monotonic() + longest(nodes, seconds)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         files = [(Path(folder) / f"{local}.out", Path(folder) / f"{local}.err") for local in range(ranks)]
@@ -82,25 +92,28 @@ def main(arguments: list[str]) -> None:
     cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     store = PrefixStore("traffic", TCPStore(host, port, None, False, timeout=timedelta(seconds=seconds), wait_for_workers=False))
-    rank, failed = node * ranks + local, False
-    for name, members in groups(node, local, nodes, ranks):
-        if name == ALL and _any_failed(store, failed, nodes * ranks, seconds):
+    rank, total = node * ranks + local, nodes * ranks
+    for turn, (name, members) in enumerate(groups(node, local, nodes, ranks)):
+        # Together into every round: who comes from one that failed must find the others still there.
+        _wait_for_all(store, f"round {turn}", total, _PATIENCE * seconds)
+        if name == ALL and store.add("failed", 0):
             break  # what is known to be broken would only be waited for
+        if not members:
+            continue
         try:
             result: Any = _all_reduce(PrefixStore(name, store), members.index(rank), len(members), device, megabytes, seconds)
         except Exception as error:
-            failed, result = True, f"{error}".splitlines()[0][:300]
+            store.add("failed", 1)
+            result = f"{error}".splitlines()[0][:300]
         print(json.dumps({name: result}), flush=True)
 
 
-def _any_failed(store: Any, failed: bool, total: int, seconds: float) -> bool:
-    """Whether any rank failed so far, or is not heard of."""
-    store.add("failed", int(failed))
-    store.add("done", 1)
+def _wait_for_all(store: Any, name: str, total: int, seconds: float) -> None:
+    """Until all ranks are here; whoever does not come in time is given up, and what needs it will say so."""
+    store.add(name, 1)
     end = time.monotonic() + seconds
-    while store.add("done", 0) < total and time.monotonic() < end:
-        time.sleep(0.05)
-    return bool(store.add("failed", 0)) or store.add("done", 0) < total
+    while store.add(name, 0) < total and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _all_reduce(store: Any, rank: int, size: int, device: Any, megabytes: int, seconds: float) -> float:
@@ -111,6 +124,8 @@ def _all_reduce(store: Any, rank: int, size: int, device: Any, megabytes: int, s
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
+    # A group that failed to start stays counted, and the next would look for its members under another number than theirs.
+    dist.distributed_c10d._world.group_count = 0
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
     try:
         times = []

@@ -108,14 +108,12 @@ def test_links_are_a_ring_and_no_node_is_twice_in_a_round(nodes: int) -> None:
 def test_the_members_of_a_group_agree_on_it_and_on_the_order(nodes: int, ranks: int) -> None:
     each = {rank: groups(rank // ranks, rank % ranks, nodes, ranks) for rank in range(nodes * ranks)}
     for rank, mine in each.items():
-        for name, members in mine:
-            assert rank in members
-            assert all((name, members) in each[member] for member in members)
         assert mine[-1] == (ALL, list(range(nodes * ranks)))
-    # Any two ranks meet in the same order, else they would wait for one another.
-    for a in each:
-        for b in each:
-            assert [n for n, m in each[a] if b in m] == [n for n, m in each[b] if a in m]
+        for turn, (name, members) in enumerate(mine):
+            assert rank in members or not members
+            assert all(each[member][turn] == (name, members) for member in members)
+    linked = {frozenset(members) for mine in each.values() for name, members in mine if name.startswith("link")}
+    assert len(linked) == ranks * len(list(chain(*links(nodes))))
 
 
 def ring(nodes: int, bad: dict[tuple[int, int], object]) -> dict[int, list[dict[str, object]]]:
