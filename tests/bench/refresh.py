@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import sys
 import time
@@ -37,6 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.placement import plan_owners
 from alphadecay.spectral import FIELDS, estimate
+from tests.bench.common import finish, new_parser
 from tests.bench.spectral import spread
 from tests.bench.step import ENVIRONMENT, LR, WEIGHT_DECAY, ds_config, machine
 from tests.distributed.harness import init_deepspeed, run_ranks
@@ -333,13 +333,10 @@ def report(row: dict[str, Any]) -> bool:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, 5, " (130m shapes on two ranks)")
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models (default all)")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4], help="gloo ranks (default 1 2 4)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], nargs="+", default=["float32", "bfloat16"], help="of the weights")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats (default 5)")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed (130m shapes on two ranks)")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser.parse_args(arguments)
 
 
@@ -356,10 +353,7 @@ def main(arguments: list[str] | None = None) -> int:
                 met.append(report(rows[-1]))
     results["measured"] = rows
     results["planned"] = {size: growth(size, rows) for size in options.size}
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
-    return int(options.check and not all(met))
+    return finish(options, results, met)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ A figure includes all of `estimate` (prescale, Gram, eigenvalues, guards, fit); 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -23,6 +22,7 @@ import torch
 
 from alphadecay.spectral import FIELDS, estimate, estimate_farms
 from alphadecay.spectral.cutoff import search
+from tests.bench.common import finish, new_parser
 
 LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}  # hidden, intermediate
 LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
@@ -141,13 +141,10 @@ def machine(device: str) -> dict[str, str]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, 7)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=7, help="interleaved repeats of each measurement (default 7)")
     parser.add_argument("--max-side", type=int, default=10**6, help="leave out shapes with a side above this")
     parser.add_argument("--smoke", action="store_true", help="tiny shapes, two repeats: seconds, and no figure worth keeping")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a CPU target is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser.parse_args(arguments)
 
 
@@ -180,10 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
     results["goodness_of_fit"] = [bench_search(size, repeats) for size in sizes]
     met += [report(row, f"n={row['n']}", "loop", "pruned") and row["same_cutoff"] for row in results["goodness_of_fit"]]
     results["stacks"] = [bench_stack(side, count, repeats, options.device) for side, count in stacks]
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
-    return int(options.check and not all(met))
+    return finish(options, results, met)
 
 
 if __name__ == "__main__":

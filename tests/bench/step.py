@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import platform
 import subprocess
@@ -35,6 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.modules import find_modules
+from tests.bench.common import finish, new_parser
 from tests.bench.spectral import spread
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
@@ -236,14 +236,11 @@ def report(row: dict[str, Any], target: float) -> bool:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, 24)
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models to time (default all)")
     parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=[0, 1, 2, 3], help="ZeRO stages (default all)")
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
-    parser.add_argument("--repeats", type=int, default=24, help="interleaved repeats (default 24)")
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser.parse_args(arguments)
 
 
@@ -265,10 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
             met.append(report(rows[-1], size.target))
         tokens = f"{size.rows} x {size.length} a rank and step, few so that a CPU can afford it"
         results["sizes"][name] = {"tokens": tokens, "target": size.target, "stages": rows}
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
-    return int(options.check and not all(met))
+    return finish(options, results, met)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -36,6 +35,7 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AlphaDecay
+from tests.bench.common import finish, new_parser
 from tests.bench.spectral import spread
 from tests.bench.step import ENVIRONMENT, machine, rotated
 from tests.bench.turns import Turn
@@ -225,13 +225,10 @@ def report(row: dict[str, Any], target: float) -> bool:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__, 12)
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=["60m"], help="models to time (default 60m)")
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 3], choices=[0, 1, 2, 3], help="ZeRO stages (default 2 and 3)")
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
-    parser.add_argument("--repeats", type=int, default=12, help="interleaved iterations (default 12)")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser.parse_args(arguments)
 
 
@@ -251,10 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
             stages.append(bench_stage(name, stage, options.ranks, options.repeats))
             met.append(report(stages[-1], size.target))
         results["sizes"][name] = {"tokens": f"{size.rows} x {size.length} a rank and step", "target": size.target, "stages": stages}
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
-    return int(options.check and not all(met))
+    return finish(options, results, met)
 
 
 if __name__ == "__main__":
