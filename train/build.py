@@ -15,9 +15,9 @@ from train.loop import Trainer
 from train.methods import build_decay, check
 from train.model import check_machine
 from train.rng import seed_all
-from train.signals import FILE_NAME, StopRequests
-from train.sinks import check_sinks
-from train.telemetry import Telemetry
+from train.stopping.signals import FILE_NAME, StopRequests
+from train.telemetry.sinks import check_sinks
+from train.telemetry.telemetry import Telemetry
 from train.validation import accumulation_steps
 from train.world import World
 

@@ -6,4 +6,4 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """Asked to stop where there is nothing to finish and nothing to save. The message is one of train.signals.REASONS."""
+    """Asked to stop where there is nothing to finish and nothing to save. The message is one of train.stopping.signals.REASONS."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.data.rows import IGNORED, Labelled
-from train.metrics import perplexity
+from train.telemetry.metrics import perplexity
 from train.world import World
 
 

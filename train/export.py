@@ -35,8 +35,8 @@ def export(source: Path, out: Path, dtype: str = "float32", shard_size: str = "5
         UserError: nothing to export, or the folder exists or cannot be written.
     """
     _check_free(out, force)
-    from train.hf_tokenizer import write_tokenizer
-    from train.trained import DTYPES, find_trained
+    from train.exports.hf_tokenizer import write_tokenizer
+    from train.exports.trained import DTYPES, find_trained
 
     trained = find_trained(source, tokenizer, lambda text: print(text, file=sys.stderr))
     temporary = out.with_name(f".tmp-{out.name}")

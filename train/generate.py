@@ -57,7 +57,7 @@ def generate(source: Path, prompt: str, tokens: int, temperature: float = 0.0, s
 def _open(source: Path, tokenizer: str) -> tuple[Any, Encode, Decode]:
     import torch
 
-    from train.trained import find_trained
+    from train.exports.trained import find_trained
 
     if (source / "config.json").is_file():
         from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -11,19 +11,19 @@ import torch
 import torch.distributed as dist
 
 from train import checkpoint
-from train.budget import Budget
 from train.config import TrainConfig
 from train.data.rows import Labelled
 from train.data.sampler import Batches
 from train.engine import set_learning_rate
 from train.errors import UserError
 from train.evaluate import evaluate
-from train.guard import Skips, Spikes, contagious
 from train.methods import Decay
 from train.rng import random_state, set_random_state
 from train.schedule import learning_rate
-from train.signals import StopRequests, agreed
-from train.telemetry import Telemetry
+from train.stopping.budget import Budget
+from train.stopping.guard import Skips, Spikes, contagious
+from train.stopping.signals import StopRequests, agreed
+from train.telemetry.telemetry import Telemetry
 from train.world import World
 
 

@@ -17,9 +17,9 @@ from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
 from train.errors import Stopped, UserError  # noqa: E402
 from train.quiet import quiet  # noqa: E402
-from train.signals import StopRequests, exit_code  # noqa: E402
 from train.state import write_state  # noqa: E402
-from train.steady import Steady  # noqa: E402
+from train.stopping.signals import StopRequests, exit_code  # noqa: E402
+from train.stopping.steady import Steady  # noqa: E402
 from train.validation import accumulation_steps  # noqa: E402
 
 EXIT_USER_ERROR = 2
@@ -53,7 +53,7 @@ def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
     """Says what the run would be. Exit code 2 where something would stop it."""
     if local_rank:
         return 0
-    from train.dryrun import dry_run
+    from train.plan.dryrun import dry_run
 
     report, problems = dry_run(config, world_size)
     print(report)
@@ -67,7 +67,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and transformers.
     from train import world as worlds
     from train.build import build, output_folder
-    from train.closing import close, leave, running
+    from train.results.closing import close, leave, running
 
     started = time.perf_counter()
     world = worlds.start(config.deepspeed.timeout_minutes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train.files import write_atomically
-from train.signals import TO_BE_CONTINUED
+from train.stopping.signals import TO_BE_CONTINUED
 
 State = Literal["running", "stopped", "finished", "failed"]
 NAME = "state.json"

@@ -45,10 +45,10 @@ from train.config import DataConfig, DecayConfig, LogConfig, ModelConfig, OptimC
 from train.data.rows import Labelled, PackedRows
 from train.data.sampler import Batches
 from train.engine import build_engine
-from train.flops import flops_per_token, measured_tflops
 from train.loop import Trainer
 from train.model import build_model
-from train.telemetry import Telemetry
+from train.telemetry.flops import flops_per_token, measured_tflops
+from train.telemetry.telemetry import Telemetry
 from train.world import World
 
 ARMS = ("trainer", "uniform", "alphadecay")

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import metrics
 from train.checkpoint import find
-from train.metrics import read_metrics
+from train.telemetry.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 STEPS = 40

@@ -14,7 +14,7 @@ from tests.distributed.harness import init_deepspeed, run_ranks
 from train.cli import load_config
 from train.config import TrainConfig
 from train.engine import build_engine, load_ds_config
-from train.masters import read_masters
+from train.exports.masters import read_masters
 from train.model import llama_config, restore_rotary
 from train.world import World
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.cli import load_config
 from train.engine import build_engine, load_ds_config
-from train.memory import predict_memory, sharding_of
+from train.plan.memory import predict_memory, sharding_of
 from train.world import World
 
 RANKS, LENGTH = 2, 8

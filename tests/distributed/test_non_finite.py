@@ -48,7 +48,7 @@ def snapshot(engine):
 def train(rank, config, ds_config, bad):
     """Steps 1 .. STEPS as the loop takes them; at BAD one micro batch of rank 1 goes wrong as `bad` says, or is left out where None."""
     from train.engine import build_engine
-    from train.guard import contagious
+    from train.stopping.guard import contagious
     from train.world import World
 
     engine = build_engine(config, ds_config, World(rank, rank, 2, torch.device("cpu")))

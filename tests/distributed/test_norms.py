@@ -12,7 +12,7 @@ from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.model import build_model
-from train.norms import WeightNorms
+from train.telemetry.norms import WeightNorms
 from train.world import World
 
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)
 
 from alphadecay import AlphaDecay  # noqa: E402
-from train import build, checkpoint, loop, signals  # noqa: E402
+from train import build, checkpoint, loop  # noqa: E402
 from train.data.sampler import Batches  # noqa: E402
+from train.stopping import signals  # noqa: E402
 
 PHASES = {
     "step": (loop, "contagious"),  # between the forward and the backward pass of one micro batch

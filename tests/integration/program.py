@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tests.conftest import ROOT
-from train.metrics import read_metrics
+from train.telemetry.metrics import read_metrics
 
 PROGRAM = str(ROOT / "train" / "pretrain.py")
 STEPS, INTERVAL, GLOBAL_BATCH, SEQUENCE, VOCABULARY = 6, 3, 4, 32, 320

@@ -15,9 +15,9 @@ from tests.conftest import ROOT
 from train.data.tokenizer import load_tokenizer
 from train.export import export
 from train.export import main as export_main
+from train.exports.trained import find_trained
 from train.generate import generate
 from train.generate import main as generate_main
-from train.trained import find_trained
 
 TEXT = "abc  def\n\tnaïve 日本 </s> <0x0A> " + "mnop abcd " * 20
 # What somebody else does with the folder: nothing of ours is imported, nor can it be.

@@ -14,7 +14,7 @@ import yaml
 from tests.integration.program import GLOBAL_BATCH, INTERVAL, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
 from train.cli import load_config
-from train.clock import PARTS
+from train.telemetry.clock import PARTS
 
 REFRESHES = list(range(0, STEPS + 1, INTERVAL))
 PROJECTIONS = [f"self_attn.{kind}_proj" for kind in "qkvo"] + [f"mlp.{kind}_proj" for kind in ("gate", "up", "down")]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.report import versions
+from train.results.report import versions
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _SOURCES = ("alphadecay/**/*.py", "train/**/*.py", "train/recipes/*.yaml", "ds_configs/*.json")

@@ -1,0 +1,103 @@
+"""What a training line says of the steps since the line before, and what a resumed run goes on with."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from alphadecay import AdamW
+from train.config import DataConfig, DecayConfig, LogConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from train.evaluate import Validation
+from train.telemetry import clock
+from train.telemetry.flops import flops_per_token
+from train.telemetry.metrics import read_metrics
+from train.telemetry.telemetry import Telemetry
+from train.world import World
+
+MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2)
+CONFIG = TrainConfig(
+    model=MODEL, data=DataConfig(sequence_length=8), optim=OptimConfig(weight_decay=0.5), decay=DecayConfig(method="uniform"),
+    run=RunConfig(steps=7, global_batch=4), log=LogConfig(every=3, progress="off", peak_tflops=2.0),
+)  # fmt: skip
+TOKENS, PEAK = 30, 2e12  # of 4 x 8 positions a step two are fill
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """A clock that moves only when told."""
+    time = [10.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: time[0])
+    return time
+
+
+def telemetry(folder, resume_step=None, config=CONFIG):
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 3)
+    engine = SimpleNamespace(module=module, optimizer=AdamW(module.parameters()))
+    return Telemetry(config, folder, World(0, 0, 1, torch.device("cpu")), engine, resume_step)
+
+
+def take(shown, now, steps):
+    """Steps of 2 seconds, every other one with a second of evaluation after it."""
+    for step in steps:
+        shown.begin(step)
+        with shown.clock.part("forward_backward"):
+            now[0] += 2.0
+        shown.stepped(0.01, None)
+        shown.train(step, {"loss": 1.0, "lr": 0.01, "grad_norm": 1.0, "tokens": step * TOKENS})
+        if step % 2 == 0:
+            with shown.clock.part("evaluation"):
+                now[0] += 1.0
+
+
+def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):
+    shown = telemetry(tmp_path)
+    take(shown, now, range(1, 8))
+    found = shown.summary(7)
+    shown.close()
+    lines = read_metrics(tmp_path / "metrics.jsonl", "train")
+    assert [line["step"] for line in lines] == [1, 3, 6, 7]
+    assert [line["seconds"]["forward_backward"] for line in lines] == [2.0, 4.0, 6.0, 2.0]
+    assert [line["seconds"]["evaluation"] for line in lines] == [0.0, 1.0, 1.0, 1.0]  # that of a step is in the line after it
+    mfu = 32 * flops_per_token(MODEL, 8) / (2.0 * PEAK)
+    for line in lines:
+        assert line["tokens_per_second"] == 15.0 and line["mfu"] == pytest.approx(mfu) and line["peak_tflops"] == 2.0
+        assert line["cumulative_decay_mean"] == pytest.approx(line["step"] * 0.01 * 0.5)
+    assert found["seconds_training"] == 14.0 and found["tokens_per_second"] == 15.0 and found["mfu"] == pytest.approx(mfu)
+    assert found["time_shares"]["evaluation"] == pytest.approx(3 / 17) and found["peak_source"] == "log.peak_tflops"
+
+
+def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
+    whole = telemetry(tmp_path / "whole")
+    take(whole, now, range(1, 8))
+    expected = whole.summary(7)
+    first = telemetry(tmp_path / "cut")
+    take(first, now, range(1, 6))
+    first.validation(5, Validation(2.0, 1.0, 9))
+    state = json.loads(json.dumps(first.state_dict(5)))
+    first.close()
+    second = telemetry(tmp_path / "cut", resume_step=5)
+    second.load_state_dict(state)
+    take(second, now, range(6, 8))
+    found = second.summary(7)
+    assert found["val_perplexity_published"] == pytest.approx(2.718281828)
+    for key in ("seconds_training", "tokens_per_second", "mfu", "time_shares", "cumulative_decay_mean"):
+        assert found[key] == pytest.approx(expected[key]), key
+    assert [line["tokens_per_second"] for line in read_metrics(tmp_path / "cut/metrics.jsonl", "train")] == [15.0] * 4
+
+
+def test_a_notice_is_kept(tmp_path):
+    shown = telemetry(tmp_path)
+    shown.notice(3, "loss spike", loss=9.0)
+    shown.close()
+    assert read_metrics(tmp_path / "metrics.jsonl", "notice") == [{"kind": "notice", "step": 3, "notice": "loss spike", "loss": 9.0}]
+
+
+def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
+    module = torch.nn.Linear(4, 3)
+    engine = SimpleNamespace(module=module, optimizer=object(), basic_optimizer=AdamW(module.parameters()))
+    shown = Telemetry(CONFIG, tmp_path, World(0, 0, 1, torch.device("cpu")), engine, None)
+    take(shown, now, [1])
+    (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")
+    assert "weight_norm" not in line and line["mfu"] > 0

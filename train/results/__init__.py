@@ -1,0 +1,1 @@
+"""What a run leaves behind: summary.json, the heat map, the closing lines."""

@@ -1,0 +1,165 @@
+"""What the person at the console sees while it runs: a live bar on a terminal, plain lines elsewhere. For rank 0 alone.
+
+Everything goes to standard output, so that a log file has it in order.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from train.telemetry.metrics import perplexity
+
+Mode = Literal["auto", "bar", "lines", "off"]
+SECONDS_BETWEEN_LINES = 2.0
+SMOOTHING = 0.9  # one slow step (a refresh, a checkpoint) should not make the estimate jump
+
+
+class Progress:
+    """The silent one, and what all have in common: the count of steps and the estimate of the time left."""
+
+    def start(self, total: int, initial: int = 0) -> None:
+        """Begin; initial is the step already reached by the run gone on from."""
+        self.total, self.step = total, initial
+        self._last, self._pace = time.monotonic(), 0.0
+
+    def advance(self, step: int) -> None:
+        """A training step is done."""
+        now, done = time.monotonic(), step - self.step
+        if done > 0:
+            pace = (now - self._last) / done
+            self._pace = SMOOTHING * self._pace + (1 - SMOOTHING) * pace if self._pace else pace
+            self.step, self._last = step, now
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Show a record of metrics.jsonl."""
+        step = record["step"]
+        if record["kind"] == "train":
+            self._show(record)
+        elif record["kind"] == "validation":
+            loss, shown = number_or_dash(record["val_loss"], "{:.4f}"), number_or_dash(record["val_perplexity"])
+            self.message(f"step {step}: validation loss {loss}, perplexity {shown}")
+        elif record["kind"] == "refresh":
+            modules, seconds = len(record["weight_decays"]), record["refresh_seconds"]
+            self.message(f"step {step}: decays of {modules} modules refreshed in {seconds:.2f} s")
+        elif record["kind"] == "notice":
+            self.message(f"step {step}: {record['notice']}")
+
+    def message(self, text: str) -> None:
+        """Print a line of text."""
+
+    def close(self) -> None:
+        """Leave the console in order; a second call does nothing."""
+
+    def time_left(self) -> str:
+        """Time to the last step at the present pace, as 1:02:03."""
+        return clock(self._pace * (self.total - self.step)) if self._pace else "-:--"
+
+    def _show(self, record: Mapping[str, Any]) -> None: ...
+
+
+class Lines(Progress):
+    """Plain lines, at most one every two seconds, the first and the last step always."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream, self._shown = stream or sys.stdout, float("-inf")
+
+    def message(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        now, step = time.monotonic(), record["step"]
+        if now - self._shown < SECONDS_BETWEEN_LINES and step < self.total:
+            return
+        self._shown = now
+        text = _figures(record)
+        figures = f"loss {text['loss']}  ppl {text['ppl']}  lr {number_or_dash(record['lr'], '{:.2e}')}  {text['speed']} tokens/s"
+        mfu = f"  mfu {text['mfu']}" if record.get("mfu") is not None else ""
+        self.message(f"step {step:>{len(str(self.total))}}/{self.total}  {figures}{mfu}  {self.time_left()} left")
+
+
+class Bar(Progress):
+    """A live bar at the foot of the terminal, with messages scrolling above it."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout, highlight=False)
+        self._bar: RichProgress | None = None
+
+    def start(self, total: int, initial: int = 0) -> None:
+        super().start(total, initial)
+        names = (
+            "loss [bold]{task.fields[loss]}[/] ppl [bold]{task.fields[ppl]}[/]",
+            "{task.fields[speed]} tok/s",
+            "mfu {task.fields[mfu]}",
+        )
+        figures = " ".join((*names, "{task.fields[left]} left"))
+        columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=None), TextColumn(figures))
+        self._bar = RichProgress(*columns, console=self._console, expand=True, refresh_per_second=4)
+        self._task = self._bar.add_task("", total=total, completed=initial, loss="-", ppl="-", speed="-", mfu="-", left="-:--")
+        self._bar.start()
+
+    def message(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def advance(self, step: int) -> None:
+        super().advance(step)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.step, left=self.time_left())
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        if self._bar is not None:
+            fields: dict[str, Any] = _figures(record)
+            self._bar.update(self._task, completed=self.step, left=self.time_left(), **fields)
+
+
+def make_progress(mode: Mode, stream: TextIO | None = None) -> Progress:
+    """The console for log.progress; auto asks whether the stream is a terminal."""
+    stream = stream or sys.stdout
+    if mode == "off":
+        return Progress()
+    if mode == "bar" or (mode == "auto" and stream.isatty()):
+        return Bar(Console(file=stream, highlight=False, force_terminal=True if mode == "bar" else None))
+    return Lines(stream)
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, str]:
+    """The figures of a training line as text; one that was not finite is a dash."""
+    loss = record["loss"]
+    return {
+        "loss": number_or_dash(loss, "{:.4f}"),
+        "ppl": number_or_dash(None if loss is None else perplexity(loss)),
+        "speed": number_or_dash(record.get("tokens_per_second")),
+        "mfu": number_or_dash(record.get("mfu"), "{:.1%}"),
+    }
+
+
+def number_or_dash(value: float | None, form: str = "") -> str:
+    """The value in a format, or as `number` has it; a dash where there is none."""
+    return "-" if value is None else form.format(value) if form else number(value)
+
+
+def number(value: float) -> str:
+    """Three or four figures a person takes in at a glance: 0.123, 45.6, 1,234, 12.3k, 4.56M, 7.89B."""
+    for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if limit <= abs(value) < float("inf"):
+            scaled = value / (1e3 if suffix == "k" else limit)
+            return f"{scaled:.2f}{suffix}" if scaled < 10 else f"{scaled:.1f}{suffix}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,193 @@
+"""Where a run's figures go: metrics.jsonl first, then the console and dashboards as views of the records written there.
+
+Every rank has one and calls it alike, for some figures are over all ranks; rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.config import TrainConfig
+from train.evaluate import Validation
+from train.methods import Decay
+from train.results.report import METRICS
+from train.schedule import learning_rate
+from train.telemetry.clock import StepClock, training_seconds
+from train.telemetry.cumulative import CumulativeDecay, half_lives
+from train.telemetry.flops import Peak, find_peak, flops_per_token
+from train.telemetry.metrics import MetricsWriter
+from train.telemetry.norms import WeightNorms
+from train.telemetry.profiler import ProfileWindow
+from train.telemetry.progress import Progress, make_progress
+from train.telemetry.sinks import Guarded, make_sinks
+from train.telemetry.usage import Totals, memory, over_ranks
+from train.world import World
+
+
+class Telemetry:
+    """Args:
+    config: the run.
+    folder: its output_dir.
+    world: this rank.
+    engine: the DeepSpeed engine, for the norms of its weights.
+    resume_step: the step gone on from; None starts afresh.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, world: World, engine: Any, resume_step: int | None) -> None:
+        self._config, self._folder, self._world, self._engine = config, folder, world, engine
+        self.clock = StepClock(world.device)
+        self._positions_per_step = config.run.global_batch * config.data.sequence_length  # tokens, fill included
+        self._flops_per_token = flops_per_token(config.model, config.data.sequence_length)
+        self._peak: Peak | None = None
+        self._totals, self._cumulative = Totals(), CumulativeDecay()
+        self._validation: dict[str, float] = {}
+        self._began = False
+        self._timed_step = resume_step or 0  # up to here steps are in the totals
+        self._tokens = 0
+        self._window = Totals()  # since the training line before
+        self._metrics: MetricsWriter | None = None
+        self._sinks: list[Guarded] = []
+        self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
+        self._profile = ProfileWindow(config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder)
+        if world.is_main:
+            self._metrics = MetricsWriter(folder / METRICS, resume_step)
+            self._sinks = make_sinks(config, folder, resume_step, self.message)
+        self._progress.start(config.run.steps, resume_step or 0)
+        self._norms = self._weight_norms()
+
+    @property
+    def began(self) -> bool:
+        """True once this process took a step."""
+        return self._began
+
+    def begin(self, step: int) -> None:
+        """Before a training step. Collective at the first."""
+        if not self._began:
+            self._began = True
+            dtype = next(self._engine.module.parameters()).dtype
+            self._peak = find_peak(self._config.log.peak_tflops, dtype, self._world)
+            self.message(f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})")
+        self._profile.begin(step)
+
+    def stepped(self, lr: float, decay: Decay | None) -> None:
+        """An optimizer step was applied, not skipped, on the decays that are in force until `decay.step()`."""
+        base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
+        self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
+
+    def train(self, step: int, values: Mapping[str, float]) -> None:
+        """A training step is done; it has a line if it is the first, one in log.every or the last. Collective where it has.
+
+        Args:
+            values: what the line says; among it "tokens", the real tokens since the start of the run.
+        """
+        self._tokens = int(values["tokens"])
+        self._progress.advance(step)
+        if trace := self._profile.end(step):
+            self.message(f"trace of steps up to {step} in {trace}")
+        if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
+            self._write("train", step, {**values, **self._figures(step)})
+
+    def validation(self, step: int, found: Validation) -> None:
+        """A validation."""
+        self._validation = found.record()
+        self._write("validation", step, self._validation)
+
+    def refresh(self, decay: Decay) -> None:
+        """A refresh of the decays; its step is the first that runs on them."""
+        step, decays = decay.last_refresh_step, decay.weight_decays
+        lr = learning_rate(self._config.optim, max(1, step), self._config.run.steps)
+        sums = self._cumulative.sums
+        values: dict[str, Any] = {
+            "alphas": decay.alphas,
+            "weight_decays": decays,
+            "refresh_seconds": decay.last_refresh_seconds,
+            "cumulative_decay": {name: sums.get(name, 0.0) for name in decays},
+            **half_lives(lr, decays, self._positions_per_step),
+        }
+        self._write("refresh", step, values | ({"statuses": decay.statuses} if decay.statuses else {}))
+
+    def notice(self, step: int, text: str, **values: Any) -> None:
+        """Something a person should know of later: a step skipped, a spike of the loss. A line of its own in metrics.jsonl."""
+        self._write("notice", step, {"notice": text, **values})
+
+    def message(self, text: str) -> None:
+        """A line for the person watching, kept nowhere."""
+        self._progress.message(text)
+
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """Plain numbers for a checkpoint, the same on every rank. Collective."""
+        self._tally(step)
+        return {"totals": self._totals.state_dict(), "cumulative_decay": self._cumulative.sums, "validation": self._validation}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint's; an empty one changes nothing."""
+        if state:
+            self._totals.load(state["totals"])
+            self._tokens = self._totals.tokens
+            self._cumulative.load(state["cumulative_decay"])
+            self._validation = dict(state["validation"])
+
+    def summary(self, step: int) -> dict[str, Any]:
+        """What summary.json says of speed, memory, time and the published figure. Collective."""
+        self._tally(step)
+        peak = self._peak
+        return {
+            **self._totals.summary(),
+            "peak_tflops": peak.tflops if peak else None,
+            "peak_source": peak.source if peak else None,
+            "flops_per_token": self._flops_per_token,
+            "cumulative_decay_mean": self._cumulative.mean,
+            "val_perplexity_published": self._validation.get("val_perplexity_published"),
+        }
+
+    def close(self) -> None:
+        """Ends the bar, the file and the dashboards."""
+        if trace := self._profile.close():
+            self.message(f"trace up to the last step in {trace}")
+        self._progress.close()
+        for sink in self._sinks:
+            sink.close()
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def _figures(self, step: int) -> dict[str, Any]:
+        """What a training line says of the steps since the line before. Collective."""
+        used = self._tally(step)
+        window, self._window = self._window, Totals()
+        found = window.summary()
+        return {
+            "tokens_per_second": found["tokens_per_second"],
+            "mfu": found["mfu"],
+            "peak_tflops": self._peak.tflops if self._peak else None,
+            "seconds": window.seconds,
+            "memory": used,
+            "cumulative_decay_mean": self._cumulative.mean,
+            **(self._norms.read() if self._norms is not None else {}),
+        }
+
+    def _tally(self, step: int) -> dict[str, float]:
+        """Moves what the clock has to the window and the totals; the memory of the fullest rank. Collective."""
+        used, seconds = over_ranks(memory(self._world.device), self.clock.read(), self._world)
+        steps, self._timed_step = step - self._timed_step, step
+        flops = steps * self._positions_per_step * self._flops_per_token
+        peak = self._peak.tflops * 1e12 * self._world.size if self._peak else 0.0
+        tokens = self._tokens - self._totals.tokens
+        for sums in (self._window, self._totals):
+            sums.add(tokens, flops, training_seconds(seconds) * peak, seconds, used)
+        return used
+
+    def _weight_norms(self) -> WeightNorms | None:
+        try:
+            return WeightNorms(self._engine, self._world)
+        except ValueError as error:  # alike on every rank: it is about the configuration
+            self.message(f"no weight norms in {METRICS}: {error}")
+            return None
+
+    def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if self._metrics is not None:
+            record = self._metrics.write(kind, step, values)
+            self._progress.log(record)
+            for sink in self._sinks:
+                sink.log(record)
