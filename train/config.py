@@ -135,6 +135,19 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Modules of a fixed decay.
+
+    Args:
+        modules: shell pattern of weight names.
+        ratio: their multiple of the base decay.
+    """
+
+    modules: str
+    ratio: float
+
+
+@dataclass(frozen=True)
 class DecayConfig:
     """How weight decay is shared out over the modules.
 
@@ -153,7 +166,7 @@ class DecayConfig:
         compat: published reproduces the published code's deviations from the paper; empty follows the paper.
         awd_scale: of awd: its decay is this times the base decay times gradient norm over weight norm.
         seed: of shuffled.
-        ratios: of fixed_ratio: shell pattern of weight names to multiple of the base decay, the first match counts.
+        ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts, and one must for every weight.
     """
 
     method: Literal[
@@ -170,7 +183,7 @@ class DecayConfig:
     compat: Literal["", "published"] = ""
     awd_scale: float = 100.0
     seed: int = 0
-    ratios: dict[str, float] = field(default_factory=dict)
+    ratios: tuple[Ratio, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def choices(config: TrainConfig) -> dict[str, Any]:
         "compat": d.compat or None,
         "control": None if d.method in ("alphadecay", "farms") else d.method,
         "seed": d.seed,
-        "ratios": d.ratios or None,
+        "ratios": {entry.modules: entry.ratio for entry in d.ratios} or None,
     }
 
 

@@ -63,7 +63,9 @@ CASES = [
     pytest.param("adadecay_parameters", by_element, (), "deepspeed", marks=SLOW),
     pytest.param("inverted", inverted, (), "python", marks=SLOW),
     pytest.param("uniform_at_mean", uniform_at_mean, (), "python", marks=SLOW),
-    pytest.param("fixed_ratio", fixed_ratio, ("--decay.ratios", '{"*mlp*": 3.0, "*": 0.5}'), "python", marks=SLOW),
+    pytest.param(
+        "fixed_ratio", fixed_ratio, ("--decay.ratios", '[{modules: "*mlp*", ratio: 3}, {modules: "*", ratio: 0.5}]'), "python", marks=SLOW
+    ),
     pytest.param("farms", farms, (), "python", marks=SLOW),
 ]
 

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from alphadecay import AlphaDecayConfig
-from train.config import DecayConfig, OptimConfig, TrainConfig
+from train.config import DecayConfig, OptimConfig, Ratio, TrainConfig
 from train.errors import UserError
 from train.methods import FROM_GRADIENTS, SPECTRAL, check, choices
 
@@ -24,7 +24,7 @@ def test_every_method_is_somebodys() -> None:
 
 @pytest.mark.parametrize("method", SPECTRAL)
 def test_choices_are_the_librarys(method: str) -> None:
-    found = AlphaDecayConfig(**choices(config(method, interval=7, ratios={"*": 1.0} if method == "fixed_ratio" else {})))
+    found = AlphaDecayConfig(**choices(config(method, interval=7, ratios=(Ratio("*", 1.0),) if method == "fixed_ratio" else ())))
     assert found.interval == 7
     assert found.control == (None if method in ("alphadecay", "farms") else method)
     assert found.method == ("farms" if method == "farms" else "gram")
@@ -35,7 +35,7 @@ def test_choices_are_the_librarys(method: str) -> None:
     [
         (config("awd", weight_decay=0.0), "multiplies optim.weight_decay, which is 0"),
         (config("alphadecay", weight_decay=0.0), "or --decay.method none"),
-        (config("uniform", ratios={"*": 1.0}), "does not read it"),
+        (config("uniform", ratios=(Ratio("*", 1.0),)), "does not read it"),
         (config("fixed_ratio"), "ratios"),
         (config("farms", tail="goodness_of_fit"), "farms"),
     ],
