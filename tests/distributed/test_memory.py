@@ -31,9 +31,9 @@ def storages(tensors: Iterable[Any]) -> dict[int, int]:
     return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor) and not t.is_meta}
 
 
-def alive() -> dict[int, int]:
+def alive() -> list[torch.Tensor]:
     gc.collect()
-    return storages(item for item in gc.get_objects() if issubclass(type(item), torch.Tensor))
+    return [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
 
 
 def small_buckets(stage: int, folder: str) -> str:
@@ -58,14 +58,15 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
     for stage, precision in CASES:
         config = load_config([*ARGUMENTS, f"--deepspeed.config={folder}/zero{stage}.json", f"--run.precision={precision}"])
         ds_config = load_ds_config(config, 2, RANKS)
-        before = alive()
+        kept = alive()  # held on to, so that no new tensor takes the address of one of them
+        before = storages(kept)
         engine: Any = build_engine(config, ds_config, world)
         tokens = torch.arange(LENGTH)[None]
         most = 0
         for micro_step in range(4):
             engine.backward(engine(input_ids=tokens, labels=tokens).loss)
             parameters = list(engine.module.parameters())
-            now = alive() | storages(p.grad for p in parameters)
+            now = storages(alive()) | storages(p.grad for p in parameters)
             most = max(most, sum(size for address, size in now.items() if address not in before))
             if micro_step < 3:
                 engine.step()
@@ -80,7 +81,7 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         kinds["optimizer"] -= sum(size for address, size in masters.items() if address in weights)
         result[stage, precision] = kinds | {f"predicted {name}": size for name, size in vars(predicted).items()}
         engine.destroy()
-        del engine, optimizer, parameters, flat
+        del engine, optimizer, parameters, flat, kept
     return result
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)
 
 from alphadecay import AlphaDecay  # noqa: E402
-from train import build, checkpoint, loop  # noqa: E402
+from train import build, loop  # noqa: E402
+from train.checkpoint import saver  # noqa: E402
 from train.data.sampler import Batches  # noqa: E402
 from train.stopping import signals  # noqa: E402
 
@@ -27,7 +28,7 @@ PHASES = {
     "step": (loop, "contagious"),  # between the forward and the backward pass of one micro batch
     "evaluation": (loop, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
-    "saving": (checkpoint, "save"),
+    "saving": (saver, "save"),
     "data": (Batches, "batch"),
     "preparation": (build, "prepare_all"),
 }

@@ -64,7 +64,7 @@ def test_a_checkpoint_of_another_model(workplace, finished):
 def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
     """AlphaDecay raises ValueError; the program shows its message."""
     outcome = workplace.start("python", "refused-decay", "--optim.weight_decay", "0")
-    refused(outcome, "decay.method alphadecay", "weight_decay is 0")
+    refused(outcome, "decay.method alphadecay", "optim.weight_decay, which is 0")
     assert not (workplace.folder / "refused-decay/metrics.jsonl").exists()
 
 

@@ -117,7 +117,7 @@ def test_the_configuration_left_behind_starts_the_same_run(workplace, finished):
 
 def test_nothing_is_written_beside_the_output(workplace, finished):
     finished("python")
-    known = {"corpus", "prepared", "tiny.yaml", "whole", "cut", "refused", "other"}
+    known = {"corpus", "prepared", "tiny.yaml", "whole", "cut", "refused", "other", "method"}
     assert {path.name.split("-")[0] for path in workplace.folder.iterdir()} <= known
 
 
