@@ -9,12 +9,14 @@ from typing import Literal
 Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
 Method = Literal["gram", "svd", "farms"]
 Assign = Literal["linear", "sqrt", "log2"]
+Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
     "tail": ("hill", "goodness_of_fit", "fix_finger"),
     "method": ("gram", "svd", "farms"),
     "assign": ("linear", "sqrt", "log2"),
+    "score": ("alpha", "frobenius_norm", "spectral_norm"),
     "compat": (None, "published"),
     "control": (None, "inverted", "shuffled", "uniform_at_mean", "fixed_ratio"),
 }
@@ -32,6 +34,7 @@ class AlphaDecayConfig:
         method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared) or "farms" (the pooled spectrum of
             square windows, arXiv 2506.06280: alpha free of the aspect ratio; with tail "hill" only).
         assign: map from alpha to decay; "sqrt" and "log2" take no s1 and s2.
+        score: what is mapped: alpha, or to compare with, a norm of the weight, which then stands in alpha's place everywhere.
         compat: "published" reproduces the published code's deviations; None follows the paper.
         spread: optimizer steps over which a refresh is solved; its decays hold from that many steps later. 0 solves all at once.
         minimum_range: where the largest alpha less the smallest is below this, all modules get the base decay; 0 is off.
@@ -52,6 +55,7 @@ class AlphaDecayConfig:
     tail: Tail = "hill"
     method: Method = "gram"
     assign: Assign = "linear"
+    score: Score = "alpha"
     compat: Literal["published"] | None = None
     spread: int = 0
     minimum_range: float = 0.0
@@ -77,6 +81,10 @@ class AlphaDecayConfig:
             raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
         if self.method == "farms" and (self.tail != "hill" or self.published):
             raise ValueError('method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at their defaults with it')
+        if self.score != "alpha" and (self.method != "gram" or self.spread or self.published or self.assign != "linear"):
+            raise ValueError(
+                f"score {self.score!r} is mapped linearly and at once; leave method, spread, compat and assign at their defaults with it"
+            )
         if not 0 <= self.spread < self.interval:
             raise ValueError(f"spread is {self.spread}, must be at least 0 and below interval {self.interval}")
         if self.spread and self.method != "gram":

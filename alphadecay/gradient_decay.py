@@ -1,4 +1,4 @@
-"""GradientDecay: AWD and AdaDecay, whose decays come from gradients, with the surface of AlphaDecay. Baselines to compare with.
+"""GradientDecay: AWD, AdaDecay and the mapped gradient norm, with the surface of AlphaDecay. Baselines to compare with.
 
 Their decays are made inside the optimizer's step, where the gradients are, from sums over all ranks' fragments.
 """
@@ -16,11 +16,11 @@ import torch
 from alphadecay.binding import bare_optimizer, bind
 from alphadecay.fragments import exempt_parameters
 from alphadecay.modules import find_modules
-from alphadecay.policy import adadecay_modules, adadecay_parameters, awd
+from alphadecay.policy import adadecay_modules, adadecay_parameters, assign_weight_decay, awd
 from alphadecay.policy.baselines import AWD_SCALE
 from alphadecay.transport.detect import detect
 
-Rule = Literal["awd", "adadecay", "adadecay_parameters"]
+Rule = Literal["awd", "adadecay", "adadecay_parameters", "gradient_norm"]
 _STATE_VERSION = 1
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
 
@@ -31,14 +31,17 @@ class GradientDecay:
     awd                  one decay for everything, at every step: from the gradient's norm over the weights' (arXiv 2210.00094);
     adadecay             one per module, every `interval` steps: from gradient norms standardised within a layer, as published with
                          AlphaDecay; before the first such step every module has the base decay;
-    adadecay_parameters  one per element of every module, at every step (arXiv 1907.08931).
+    adadecay_parameters  one per element of every module, at every step (arXiv 1907.08931);
+    gradient_norm        one per module, every `interval` steps: AlphaDecay's linear map from s1 to s2 with the gradient's norm in
+                         alpha's place (an ablation of arXiv 2506.14562).
 
     Args:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
         optimizer: the optimizer that updates it; left out with an engine.
-        rule: which of the three.
-        interval: optimizer steps between AdaDecay's refreshes, and between the steps that `step()` calls worth a record.
+        rule: which of them.
+        interval: optimizer steps between refreshes, and between the steps that `step()` calls worth a record.
         awd_scale: AWD's multiple of the base decay.
+        s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the base decay.
         include, exclude, splits: as for AlphaDecay.
 
     Raises:
@@ -49,13 +52,13 @@ class GradientDecay:
     last_refresh_seconds = 0.0  # it is part of the optimizer's step
 
     def __init__(
-        self, model: Any, optimizer: Any = None, *, rule: Rule, interval: int = 500, awd_scale: float = AWD_SCALE,
-        include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
+        self, model: Any, optimizer: Any = None, *, rule: Rule, interval: int = 500, awd_scale: float = AWD_SCALE, s1: float = 0.67,
+        s2: float = 5.0, include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:  # fmt: skip
         if rule not in get_args(Rule) or interval < 1:
             raise ValueError(f"rule {rule!r}, interval {interval}: rules are {', '.join(get_args(Rule))}; the interval is at least 1")
         target = detect(model)
-        self.rule, self.interval, self._awd_scale = rule, interval, awd_scale
+        self.rule, self.interval, self._awd_scale, self._range = rule, interval, awd_scale, (s1, s2)
         self._engine, self._transport = target.engine, target.transport
         bare = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
         _refuse_partial_steps(self._engine, bare)
@@ -68,7 +71,7 @@ class GradientDecay:
         self._last_refresh_step = 0
         self._weight_decays = dict(self._fragments.base)
         self._previous: float | None = None
-        self._fragments.before = {"awd": self._awd, "adadecay": self._modules, "adadecay_parameters": self._elements}[rule]
+        self._fragments.before = {"awd": self._awd, "adadecay_parameters": self._elements}.get(rule, self._modules)
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -82,7 +85,7 @@ class GradientDecay:
 
     @property
     def weight_decays(self) -> dict[str, float]:
-        """Decay of every module at the last step, by weight name; the mean over its elements where each has its own."""
+        """Decay of every module at the last step, by weight name; the base decay where each element has its own."""
         return dict(self._weight_decays)
 
     @property
@@ -119,7 +122,7 @@ class GradientDecay:
         self._step, self._last_refresh_step = int(state["step"]), int(state["last_refresh_step"])
         self._previous = state["previous"]
         self._weight_decays = {name: float(state["weight_decays"][name]) for name in self._sizes}
-        if self.rule == "adadecay":
+        if self.rule in ("adadecay", "gradient_norm"):
             self._fragments.set_weight_decays(self._weight_decays)
 
     def _awd(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
@@ -137,7 +140,7 @@ class GradientDecay:
             return
         sums = self._sums(param_groups)
         norms = {name: math.sqrt(sums[name][1]) for name in self._sizes}
-        relative = adadecay_modules(norms, self._layers, 1.0)
+        relative = adadecay_modules(norms, self._layers, 1.0) if self.rule == "adadecay" else assign_weight_decay(norms, 1.0, *self._range)
         self._weight_decays = {name: self._fragments.base[name] * factor for name, factor in relative.items()}
         self._fragments.set_weight_decays(self._weight_decays)
 

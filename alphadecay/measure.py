@@ -14,7 +14,7 @@ from torch import Tensor
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule
 from alphadecay.placement import Plan, plan_owners
-from alphadecay.spectral import FIELDS, Estimate, estimate, estimate_farms, estimate_from_gram, take_gram, to_estimate
+from alphadecay.spectral import FIELDS, Estimate, estimate, estimate_farms, estimate_from_gram, estimate_score, take_gram, to_estimate
 from alphadecay.transport.base import Transport
 
 
@@ -77,6 +77,8 @@ class Measurer:
 
     def _estimate(self, weight_MN: Tensor, precision: torch.dtype) -> Tensor:
         c = self.config
+        if c.score != "alpha":
+            return estimate_score(weight_MN, c.score, precision=precision)
         if c.method == "farms":
             return estimate_farms(weight_MN, precision=precision)
         return estimate(weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision)

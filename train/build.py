@@ -22,11 +22,6 @@ from train.validation import accumulation_steps
 from train.world import World
 
 
-def output_folder(config: TrainConfig) -> Path:
-    """Where the run's results go."""
-    return Path(config.output_dir or f"runs/{config.name}")
-
-
 def build(config: TrainConfig, world: World, requests: StopRequests | None = None) -> Trainer:
     """A Trainer ready to train. Collective. Everything that can be wrong is checked before the model is built.
 
@@ -34,7 +29,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
         UserError: data, configuration or checkpoint that cannot be used.
         Stopped: rank 0 was asked to stop while it prepared the data.
     """
-    folder, requests = output_folder(config), requests or StopRequests()
+    folder, requests = config.folder, requests or StopRequests()
     if world.is_main:
         requests.file = folder / FILE_NAME
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)

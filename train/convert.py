@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.errors import UserError
+from train.errors import UserError, as_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that read the ranks' files")
     given = parser.parse_args(arguments)
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
-    try:
-        print(f"{_convert(given.checkpoint, given.out, given.workers)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return as_command(lambda: print(_convert(given.checkpoint, given.out, given.workers)))
 
 
 def _convert(path: Path, out: Path | None, workers: int) -> Path:

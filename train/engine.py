@@ -118,7 +118,7 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -
     """Model, optimizer and engine. Collective."""
     import deepspeed
 
-    model = build_model(config.model, config.data.sequence_length, config.run.seed, ds_config)
+    model = build_model(config.model, config.data.sequence_length, config.run.seed_of_init, ds_config)
     optimizer = build_optimizer(config, model.parameters())
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     restore_rotary(engine.module)

@@ -13,11 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.errors import UserError
+from train.errors import UserError, as_command
 from train.files import sync
 from train.quiet import quiet
-
-EXIT_USER_ERROR = 2
 
 
 def export(source: Path, out: Path, dtype: str = "float32", shard_size: str = "5GB", force: bool = False, tokenizer: str = "") -> str:
@@ -88,12 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace an export that is there")
     o = parser.parse_args(argv)
     quiet()
-    try:
-        print(export(o.source, o.out, o.dtype, o.shard_size, o.force, o.tokenizer))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    return 0
+    return as_command(lambda: print(export(o.source, o.out, o.dtype, o.shard_size, o.force, o.tokenizer)))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.errors import UserError
+from train.errors import UserError, as_command
 from train.quiet import quiet
 
-EXIT_USER_ERROR = 2
 Encode = Callable[[str], list[int]]
 Decode = Callable[[Sequence[int]], str]
 
@@ -84,12 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokenizer", default="", metavar="FILE.model", help="instead of the one that the run keeps")
     o = parser.parse_args(argv)
     quiet()
-    try:
-        print(o.prompt + generate(o.source, o.prompt, o.tokens, o.temperature, o.seed, o.tokenizer))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    return 0
+    return as_command(lambda: print(o.prompt + generate(o.source, o.prompt, o.tokens, o.temperature, o.seed, o.tokenizer)))
 
 
 if __name__ == "__main__":

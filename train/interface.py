@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from train.errors import UserError
+from train.errors import UserError, as_command
 
 _OUTSIDE = "192.0.2.1"  # an address for documents, RFC 5737: the default route leads there
 
@@ -51,12 +51,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 0 if arguments in (["--help"], ["-h"]) else 2
-    try:
-        print(*way_to(arguments[0]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return as_command(lambda: print(*way_to(arguments[0])))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from alphadecay.gradient_decay import GradientDecay
 from train.config import TrainConfig
 from train.errors import UserError
 
-SPECTRAL = ("alphadecay", "farms", "inverted", "shuffled", "uniform_at_mean", "fixed_ratio")  # an AlphaDecay does them
-FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters")
+CONTROLS = ("inverted", "shuffled", "uniform_at_mean", "fixed_ratio")
+NORMS = ("frobenius_norm", "spectral_norm")
+SPECTRAL = ("alphadecay", "farms", *NORMS, *CONTROLS)  # an AlphaDecay does them
+FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")
 Decay = AlphaDecay | GradientDecay
 
 
@@ -24,9 +26,10 @@ def choices(config: TrainConfig) -> dict[str, Any]:
         "tail": d.tail,
         "method": "farms" if d.method == "farms" else d.estimator,
         "assign": d.assign,
+        "score": d.method if d.method in NORMS else "alpha",
         "spread": d.spread,
         "compat": d.compat or None,
-        "control": None if d.method in ("alphadecay", "farms") else d.method,
+        "control": d.method if d.method in CONTROLS else None,
         "seed": d.seed,
         "ratios": {entry.modules: entry.ratio for entry in d.ratios} or None,
     }
@@ -59,7 +62,8 @@ def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
     d = config.decay
     try:
         if d.method in FROM_GRADIENTS:
-            return GradientDecay(engine, rule=d.method, interval=d.interval, awd_scale=d.awd_scale)  # type: ignore[arg-type]
+            rule: Any = d.method
+            return GradientDecay(engine, rule=rule, interval=d.interval, awd_scale=d.awd_scale, s1=d.s1, s2=d.s2)
         return AlphaDecay(engine, **choices(config)) if d.method in SPECTRAL else None
     except ValueError as error:
         raise UserError(f"decay.method {d.method} cannot work on this run ({config.deepspeed.config}): {error}") from error

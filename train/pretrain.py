@@ -15,14 +15,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
-from train.errors import Stopped, UserError  # noqa: E402
+from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
 from train.quiet import quiet  # noqa: E402
 from train.state import write_state  # noqa: E402
 from train.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.stopping.steady import Steady  # noqa: E402
 from train.validation import accumulation_steps  # noqa: E402
-
-EXIT_USER_ERROR = 2
 
 
 def main() -> int:
@@ -66,7 +64,7 @@ def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
 def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and transformers.
     from train import world as worlds
-    from train.build import build, output_folder
+    from train.build import build
     from train.results.closing import close, leave, running
 
     started = time.perf_counter()
@@ -76,7 +74,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
-            write_state(output_folder(config), "stopped", reason=str(reason))
+            write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
     if world.is_main:  # not before: a run that is refused leaves the results of another as they are

@@ -119,6 +119,8 @@ def _run(config: TrainConfig) -> None:
     run, warmup = config.run, config.optim.warmup_steps
     for key in ("steps", "global_batch", "micro_batch"):
         _at_least(f"run.{key}", getattr(run, key), 1)
+    for key in ("init_seed", "data_seed"):
+        _at_least(f"run.{key}", getattr(run, key), -1)
     for key in ("seed", "max_hours", "max_skipped_steps", "spike_sd"):
         _at_least(f"run.{key}", getattr(run, key), 0)
     _require(run.micro_batch <= run.global_batch, "run.micro_batch", run.micro_batch, f"at most run.global_batch = {run.global_batch}")

@@ -8,18 +8,12 @@ from __future__ import annotations
 import sys
 
 from train.cli import load_config
-from train.errors import UserError
+from train.errors import as_command
 
 
 def main(arguments: list[str]) -> int:
     """Prints the folder that train/pretrain.py writes to with the same arguments."""
-    try:
-        config = load_config(arguments, prog="python -m train.where")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(config.output_dir or f"runs/{config.name}")
-    return 0
+    return as_command(lambda: print(load_config(arguments, prog="python -m train.where").folder))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class World:
         Args:
             patient: it may take longer than the process group's timeout.
         """
+        if self.size == 1:
+            return action()
         box: list[Any] = [None, None]
         failure: Exception | None = None
         if self.is_main:

@@ -3,7 +3,7 @@
 from alphadecay.spectral.estimate import FIELDS, Estimate, estimate, estimate_from_gram, pl_alpha_hill, to_estimate
 from alphadecay.spectral.farms import estimate_farms
 from alphadecay.spectral.gram import take_gram
-from alphadecay.spectral.metrics import SCORES, gradient_norm, scores
+from alphadecay.spectral.metrics import SCORES, estimate_score, gradient_norm, scores
 from alphadecay.spectral.status import Status
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "estimate",
     "estimate_farms",
     "estimate_from_gram",
+    "estimate_score",
     "gradient_norm",
     "pl_alpha_hill",
     "scores",

@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from alphadecay.spectral.esd import spectrum_of_gram
 from alphadecay.spectral.gram import gram_exponent, take_gram
+from alphadecay.spectral.status import Status
 from alphadecay.spectral.tail import hill
 
 PUBLISHED_ENTROPY_SHIFT = 6e-5
@@ -61,6 +62,24 @@ SCORES: dict[str, Callable[..., Tensor]] = {
     "entropy": entropy,
     "alpha_hat": alpha_hat,
 }
+
+
+def estimate_score(weight_MN: Tensor, name: str, *, precision: torch.dtype = torch.float32) -> Tensor:
+    """One score in the place of α, for the same maps.
+
+    Args: weight_MN [M, N], floating, min(M, N) ≥ 2; name in SCORES; precision of the Gram.
+    Returns: row [len(FIELDS)] float64, as `estimate`; its tail is empty, and it never asks for escalation.
+    """
+    with torch.no_grad():
+        gram_KK = take_gram(weight_MN, precision)
+        spectrum = spectrum_of_gram(gram_KK)
+        values_K = torch.ldexp(spectrum.eigenvalues_K, 2 * gram_exponent(gram_KK))
+        score = SCORES[name](values_K)
+        status = torch.where(spectrum.finite, float(Status.OK), float(Status.NOT_FINITE))
+        status = torch.where(spectrum.zero, float(Status.ZERO), status)
+        score = torch.where(status == float(Status.OK), score, math.nan)
+        none = torch.zeros_like(score)
+        return torch.stack([score, none * math.nan, none, none * math.nan, status.to(score.dtype), none])
 
 
 def gradient_norm(gradient: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from tests.distributed.test_zero3 import gathered
 from train.model import build_model
 
 STEPS, INTERVAL, ROWS, ETA = 4, 2, 4, 0.1
-RULES = ("awd", "adadecay", "adadecay_parameters")
+RULES = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")
 
 
 class Oracle:
@@ -42,6 +42,11 @@ class Oracle:
             every = dict.fromkeys(named, torch.tensor(self.previous))
         if self.rule == "adadecay" and self.steps % INTERVAL == 0:
             self._standardise()
+            every |= {name: torch.tensor(self.decays[name]) for name in self.modules}
+        if self.rule == "gradient_norm" and self.steps % INTERVAL == 0:
+            norms = {name: float(p.grad.double().norm()) for name, p in self.modules.items()}
+            low, high = min(norms.values()), max(norms.values())
+            self.decays = {name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67)) for name, norm in norms.items()}
             every |= {name: torch.tensor(self.decays[name]) for name in self.modules}
         if self.rule == "adadecay_parameters":
             for name, p in self.modules.items():
@@ -105,7 +110,7 @@ def llama_oracle(rule: str, decoupled: bool) -> tuple[dict[str, torch.Tensor], d
 @pytest.mark.parametrize(
     ("rule", "stage", "optimizer_class"),
     [
-        ("awd", 3, AdamW), ("adadecay", 3, AdamW), ("adadecay_parameters", 3, AdamW), ("awd", 2, Adam),
+        ("awd", 3, AdamW), ("adadecay", 3, AdamW), ("adadecay_parameters", 3, AdamW), ("awd", 2, Adam), ("gradient_norm", 3, AdamW),
         pytest.param("awd", 0, AdamW, marks=pytest.mark.slow), pytest.param("awd", 1, AdamW, marks=pytest.mark.slow),
         pytest.param("adadecay", 1, Adam, marks=pytest.mark.slow), pytest.param("adadecay", 0, Adam, marks=pytest.mark.slow),
         pytest.param("adadecay", 2, AdamW, marks=pytest.mark.slow), pytest.param("adadecay_parameters", 0, Adam, marks=pytest.mark.slow),
@@ -118,7 +123,7 @@ def test_equals_the_formula_unsharded(rule: str, stage: int, optimizer_class: ty
     ranks = run_ranks(2, llama_rank, 2, stage, rule, optimizer_class)
     assert ranks[0]["records"] == [False, True, False, True]
     assert repr(ranks[0]["state"]) == repr(ranks[1]["state"])
-    if rule == "adadecay":
+    if rule in ("adadecay", "gradient_norm"):
         assert ranks[0]["decays"] == pytest.approx(decays, rel=1e-3)
     for name, expected in weights.items():
         torch.testing.assert_close(ranks[0]["weights"][name], expected, rtol=0, atol=0.02 * reference.LR, msg=lambda m, n=name: f"{n}: {m}")

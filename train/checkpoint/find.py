@@ -19,7 +19,7 @@ LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
     """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells whether it must be converted.
 
-    The seed and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
+    The seed of the data and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
     """
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
@@ -30,7 +30,8 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
         "data": data,
         "sequence_length": config.data.sequence_length,
         "global_batch": config.run.global_batch,
-        "seed": config.run.seed,
+        "seed": config.run.seed_of_data,
+        "init_seed": config.run.seed_of_init,
     }
 
 

@@ -53,7 +53,7 @@ def open_data(folders: Sequence[Path], config: TrainConfig) -> tuple[Batches, La
     sources = config.data.mixture
     weights = [source.weight for source in sources] or None
     names = [source.name for source in sources] or [""]
-    batches = Batches(_rows(folders, "train", config.data), config.run.seed, config.run.global_batch, weights, names)
+    batches = Batches(_rows(folders, "train", config.data), config.run.seed_of_data, config.run.global_batch, weights, names)
     return batches, validation_rows(_rows(folders, "validation", config.data), config.eval.tokens, weights)
 
 

@@ -18,7 +18,7 @@ def rows_at(seed: int, positions: Int64s, num_rows: int) -> Int64s:
     """Row numbers at positions of an endless reading, every epoch of it in a fresh order.
 
     Args:
-        seed: run.seed.
+        seed: of the order of the data.
         positions: int64 [n], each at least 0.
         num_rows: rows in the file, R.
 

@@ -33,7 +33,7 @@ from train.data.tokenizer import (
     train_tokenizer,
 )
 from train.data.work import WorkFolder
-from train.errors import UserError
+from train.errors import UserError, as_command
 
 HELP = """Turn the text of a recipe into token files. A run does this by itself; by hand it can be done before, without a GPU, and on any
 machine that sees data.directory. Only the data section and model.vocab_size matter here. Killed, the same command goes on where it was.
@@ -247,14 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from train.cli import load_config
     from train.data.dataset import prepare_all
 
-    try:
+    def prepare() -> None:
         config = load_config(argv, "python -m train.data.prepare", HELP)
-        for folder in prepare_all(config.data, config.model.vocab_size):
-            print(folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        print(*prepare_all(config.data, config.model.vocab_size), sep="\n")
+
+    return as_command(prepare)
 
 
 if __name__ == "__main__":

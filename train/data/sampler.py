@@ -39,7 +39,7 @@ class Batches:
 
     Args:
         sources: the training rows of each source, all of one length.
-        seed: run.seed.
+        seed: of the order of the data.
         global_batch: rows per optimizer step over all ranks, B.
         weights: share of rows from each source; None for a single one.
         names: of the sources; they decide each one's order, so that listing them otherwise changes only which row comes when.

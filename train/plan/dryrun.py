@@ -83,7 +83,7 @@ class DryRun:
 
     def _checkpoints(self, model: torch.nn.Module, ds_config: Mapping[str, Any], prepared: tuple[Path, bool] | None) -> Iterator[str]:
         c, stage = self.config, _stage(ds_config)
-        folder = Path(c.output_dir or f"runs/{c.name}")
+        folder = c.folder
         size = _checkpoint_bytes(model, ds_config)
         count = (c.checkpoint.keep or max(1, c.run.steps // max(1, c.checkpoint.every or c.run.steps))) + 1
         yield f"Checkpoints in {folder}: {size / GB:,.2f} GB each, up to {count * size / GB:,.2f} GB at once"

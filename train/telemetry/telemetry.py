@@ -51,11 +51,13 @@ class Telemetry:
         self._sinks: list[Guarded] = []
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
         self._profile = ProfileWindow(config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder)
-        if world.is_main:
-            self._metrics = MetricsWriter(folder / METRICS, resume_step)
-            self._sinks = make_sinks(config, folder, resume_step, self.message)
+        world.once(lambda: self._open(resume_step))  # a damaged file stops every rank, not one
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
+
+    def _open(self, resume_step: int | None) -> None:
+        self._metrics = MetricsWriter(self._folder / METRICS, resume_step)
+        self._sinks = make_sinks(self._config, self._folder, resume_step, self.message)
 
     @property
     def began(self) -> bool:

@@ -51,7 +51,35 @@ def test_fixed_ratio_knows_names_only() -> None:
     assert fixed == {"0.weight": 0.05, "1.weight": 0.2, "2.weight": 0.2, "3.weight": 0.2}
 
 
-@pytest.mark.parametrize("choices", [{"control": "fixed_ratio"}, {"ratios": {"*": 1.0}}, {"control": "mirrored"}])
+@pytest.mark.parametrize(("score", "order"), [("frobenius_norm", "fro"), ("spectral_norm", 2)])
+def test_a_norm_in_the_place_of_alpha(score: str, order: str | int) -> None:
+    scores, found = decays(score=score)
+    norms = {name: float(torch.linalg.matrix_norm(p.double(), order)) for name, p in model().named_parameters() if p.dim() == 2}
+    assert scores == pytest.approx(norms, rel=1e-6)
+    low, high = min(norms.values()), max(norms.values())
+    assert found == pytest.approx({name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67)) for name, norm in norms.items()}, rel=1e-4)
+
+
+def test_a_norm_of_what_is_not_finite_leaves_the_base_decay() -> None:
+    net = model()
+    with torch.no_grad():
+        net[1].weight[3, 4] = float("nan")
+        net[2].weight.zero_()
+    decay = AlphaDecay(net, AdamW(net.parameters(), lr=1e-3, weight_decay=ETA), score="frobenius_norm")
+    assert decay.statuses == {"1.weight": "not_finite", "2.weight": "zero"}
+    assert decay.weight_decays["1.weight"] == decay.weight_decays["2.weight"] == ETA
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"control": "fixed_ratio"},
+        {"ratios": {"*": 1.0}},
+        {"control": "mirrored"},
+        {"score": "rank"},
+        {"score": "spectral_norm", "spread": 5},
+    ],
+)
 def test_what_does_not_fit_together_is_refused(choices: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"control|ratios"):
+    with pytest.raises(ValueError, match=r"control|ratios|score"):
         decays(**choices)

@@ -10,7 +10,7 @@ import pytest
 from alphadecay import AlphaDecayConfig
 from train.config import DecayConfig, OptimConfig, Ratio, TrainConfig
 from train.errors import UserError
-from train.methods import FROM_GRADIENTS, SPECTRAL, check, choices
+from train.methods import CONTROLS, FROM_GRADIENTS, NORMS, SPECTRAL, check, choices
 
 
 def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:
@@ -26,7 +26,8 @@ def test_every_method_is_somebodys() -> None:
 def test_choices_are_the_librarys(method: str) -> None:
     found = AlphaDecayConfig(**choices(config(method, interval=7, ratios=(Ratio("*", 1.0),) if method == "fixed_ratio" else ())))
     assert found.interval == 7
-    assert found.control == (None if method in ("alphadecay", "farms") else method)
+    assert found.control == (method if method in CONTROLS else None)
+    assert found.score == (method if method in NORMS else "alpha")
     assert found.method == ("farms" if method == "farms" else "gram")
 
 

@@ -204,7 +204,7 @@ def test_the_command_line_prints_the_folder_or_one_message(write_rows, settings,
     assert main([]) == 0
     assert Path(capsys.readouterr().out.strip()).parent == Path(config.directory)
     loaded.data = DataConfig(source="files", files=("nowhere.jsonl",))
-    assert main([]) == 1
+    assert main([]) == 2
     assert capsys.readouterr().err.startswith("error: data.files: nowhere.jsonl does not exist")
 
 

@@ -233,7 +233,9 @@ def test_prune_never_removes_what_was_just_written_for_a_later_one(folder):
         (["--optim.name", "adam"], "abc", "optimizer was adamw, is adam"),
         (["--run.precision", "bf16"], "abc", "precision was float32, is bf16"),
         (["--run.global_batch", "256"], "abc", "global_batch was 512, is 256"),
-        (["--run.seed", "7"], "abc", "seed was 42, is 7"),
+        (["--run.seed", "7"], "abc", "seed was 42, is 7; init_seed was 42, is 7"),
+        (["--run.init_seed", "7"], "abc", "init_seed was 42, is 7"),
+        (["--run.data_seed", "7"], "abc", "seed was 42, is 7"),
         ([], "xyz", "data was abc, is xyz"),
     ],
 )

@@ -1,0 +1,68 @@
+"""TrainConfig: every choice of a run, typed, in frozen sections; one YAML file plus dotted overrides fills it.
+
+The recipe owns the model, batch, learning rate, decay and steps. The file named by `deepspeed.config` owns ZeRO.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from train.config.data import DataConfig, MixtureSource
+from train.config.model import HOW_IT_COMPUTES, ModelConfig
+from train.config.optim import DecayConfig, OptimConfig, Ratio
+from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
+
+__all__ = [
+    "HOW_IT_COMPUTES",
+    "CheckpointConfig",
+    "DataConfig",
+    "DecayConfig",
+    "DeepSpeedConfig",
+    "EvalConfig",
+    "LogConfig",
+    "MixtureSource",
+    "ModelConfig",
+    "OptimConfig",
+    "Ratio",
+    "RunConfig",
+    "TrainConfig",
+]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run.
+
+    Args:
+        name: name of the run.
+        output_dir: folder of its results; empty means runs/<name>.
+        resume: auto goes on from the last complete checkpoint in output_dir, never starts afresh, or a checkpoint's path.
+        model: the LLaMA to build.
+        data: where text comes from.
+        optim: the optimizer and its schedule.
+        decay: how weight decay is shared out.
+        run: length, batch and precision.
+        eval: validation.
+        checkpoint: checkpoints.
+        deepspeed: the engine.
+        log: what is written while it runs.
+    """
+
+    name: str = "run"
+    output_dir: str = ""
+    resume: str = "auto"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    decay: DecayConfig = field(default_factory=DecayConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return Path(self.output_dir or f"runs/{self.name}")

@@ -1,0 +1,47 @@
+"""What the model is, and how it is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The LLaMA to build.
+
+    Args:
+        vocab_size: rows of the embedding and of the head; at least the tokenizer's number of pieces.
+        hidden_size: width of the residual stream; divisible by num_heads.
+        intermediate_size: width of the MLP.
+        num_layers: decoder layers.
+        num_heads: attention heads.
+        num_kv_heads: key/value heads; 0 means as many as num_heads.
+        rms_norm_eps: epsilon of RMSNorm.
+        rope_theta: base of the rotary embedding.
+        init_std: standard deviation of the normal initialisation.
+        tie_embeddings: share the embedding with the head.
+        attention: attention kernel of transformers.
+        activation_checkpointing: recompute activations in the backward pass, to save memory.
+        compile: torch.compile the model; the first steps take minutes, a compiler must be there.
+        fused_cross_entropy: loss without the logits in memory, by liger-kernel; needs a CUDA GPU and the extra `liger`.
+    """
+
+    vocab_size: int = 32000
+    hidden_size: int = 512
+    intermediate_size: int = 1376
+    num_layers: int = 8
+    num_heads: int = 8
+    num_kv_heads: int = 0
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    init_std: float = 0.02
+    tie_embeddings: bool = False
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    fused_cross_entropy: bool = False
+
+
+# Fields of ModelConfig that change how the model is computed, not what it is: a run may go on with others.
+HOW_IT_COMPUTES = ("activation_checkpointing", "attention", "compile", "fused_cross_entropy")

@@ -1,0 +1,119 @@
+"""Length and batch, validation, checkpoints, engine, log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Length, batch and precision, and when to stop early.
+
+    Args:
+        steps: optimizer steps.
+        global_batch: rows per optimizer step over all ranks.
+        micro_batch: rows per rank and forward pass; global_batch must be a multiple of micro_batch x world size.
+        precision: auto takes bf16 with float32 masters where the hardware has it, else float32.
+        seed: seed of the initialisation, of the order of the data and of anything else drawn.
+        init_seed: of the initialisation alone; -1 takes seed.
+        data_seed: of the order of the data alone; -1 takes seed.
+        max_hours: stop by itself, in time for a checkpoint, this long after the start of this process; 0 has no limit.
+        max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not finite; 0 never does.
+        spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.
+    """
+
+    steps: int = 10000
+    global_batch: int = 512
+    micro_batch: int = 16
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    seed: int = 42
+    init_seed: int = -1
+    data_seed: int = -1
+    max_hours: float = 0.0
+    max_skipped_steps: int = 10
+    spike_sd: float = 6.0
+
+    @property
+    def seed_of_init(self) -> int:
+        """What the initialisation is drawn from."""
+        return self.seed if self.init_seed < 0 else self.init_seed
+
+    @property
+    def seed_of_data(self) -> int:
+        """What the order of the data is drawn from."""
+        return self.seed if self.data_seed < 0 else self.data_seed
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Validation.
+
+    Args:
+        every: optimizer steps between validations; also before the first step and after the last.
+        tokens: validation tokens used, at most; 0 uses all.
+        micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
+        published_batch: rows of a batch, over all ranks, of the published code's figure, which depends on it; see train/evaluate.py.
+    """
+
+    every: int = 500
+    tokens: int = 2_000_000
+    micro_batch: int = 0
+    published_batch: int = 512
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Checkpoints.
+
+    Args:
+        every: optimizer steps between checkpoints; one more is written at the end. 0 writes only that one.
+        keep: newest complete checkpoints kept; 0 keeps all.
+        keep_every: checkpoints of steps that are a multiple of this are kept for good; 0 keeps none so.
+        max_failures: saves that may fail in a row, the disk being full, before the run stops; the last save must not fail.
+        convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by converting it; never refuses it.
+    """
+
+    every: int = 1000
+    keep: int = 2
+    keep_every: int = 0
+    max_failures: int = 3
+    convert: Literal["auto", "never"] = "auto"
+
+
+@dataclass(frozen=True)
+class DeepSpeedConfig:
+    """The engine.
+
+    Args:
+        config: DeepSpeed JSON; it owns ZeRO, everything the recipe owns is "auto" there.
+        timeout_minutes: limit of every collective.
+    """
+
+    config: str = "ds_configs/zero3.json"
+    timeout_minutes: float = 30.0
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while it runs.
+
+    Args:
+        every: optimizer steps between training lines in metrics.jsonl; the first and the last step have one too.
+        wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
+        wandb_project: its project.
+        tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.
+        progress: auto draws a live bar on a terminal and plain lines elsewhere; off is silent.
+        peak_tflops: TFLOP/s of one rank's device that MFU is stated against; auto is a known GPU's data sheet, else a matmul timed here.
+        profile_from: first step of a torch.profiler trace of rank 0, written to output_dir; 0 traces nothing.
+        profile_steps: steps of the trace.
+    """
+
+    every: int = 10
+    wandb: bool = False
+    wandb_project: str = "alphadecay"
+    tensorboard: bool = False
+    progress: Literal["auto", "bar", "lines", "off"] = "auto"
+    peak_tflops: float | Literal["auto"] = "auto"
+    profile_from: int = 0
+    profile_steps: int = 3
