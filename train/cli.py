@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def dump_config(config: TrainConfig) -> str:
     return yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False, allow_unicode=True)
 
 
+@cache
 def known_keys() -> dict[str, Any]:
     """Every dotted key with its type, in the order of TrainConfig."""
     keys: dict[str, Any] = {}
@@ -106,6 +108,7 @@ def known_keys() -> dict[str, Any]:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
+@cache  # a grid reads a hundred configurations
 def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     usage = "%(prog)s --config FILE.yaml [--section.key VALUE ...]"
     parser = ArgumentParser(prog=prog, usage=usage, description=description, exit_on_error=False)
@@ -284,6 +287,7 @@ def _list_items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+@cache
 def _sections() -> frozenset[str]:
     return frozenset(name for name, kind in typing.get_type_hints(TrainConfig).items() if dataclasses.is_dataclass(kind))
 

@@ -1,0 +1,54 @@
+"""Grids by name: those shipped in train/grids/*.yaml, and a file of one's own. How one is written down: train/grids/description.py."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+
+from train.errors import UserError
+from train.grids.cells import Cell, Grid, Run
+from train.grids.description import make_grid, read_descriptions
+
+__all__ = ["Cell", "Grid", "Run", "load_grid", "shipped"]
+
+SHIPPED = Path(__file__).resolve().parent
+SUFFIXES = (".yaml", ".yml")
+
+
+def load_grid(name_or_path: str) -> Grid:
+    """A shipped grid by its name, or the one that a YAML file describes; every cell's configuration has been read.
+
+    Raises:
+        UserError: there is none; or the description is wrong, and then where and what to do.
+    """
+    if name_or_path.endswith(SUFFIXES):
+        path = Path(name_or_path)
+        descriptions = read_descriptions(path)
+        if len(descriptions) != 1:
+            raise UserError(f"{path} describes {len(descriptions)} grids ({', '.join(descriptions)}); give each a file of its own")
+        [(name, description)] = descriptions.items()
+        return make_grid(path, name, description)
+    places = _places()
+    if name_or_path not in places:
+        near = difflib.get_close_matches(name_or_path, places, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(places)}"
+        raise UserError(f"no grid {name_or_path!r}; {hint} A file of your own is named with its ending, as in mine.yaml")
+    path = places[name_or_path]
+    return make_grid(path, name_or_path, read_descriptions(path)[name_or_path])
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the grids that come with the program."""
+    return tuple(_places())
+
+
+@cache
+def _places() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(SHIPPED.glob("*.yaml")):
+        for name in read_descriptions(path):
+            if name in found:
+                raise UserError(f"{path} and {found[name]} both describe a grid {name}; rename one")
+            found[name] = path
+    return found
