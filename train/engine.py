@@ -111,7 +111,7 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
     kind = AdamW if config.optim.name == "adamw" else Adam
     decay = 0.0 if config.decay.method == "none" else config.optim.weight_decay
     o = config.optim
-    return kind(parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay)
+    return kind(parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay, fused=o.fused)
 
 
 def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -> Any:

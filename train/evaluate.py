@@ -19,6 +19,7 @@ from torch.nn import functional
 from train.data.rows import IGNORED, Labelled
 from train.telemetry.metrics import perplexity
 from train.world import World
+from train.zero_trace import forgetting_forward_passes
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,17 @@ def evaluate(engine: Any, rows: Labelled, micro_batch: int, world: World, publis
         micro_batch: rows per rank and pass, M.
         published_batch: rows of a batch of the published figure, over all of its ranks.
     """
+    figures = _figures(engine, rows, micro_batch, world)
+    dist.all_reduce(figures)
+    loss, tokens_counted = figures.sum(0).tolist()
+    mean = loss / tokens_counted if tokens_counted else float("nan")
+    return Validation(mean, published_loss(figures, published_batch), int(tokens_counted))
+
+
+def _figures(engine: Any, rows: Labelled, micro_batch: int, world: World) -> Tensor:
+    """Loss and number of predicted tokens of this rank's rows, float64 [R, 2], zeros elsewhere."""
     engine.eval()
+    forget = forgetting_forward_passes(engine)
     count = len(rows.tokens)
     figures = torch.zeros(count, 2, dtype=torch.float64, device=world.device)  # [R, (loss, tokens)]
     for start in range(0, count, micro_batch * world.size):
@@ -66,11 +77,9 @@ def evaluate(engine: Any, rows: Labelled, micro_batch: int, world: World, publis
         mine = _row_figures(engine(input_ids=tokens).logits, labels)
         counted = max(0, min(micro_batch, count - first))
         figures[first : first + counted] = mine[:counted]
-    dist.all_reduce(figures)
+        forget()
     engine.train()
-    loss, tokens_counted = figures.sum(0).tolist()
-    mean = loss / tokens_counted if tokens_counted else float("nan")
-    return Validation(mean, published_loss(figures, published_batch), int(tokens_counted))
+    return figures
 
 
 def published_loss(figures_R2: Tensor, batch: int) -> float:

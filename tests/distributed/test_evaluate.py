@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from tests.distributed.harness import run_ranks
+from tests.bench.step import CountCollectives, ds_config
+from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
 from train.data.rows import IGNORED, Labelled
 from train.evaluate import evaluate, published_loss
@@ -55,3 +58,28 @@ def test_the_same_figure_on_any_world_size(size: int) -> None:
     for found in (figures for rank in run_ranks(size, evaluated, size) for figures in rank):
         assert found[2] == expected[2] == sum(range(LENGTH - ROWS, LENGTH))
         assert found[:2] == pytest.approx(expected[:2], rel=1e-9)  # float64, sums in another order
+
+
+def gathers_of_a_step(rank: int, evaluate_first: bool) -> list[int]:
+    """Gathers of forward and backward, step by step, under ZeRO-3."""
+    import deepspeed
+
+    init_deepspeed()
+    config: dict[str, Any] = ds_config(3, 2) | {"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 32}}
+    llama = build_model(MODEL, LENGTH, seed=3, ds_config=config)
+    engine, *_ = deepspeed.initialize(model=llama, optimizer=torch.optim.AdamW(llama.parameters()), config=config)
+    if evaluate_first:
+        evaluate(engine, data(), 1, World(rank, rank, 2, torch.device("cpu")))
+    counts = []
+    for _ in range(5):
+        with CountCollectives() as collectives:
+            engine.backward(engine(input_ids=data().tokens[:2], labels=data().labels[:2]).loss)
+        counts.append(sum(n for name, n in collectives.calls.items() if "gather" in name))
+        engine.step()
+    return counts
+
+
+def test_an_evaluation_before_training_costs_no_gathers_later() -> None:
+    alone, after = (run_ranks(2, gathers_of_a_step, first)[0] for first in (False, True))
+    assert alone[-1] < alone[0]  # once traced, weights are gathered ahead and kept for the backward
+    assert after[-1] == alone[-1]

@@ -17,6 +17,7 @@ class OptimConfig:
         beta2: decay of the second moment.
         eps: Adam's epsilon.
         weight_decay: the base decay, eta.
+        fused: one kernel for the whole update, torch's, in place of a dozen; the same figures to the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
@@ -30,6 +31,7 @@ class OptimConfig:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.1
+    fused: bool = True
     grad_clip: float = 1.0
     schedule: Literal["cosine", "wsd", "linear"] = "cosine"
     warmup_steps: int = 1000
