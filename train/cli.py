@@ -55,9 +55,9 @@ def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.p
     if any(argument in ("-h", "--help") for argument in arguments):
         _parser(prog, description).print_help()
         raise SystemExit(0)
-    files, overrides = _split(arguments)
-    settings = _once([setting for file in files for setting in _read_recipe(file)])
-    settings.update(_once(overrides))
+    files, overrides = split_arguments(arguments)
+    settings = once([setting for file in files for setting in _read_recipe(file)])
+    settings.update(once(overrides))
     config = _typed(settings, _parser(prog))
     validate(config)
     return config
@@ -121,7 +121,7 @@ def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     return parser
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[Setting]]:
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[Setting]]:
     """The recipe files, and the overrides in order; the launcher's --local_rank is dropped."""
     kinds, files, overrides = known_keys(), [], []
     queue = list(arguments)
@@ -153,7 +153,7 @@ def _take_values(queue: list[str], key: str, kind: Any) -> list[str]:
     return values
 
 
-def _once(settings: Iterable[Setting]) -> dict[str, Setting]:
+def once(settings: Iterable[Setting]) -> dict[str, Setting]:
     """By key; two values for one key are a mistake, even if the later one would win elsewhere."""
     seen: dict[str, Setting] = {}
     for setting in settings:

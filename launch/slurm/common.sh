@@ -7,7 +7,8 @@
 #   RANKS           ranks a node (one for each GPU allocated, else one)
 #   MAX_RESTARTS    times that ranks which died are started again within the job (3)
 #   PREFLIGHT       no: train without looking at the nodes first
-#   SWEEP           for job arrays: a file of overrides, task k takes line k; without it task k takes --run.seed k
+#   SWEEP           for job arrays: a file of overrides, task k takes line k, which may name --config and --output_dir; without it task k
+#                   takes --run.seed k
 #   CONTAINER       image to run in: FILE.sif by apptainer, anything else by pyxis (enroot)
 #   CONTAINER_ARGS  more options for it, e.g. --container-mounts=/data:/data or --bind /data
 set -euo pipefail
@@ -66,20 +67,20 @@ find_head() {
     export MASTER_ADDR MASTER_PORT
 }
 
-# ARGUMENTS for train/pretrain.py, and RUN_DIR. A task of an array gets a folder of its own and its line of SWEEP, or its seed.
+# ARGUMENTS for train/pretrain.py, and RUN_DIR. A task of an array gets its line of SWEEP, or its seed, and a folder of its own.
 read_arguments() {
     local task='' line words=() given=("$@")
-    [[ " $*" == *" --config"[\ =]* ]] || given=(--config "$RECIPE" "$@")
     if [[ ${SLURM_ARRAY_TASK_ID:-} && ${SWEEP:-} ]]; then
         line=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$SWEEP")
         [[ $line ]] || fail "SWEEP: $SWEEP has no line $SLURM_ARRAY_TASK_ID; submit with --array=1-$(wc -l <"$SWEEP")"
         readarray -t words < <(xargs -n 1 <<<"$line")
-        task=task-$SLURM_ARRAY_TASK_ID
+        [[ " ${words[*]}" == *" --output_dir"[\ =]* ]] || task=task-$SLURM_ARRAY_TASK_ID
     elif [[ ${SLURM_ARRAY_TASK_ID:-} ]]; then
         words=(--run.seed "$SLURM_ARRAY_TASK_ID")
         task=seed-$SLURM_ARRAY_TASK_ID
     fi
     given+=(${words[@]+"${words[@]}"})
+    [[ " ${given[*]-}" == *" --config"[\ =]* ]] || given=(--config "$RECIPE" ${given[@]+"${given[@]}"})
     RUN_DIR=$(alone "$PYTHON" -m train.where "${given[@]}") || exit $?
     RUN_DIR=$RUN_DIR${task:+/$task}
     ARGUMENTS=()

@@ -33,6 +33,15 @@ class Cell:
     paper: float | None
     key: str
 
+    def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
+        """What train/pretrain.py is started with, but for what is each run's own.
+
+        Args:
+            extra: overrides that win over the cell's own.
+        """
+        overrides = {**self.overrides, **(extra or {})}
+        return ["--config", str(self.recipe), *(word for key, text in overrides.items() for word in (f"--{key}", text))]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -48,15 +57,15 @@ class Run:
     seed: int
     folder: Path
 
-    def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
-        """What train/pretrain.py is started with.
+    @property
+    def name(self) -> str:
+        """Its `name` in the configuration."""
+        return f"{self.cell.key}-seed-{self.seed}"
 
-        Args:
-            extra: overrides that win over the cell's own.
-        """
-        sweep = {"name": f"{self.cell.key}-seed-{self.seed}", "run.seed": str(self.seed), "output_dir": str(self.folder)}
-        overrides = {**self.cell.overrides, **sweep, **(extra or {})}
-        return ["--config", str(self.cell.recipe), *(word for key, text in overrides.items() for word in (f"--{key}", text))]
+    def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
+        """What train/pretrain.py is started with; `extra` overrides win over the cell's own."""
+        own = ["--name", self.name, "--run.seed", str(self.seed), "--output_dir", str(self.folder)]
+        return [*self.cell.arguments(extra), *own]
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ from typing import Any
 
 import yaml
 
-from train.cli import load_config
 from train.errors import UserError
-from train.grids.cells import Cell, Grid, Run
+from train.grids.cells import Cell, Grid
+from train.grids.planned import config_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEYS = ("name", "title", "source", "setup", "recipe", "common", "seeds", "baseline", "columns", "rows", "paper")
@@ -116,11 +116,11 @@ def make_grid(path: Path, name: str, description: Description) -> Grid:
     cells = tuple(_cell(name, row, label, (*base, *column, row), paper, where) for row, label, column in pairs)
     _distinct(cells, where)
     for cell in cells:
-        _check(cell, where)
+        _read(cell, path)
+    title, source, setup = (_text(description.get(key, ""), f"{where}, {key}") for key in ("title", "source", "setup"))
     used = {cell.column for cell in cells}
-    texts = (_text(description.get(key, ""), f"{where}, {key}") for key in ("title", "source", "setup"))
     columns_used = tuple(label for label in labels if label in used)
-    return Grid(name, *texts, tuple(row.label for row in rows), columns_used, baseline, cells, _seeds(description, where))
+    return Grid(name, title, source, setup, tuple(row.label for row in rows), columns_used, baseline, cells, _seeds(description, where))
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def _exists(row: _Entry, label: str, column: tuple[_Entry, ...]) -> bool:
 
 
 def _cell(grid: str, row: _Entry, label: str, parts: Iterable[_Entry], paper: Mapping[tuple[str, str], float | None], where: str) -> Cell:
-    recipe, overrides = "", {}
+    recipe, overrides = "", dict[str, str]()
     for part in parts:
         recipe = part.recipe or recipe
         overrides.update(part.overrides)
@@ -151,12 +151,12 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
 
 
-def _check(cell: Cell, where: str) -> None:
+def _read(cell: Cell, path: Path) -> None:
     """Refuses what train/pretrain.py would."""
     try:
-        load_config(Run(cell, 0, Path("runs")).arguments())
+        config_of(cell)
     except UserError as error:
-        raise UserError(f"{where}: {cell.row} at {cell.column}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def _distinct(cells: tuple[Cell, ...], where: str) -> None:

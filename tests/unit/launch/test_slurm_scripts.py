@@ -170,6 +170,16 @@ def test_a_task_of_a_sweep_has_its_line(job: Job) -> None:
     assert code == 2 and "has no line 9; submit with --array=1-2" in output
 
 
+def test_a_line_of_a_sweep_may_name_the_recipe_and_the_folder(job: Job) -> None:
+    sweep, recipe = job.folder / "sweep.txt", "train/recipes/llama_60m.yaml"
+    sweep.write_text(f"--config {recipe} --data.tokenizer '' --name 'it'\"'\"'s' --output_dir {job.run_dir}\n")
+    code, output = job.run("torchrun.sbatch", "--run.micro_batch", "8", SLURM_ARRAY_TASK_ID="1", SWEEP=str(sweep))
+    assert code == 0, output
+    rest = f"--config {recipe} --data.tokenizer  --name it's --output_dir {job.run_dir}"
+    assert job.call("srun .*launch/torchrun.sh").endswith(f"--run.micro_batch 8 {rest}")
+    assert (job.run_dir / "logs" / "10007.0").is_dir() and not (job.run_dir / "task-1").exists()
+
+
 def test_a_misspelt_key_costs_no_preflight(job: Job) -> None:
     code, output = job.run("torchrun.sbatch", "--optim.learning_rate", "1")
     assert code == 2 and "unknown key 'optim.learning_rate'" in output

@@ -1,0 +1,62 @@
+"""What a cell trains, as train/pretrain.py will read it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from train.cli import load_config
+from train.config import TrainConfig
+from train.errors import UserError
+from train.grids.cells import Cell, Run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run and what it trains.
+
+    Args:
+        run: of a grid.
+        arguments: for train/pretrain.py.
+        config: what they make.
+    """
+
+    run: Run
+    arguments: tuple[str, ...]
+    config: TrainConfig
+
+    @property
+    def label(self) -> str:
+        """How it is called on the console."""
+        return f"{self.run.cell.key} seed {self.run.seed}"
+
+
+def plan(run: Run, extra: Mapping[str, str]) -> Planned:
+    """The run with overrides that win over its own.
+
+    Raises:
+        UserError: train/pretrain.py would refuse them.
+    """
+    config = config_of(run.cell, extra)
+    config = replace(config, name=run.name, output_dir=str(run.folder), run=replace(config.run, seed=run.seed))
+    return Planned(run, tuple(run.arguments(extra)), config)
+
+
+def config_of(cell: Cell, extra: Mapping[str, str] | None = None) -> TrainConfig:
+    """What a cell trains, whatever the seed.
+
+    Raises:
+        UserError: train/pretrain.py would refuse it; the message names the cell.
+    """
+    try:
+        changed = os.stat(cell.recipe).st_mtime_ns if cell.recipe.exists() else 0
+        return _read(tuple(cell.arguments(extra)), changed)
+    except UserError as error:
+        raise UserError(f"{cell.grid}, {cell.row} at {cell.column}: {error}") from error
+
+
+@cache  # the seeds of a cell differ in what `plan` puts in; and reading takes 15 ms
+def _read(arguments: tuple[str, ...], _changed: int) -> TrainConfig:
+    return load_config(arguments)
