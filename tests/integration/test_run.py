@@ -14,6 +14,7 @@ import yaml
 from tests.integration.program import GLOBAL_BATCH, INTERVAL, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
 from train.cli import load_config
+from train.sources import own_sources
 from train.telemetry.clock import PARTS
 
 REFRESHES = list(range(0, STEPS + 1, INTERVAL))
@@ -101,6 +102,7 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
     ends = [validation[0]["val_perplexity"], validation[-1]["val_perplexity"]]
     assert [summary["val_perplexity_first"], summary["val_perplexity"]] == ends
     assert all(summary["versions"][name] for name in ("python", "torch", "deepspeed", "transformers", "alphadecay"))
+    assert summary["sources"] == own_sources()["sources"] and summary["data"].endswith(" packed")
 
     assert (folder / "heatmap.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert matplotlib.image.imread(folder / "heatmap.png").std() > 0.01

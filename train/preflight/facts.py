@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import socket
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from train.results.report import versions
+from train.sources import ROOT, commit_of, hash_of
 
-_ROOT = Path(__file__).resolve().parent.parent.parent
-_SOURCES = ("alphadecay/**/*.py", "train/**/*.py", "train/recipes/*.yaml", "ds_configs/*.json")
 _SMALL_SHM_MB = 512  # NCCL's and the data loaders' messages on one node go through it; containers begin with 64
 
 
@@ -45,9 +42,9 @@ class Facts:
     problems: list[str] = field(default_factory=list)
 
 
-def look(output_dir: Path, probe: str, ranks: int, minimum_free_gb: float, root: Path = _ROOT) -> Facts:
+def look(output_dir: Path, probe: str, ranks: int, minimum_free_gb: float, root: Path = ROOT) -> Facts:
     """This node's facts. Leaves the file `probe` in output_dir, for the other nodes to find."""
-    facts = Facts(commit=_commit(root), sources=_sources(root))
+    facts = Facts(commit=commit_of(root), sources=hash_of(root))
     facts.versions, facts.devices = versions() | _cuda_versions(), _devices()
     if facts.devices and len(facts.devices) < ranks:
         facts.problems.append(f"torch sees {len(facts.devices)} GPUs for {ranks} ranks")
@@ -99,26 +96,6 @@ def apart(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
 def summary(devices: list[str]) -> str:
     """`8 × NVIDIA H100`, or `no GPU`."""
     return " and ".join(f"{count} × {name}" for name, count in sorted(Counter(devices).items())) or "no GPU"
-
-
-def _sources(root: Path) -> str:
-    digest = hashlib.sha256()
-    for pattern in _SOURCES:
-        for path in sorted(root.glob(pattern)):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:10]
-
-
-def _commit(root: Path) -> str:
-    def git(*arguments: str) -> str:
-        # Whoever owns the checkout: a job may run as another user than the one who cloned it.
-        command = ["git", "-c", "safe.directory=*", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def _devices() -> list[str]:

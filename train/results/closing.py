@@ -10,6 +10,7 @@ from train.loop import Trainer
 from train.model import count_parameters
 from train.results.heatmap import write_heatmaps
 from train.results.report import HEATMAP, METRICS, SUMMARY, print_closing_summary, read_summary, write_summary
+from train.sources import own_sources
 from train.state import State, write_state
 from train.stopping.signals import exit_code
 from train.telemetry.metrics import read_metrics
@@ -18,6 +19,7 @@ from train.telemetry.metrics import read_metrics
 @contextmanager
 def running(trainer: Trainer) -> Iterator[None]:
     """Keeps state.json: running within, failed where something is raised."""
+    own_sources()  # now, not at the end: the files may change under the run
     _state(trainer, "running")
     try:
         yield
@@ -80,6 +82,8 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "device": trainer.world.device.type,
         "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
         "method": config.decay.method,
+        "data": trainer.identity["data"],
+        **own_sources(),
         "steps": trainer.step,
         "tokens": trainer.tokens,
         "val_perplexity_first": trainer.val_perplexity[0],
