@@ -1,0 +1,82 @@
+"""Records -> the figures of every cell: over its seeds, and against the baseline of its column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from train.collate.collect import Record
+from train.collate.paired import Difference, Spread, paired_difference, spread
+from train.grids.cells import Cell, Grid
+
+Measure = Callable[[Record], float | None]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One perplexity of a cell.
+
+    Args:
+        spread: over its seeds; None where no run has it.
+        difference: to the baseline of the same column; None for the baseline itself, and where they share no seed.
+    """
+
+    spread: Spread | None
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell with its figures.
+
+    Args:
+        cell: which one.
+        seeds: of the runs that count.
+        planned: runs that the grid has for it.
+        unbiased: validation perplexity, the mean over tokens.
+        published: as the published code counts.
+        best: no mean of its column is lower.
+    """
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    planned: int
+    unbiased: Figures
+    published: Figures
+    best: bool
+
+    @property
+    def over_paper(self) -> float | None:
+        """As published, less the paper's figure; None where either is missing."""
+        if self.cell.paper is None or self.published.spread is None:
+            return None
+        return self.published.spread.mean - self.cell.paper
+
+
+def aggregate(grid: Grid, records: Sequence[Record]) -> tuple[Entry, ...]:
+    """An entry for every cell of the grid, in its order, with runs or without."""
+    unbiased, published = _figures(grid, records, lambda r: r.perplexity), _figures(grid, records, lambda r: r.published)
+    entries = []
+    for cell in grid.cells:
+        seeds = tuple(sorted(r.run.seed for r in records if r.run.cell.key == cell.key))
+        rivals = [found.mean for other in grid.cells if other.column == cell.column and (found := unbiased[other.key].spread)]
+        mine = unbiased[cell.key].spread
+        best = mine is not None and len(rivals) > 1 and mine.mean == min(rivals)
+        entries.append(Entry(cell, seeds, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
+    return tuple(entries)
+
+
+def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[str, Figures]:
+    """By cell key."""
+    by_cell: dict[str, dict[int, float]] = {cell.key: {} for cell in grid.cells}
+    for record in records:
+        value = measure(record)
+        if value is not None:
+            by_cell[record.run.cell.key][record.run.seed] = value
+    baselines = {cell.column: cell.key for cell in grid.cells if cell.row == grid.baseline}
+    found = {}
+    for cell in grid.cells:
+        values, baseline = by_cell[cell.key], baselines.get(cell.column, cell.key)
+        difference = None if baseline == cell.key else paired_difference(values, by_cell[baseline])
+        found[cell.key] = Figures(spread([values[seed] for seed in sorted(values)]), difference)
+    return found

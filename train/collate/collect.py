@@ -1,0 +1,137 @@
+"""Run folders -> records: a run counts, or it is told why it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from train.collate.settings import differences, expected, read_config
+from train.config import TrainConfig
+from train.data.huggingface import FILE_NAME
+from train.data.memmap import TOKENIZER_NAME
+from train.errors import UserError
+from train.grids.cells import Run
+from train.results.report import METRICS, SUMMARY, read_summary
+from train.state import read_state
+
+TOKENIZER_FILES = (TOKENIZER_NAME, FILE_NAME)
+Why = Literal["missing", "unfinished", "failed", "diverged", "other settings", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run that counts.
+
+    Args:
+        run: which one.
+        config: its resolved settings.
+        summary: its summary.json.
+        perplexity: on the validation set, the mean over tokens.
+        published: as the published code counts; see train/evaluate.py. None where the run did not record it.
+        validation_tokens: that the perplexity is over; None where metrics.jsonl does not say.
+        tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
+    """
+
+    run: Run
+    config: TrainConfig
+    summary: Mapping[str, Any]
+    perplexity: float
+    published: float | None
+    validation_tokens: int | None
+    tokenizer: str | None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run of the grid that does not count.
+
+    Args:
+        run: which one.
+        why: missing (never started), unfinished (running or stopped), failed, diverged (finished without a finite perplexity),
+            other settings (than the grid has now), or unreadable.
+        detail: what was found.
+    """
+
+    run: Run
+    why: Why
+    detail: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Every run of a grid, in one of two places."""
+
+    records: tuple[Record, ...]
+    absent: tuple[Absent, ...]
+
+
+def collect(runs: Iterable[Run], extra: Mapping[str, str] = MappingProxyType({})) -> Collected:
+    """Reads every run's folder; nothing in one stops it.
+
+    Args:
+        extra: overrides that the sweep was given besides the grid's.
+    """
+    found = [_read(run, extra) for run in runs]
+    return Collected(tuple(r for r in found if isinstance(r, Record)), tuple(r for r in found if isinstance(r, Absent)))
+
+
+def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
+    state = read_state(run.folder)
+    if state.get("state") != "finished":
+        return _not_finished(run, state)
+    try:
+        config = read_config(run.folder)
+    except UserError as error:
+        return Absent(run, "unreadable", str(error))
+    if other := differences(config, expected(run, extra)):
+        return Absent(run, "other settings", other)
+    summary = read_summary(run.folder / SUMMARY)
+    if summary is None:
+        return Absent(run, "unreadable", f"no {SUMMARY} that can be read")
+    # A folder that was used again may hold the summary of what ran there before.
+    stale = [key for key, now in (("steps", config.run.steps), ("method", config.decay.method)) if summary.get(key) != now]
+    if stale:
+        return Absent(run, "unreadable", f"{SUMMARY} is of another run: {', '.join(f'{key} {summary.get(key)}' for key in stale)}")
+    perplexity = _figure(summary.get("val_perplexity"))
+    if perplexity is None:
+        return Absent(run, "diverged", "finished without a finite perplexity")
+    published = _figure(summary.get("val_perplexity_published"))
+    tokens = _last_validation(run.folder / METRICS).get("val_tokens")
+    return Record(run, config, summary, perplexity, published, tokens, _tokenizer(run.folder))
+
+
+def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
+    stands = state.get("state")
+    at = f"{stands} at step {state.get('step')} of {state.get('steps')}" + (f": {state['reason']}" if state.get("reason") else "")
+    if stands == "failed":
+        return Absent(run, "failed", at)
+    if stands in ("running", "stopped"):
+        return Absent(run, "unfinished", at)
+    started = run.folder.is_dir() and any(run.folder.iterdir())
+    return Absent(run, "unfinished", "no state.json that can be read") if started else Absent(run, "missing", "never started")
+
+
+def _figure(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _last_validation(metrics: Path) -> dict[str, Any]:
+    """The last validation line, read without the thousands before it; empty where there is none."""
+    try:
+        lines = metrics.read_text(encoding="utf-8").splitlines()
+        return next((json.loads(line) for line in reversed(lines) if line.startswith('{"kind": "validation"')), {})
+    except (OSError, ValueError):
+        return {}
+
+
+def _tokenizer(folder: Path) -> str | None:
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return None
