@@ -79,7 +79,7 @@ def submit(
     job = _slurm(*command_line(len(runs), jobs, script, grid), cwd=PROJECT, **variables).strip().split(";")[0]
     for task, planned in enumerate(runs, start=1):
         write_job(planned.run.folder, f"{job}_{task}")
-    say(f"submitted {len(runs)} runs as job {job}; task k has line k of {path}")
+    say(f"submitted {len(runs)} run{'s' * (len(runs) != 1)} as job {job}; task k has line k of {path}")
 
 
 def _slurm(*command: str, cwd: Path | None = None, **variables: str) -> str:

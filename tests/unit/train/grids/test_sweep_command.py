@@ -143,7 +143,7 @@ def test_the_list_of_the_shipped_grids(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: name a grid: adam, adamw"),
+        ([], "adam, adamw, seeds, assignment, score, tail, interval, s1s2"),
         (["adammm"], "no grid 'adammm'; did you mean adam"),
         (["adam", "--only", "7B*"], "--only '7B*' matches no cell of adam"),
         (["adam", "--", "--run.seed", "3"], "--run.seed cannot stand after --: the sweep sets it for each run (--seeds)"),
