@@ -39,10 +39,19 @@ def hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
 
 
 def is_decoupled(optimizer: torch.optim.Optimizer) -> bool:
-    """True where the optimizer shrinks the weights (AdamW), False where it adds an L2 penalty to the gradients (Adam)."""
+    """True where the optimizer shrinks the weights (AdamW), False where it adds an L2 penalty to the gradients (Adam).
+
+    Raises:
+        ValueError: it does both.
+    """
     if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
         return True
     if hasattr(optimizer, "adam_w_mode"):  # DeepSpeed's and apex's Adams say it so
+        if not optimizer.adam_w_mode and any(group.get("use_muon") for group in optimizer.param_groups):
+            raise ValueError(
+                "DeepSpeed's Muon shrinks its matrices, and with adam_w_mode false its Adam adds a penalty to the gradients instead: "
+                "AlphaDecay does one or the other; set adam_w_mode to true"
+            )
         return bool(optimizer.adam_w_mode)
     for kind in type(optimizer).__mro__:
         if kind.__module__.startswith("bitsandbytes."):

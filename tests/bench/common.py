@@ -1,12 +1,22 @@
-"""What every bench's command line has: repeats, a check, a JSON file."""
+"""What the benches share: the command line, the machine they ran on, the order of turns, the spread of figures."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import statistics
+import subprocess
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}  # of the ranks
 
 
 def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.ArgumentParser:
@@ -16,6 +26,35 @@ def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.Argu
     parser.add_argument("--check", action="store_true", help=f"exit with 1 where a target is missed{judged}")
     parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser
+
+
+def machine() -> dict[str, Any]:
+    """What ran this, and which commit."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "threads_per_rank": 1, "backend": "gloo",
+        "python": platform.python_version(), "torch": torch.__version__, "deepspeed": version("deepspeed"),
+        "commit": git("rev-parse", "HEAD"), "library_changed_since": bool(git("status", "--porcelain", "alphadecay")),
+    }  # fmt: skip
+
+
+def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
+    """Each arm follows each other equally often over many repeats."""
+    by %= len(names)
+    turned = names[by:] + names[:by]
+    return turned if (by // 2) % 2 == 0 else turned[::-1]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": middle, "q1": low, "q3": high}
 
 
 def finish(options: argparse.Namespace, results: dict[str, Any], met: Sequence[bool]) -> int:

@@ -16,13 +16,11 @@ For more ranks than were run, the plan gives loads and bytes, and the seconds of
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.distributed as dist
-from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.placement import plan_owners
 from alphadecay.spectral import FIELDS, estimate
-from tests.bench.common import finish, new_parser
-from tests.bench.spectral import spread
-from tests.bench.step import ENVIRONMENT, LR, WEIGHT_DECAY, ds_config, machine
+from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, spread
+from tests.bench.counting import Job, allocator_peak, resident_peak, traffic
+from tests.bench.step import LR, WEIGHT_DECAY, ds_config
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
 from train.model import build_model
@@ -51,39 +47,6 @@ SIZES = {
 # At the 130m shapes on two ranks.
 TARGETS = {"published_over_alphadecay": 5.0, "sent_in_total_over_weights": 1.1, "peak_extra_over_largest": 2.5}
 PLANNED_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-M_MMAP_THRESHOLD = -3  # glibc's mallopt: with a fixed threshold large tensors are mapped and unmapped one by one
-Job = Callable[[], object]
-
-
-class CountBytes(TorchDispatchMode):
-    """Bytes that this rank's collectives send to and receive from other ranks, below every Python wrapper of them."""
-
-    def __init__(self, world_size: int, rank: int) -> None:
-        super().__init__()
-        self.world_size, self.rank = world_size, rank
-        self.sent = self.received = 0.0
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "c10d":
-            self.calls += 1
-            sent, received = self._traffic(func._schema.name.removeprefix("c10d::"), args)
-            self.sent += sent
-            self.received += received
-        return func(*args, **(kwargs or {}))
-
-    def _traffic(self, name: str, args: Any) -> tuple[float, float]:
-        others = self.world_size - 1
-        if name == "alltoall_base_":
-            output, buffer, splits_out, splits_in = args[0], args[1], args[3], args[4]
-            sent, received = sum(splits_in) - splits_in[self.rank], sum(splits_out) - splits_out[self.rank]
-            return sent * buffer.element_size(), received * output.element_size()
-        if name in ("_allgather_base_", "allgather_"):
-            tensor = args[1][0] if isinstance(args[1], list) else args[1]
-            return (others * tensor.nbytes,) * 2
-        if name == "allreduce_":
-            return (2 * others / self.world_size * sum(tensor.nbytes for tensor in args[0]),) * 2
-        raise RuntimeError(f"c10d::{name}: its traffic is not counted yet; add it to CountBytes")
 
 
 def whole(parameter: Any) -> torch.Tensor:
@@ -136,75 +99,6 @@ def clock(job: Job) -> tuple[float, float]:
     cpu, start = time.process_time(), time.perf_counter()
     job()
     return time.perf_counter() - start, time.process_time() - cpu
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The profiler writes two lines each time it runs."""
-    sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
-@contextmanager
-def _settled() -> Iterator[None]:
-    """After each exchange gloo's threads let go of its buffers before we do: the profiler sees no release on theirs."""
-    exchange = dist.all_to_all_single
-
-    def waits(*args: Any, **kwargs: Any) -> Any:
-        result = exchange(*args, **kwargs)
-        time.sleep(0.005)
-        return result
-
-    dist.all_to_all_single = waits
-    try:
-        yield
-    finally:
-        dist.all_to_all_single = exchange
-
-
-def allocator_peak(job: Job) -> int:
-    """Highest sum of bytes that torch's CPU allocator has handed out since the job began."""
-    with _quiet(), _settled(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        job()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
-
-
-def resident_peak(job: Job) -> int | None:
-    """Rise of the process's peak resident set during the job; None where the system does not tell."""
-    try:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 16)
-        libc.malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-        before = _status("VmRSS")
-    except (OSError, AttributeError):
-        job()
-        return None
-    job()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
-
-
-def traffic(job: Job, rank: int) -> dict[str, float]:
-    with CountBytes(dist.get_world_size(), rank) as count:
-        job()
-    return {"sent": count.sent, "received": count.received, "collectives": count.calls}
 
 
 def build(size: str, dtype: str) -> AlphaDecay:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 
 from alphadecay.spectral import FIELDS, estimate, estimate_farms
 from alphadecay.spectral.cutoff import search
-from tests.bench.common import finish, new_parser
+from tests.bench.common import finish, new_parser, spread
 
 LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}  # hidden, intermediate
 LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
@@ -45,12 +44,6 @@ def clock(job: Job, cuda: bool) -> float:
     job()
     torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return {"median": middle, "q1": low, "q3": high}
 
 
 def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]:

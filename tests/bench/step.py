@@ -14,15 +14,12 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import platform
-import subprocess
 import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +27,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.distributed as dist
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.modules import find_modules
-from tests.bench.common import finish, new_parser
-from tests.bench.spectral import spread
+from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
+from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
 from train.model import build_model, count_parameters
 
-ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
 CLOCKS = ("step", "engine_step", "cpu")  # whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
 LR, WEIGHT_DECAY = 1e-4, 0.1
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}  # of the ranks
 
 
 @dataclass(frozen=True)
@@ -61,19 +55,6 @@ SIZES = {
     "toy": Size(ModelConfig(vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4), 4, 32, 1.10),
     "60m": Size(ModelConfig(), 1, 32, 1.03),
 }
-
-
-class CountCollectives(TorchDispatchMode):
-    """Counts c10d operations below every Python wrapper of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "c10d":
-            self.calls[func._schema.name.removeprefix("c10d::")] += 1
-        return func(*args, **(kwargs or {}))
 
 
 @dataclass
@@ -160,13 +141,6 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
     return {"groups": groups, "optimizer_steps": calls["optimizer_steps"], "collectives": sum(collectives.calls.values())}
 
 
-def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
-    """Each arm follows each other equally often over many repeats."""
-    by %= len(names)
-    turned = names[by:] + names[:by]
-    return turned if (by // 2) % 2 == 0 else turned[::-1]
-
-
 def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
@@ -206,22 +180,6 @@ def bench_stage(size_name: str, stage: int, ranks: int, repeats: int, fused: boo
         "stage": stage, "modules": results[0]["modules"], "parameters": results[0]["parameters"],
         "seconds": {name: {c: spread(times[name][c]) for c in CLOCKS} for name in ARMS},
         "over_stock": ratios, "calls": results[0]["calls"],
-    }  # fmt: skip
-
-
-def machine() -> dict[str, Any]:
-    """What ran this, and which commit."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "threads_per_rank": 1, "backend": "gloo",
-        "python": platform.python_version(), "torch": torch.__version__, "deepspeed": version("deepspeed"),
-        "commit": git("rev-parse", "HEAD"), "library_changed_since": bool(git("status", "--porcelain", "alphadecay")),
     }  # fmt: skip
 
 

@@ -35,9 +35,7 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AlphaDecay
-from tests.bench.common import finish, new_parser
-from tests.bench.spectral import spread
-from tests.bench.step import ENVIRONMENT, machine, rotated
+from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
 from tests.bench.turns import Turn
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.checkpoint import Saver

@@ -30,6 +30,8 @@ def engine_of(config: dict[str, Any], decays: dict[str, float] | None) -> Any:
     import deepspeed
 
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
+    for name, parameter in model.named_parameters():
+        parameter.use_muon = name in reference.layer_weights(model)
     groups: Any = list(model.parameters())
     if decays is not None:
         groups = [
@@ -88,6 +90,21 @@ def test_cpu_kernels_under_offload(kernels: None, name: str) -> None:
     kind, more, stage = CPU_KERNELS[name]
     ranks = run_ranks(RANKS, both, config_of(kind, more, stage, OFFLOADED))
     check(ranks, "DeepSpeed" + name.split("-")[0])
+
+
+@pytest.mark.slow  # Muon compiles its iteration
+@pytest.mark.parametrize("stage", [1, 2])
+def test_muon(stage: int) -> None:
+    config = config_of("Muon", {"muon_lr": 1e-2, "adam_lr": reference.LR}, stage, {})
+    check(run_ranks(RANKS, both, config), "MuonWithAuxAdam")
+
+
+def test_muon_beside_an_adam_with_a_penalty_is_refused() -> None:
+    model = torch.nn.Linear(16, 16)
+    optimizer = torch.optim.Adam([{"params": [model.weight], "use_muon": True}, {"params": [model.bias]}], weight_decay=0.1)
+    optimizer.adam_w_mode = False
+    with pytest.raises(ValueError, match="set adam_w_mode to true"):
+        AlphaDecay(model, optimizer)
 
 
 @pytest.mark.gpu

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.bench.step import CountCollectives, ds_config
+from tests.bench.counting import CountCollectives
+from tests.bench.step import ds_config
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
 from train.data.rows import IGNORED, Labelled
