@@ -18,12 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from train.cli import once, split_arguments
 from train.errors import UserError, as_command
 from train.grids import slurm
-from train.grids.description import FROM_THE_SWEEP
 from train.grids.grid import Grid, load_grid, shipped
 from train.grids.local import LocalSweep, command_line
+from train.grids.overrides import cut_overrides, overrides_of
 from train.grids.planned import Planned, plan
 from train.grids.standing import Standing, count, hold, refuse_mixtures, standing
 
@@ -153,17 +152,6 @@ def _say(text: str) -> None:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def _overrides(arguments: Sequence[str]) -> dict[str, str]:
-    files, settings = split_arguments(list(arguments))
-    if files:
-        raise UserError("--config cannot stand after --: a grid's cells name their recipes")
-    found = {setting.key: setting.text for setting in once(settings).values()}
-    for key in found:
-        if key in FROM_THE_SWEEP:
-            raise UserError(f"--{key} cannot stand after --: the sweep sets it for each run" + " (--seeds)" * (key == "run.seed"))
-    return found
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train.sweep", description="Run a grid of experiments.", epilog=EPILOG)
     parser.add_argument(
@@ -202,11 +190,10 @@ def _positive(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    o = _parser().parse_args(arguments[:at])
+    options, words = cut_overrides(sys.argv[1:] if argv is None else argv)
+    o = _parser().parse_args(options)
     o.sbatch = o.sbatch.resolve()
-    return as_command(lambda: sweep(o, _overrides(arguments[at + 1 :])))
+    return as_command(lambda: sweep(o, overrides_of(words)))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from train.collate.markdown import markdown
 from train.collate.plot import write_plot
-from train.collate.settings import expected
 from train.collate.table import Table, make_table
 from train.collate.tabular import as_json, cells_csv, runs_csv
 from train.errors import UserError, as_command
 from train.files import write_atomically
 from train.grids.grid import load_grid
+from train.grids.overrides import cut_overrides, overrides_of
 
 TABLE, RUNS, CELLS, JSON, PLOT = "table.md", "table.csv", "cells.csv", "table.json", "plot.png"
 TOLD = 3  # runs whose reason an error tells
@@ -41,7 +41,6 @@ def tables(name: str, root: Path, out: Path | None, only: Sequence[str], seeds: 
         UserError: no such grid, no run that counts, or nowhere to write.
     """
     grid = load_grid(name).narrowed(only, seeds)
-    expected(grid.runs(root)[0], overrides)  # refuses a misspelt override before the runs are looked at
     table = make_table(grid, root, overrides)
     page = markdown(table)
     if not table.collected.records:
@@ -71,26 +70,9 @@ def _nothing(table: Table, root: Path) -> str:
     return f"no run of {table.grid.name} under {root} is finished and made as the grid says ({reasons}); {'; '.join(told)}"
 
 
-def overrides_of(words: Sequence[str]) -> dict[str, str]:
-    """`--section.key value` or `--section.key=value`, any number of times, by key.
-
-    Raises:
-        UserError: a word that is neither a key nor its value.
-    """
-    found, queue = {}, list(words)
-    while queue:
-        word = queue.pop(0)
-        key, equals, text = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not key or (not equals and not queue):
-            raise UserError(f"unexpected {word!r} after --: write --section.key value, a list as JSON")
-        found[key] = text if equals else queue.pop(0)
-    return found
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    cut = words.index("--") if "--" in words else len(words)
+    options, words = cut_overrides(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="python -m train.tables", description="Finished runs of a grid as a table.")
     parser.usage = "%(prog)s GRID [options] [-- --section.key value ...]"
     parser.epilog = "after --: the overrides that the sweep was given, if any; runs made with other settings are left out"
@@ -99,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write; default ROOT/<grid>/tables")
     parser.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help="only cells whose row, column or key matches, as '60M*'")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the grid's own")
-    o = parser.parse_args(words[:cut])
+    o = parser.parse_args(options)
 
     def work() -> None:
-        page = tables(o.grid, o.root, o.out, o.only, o.seeds, overrides_of(words[cut + 1 :]))
+        page = tables(o.grid, o.root, o.out, o.only, o.seeds, overrides_of(words))
         print(page, end="")
 
     return as_command(work)

@@ -11,16 +11,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from train.collate.settings import differences, expected, read_config
+from train.cli import load_config
 from train.config import TrainConfig
 from train.data.huggingface import FILE_NAME
 from train.data.memmap import TOKENIZER_NAME
 from train.errors import UserError
 from train.grids.cells import Run
+from train.grids.planned import plan
+from train.grids.standing import CONFIG, changes
 from train.results.report import METRICS, SUMMARY, read_summary
 from train.state import read_state
 
 TOKENIZER_FILES = (TOKENIZER_NAME, FILE_NAME)
+SHOWN = 4  # of the settings that differ
 Why = Literal["missing", "unfinished", "failed", "diverged", "other settings", "unreadable"]
 
 
@@ -86,11 +89,12 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
     if state.get("state") != "finished":
         return _not_finished(run, state)
     try:
-        config = read_config(run.folder)
+        config = load_config(["--config", str(run.folder / CONFIG)])
     except UserError as error:
         return Absent(run, "unreadable", str(error))
-    if other := differences(config, expected(run, extra)):
-        return Absent(run, "other settings", other)
+    if other := changes(config, plan(run, extra).config):
+        more = f"; and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+        return Absent(run, "other settings", "; ".join(other[:SHOWN]) + more)
     summary = read_summary(run.folder / SUMMARY)
     if summary is None:
         return Absent(run, "unreadable", f"no {SUMMARY} that can be read")

@@ -92,8 +92,13 @@ def differences(planned: Planned) -> list[str]:
     path = planned.run.folder / CONFIG
     if not path.is_file():
         return []
-    was, now = _flat(load_config(["--config", str(path)])), _flat(planned.config)
-    return [f"{key} was {was.get(key)}, is {value}" for key, value in now.items() if was.get(key) != value]
+    return changes(load_config(["--config", str(path)]), planned.config)
+
+
+def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
+    """Settings of a run that decide what it trains and are not the same: "optim.lr was 0.001, is 0.002"."""
+    before, after = _flat(was), _flat(now)
+    return [f"{key} was {before.get(key)}, is {value}" for key, value in after.items() if before.get(key) != value]
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.conftest import ROOT
-from train.cli import dump_config, load_config
-from train.collate.settings import expected
+from train.cli import dump_config
 from train.config import TrainConfig
 from train.grids.grid import Cell, Grid, Run
+from train.grids.planned import plan
 from train.state import write_state
 
 RECIPES = ROOT / "train" / "recipes"
@@ -53,8 +52,7 @@ def finish(
     Args:
         overrides: on top of what the grid says.
     """
-    config = load_config(run.arguments(overrides)) if overrides else expected(run, {})
-    config = dataclasses.replace(config, output_dir=str(run.folder))
+    config = plan(run, overrides).config
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(dump_config(config))
     validation = {"kind": "validation", "step": config.run.steps, "val_tokens": facts.pop("validation_tokens", 16_256)}

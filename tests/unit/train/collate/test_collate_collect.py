@@ -49,22 +49,24 @@ def test_other_settings_are_told(run):
     finish(run, 31.5, overrides={"optim.lr": "0.5", "run.global_batch": "64"})
     found = only(run)
     assert found.why == "other settings"
-    assert found.detail == "optim.lr is 0.5, the grid says 0.002; run.global_batch is 64, the grid says 32"
+    assert found.detail == "optim.lr was 0.5, is 0.002; run.global_batch was 64, is 32"
 
 
 def test_another_seed_in_the_folder_is_another_setting(run):
-    finish(run, 31.5, overrides={"run.seed": "9"})
-    assert only(run).detail == "run.seed is 9, the grid says 1"
+    finish(run, 31.5)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text().replace("  seed: 1\n", "  seed: 9\n"))
+    assert only(run).detail == "run.seed was 9, is 1"
 
 
 def test_more_differences_than_are_shown_are_counted(run):
     changes = {"optim.lr": "1", "optim.eps": "1", "optim.grad_clip": "2", "decay.s1": "1", "decay.s2": "2", "eval.tokens": "1"}
     finish(run, 31.5, overrides=changes)
-    assert only(run).detail.count("the grid says") == 4 and only(run).detail.endswith("; and 2 more")
+    assert only(run).detail.count(" was ") == 4 and only(run).detail.endswith("; and 2 more")
 
 
 def test_settings_that_do_not_touch_the_figures_are_free(run):
-    where = {"name": "mine", "data.directory": "elsewhere", "log.every": "7", "checkpoint.every": "9"}
+    where = {"data.directory": "elsewhere", "log.every": "7", "checkpoint.every": "9"}
     how = {"run.micro_batch": "8", "deepspeed.config": "ds_configs/zero2.json", "model.activation_checkpointing": "true"}
     finish(run, 31.5, overrides=where | how)
     assert isinstance(only(run), Record)

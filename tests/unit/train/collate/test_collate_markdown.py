@@ -104,7 +104,7 @@ def test_runs_that_are_not_counted_are_listed_with_the_reason(tmp_path):
         "- diverged: 1",
         "  - wide-uniform seed 2: finished without a finite perplexity",
         "- made with other settings than the grid has now: 1",
-        "  - wide-awd seed 1: optim.lr is 0.5, the grid says 0.002",
+        "  - wide-awd seed 1: optim.lr was 0.5, is 0.002",
         "- seeds with folders of their own that were not asked for (--seeds): 7",
     ]
 

@@ -54,7 +54,7 @@ def test_overrides_of_the_sweep_are_given_again(grid, tmp_path, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "is finished and made as the grid says (4 other settings)" in error
-    assert "wide-uniform/seed-1: data.rows is padded, the grid says packed" in error and "after --" in error
+    assert "wide-uniform/seed-1: data.rows was padded, is packed" in error and "after --" in error
     assert main([*arguments, "--", "--data.rows", "padded"]) == 0
     assert "- overrides besides the grid's: data.rows='padded'" in capsys.readouterr().out
 
