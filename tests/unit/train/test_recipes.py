@@ -13,6 +13,7 @@ DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
 # name: parameters in millions, steps, peak learning rate (arXiv 2506.14562)
 EXPECTED = {
     "quickstart": (6.84, 150, 2e-3),
+    "evidence": (0.84, 500, 3e-3),
     "llama_60m": (58.07, 10_000, 1e-3),
     "llama_130m": (134.11, 20_000, 1e-3),
     "llama_350m": (367.97, 60_000, 1e-3),
@@ -45,7 +46,7 @@ def test_recipe(name):
     assert "arXiv 2506.14562" in (RECIPES / f"{name}.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in EXPECTED if name != "quickstart"])
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name not in ("quickstart", "evidence")])
 def test_the_papers_setting(name):
     config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
     assert (config.data.source, config.data.sequence_length, config.run.global_batch) == ("c4", 256, 512)
