@@ -42,6 +42,7 @@ class GradientDecay:
         interval: optimizer steps between refreshes, and between the steps that `step()` calls worth a record.
         awd_scale: AWD's multiple of the base decay.
         s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the base decay.
+        compat: "published" decays norm gains and biases too, as the published code does.
         include, exclude, splits: as for AlphaDecay.
 
     Raises:
@@ -53,7 +54,8 @@ class GradientDecay:
 
     def __init__(
         self, model: Any, optimizer: Any = None, *, rule: Rule, interval: int = 500, awd_scale: float = AWD_SCALE, s1: float = 0.67,
-        s2: float = 5.0, include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
+        s2: float = 5.0, compat: Literal["published"] | None = None,
+        include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:  # fmt: skip
         if rule not in get_args(Rule) or interval < 1:
             raise ValueError(f"rule {rule!r}, interval {interval}: rules are {', '.join(get_args(Rule))}; the interval is at least 1")
@@ -63,7 +65,8 @@ class GradientDecay:
         bare = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
         _refuse_partial_steps(self._engine, bare)
         modules = find_modules(target.model, include, exclude, splits)
-        self._fragments = bind(self._engine, bare, modules, exempt_parameters(target.model.parameters()))
+        exempt = [] if compat == "published" else exempt_parameters(target.model.parameters())
+        self._fragments = bind(self._engine, bare, modules, exempt)
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._layers = {name: found[1] if (found := _LAYER.match(name)) else "" for name in self._sizes}
         self._copies = self._count_copies()

@@ -6,6 +6,7 @@ from typing import Any
 
 from alphadecay import AlphaDecay, AlphaDecayConfig
 from alphadecay.gradient_decay import GradientDecay
+from alphadecay.uniform import bind_uniform
 from train.config import TrainConfig
 from train.errors import UserError
 
@@ -54,7 +55,9 @@ def check(config: TrainConfig) -> None:
 
 
 def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
-    """The method's controller; uniform and none need none. Collective.
+    """The method's controller; uniform and none have none. Collective.
+
+    Norm gains are not decayed, whatever the method; with decay.compat published they are, whatever the method.
 
     Raises:
         UserError: the method cannot work on this engine or with these settings.
@@ -63,7 +66,10 @@ def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
     try:
         if d.method in FROM_GRADIENTS:
             rule: Any = d.method
-            return GradientDecay(engine, rule=rule, interval=d.interval, awd_scale=d.awd_scale, s1=d.s1, s2=d.s2)
+            compat = d.compat or None
+            return GradientDecay(engine, rule=rule, interval=d.interval, awd_scale=d.awd_scale, s1=d.s1, s2=d.s2, compat=compat)
+        if d.method == "uniform" and config.optim.weight_decay and not d.compat:
+            bind_uniform(engine)
         return AlphaDecay(engine, **choices(config)) if d.method in SPECTRAL else None
     except ValueError as error:
         raise UserError(f"decay.method {d.method} cannot work on this run ({config.deepspeed.config}): {error}") from error

@@ -34,7 +34,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from alphadecay import AlphaDecay
 from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
 from tests.bench.turns import Turn
 from tests.distributed.harness import init_deepspeed, run_ranks
@@ -44,6 +43,7 @@ from train.data.rows import Labelled, PackedRows
 from train.data.sampler import Batches
 from train.engine import build_engine
 from train.loop import Trainer
+from train.methods import build_decay
 from train.model import build_model
 from train.telemetry.flops import flops_per_token, measured_tflops
 from train.telemetry.telemetry import Telemetry
@@ -112,7 +112,7 @@ def ours(method: str, size: Size, stage: int, world: World, folder: Path) -> Cal
     """The program's loop. Collective."""
     config = recipe(size, world.size, method)
     engine = build_engine(config, ds_config(stage, size, world.size), world)
-    decay = AlphaDecay(engine, interval=config.decay.interval) if method == "alphadecay" else None
+    decay = build_decay(config, engine)
     telemetry = Gated(config, folder / method, world, engine, None)
     data = rows(size)
     validation = Labelled(*data.read(np.arange(1)))

@@ -120,7 +120,7 @@ def _decay(record: Record) -> Iterator[Point]:
     if decay.method == "none" or record.config.optim.weight_decay == 0:
         return
     spectral = decay.method not in ("uniform", *FROM_GRADIENTS)
-    everything = decay.method == "uniform" or (spectral and decay.compat == "published")
+    everything = decay.compat == "published"
     yield Point("norm gains", "decayed" if everything else "not decayed", "decayed (published code)", everything)
     if spectral:
         own = "the base decay" if everything else "a decay of its own"

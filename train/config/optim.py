@@ -69,7 +69,8 @@ class DecayConfig:
         tail: how alpha is fitted; hill is the paper's.
         estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
         spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0 does all at one step.
-        compat: published reproduces the published code's deviations from the paper; empty follows the paper.
+        compat: published reproduces the published code's deviations from the paper, norm gains decayed under every method among them;
+            empty follows the paper, and leaves norm gains out under every method.
         awd_scale: of awd: its decay is this times the base decay times gradient norm over weight norm.
         seed: of shuffled.
         ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts, and one must for every weight.
