@@ -58,7 +58,8 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/train.py --out tests/bench/results/train-cpu.json
 
-gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmark on it
+gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmarks on it
+	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # without it the test of the fused loss skips
 	$(PYTHON) -m pytest -m gpu $(ARGS)
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
 

@@ -24,6 +24,7 @@ from train.validation import accumulation_steps, validate
 
 __all__ = ["RECIPES", "accumulation_steps", "dump_config", "known_keys", "load_config", "split_dry_run", "validate"]
 
+SHORT = {"max-hours": "run.max_hours"}  # what one gives to a job rather than to a recipe
 DESCRIPTION = "Pre-train a LLaMA with AlphaDecay."
 
 
@@ -82,7 +83,10 @@ def dump_config(config: TrainConfig) -> str:
 def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     usage = "%(prog)s --config FILE.yaml [--section.key VALUE ...]"
     parser = ArgumentParser(prog=prog, usage=usage, description=description, exit_on_error=False)
-    parser.epilog = "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop it; it runs nothing."
+    parser.epilog = (
+        "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop it; it runs nothing. "
+        "--max-hours H is short for --run.max_hours H."
+    )
     parser.add_argument("--config", metavar="FILE.yaml", help="recipe to start from, e.g. train/recipes/quickstart.yaml.")
     parser.add_class_arguments(TrainConfig, None, as_group=True)
     for action in parser._actions:
@@ -100,6 +104,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[Setting]]:
         if not argument.startswith("--"):
             raise UserError(f"unexpected {argument!r} {COMMAND_LINE}: write --section.key VALUE, or --config FILE.yaml")
         key, equals, text = argument[2:].partition("=")
+        key = SHORT.get(key, key)
         rank, recipe = key.replace("-", "_") == "local_rank", key == "config"
         if not (rank or recipe):
             check_known(key, COMMAND_LINE)

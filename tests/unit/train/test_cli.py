@@ -71,6 +71,7 @@ def test_booleans(tmp_path, text, value):
     assert load_config(["--log.wandb", text]).log.wandb is value
     assert load_config(["--config", recipe(tmp_path, f"log:\n  wandb: {text}\n")]).log.wandb is value
     assert load_config(["--log.wandb", "--run.seed", "1"]).log.wandb is True
+    assert load_config(["--max-hours", "1.5"]).run.max_hours == 1.5
 
 
 def test_text_stays_text(tmp_path):
