@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ def closing_summary(
     parts += [Text(), _places(Path(output_dir))]
     results = Panel(Group(*parts), title=f"[bold]{summary.get('name', 'run')}: done[/]", border_style="green", padding=(1, 2), expand=False)
     # Outside the frame, whose border would end up in a copied command.
-    return Group(results, _next_steps(str(summary.get("name", ""))))
+    return Group(results, _next_steps(str(summary.get("name", "")), Path(output_dir)))
 
 
 def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
@@ -167,9 +168,9 @@ def _places(folder: Path) -> RenderableType:
     return table
 
 
-def _next_steps(name: str) -> Text:
+def _next_steps(name: str, folder: Path) -> Text:
     # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
-    steps = []
+    steps = [("All of it as one page for a browser", f"{_python()} -m train.report {shlex.quote(str(folder))}")]
     if name == "quickstart":
         rival = 'make quickstart ARGS="--decay.method uniform \\\n    --name quickstart-uniform --output_dir runs/quickstart-uniform"'
         steps.append(("The same run with one decay for all, to compare", rival))

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from train.cli import RECIPES, load_config
+from train.report import main as report_main
 from train.results.heatmap import grid, layer_and_type, write_heatmaps
 from train.results.report import closing_summary, print_closing_summary, write_summary
 
@@ -111,8 +112,8 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
     assert "heatmap.png" not in text  # it was not written
 
 
-def test_the_commands_it_names_load(tmp_path, monkeypatch):
-    text = shown(SUMMARY, ALPHAS, DECAYS, tmp_path, 1.0, width=80)
+def test_the_commands_it_names_load(monkeypatch, capsys):
+    text = shown(SUMMARY, ALPHAS, DECAYS, "my runs/quickstart", 1.0, width=80)
     # shlex, unlike a shell, keeps a backslash before a line's end inside quotes.
     words = shlex.split(text.split("What next")[1].replace("\\\n", "").replace("paper's", "paper"))
     monkeypatch.chdir(RECIPES.parents[1])
@@ -121,6 +122,8 @@ def test_the_commands_it_names_load(tmp_path, monkeypatch):
     assert words[words.index("make") + 1] == "quickstart"
     assert (uniform.decay.method, uniform.output_dir) == ("uniform", "runs/quickstart-uniform")
     assert load_config(words[words.index("train/pretrain.py") + 1 :]).name == "llama-60m"
+    assert report_main([words[words.index("train.report") + 1]]) == 2
+    assert "error: my runs/quickstart has no metrics.jsonl" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""A real browser, held by its own protocol over two pipes: Chromium's --remote-debugging-pipe, messages of JSON ended by a zero byte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "chrome-headless-shell", "google-chrome", "google-chrome-stable", "chrome")
+PATIENCE = 60.0  # seconds without a word from it
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
+    "--remote-debugging-pipe",
+)  # fmt: skip
+
+
+def find_browser() -> str | None:
+    """Its path; None where there is none."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Page:
+    """One tab. What it complained of is in `complaints`, what it asked for beyond its own file in `requests`."""
+
+    def __init__(self, to_browser: int, from_browser: int) -> None:
+        self._out, self._in, self._rest, self._count = to_browser, from_browser, b"", 0
+        self._session: dict[str, str] = {}
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def size(self, width: int, height: int, phone: bool) -> None:
+        """Of the window, in CSS pixels."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+
+    def open(self, path: Path) -> None:
+        """Loads a file and waits until its charts are drawn, or it says that they could not be."""
+        self.call("Page.navigate", url=path.as_uri())
+        self.evaluate("""
+            (async () => {
+                const done = () => document.documentElement.dataset.drawn || document.querySelector("#trouble:not([hidden])");
+                while (document.readyState !== "complete" || !done()) await new Promise((next) => setTimeout(next, 20));
+            })()""")
+
+    def evaluate(self, expression: str) -> Any:
+        """Its value, awaited where it is a promise."""
+        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One command and its result; events that arrive meanwhile are noted."""
+        self._count += 1
+        os.write(self._out, json.dumps({"id": self._count, "method": method, "params": parameters, **self._session}).encode() + b"\0")
+        while True:
+            message = self._read()
+            if message.get("id") == self._count:
+                assert "error" not in message, (method, message["error"])
+                return message["result"]
+            self._note(message.get("method", ""), message.get("params", {}))
+
+    def _note(self, event: str, facts: dict[str, Any]) -> None:
+        if event == "Runtime.exceptionThrown":
+            self.complaints.append(str(facts["exceptionDetails"].get("exception", facts["exceptionDetails"]).get("description")))
+        elif event == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning", "assert"):
+            self.complaints.append(" ".join(str(argument.get("value")) for argument in facts["args"]))
+        elif event == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(facts["entry"]["text"])
+        elif event == "Network.requestWillBeSent" and facts["request"]["url"].split(":")[0] not in ("data", "blob", "about"):
+            self.requests.append(facts["request"]["url"])
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            assert select.select([self._in], [], [], PATIENCE)[0], "the browser says nothing more"
+            more = os.read(self._in, 1 << 20)
+            assert more, "the browser has ended"
+            self._rest += more
+        message, _, self._rest = self._rest.partition(b"\0")
+        return json.loads(message)
+
+
+@contextlib.contextmanager
+def browsing(path: str, profile: Path) -> Iterator[Page]:
+    """A page of the browser at `path`, ended with its children afterwards.
+
+    Args:
+        profile: a folder for what it keeps.
+    """
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    # It wants its pipes as descriptors 3 and 4.
+    script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    process = subprocess.Popen(
+        ["bash", "-c", script, path, *OPTIONS, f"--user-data-dir={profile}"],
+        pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    for descriptor in (theirs_in, theirs_out):
+        os.close(descriptor)
+    try:
+        yield Page(ours_out, ours_in)
+    finally:
+        for descriptor in (ours_out, ours_in):
+            os.close(descriptor)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
