@@ -89,8 +89,9 @@ def choose(patterns: Sequence[str], names: Sequence[str], alphas: Mapping[str, f
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3) or list(names[:1])
-            raise UserError(f"--modules {pattern!r} matches no weight of the checkpoint; patterns are of whole names, such as {near[0]}")
+            within = [f"*{pattern}*"] if any(pattern in name for name in names) else []
+            near = within or difflib.get_close_matches(pattern, names, n=1, cutoff=0.3) or list(names[:1])
+            raise UserError(f"--modules {pattern!r} matches no weight of the checkpoint; patterns are of whole names, such as {near[0]!r}")
     if patterns:
         found = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
         if len(found) > MOST:

@@ -103,8 +103,10 @@ def test_choices(patterns, alphas, expected):
 def test_patterns_that_cannot_be_meant(tmp_path):
     run = read_run(make_run(tmp_path / "run"))
     write_checkpoint(run.folder, weights(layers=4))
-    with pytest.raises(UserError, match=r"q_prj.*such as model\.layers\.0\.self_attn\.q_proj\.weight"):
+    with pytest.raises(UserError, match=r"q_prj.*such as 'model\.layers\.0\.self_attn\.q_proj\.weight'"):
         measure(run, ["model.layers.0.self_attn.q_prj.weight"])
+    with pytest.raises(UserError, match=r"whole names, such as '\*q_proj\*'"):
+        measure(run, ["q_proj"])
     with pytest.raises(UserError, match="matches 29 weights; a report draws 24"):
         measure(run, ["*"])
 
