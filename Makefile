@@ -62,6 +62,7 @@ gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmarks on it
 	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # without it the test of the fused loss skips
 	$(PYTHON) -m pytest -m gpu $(ARGS)
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
+	$(PYTHON) tests/bench/program.py --out tests/bench/results/program-gpu.json
 
 kill: $(READY) ## 120 kills -9 of two ranks, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
