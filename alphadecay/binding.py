@@ -12,14 +12,27 @@ from alphadecay.fragments import Fragments, base_weight_decay
 from alphadecay.modules import WeightModule
 from alphadecay.optim import Adam, AdamW, forget_dry_run
 from alphadecay.spans import engine_spans, plain_spans
+from alphadecay.transport.detect import Target
 
 
-def bare_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer, if its decay can be taken over.
+def bare_optimizer(target: Target, optimizer: Any = None) -> torch.optim.Optimizer:
+    """The optimizer whose step() updates the target's weights, if its decay can be taken over.
+
+    Args:
+        target: what `detect` found; an engine brings its own optimizer.
+        optimizer: what the user gave beside it.
 
     Raises:
-        ValueError: there is none, it is not torch's kind, or it decays nothing.
+        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays nothing.
     """
+    if target.engine is not None:
+        own = target.optimizer
+        if optimizer is not None and optimizer is not own and optimizer is not target.engine.optimizer:
+            raise ValueError(
+                f"the {type(optimizer).__name__} given is not the optimizer of the DeepSpeed engine, which has its own "
+                f"{type(own).__name__}: leave the second argument out, AlphaDecay(engine, interval=...)"
+            )
+        optimizer = own
     if optimizer is None:
         raise ValueError("AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument")
     if not isinstance(optimizer, torch.optim.Optimizer):

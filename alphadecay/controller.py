@@ -31,7 +31,7 @@ class AlphaDecay:
 
     Args:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
-        optimizer: the optimizer that updates it; left out with an engine, which has its own.
+        optimizer: the optimizer that updates it; left out with an engine, which has its own: another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
         splits: pattern -> {part: rows} for fused weights.
@@ -49,7 +49,7 @@ class AlphaDecay:
         target = detect(model)
         self._engine = target.engine
         self._transport = target.transport
-        self._optimizer = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
+        self._optimizer = bare_optimizer(target, optimizer)
         modules = find_modules(target.model, include, exclude, splits, drop_first=self.config.published)
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}

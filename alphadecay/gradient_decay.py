@@ -62,7 +62,7 @@ class GradientDecay:
         target = detect(model)
         self.rule, self.interval, self._awd_scale, self._range = rule, interval, awd_scale, (s1, s2)
         self._engine, self._transport = target.engine, target.transport
-        bare = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
+        bare = bare_optimizer(target, optimizer)
         _refuse_partial_steps(self._engine, bare)
         modules = find_modules(target.model, include, exclude, splits)
         exempt = [] if compat == "published" else exempt_parameters(target.model.parameters())

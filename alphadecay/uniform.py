@@ -21,5 +21,5 @@ def bind_uniform(model: Any, optimizer: Any = None) -> None:
         ValueError: a wrapper that cannot work, or no base decay; the message says what to do.
     """
     target = detect(model)
-    bare = bare_optimizer(target.optimizer if target.engine is not None else optimizer)
+    bare = bare_optimizer(target, optimizer)
     bind(target.engine, bare, find_modules(target.model), exempt_parameters(target.model.parameters()))
