@@ -8,12 +8,9 @@ from alphadecay import AlphaDecay, AlphaDecayConfig
 from alphadecay.gradient_decay import GradientDecay
 from alphadecay.uniform import bind_uniform
 from train.config import TrainConfig
+from train.config.optim import CONTROLS, FROM_GRADIENTS, NORMS, SPECTRAL
 from train.errors import UserError
 
-CONTROLS = ("inverted", "shuffled", "uniform_at_mean", "fixed_ratio")
-NORMS = ("frobenius_norm", "spectral_norm")
-SPECTRAL = ("alphadecay", "farms", *NORMS, *CONTROLS)  # an AlphaDecay does them
-FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")
 Decay = AlphaDecay | GradientDecay
 
 

@@ -66,6 +66,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     from train import world as worlds
     from train.build import build
     from train.results.closing import close, leave, running
+    from train.results.summary import CONFIG
 
     started = time.perf_counter()
     world = worlds.start(config.deepspeed.timeout_minutes)
@@ -78,7 +79,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
         world.barrier()
         return exit_code()
     if world.is_main:  # not before: a run that is refused leaves the results of another as they are
-        (trainer.folder / "config.yaml").write_text(dump_config(config))
+        (trainer.folder / CONFIG).write_text(dump_config(config))
     with running(trainer):
         trainer.train()
         if not trainer.stopped:

@@ -32,7 +32,7 @@ def read_recipe(path: str) -> list[Setting]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}{_yaml_problem(error)}") from error
+        raise UserError(f"{path}{yaml_problem(error)}") from error
     settings = list(_walk(root, path)) if root is not None else []
     seen: dict[str, Setting] = {}
     for setting in settings:
@@ -42,7 +42,8 @@ def read_recipe(path: str) -> list[Setting]:
     return settings
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """What follows the file's name in a message: the line, and what is wrong there."""
     mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
     place = f", line {mark.line + 1}" if mark else ""
     # An unclosed bracket is noticed only where the file ends.

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import shlex
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from train.data.huggingface import PREFIX
 from train.errors import UserError, as_command
 from train.grids import slurm
+from train.grids.arguments import add_choice, cut_overrides, overrides_of, whole
 from train.grids.grid import Grid, load_grid, shipped
+from train.grids.listing import MFU, Speed, list_grids, list_runs
 from train.grids.local import LocalSweep, command_line
-from train.grids.overrides import cut_overrides, overrides_of
 from train.grids.planned import Planned, plan
 from train.grids.standing import Standing, count, hold, refuse_mixtures, standing
+from train.sources import ROOT
 
 EPILOG = """Overrides of every run come last, after `--`: python -m train.sweep adam --only '60M*' -- --run.micro_batch 64. A folder keeps
 the settings that its run was begun with: other ones need another --root."""
@@ -40,16 +40,14 @@ def sweep(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
     Raises:
         UserError: what a user can mend.
     """
-    if not o.grid and not o.list:
-        raise UserError(f"name a grid: {', '.join(shipped())}, or a file of your own; --list tells more")
+    if not o.grid and (o.only or not o.list):
+        raise UserError(f"name a grid, ahead of the options: {', '.join(shipped())}, or a file of your own; --list tells more")
     if not o.grid:
         return _list_all(o, extra)
     grid = load_grid(o.grid).narrowed(o.only, o.seeds)
     root = o.root.resolve() if o.launcher == "slurm" else o.root
     runs = [plan(run, extra) for run in grid.runs(root)]
     if o.list:
-        from train.grids.listing import list_runs  # not above: it needs torch
-
         print(*list_runs(grid, runs, _speed(o), cache(slurm.queue)), sep="\n")
         return 0
     refuse_mixtures(runs)
@@ -57,9 +55,7 @@ def sweep(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
 
 
 def _list_all(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
-    from train.grids.listing import list_grids
-
-    grids = [load_grid(name) for name in shipped()]
+    grids = [load_grid(name).narrowed(seeds=o.seeds) for name in shipped()]
     print(*list_grids([(grid, [plan(run, extra) for run in grid.runs(o.root)]) for grid in grids], _speed(o)), sep="\n")
     return 0
 
@@ -73,18 +69,18 @@ def _run_here(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned]) -> int
             print(shlex.join(command_line(planned, o.ranks or 1)))
         return 0
     code = local.run()
-    ended = Counter(outcome.state for outcome in local.outcomes.values()) + Counter(missing=len(runs) - len(local.outcomes))
-    _say(count(ended))
+    ended = {p.run.label: local.outcomes.get(p.run.label) or standing(p.run.folder, slurm.queue) for p in runs}
+    _say(count(ended.values()))
     for state in ("failed", "stopped"):
-        names = [label for label, outcome in local.outcomes.items() if outcome.state == state]
+        names = [label for label, outcome in ended.items() if outcome.state == state]
         if names:
             _say(f"{state}: {', '.join(names)}")
     return code
 
 
 def _submit(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned], root: Path) -> int:
-    if Path.cwd() != slurm.PROJECT:
-        raise UserError(f"submit from the project's folder: cd {slurm.PROJECT}")
+    if Path.cwd() != ROOT:  # the job script takes the folder it is submitted from for the project
+        raise UserError(f"submit from the project's folder: cd {ROOT}")
     folder = root / grid.name
     lock = hold(folder)
     if lock is None:
@@ -93,7 +89,7 @@ def _submit(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned], root: Pa
         stand = _standings(o, grid, runs)
         for planned, now in stand:
             if now.state == "failed" and not o.retry_failed:
-                _say(f"{planned.label}: failed ({now.reason}); --retry-failed submits it again")
+                _say(f"{planned.run.label}: failed ({now.reason}); --retry-failed submits it again")
         todo = _to_do(o, stand)
         _check(todo)
         if o.dry_run:
@@ -110,7 +106,7 @@ def _standings(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned]) -> li
     queue = cache(slurm.queue)
     stand = [(planned, standing(planned.run.folder, queue)) for planned in runs]
     if not o.dry_run:
-        _say(f"{grid.name} in {o.root / grid.name}: {count(Counter(now.state for _, now in stand))}")
+        _say(f"{grid.name} in {o.root / grid.name}: {count(now for _, now in stand)}")
     return stand
 
 
@@ -121,15 +117,14 @@ def _to_do(o: argparse.Namespace, stand: Sequence[tuple[Planned, Standing]]) -> 
 
 def _check(runs: Sequence[Planned]) -> None:
     """What would stop every run alike is told once, before the first."""
-    from train.data.huggingface import PREFIX
     from train.data.tokenizer import load_sentencepiece
-    from train.methods import check
+    from train.methods import check  # with torch, which --list need not wait for
 
     for planned in runs:
         try:
             check(planned.config)
         except UserError as error:
-            raise UserError(f"{planned.label}: {error}") from error
+            raise UserError(f"{planned.run.label}: {error}") from error
     for tokenizer in {planned.config.data.tokenizer for planned in runs}:
         if tokenizer and not tokenizer.startswith(PREFIX):
             try:
@@ -138,11 +133,8 @@ def _check(runs: Sequence[Planned]) -> None:
                 raise UserError(f"{error} For all runs of a sweep: -- --data.tokenizer FILE.model") from error
 
 
-def _speed(o: argparse.Namespace) -> Any:
-    from train.grids.listing import Speed
-
-    given = {} if o.gpu_tflops is None else {"tflops": o.gpu_tflops, "source": "as given"}
-    return Speed(mfu=o.mfu, **given)
+def _speed(o: argparse.Namespace) -> Speed:
+    return Speed(mfu=o.mfu) if o.gpu_tflops is None else Speed(o.gpu_tflops, o.mfu, "as given")
 
 
 def _say(text: str) -> None:
@@ -159,32 +151,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="show the grids, or the runs of GRID: what they cost, and how they stand")
     parser.add_argument("--launcher", choices=("local", "slurm"), default="local", help="run here (default), or submit a job array")
-    parser.add_argument("--only", nargs="+", default=(), metavar="PATTERN", help="cells whose row, column or key matches one of these")
-    parser.add_argument("--seeds", nargs="+", type=_whole(0), metavar="N", help="instead of the grid's own")
-    parser.add_argument("--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs' folders are; default runs")
-    parser.add_argument("--ranks", type=_whole(1), metavar="R", help="processes of a run; of SLURM, on a node")
-    parser.add_argument("--jobs", type=_whole(1), metavar="N", help="runs at a time; default 1 here, as SLURM has it there")
+    add_choice(parser)
+    parser.add_argument("--ranks", type=whole(1), metavar="R", help="processes of a run; of SLURM, on a node")
+    parser.add_argument("--jobs", type=whole(1), metavar="N", help="runs at a time; default 1 here, as SLURM has it there")
     parser.add_argument("--sbatch", type=Path, default=slurm.SCRIPT, metavar="FILE", help="your copy of launch/slurm/torchrun.sbatch")
     parser.add_argument("--retry-failed", action="store_true", help="start runs again that failed in an earlier sweep")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
-    parser.add_argument("--gpu-tflops", type=_positive, metavar="T", help="peak of a GPU for the estimate; default an H100's")
-    parser.add_argument("--mfu", type=_positive, default=0.4, metavar="SHARE", help="of that peak, reached in training; default 0.4")
+    parser.add_argument("--gpu-tflops", type=positive, metavar="T", help="peak of a GPU for the estimate; default an H100's")
+    parser.add_argument("--mfu", type=positive, default=MFU, metavar="SHARE", help=f"of that peak, reached in training; default {MFU}")
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
-        return int(text)
-
-    return whole
-
-
-def _positive(text: str) -> float:
-    value = float(text) if re.fullmatch(r"[\d.eE+-]+", text) else 0.0
+def positive(text: str) -> float:
+    """Reads an option that is a number above 0; argparse tells of another by this name."""
+    value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise ValueError(text)
     return value
 
 

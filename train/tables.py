@@ -19,8 +19,8 @@ from train.collate.table import Table, make_table
 from train.collate.tabular import as_json, cells_csv, runs_csv
 from train.errors import UserError, as_command
 from train.files import write_atomically
+from train.grids.arguments import add_choice, cut_overrides, overrides_of
 from train.grids.grid import load_grid
-from train.grids.overrides import cut_overrides, overrides_of
 
 TABLE, RUNS, CELLS, JSON, PLOT = "table.md", "table.csv", "cells.csv", "table.json", "plot.png"
 TOLD = 3  # runs whose reason an error tells
@@ -42,9 +42,9 @@ def tables(name: str, root: Path, out: Path | None, only: Sequence[str], seeds: 
     """
     grid = load_grid(name).narrowed(only, seeds)
     table = make_table(grid, root, overrides)
-    page = markdown(table)
     if not table.collected.records:
         raise UserError(_nothing(table, root))
+    page = markdown(table)
     folder = out or root / grid.name / "tables"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,11 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.tables", description="Finished runs of a grid as a table.")
     parser.usage = "%(prog)s GRID [options] [-- --section.key value ...]"
     parser.epilog = "after --: the overrides that the sweep was given, if any; runs made with other settings are left out"
-    parser.add_argument("grid", metavar="GRID", help="a shipped grid's name, or the path of a YAML file")
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="the folder of all grids' runs; default runs")
+    parser.add_argument("grid", metavar="GRID", help="a shipped grid's name, or FILE.yaml of your own")
+    add_choice(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write; default ROOT/<grid>/tables")
-    parser.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help="only cells whose row, column or key matches, as '60M*'")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the grid's own")
     o = parser.parse_args(options)
 
     def work() -> None:

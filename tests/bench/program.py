@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
-from train.grids.overrides import overrides_of
-from train.results.report import METRICS, SUMMARY, read_summary
+from train.grids.arguments import overrides_of
+from train.results.summary import METRICS, SUMMARY, read_summary
 from train.telemetry.metrics import read_metrics
 
 METHODS = ("uniform", "alphadecay")

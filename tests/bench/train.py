@@ -45,7 +45,8 @@ from train.engine import build_engine
 from train.loop import Trainer
 from train.methods import build_decay
 from train.model import build_model
-from train.telemetry.flops import flops_per_token, measured_tflops
+from train.telemetry.flops import flops_per_token
+from train.telemetry.peak import measured_tflops
 from train.telemetry.telemetry import Telemetry
 from train.world import World
 

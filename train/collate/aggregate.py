@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from train.collate.collect import Record
@@ -17,10 +17,12 @@ class Figures:
     """One perplexity of a cell.
 
     Args:
+        values: by seed, in the order of the seeds.
         spread: over its seeds; None where no run has it.
         difference: to the baseline of the same column; None for the baseline itself, and where they share no seed.
     """
 
+    values: Mapping[int, float]
     spread: Spread | None
     difference: Difference | None
 
@@ -31,7 +33,6 @@ class Entry:
 
     Args:
         cell: which one.
-        seeds: of the runs that count.
         planned: runs that the grid has for it.
         unbiased: validation perplexity, the mean over tokens.
         published: as the published code counts.
@@ -39,11 +40,15 @@ class Entry:
     """
 
     cell: Cell
-    seeds: tuple[int, ...]
     planned: int
     unbiased: Figures
     published: Figures
     best: bool
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the runs that count."""
+        return tuple(self.unbiased.values)
 
     @property
     def over_paper(self) -> float | None:
@@ -58,18 +63,17 @@ def aggregate(grid: Grid, records: Sequence[Record]) -> tuple[Entry, ...]:
     unbiased, published = _figures(grid, records, lambda r: r.perplexity), _figures(grid, records, lambda r: r.published)
     entries = []
     for cell in grid.cells:
-        seeds = tuple(sorted(r.run.seed for r in records if r.run.cell.key == cell.key))
         rivals = [found.mean for other in grid.cells if other.column == cell.column and (found := unbiased[other.key].spread)]
         mine = unbiased[cell.key].spread
         best = mine is not None and len(rivals) > 1 and mine.mean == min(rivals)
-        entries.append(Entry(cell, seeds, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
+        entries.append(Entry(cell, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
     return tuple(entries)
 
 
 def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[str, Figures]:
     """By cell key."""
     by_cell: dict[str, dict[int, float]] = {cell.key: {} for cell in grid.cells}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.run.seed):
         value = measure(record)
         if value is not None:
             by_cell[record.run.cell.key][record.run.seed] = value
@@ -78,5 +82,5 @@ def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[st
     for cell in grid.cells:
         values, baseline = by_cell[cell.key], baselines.get(cell.column, cell.key)
         difference = None if baseline == cell.key else paired_difference(values, by_cell[baseline])
-        found[cell.key] = Figures(spread([values[seed] for seed in sorted(values)]), difference)
+        found[cell.key] = Figures(values, spread([*values.values()]), difference)
     return found

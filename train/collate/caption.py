@@ -166,7 +166,7 @@ _COMMON: tuple[tuple[str, Fact], ...] = (
     ("device", lambda r: str(r.summary.get("device"))),
     ("data", lambda r: str(r.summary.get("data"))),
     ("tokenizer", lambda r: str(r.tokenizer)[:12]),
-    ("validation tokens", lambda r: str(r.validation_tokens)),
+    ("validation tokens", lambda r: str(r.summary.get("val_tokens"))),
     ("versions", _versions),
     ("sources", lambda r: str(r.summary.get("sources"))),
 )

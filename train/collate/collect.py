@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from train.data.memmap import TOKENIZER_NAME
 from train.errors import UserError
 from train.grids.cells import Run
 from train.grids.planned import plan
-from train.grids.standing import CONFIG, changes
-from train.results.report import METRICS, SUMMARY, read_summary
+from train.grids.standing import changes
+from train.results.summary import CONFIG, SUMMARY, read_summary
 from train.state import read_state
 
 TOKENIZER_FILES = (TOKENIZER_NAME, FILE_NAME)
@@ -37,7 +36,6 @@ class Record:
         summary: its summary.json.
         perplexity: on the validation set, the mean over tokens.
         published: as the published code counts; see train/evaluate.py. None where the run did not record it.
-        validation_tokens: that the perplexity is over; None where metrics.jsonl does not say.
         tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
     """
 
@@ -46,7 +44,6 @@ class Record:
     summary: Mapping[str, Any]
     perplexity: float
     published: float | None
-    validation_tokens: int | None
     tokenizer: str | None
 
 
@@ -106,8 +103,7 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
     if perplexity is None:
         return Absent(run, "diverged", "finished without a finite perplexity")
     published = _figure(summary.get("val_perplexity_published"))
-    tokens = _last_validation(run.folder / METRICS).get("val_tokens")
-    return Record(run, config, summary, perplexity, published, tokens, _tokenizer(run.folder))
+    return Record(run, config, summary, perplexity, published, _tokenizer(run.folder))
 
 
 def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
@@ -123,15 +119,6 @@ def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
 
 def _figure(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _last_validation(metrics: Path) -> dict[str, Any]:
-    """The last validation line, read without the thousands before it; empty where there is none."""
-    try:
-        lines = metrics.read_text(encoding="utf-8").splitlines()
-        return next((json.loads(line) for line in reversed(lines) if line.startswith('{"kind": "validation"')), {})
-    except (OSError, ValueError):
-        return {}
 
 
 def _tokenizer(folder: Path) -> str | None:

@@ -23,8 +23,8 @@ LONGEST = 300  # characters told of one run
 
 
 def markdown(table: Table) -> str:
-    """The whole page, ending in a line feed."""
-    blocks = [f"# {table.grid.title}", _lines(_overview(table)), _legend(table), "## Every cell", _lines(_cells(table))]
+    """The whole page of a table that has runs, ending in a line feed."""
+    blocks = [f"# {table.grid.title}", "\n".join(_overview(table)), _legend(table), "## Every cell", "\n".join(_cells(table))]
     blocks += [_cells_legend(table), *_caption(table), *_absent(table)]
     return "\n\n".join(blocks) + "\n"
 
@@ -95,7 +95,7 @@ def _cells_legend(table: Table) -> str:
         f"{CONFIDENCE:.0%} interval; one seed has no interval. As published: counted as the published code does, which takes the mean over "
         "batches and divides by one batch too many, so that it is too low."
     )
-    if table.grid.source:
+    if table.caption.departures is not None:
         told += " The paper's figures are counted so."
     bare = [column for column in table.grid.columns if (entry := table.entry(baseline, column)) is None or entry.unbiased.spread is None]
     if bare:
@@ -115,9 +115,8 @@ def _caption(table: Table) -> Iterator[str]:
     yield "## How the runs were made"
     overrides = [f"overrides besides the grid's: {', '.join(f'{key}={text!r}' for key, text in table.overrides.items())}"]
     yield _list([*(f"{name}: {words}" for name, words in said.made), *(overrides if table.overrides else [])])
-    if table.collected.records:
-        yield "## What runs of one column do not have in common"
-        yield _list(said.disagreements)
+    yield "## What runs of one column do not have in common"
+    yield _list(said.disagreements)
 
 
 def _absent(table: Table) -> Iterator[str]:
@@ -127,11 +126,11 @@ def _absent(table: Table) -> Iterator[str]:
     for why, words in REASONS.items():
         runs = [found for found in absent if found.why == why]
         if runs and why == "missing":  # nothing to tell of each
-            names = ", ".join(f"{found.run.cell.key} seed {found.run.seed}" for found in runs)
+            names = ", ".join(found.run.label for found in runs)
             lines.append(f"{words}: {len(runs)}: {names}")
         elif runs:
             lines.append(f"{words}: {len(runs)}")
-            lines += [f"  - {found.run.cell.key} seed {found.run.seed}: {_one_line(found.detail)}" for found in runs]
+            lines += [f"  - {found.run.label}: {_one_line(found.detail)}" for found in runs]
     if table.strangers:
         lines.append(f"seeds with folders of their own that were not asked for (--seeds): {', '.join(map(str, table.strangers))}")
     yield _list(lines)
@@ -165,13 +164,9 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _lines(lines: Iterable[str]) -> str:
-    return "\n".join(lines)
-
-
 def _list(items: Iterable[str]) -> str:
     """A bulleted list; an item that is indented is one level down. `none` where there is nothing."""
-    return _lines(f"- {item}" if not item.startswith("  - ") else item for item in items) or "- none"
+    return "\n".join(f"- {item}" if not item.startswith("  - ") else item for item in items) or "- none"
 
 
 def _one_line(text: str) -> str:

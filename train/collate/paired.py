@@ -56,13 +56,14 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
-def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float], confidence: float = CONFIDENCE) -> Difference | None:
+def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
     """The mean difference over the seeds that both have, with Student's t interval; None where they share no seed.
+
+    The two-sided interval, of confidence CONFIDENCE, takes the differences for draws of a normal distribution.
 
     Args:
         values: a method's figures by seed.
         baseline: the baseline's.
-        confidence: of the two-sided interval, which takes the differences for draws of a normal distribution.
     """
     seeds = tuple(sorted(values.keys() & baseline.keys()))
     found = spread([values[seed] - baseline[seed] for seed in seeds])
@@ -70,7 +71,7 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
         return None
     if found.sd is None:
         return Difference(found.mean, None, None, seeds)
-    reach = t_quantile(confidence, found.n - 1) * found.sd / math.sqrt(found.n)
+    reach = t_quantile(CONFIDENCE, found.n - 1) * found.sd / math.sqrt(found.n)
     return Difference(found.mean, found.mean - reach, found.mean + reach, seeds)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from train.collate.collect import Record
 from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from train.config.optim import SPECTRAL
 from train.telemetry.progress import number
 
 PAPER = "2506.14562"
@@ -15,7 +16,6 @@ PAPER = "2506.14562"
 T5_SHA256 = "d60acb128cf7b7f2536e8f38a5b18a05535c9e14c7a355904270e15b0945ea86"
 T5_NAMES = tuple(f"hf:{owner}t5-{size}" for owner in ("", "google-t5/") for size in ("small", "base", "large", "3b", "11b"))
 PUBLISHED_FACTOR = 99 / 100  # about 99 batches of 512 rows in 10 M validation tokens, ~198 a row; it divides by one more
-FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")  # as in train/methods.py, which needs torch
 NEAR = 0.05  # the paper rounds its token counts
 
 
@@ -119,10 +119,9 @@ def _decay(record: Record) -> Iterator[Point]:
     decay = record.config.decay
     if decay.method == "none" or record.config.optim.weight_decay == 0:
         return
-    spectral = decay.method not in ("uniform", *FROM_GRADIENTS)
     everything = decay.compat == "published"
     yield Point("norm gains", "decayed" if everything else "not decayed", "decayed (published code)", everything)
-    if spectral:
+    if decay.method in SPECTRAL:
         own = "the base decay" if everything else "a decay of its own"
         yield Point("first linear weight", own, "the base decay (published code)", everything)
 
@@ -135,9 +134,9 @@ def _precision(record: Record) -> Point:
 
 
 def _validation(record: Record) -> Iterator[Point]:
-    tokens = record.validation_tokens
+    tokens = record.summary.get("val_tokens") or 0
     said = number(tokens) if tokens else f"at most {number(record.config.eval.tokens)}" if record.config.eval.tokens else "all there are"
-    yield Point("validation tokens", said, "10M (published code)", math.isclose(tokens or 0, 10e6, rel_tol=NEAR))
+    yield Point("validation tokens", said, "10M (published code)", math.isclose(tokens, 10e6, rel_tol=NEAR))
     if record.published and record.published > 1 and record.perplexity > 1:
         factor = math.log(record.published) / math.log(record.perplexity)
         theirs = f"loss × {PUBLISHED_FACTOR:.2f}, from about 99 validation batches"

@@ -30,15 +30,13 @@ DOT: dict[str, Any] = {
 COLOURS = {-1: BETTER, 0: INK, 1: WORSE}
 
 
-def write_plot(path: Path, table: Table) -> bool:
-    """Draws the PNG; False, and nothing drawn, where no run counts.
+def write_plot(path: Path, table: Table) -> None:
+    """Draws the PNG of a table that has runs.
 
     On the left of a pair the seeds with their mean ± standard deviation, on the right their differences to the baseline with the mean's
     interval, and a diamond where the paper has a difference, as it counts.
     """
     shown = [column for column in table.grid.columns if any(e.cell.column == column and e.seeds for e in table.entries)]
-    if not shown:
-        return False
     # Columns of one method, such as no decay, below the others: their panels are low.
     lone = [column for column in shown if len(_entries(table, column)) == 1]
     full = [column for column in shown if column not in lone]
@@ -58,7 +56,6 @@ def write_plot(path: Path, table: Table) -> bool:
         told = f"Differs from the paper in: {', '.join(departure.what for departure in table.caption.departures)}"
         legend.set_title("\n".join(wrap(told, 70 * across)), prop=FontProperties(size=9))
     figure.savefig(path)
-    return True
 
 
 def _column(part: Figure, table: Table, column: str) -> None:
@@ -71,7 +68,7 @@ def _column(part: Figure, table: Table, column: str) -> None:
     left.set_yticks(range(len(entries)), [_label(entry) for entry in entries], fontsize=10)
     left.set_ylim(len(entries) - 0.5, -0.5)
     for at, entry in enumerate(entries):
-        _perplexity(left, at, entry, table)
+        _perplexity(left, at, entry)
     for axis in right:
         _panel(axis, entries, f"difference to {table.grid.baseline}")
         axis.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -80,8 +77,8 @@ def _column(part: Figure, table: Table, column: str) -> None:
             _difference(axis, at, entry, table)
 
 
-def _perplexity(axis: Axes, at: int, entry: Entry, table: Table) -> None:
-    values = _by_seed(table, entry)
+def _perplexity(axis: Axes, at: int, entry: Entry) -> None:
+    values = entry.unbiased.values
     axis.plot(list(values.values()), _rows(at, len(values)), **DOT)
     if found := entry.unbiased.spread:
         _bar(axis, at, found.mean, found.mean - (found.sd or 0), found.mean + (found.sd or 0), INK)
@@ -93,8 +90,7 @@ def _difference(axis: Axes, at: int, entry: Entry, table: Table) -> None:
     if baseline is None or entry is baseline:
         return
     if found is not None:
-        mine, theirs = (_by_seed(table, one) for one in (entry, baseline))
-        values = [mine[seed] - theirs[seed] for seed in found.seeds]
+        values = [entry.unbiased.values[seed] - baseline.unbiased.values[seed] for seed in found.seeds]
         axis.plot(values, _rows(at, len(values)), **DOT)
         low, high = (found.mean if end is None else end for end in (found.low, found.high))
         _bar(axis, at, found.mean, low, high, COLOURS[found.side])
@@ -142,11 +138,6 @@ def _entries(table: Table, column: str) -> list[Entry]:
 
 def _label(entry: Entry) -> str:
     return entry.cell.row if len(entry.seeds) == entry.planned else f"{entry.cell.row} ({len(entry.seeds)} of {entry.planned})"
-
-
-def _by_seed(table: Table, entry: Entry) -> dict[int, float]:
-    records = table.collected.records
-    return {record.run.seed: record.perplexity for record in records if record.run.cell.key == entry.cell.key}
 
 
 def _rows(at: int, count: int) -> list[float]:

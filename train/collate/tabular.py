@@ -13,15 +13,17 @@ from train.collate.aggregate import Entry, Figures
 from train.collate.collect import Absent, Record
 from train.collate.paired import CONFIDENCE
 from train.collate.table import Table
+from train.results.summary import PACKAGES
 from train.telemetry.metrics import finite_or_none
 
 FROM_SUMMARY = (
-    "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources", "seconds_training",
+    "val_tokens", "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources",
+    "seconds_training",
 )  # fmt: skip
-PACKAGES = ("python", "torch", "deepspeed", "transformers", "alphadecay")
+VERSIONS = ("python", *PACKAGES)
 RUN_COLUMNS = (
-    "column", "row", "cell", "seed", "status", "detail", "perplexity", "perplexity_published", "validation_tokens",
-    *FROM_SUMMARY, "tokenizer_sha256", *PACKAGES, "folder",
+    "column", "row", "cell", "seed", "status", "detail", "perplexity", "perplexity_published",
+    *FROM_SUMMARY, "tokenizer_sha256", *VERSIONS, "folder",
 )  # fmt: skip
 CELL_COLUMNS = (
     "column", "row", "cell", "planned", "seeds", "best",
@@ -83,9 +85,9 @@ def _run(found: Record | Absent) -> Line:
     line: Line = {"column": cell.column, "row": cell.row, "cell": cell.key, "seed": found.run.seed, "folder": str(found.run.folder)}
     if isinstance(found, Absent):
         return dict.fromkeys(RUN_COLUMNS) | line | {"status": found.why, "detail": found.detail}
-    figures = {"perplexity": found.perplexity, "perplexity_published": found.published, "validation_tokens": found.validation_tokens}
+    figures = {"perplexity": found.perplexity, "perplexity_published": found.published}
     versions = found.summary.get("versions") or {}
-    rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {name: versions.get(name) for name in PACKAGES}
+    rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {name: versions.get(name) for name in VERSIONS}
     line |= figures | rest | {"status": "counted", "tokenizer_sha256": found.tokenizer}
     return dict.fromkeys(RUN_COLUMNS) | line
 

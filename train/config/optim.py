@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# What decay.method may be, besides uniform and none.
+CONTROLS = ("inverted", "shuffled", "uniform_at_mean", "fixed_ratio")
+NORMS = ("frobenius_norm", "spectral_norm")
+SPECTRAL = ("alphadecay", "farms", *NORMS, *CONTROLS)  # an AlphaDecay does them
+FROM_GRADIENTS = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")
+
 
 @dataclass(frozen=True)
 class OptimConfig:

@@ -62,6 +62,11 @@ class Run:
         """Its `name` in the configuration."""
         return f"{self.cell.key}-seed-{self.seed}"
 
+    @property
+    def label(self) -> str:
+        """How it is called where a person reads."""
+        return f"{self.cell.key} seed {self.seed}"
+
     def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
         """What train/pretrain.py is started with; `extra` overrides win over the cell's own."""
         own = ["--name", self.name, "--run.seed", str(self.seed), "--output_dir", str(self.folder)]

@@ -43,8 +43,9 @@ import yaml
 from train.errors import UserError
 from train.grids.cells import Cell, Grid
 from train.grids.planned import config_of
+from train.recipe_file import yaml_problem
+from train.sources import ROOT
 
-PROJECT = Path(__file__).resolve().parents[2]
 KEYS = ("name", "title", "source", "setup", "recipe", "common", "seeds", "baseline", "columns", "rows", "paper")
 NEEDED = ("title", "columns", "rows")
 FILE_KEYS = ("grids", "parts")
@@ -75,9 +76,7 @@ def read_descriptions(path: Path) -> dict[str, Description]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the grid {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        raise UserError(f"{path}{yaml_problem(error)}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path}: a grid takes keys and values, such as title, columns and rows; see train/grids/description.py")
     if "grids" not in found:
@@ -144,7 +143,7 @@ def _cell(grid: str, row: _Entry, label: str, parts: Iterable[_Entry], paper: Ma
 def _recipe(text: str) -> Path:
     """As written where it is found from here, else below the project."""
     path = Path(text).expanduser()
-    return path if path.exists() or not (PROJECT / path).exists() else PROJECT / path
+    return path if path.exists() or not (ROOT / path).exists() else ROOT / path
 
 
 def _slug(text: str) -> str:
@@ -187,16 +186,16 @@ def _any(label: str, patterns: Iterable[str]) -> bool:
 
 
 class _Loader(yaml.BaseLoader):
-    """Every scalar stays the text it was written as; a key that stands twice is refused."""
+    """Every scalar stays the text it was written as, so that 1e-5 is a label, too; a key that stands twice is refused."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                problem = f"{key.value!r} stands here and on line {seen[key.value]}; take one out"
+            text = str(key.value)
+            if text in seen:
+                problem = f"{text!r} stands here and on line {seen[text]}; take one out"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen[str(key.value)] = line
+            seen[text] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from train.errors import UserError
 from train.grids.cells import Cell, Grid, Run
-from train.grids.description import make_grid, read_descriptions
+from train.grids.description import Description, make_grid, read_descriptions
 
 __all__ = ["Cell", "Grid", "Run", "load_grid", "shipped"]
 
@@ -29,26 +29,22 @@ def load_grid(name_or_path: str) -> Grid:
             raise UserError(f"{path} describes {len(descriptions)} grids ({', '.join(descriptions)}); give each a file of its own")
         [(name, description)] = descriptions.items()
         return make_grid(path, name, description)
-    places = _places()
-    if name_or_path not in places:
-        near = difflib.get_close_matches(name_or_path, places, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(places)}"
+    found = _shipped()
+    if name_or_path not in found:
+        near = difflib.get_close_matches(name_or_path, found, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}."
         raise UserError(f"no grid {name_or_path!r}; {hint} A file of your own is named with its ending, as in mine.yaml")
-    path = places[name_or_path]
-    return make_grid(path, name_or_path, read_descriptions(path)[name_or_path])
+    path, description = found[name_or_path]
+    return make_grid(path, name_or_path, description)
 
 
 def shipped() -> tuple[str, ...]:
     """Names of the grids that come with the program."""
-    return tuple(_places())
+    return tuple(_shipped())
 
 
 @cache
-def _places() -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(SHIPPED.glob("*.yaml")):
-        for name in read_descriptions(path):
-            if name in found:
-                raise UserError(f"{path} and {found[name]} both describe a grid {name}; rename one")
-            found[name] = path
-    return found
+def _shipped() -> dict[str, tuple[Path, Description]]:
+    """By name; a test sees that no two files have one of the same."""
+    files = [(path, read_descriptions(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
+    return {name: (path, description) for path, descriptions in files for name, description in descriptions.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,15 +57,15 @@ def list_grids(grids: Sequence[tuple[Grid, Sequence[Planned]]], speed: Speed) ->
 def list_runs(grid: Grid, runs: Sequence[Planned], speed: Speed, queue: Queue) -> Iterator[str]:
     """What each run of a grid costs and how it stands, and the sums."""
     yield f"{grid.name}: {grid.title}" + (f" ({grid.source})" if grid.source else "")
-    rows, states = [], Counter[str]()
+    rows, stand = [], []
     for planned in runs:
         config, now = planned.config, standing(planned.run.folder, queue)
-        states[now.state] += 1
+        stand.append(now)
         facts = (f"{config.run.steps:,}", number(tokens(config)), _hours(speed.hours(config)), _state(planned, now))
         rows.append((planned.run.cell.row, planned.run.cell.column, str(planned.run.seed), *facts))
     yield from table(("row", "column", "seed", "steps", "tokens", "GPU hours", "state"), rows, right=(2, 3, 4, 5))
     total = sum(speed.hours(planned.config) for planned in runs)
-    yield f"{count(states)}; {number(sum(tokens(planned.config) for planned in runs))} tokens, {_hours(total)} GPU hours"
+    yield f"{count(stand)}; {number(sum(tokens(planned.config) for planned in runs))} tokens, {_hours(total)} GPU hours"
     yield _reckoned(speed)
 
 

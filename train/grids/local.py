@@ -19,12 +19,12 @@ from typing import IO
 from train.errors import UserError
 from train.grids.planned import Planned
 from train.grids.standing import JOB, KILLED, Queue, Standing, hold, perplexity, stamp, standing
+from train.sources import ROOT
 from train.state import write_state
 from train.stopping.signals import FILE_NAME, SIGNALS, TO_BE_CONTINUED
 from train.telemetry.progress import number
 
-PROJECT = Path(__file__).resolve().parents[2]
-TORCHRUN = PROJECT / "launch" / "torchrun.sh"
+TORCHRUN = ROOT / "launch" / "torchrun.sh"
 LOG = "sweep.log"
 _POLL = 0.1  # seconds
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")  # as the last line of a traceback, which torchrun writes more after
@@ -98,19 +98,17 @@ class LocalSweep:
         try:
             self._start(planned)
         except (UserError, OSError) as error:
-            self.outcomes[planned.label] = Standing("failed", reason=str(error))
-            self._say(f"{planned.label}: cannot start: {error}")
+            self.outcomes[planned.run.label] = Standing("failed", reason=str(error))
+            self._say(f"{planned.run.label}: cannot start: {error}")
 
     def _start(self, planned: Planned) -> None:
         """Unless there is nothing to do for it, or another does it."""
         folder = planned.run.folder
-        if self._leave(planned, standing(folder, self._queue)):
-            return
         lock = hold(folder)
         if lock is None:
             self._leave(planned, Standing("running"))
             return
-        now = standing(folder, self._queue, ours=True)  # another sweep may have ended it in the meantime
+        now = standing(folder, self._queue, ours=True)
         if self._leave(planned, now):
             lock.close()
             return
@@ -128,31 +126,31 @@ class LocalSweep:
             )  # fmt: skip
             self._active.append(_Active(planned, process, lock, slot, time.monotonic(), stamp(folder), log.tell()))
         how = {"stopped": f" again at step {now.step} ({now.reason})", "failed": f" again after: {now.reason}"}.get(now.state, "")
-        self._say(f"{planned.label}: started{how}; output in {folder / LOG}")
+        self._say(f"{planned.run.label}: started{how}; output in {folder / LOG}")
 
     def _leave(self, planned: Planned, now: Standing) -> bool:
         """Notes and tells how a run stands that is not to be started."""
         if now.state in ("missing", "stopped") or (now.state == "failed" and self._retry):
             return False
-        self.outcomes[planned.label] = now
+        self.outcomes[planned.run.label] = now
         if now.state == "failed":
-            self._say(f"{planned.label}: failed in an earlier sweep ({now.reason}); --retry-failed starts it again")
+            self._say(f"{planned.run.label}: failed in an earlier sweep ({now.reason}); --retry-failed starts it again")
         elif now.state != "finished":
-            self._say(f"{planned.label}: left to another, who has it: {now.state} {now.reason}".rstrip())
+            self._say(f"{planned.run.label}: left to another, who has it: {now.state} {now.reason}".rstrip())
         return True
 
     def _end(self, active: _Active) -> None:
         self._active.remove(active)
         active.lock.close()
-        outcome = self.outcomes[active.planned.label] = self._judge(active)
+        outcome = self.outcomes[active.planned.run.label] = self._judge(active)
         minutes, log = f"{(time.monotonic() - active.began) / 60:.1f} minutes", active.folder / LOG
         if outcome.state == "finished":
             value = perplexity(active.folder)
-            self._say(f"{active.planned.label}: finished, perplexity {'unknown' if value is None else number(value)}, {minutes}")
+            self._say(f"{active.planned.run.label}: finished, perplexity {'unknown' if value is None else number(value)}, {minutes}")
         elif outcome.state == "failed":
-            self._say(f"{active.planned.label}: failed after {minutes}: {outcome.reason}; see {log}")
+            self._say(f"{active.planned.run.label}: failed after {minutes}: {outcome.reason}; see {log}")
         else:
-            self._say(f"{active.planned.label}: stopped at step {outcome.step} ({outcome.reason}), {minutes}; see {log}")
+            self._say(f"{active.planned.run.label}: stopped at step {outcome.step} ({outcome.reason}), {minutes}; see {log}")
 
     def _judge(self, active: _Active) -> Standing:
         """By what the run wrote; one that ended before it wrote anything has failed, unless it was asked to end."""
@@ -199,7 +197,7 @@ class LocalSweep:
 def command_line(planned: Planned, ranks: int) -> list[str]:
     """What starts a run."""
     if ranks == 1:
-        return [sys.executable, str(PROJECT / "train" / "pretrain.py"), *planned.arguments]
+        return [sys.executable, str(ROOT / "train" / "pretrain.py"), *planned.arguments]
     return [str(TORCHRUN), "--ranks", str(ranks), *planned.arguments]
 
 

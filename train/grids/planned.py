@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,11 +26,6 @@ class Planned:
     arguments: tuple[str, ...]
     config: TrainConfig
 
-    @property
-    def label(self) -> str:
-        """How it is called on the console."""
-        return f"{self.run.cell.key} seed {self.run.seed}"
-
 
 def plan(run: Run, extra: Mapping[str, str]) -> Planned:
     """The run with overrides that win over its own.
@@ -51,12 +45,11 @@ def config_of(cell: Cell, extra: Mapping[str, str] | None = None) -> TrainConfig
         UserError: train/pretrain.py would refuse it; the message names the cell.
     """
     try:
-        changed = os.stat(cell.recipe).st_mtime_ns if cell.recipe.exists() else 0
-        return _read(tuple(cell.arguments(extra)), changed)
+        return _read(tuple(cell.arguments(extra)))
     except UserError as error:
         raise UserError(f"{cell.grid}, {cell.row} at {cell.column}: {error}") from error
 
 
-@cache  # the seeds of a cell differ in what `plan` puts in; and reading takes 15 ms
-def _read(arguments: tuple[str, ...], _changed: int) -> TrainConfig:
+@cache  # the seeds of a cell differ in what `plan` puts in alone, and reading takes about 20 ms
+def _read(arguments: tuple[str, ...]) -> TrainConfig:
     return load_config(arguments)

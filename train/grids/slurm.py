@@ -13,10 +13,10 @@ from pathlib import Path
 
 from train.errors import UserError
 from train.grids.planned import Planned
-from train.grids.standing import write_job
+from train.grids.standing import stamp, write_job
+from train.sources import ROOT
 
-PROJECT = Path(__file__).resolve().parents[2]
-SCRIPT = PROJECT / "launch" / "slurm" / "torchrun.sbatch"
+SCRIPT = ROOT / "launch" / "slurm" / "torchrun.sbatch"
 LISTS = "sweeps"
 
 
@@ -41,22 +41,20 @@ def command_line(count: int, jobs: int | None, script: Path, grid: str) -> list[
 
 
 def line(planned: Planned) -> str:
-    """A run's overrides, as launch/slurm/common.sh reads them: words quoted as for a shell, the recipe's path good from anywhere.
+    """A run's arguments, as launch/slurm/common.sh reads them: words quoted as for a shell.
 
     Raises:
         UserError: one of them has a line break.
     """
-    flag, recipe, *overrides = planned.arguments
-    words = [flag, str(Path(recipe).resolve()), *overrides]
-    if any("\n" in word for word in words):
-        raise UserError(f"{planned.label}: an override with a line break cannot go into a job array")
-    return shlex.join(words)
+    if any("\n" in word for word in planned.arguments):
+        raise UserError(f"{planned.run.label}: an override with a line break cannot go into a job array")
+    return shlex.join(planned.arguments)
 
 
 def submit(
     runs: Sequence[Planned], folder: Path, grid: str, jobs: int | None, ranks: int | None, script: Path, say: Callable[[str], None]
 ) -> None:
-    """Submits runs that nobody has.
+    """Submits runs that nobody has, from the project's folder.
 
     Args:
         runs: their output folders are absolute.
@@ -75,17 +73,17 @@ def submit(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     variables = {"SWEEP": str(path)} | ({"RANKS": str(ranks)} if ranks else {})
-    # In the project's folder, which the job script takes for it.
-    job = _slurm(*command_line(len(runs), jobs, script, grid), cwd=PROJECT, **variables).strip().split(";")[0]
-    for task, planned in enumerate(runs, start=1):
-        write_job(planned.run.folder, f"{job}_{task}")
+    before = [stamp(planned.run.folder) for planned in runs]  # not after: the first tasks may run while the last are noted
+    job = _slurm(*command_line(len(runs), jobs, script, grid), **variables).strip().split(";")[0]
+    for task, (planned, stood) in enumerate(zip(runs, before, strict=True), start=1):
+        write_job(planned.run.folder, f"{job}_{task}", stood)
     say(f"submitted {len(runs)} run{'s' * (len(runs) != 1)} as job {job}; task k has line k of {path}")
 
 
-def _slurm(*command: str, cwd: Path | None = None, **variables: str) -> str:
+def _slurm(*command: str, **variables: str) -> str:
     """What one of SLURM's commands prints."""
     try:
-        done = subprocess.run(command, cwd=cwd, env=os.environ | variables, text=True, capture_output=True)
+        done = subprocess.run(command, env=os.environ | variables, text=True, capture_output=True)
     except OSError as error:
         raise UserError(f"cannot run {command[0]}: {error.strerror}; submit where SLURM is") from error
     if done.returncode:

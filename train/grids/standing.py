@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,14 +18,13 @@ from train.config import HOW_IT_COMPUTES, TrainConfig
 from train.errors import UserError
 from train.files import write_atomically
 from train.grids.planned import Planned
-from train.results.report import SUMMARY, read_summary
+from train.results.summary import CONFIG, SUMMARY, read_summary
 from train.state import NAME, read_state
 
 Queue = Callable[[], Collection[str]]  # the jobs that SLURM has, waiting or running
 State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]
 LOCK = "sweep.lock"
 JOB = "slurm.json"
-CONFIG = "config.yaml"
 KILLED = "killed"
 # What a run may go on with differently: where and how it computes, and what it keeps, not what it trains.
 _SECTIONS = ("checkpoint", "deepspeed", "log")
@@ -71,8 +70,9 @@ def standing(folder: Path, queue: Queue, ours: bool = False) -> Standing:
     return Standing("missing")
 
 
-def count(states: Counter[str]) -> str:
+def count(runs: Iterable[Standing]) -> str:
     """How many runs stand how: "6 runs: 4 finished, 2 missing"."""
+    states = Counter(now.state for now in runs)
     total = states.total()
     return f"{total} run{'s' * (total != 1)}: " + ", ".join(f"{states[state]} {state}" for state in sorted(states))
 
@@ -98,7 +98,7 @@ def differences(planned: Planned) -> list[str]:
 def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
     """Settings of a run that decide what it trains and are not the same: "optim.lr was 0.001, is 0.002"."""
     before, after = _flat(was), _flat(now)
-    return [f"{key} was {before.get(key)}, is {value}" for key, value in after.items() if before.get(key) != value]
+    return [f"{key} was {before[key]}, is {value}" for key, value in after.items() if before[key] != value]
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:
@@ -137,6 +137,8 @@ def hold(folder: Path) -> IO[bytes] | None:
             return file
         except BlockingIOError:
             time.sleep(0.02)  # somebody who only looks has it for a moment
+        except OSError as error:
+            raise UserError(f"cannot lock {folder / LOCK}: {error.strerror}; give the sweep a --root where files can be locked") from error
     file.close()
     return None
 
@@ -148,7 +150,7 @@ def held(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # there is none, or no locks at all
         return False
     return False
 
@@ -161,14 +163,18 @@ def stamp(folder: Path) -> int:
         return 0
 
 
-def write_job(folder: Path, job: str) -> None:
-    """Notes that SLURM has the run."""
+def write_job(folder: Path, job: str, before: int) -> None:
+    """Notes that SLURM has the run.
+
+    Args:
+        before: the state's stamp when it was submitted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / JOB, json.dumps({"job": job, "before": stamp(folder)}) + "\n")
+    write_atomically(folder / JOB, json.dumps({"job": job, "before": before}) + "\n")
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """The job that the run was last submitted as, and the state's stamp then; empty where it never was."""
+    """What write_job noted last; empty where it never did."""
     try:
         found = json.loads((folder / JOB).read_text(encoding="utf-8"))
         return {"job": str(found["job"]), "before": int(found["before"])}

@@ -23,12 +23,13 @@ from alphadecay.transport.detect import refuse_configuration
 from train import checkpoint
 from train.cli import dump_config
 from train.config import TrainConfig
+from train.config.optim import FROM_GRADIENTS, SPECTRAL
 from train.data.dataset import data_identity
 from train.data.memmap import TokenFile
 from train.data.prepare import find_prepared
 from train.engine import load_ds_config
 from train.errors import UserError
-from train.methods import FROM_GRADIENTS, SPECTRAL, check
+from train.methods import check
 from train.model import check_machine, llama_config
 from train.plan.activations import count_activations
 from train.plan.memory import predict_memory, sharding_of

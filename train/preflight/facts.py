@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from train.results.report import versions
+from train.results.summary import versions
 from train.sources import ROOT, commit_of, hash_of
 
 _SMALL_SHM_MB = 512  # NCCL's and the data loaders' messages on one node go through it; containers begin with 64

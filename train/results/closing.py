@@ -9,7 +9,8 @@ from typing import Any
 from train.loop import Trainer
 from train.model import count_parameters
 from train.results.heatmap import write_heatmaps
-from train.results.report import HEATMAP, METRICS, SUMMARY, print_closing_summary, read_summary, write_summary
+from train.results.report import print_closing_summary
+from train.results.summary import HEATMAP, METRICS, SUMMARY, read_summary, write_summary
 from train.sources import own_sources
 from train.state import State, write_state
 from train.stopping.signals import exit_code

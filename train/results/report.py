@@ -1,10 +1,7 @@
-"""What a run leaves behind when it ends: summary.json, the heat map, and a summary a person reads at the console."""
+"""What a person reads at the console when a run ends."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import platform
 import shlex
 import sys
 from collections.abc import Mapping
@@ -16,43 +13,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from train.files import write_atomically
-from train.results.heatmap import figures, layer_and_type, write_heatmaps
+from train.results.heatmap import figures, layer_and_type
+from train.results.summary import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
 from train.telemetry.metrics import finite_or_none
 from train.telemetry.progress import clock, number
 
-__all__ = ["HEATMAP", "METRICS", "SUMMARY", "closing_summary", "print_closing_summary", "read_summary", "write_heatmaps", "write_summary"]
-
-METRICS, SUMMARY, HEATMAP, CHECKPOINTS = "metrics.jsonl", "summary.json", "heatmap.png", "checkpoints"
 EXTREMES = 3
-
-
-def write_summary(path: str | Path, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Write summary.json, versions added, in one move; return what was written."""
-    complete = {**finite_or_none(summary), "versions": versions()}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(path), json.dumps(complete, indent=2, allow_nan=False) + "\n")
-    return complete
-
-
-def read_summary(path: str | Path) -> dict[str, Any] | None:
-    """A summary written before; None where there is none that can be read."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide the result; None for one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("torch", "deepspeed", "transformers", "alphadecay"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def print_closing_summary(
@@ -159,7 +125,7 @@ def _places(folder: Path) -> RenderableType:
         (HEATMAP, "α and decay by layer and type, a picture"),
         (METRICS, "every figure of the run, one JSON object a line"),
         (SUMMARY, "the figures above, with versions"),
-        ("config.yaml", "every setting of the run; --config takes it"),
+        (CONFIG, "every setting of the run; --config takes it"),
         (CHECKPOINTS + "/", "what the next run goes on from"),
     )
     for name, what in places:

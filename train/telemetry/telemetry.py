@@ -12,13 +12,14 @@ from typing import Any
 from train.config import TrainConfig
 from train.evaluate import Validation
 from train.methods import Decay
-from train.results.report import METRICS
+from train.results.summary import METRICS
 from train.schedule import learning_rate
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.flops import Peak, find_peak, flops_per_token
+from train.telemetry.flops import flops_per_token
 from train.telemetry.metrics import MetricsWriter
 from train.telemetry.norms import WeightNorms
+from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
 from train.telemetry.sinks import Guarded, make_sinks
@@ -132,7 +133,7 @@ class Telemetry:
             self._validation = dict(state["validation"])
 
     def summary(self, step: int) -> dict[str, Any]:
-        """What summary.json says of speed, memory, time and the published figure. Collective."""
+        """What summary.json says of speed, memory, time and the last validation. Collective."""
         self._tally(step)
         peak = self._peak
         return {
@@ -142,6 +143,7 @@ class Telemetry:
             "flops_per_token": self._flops_per_token,
             "cumulative_decay_mean": self._cumulative.mean,
             "val_perplexity_published": self._validation.get("val_perplexity_published"),
+            "val_tokens": self._validation.get("val_tokens"),
         }
 
     def close(self) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from alphadecay import AlphaDecayConfig
 from train.config import DecayConfig, OptimConfig, Ratio, TrainConfig
+from train.config.optim import CONTROLS, FROM_GRADIENTS, NORMS, SPECTRAL
 from train.errors import UserError
-from train.methods import CONTROLS, FROM_GRADIENTS, NORMS, SPECTRAL, check, choices
+from train.methods import check, choices
 
 
 def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:

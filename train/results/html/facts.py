@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from train.results.html.gather import Run
-from train.results.report import versions
+from train.results.summary import versions
 from train.telemetry.clock import PARTS, training_seconds
 from train.telemetry.metrics import Record
 from train.telemetry.progress import clock, number

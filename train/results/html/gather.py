@@ -10,11 +10,9 @@ from typing import Any
 import yaml
 
 from train.errors import UserError
-from train.results.report import CHECKPOINTS, METRICS, SUMMARY, read_summary
+from train.results.summary import CHECKPOINTS, CONFIG, METRICS, SUMMARY, read_summary
 from train.state import read_state
 from train.telemetry.metrics import Record, read_metrics
-
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def runs_of(grid: Grid, root: Path, row: str, column: str) -> dict[int, Run]:
 def finish(
     run: Run, perplexity: float | None, published: float | None = None, overrides: Mapping[str, str] = MappingProxyType({}), **facts: Any
 ) -> TrainConfig:
-    """Leaves what a finished run leaves. Facts are of summary.json; `validation_tokens` is of metrics.jsonl.
+    """Leaves what a finished run leaves. Facts are of summary.json.
 
     Args:
         overrides: on top of what the grid says.
@@ -55,14 +55,12 @@ def finish(
     config = plan(run, overrides).config
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "config.yaml").write_text(dump_config(config))
-    validation = {"kind": "validation", "step": config.run.steps, "val_tokens": facts.pop("validation_tokens", 16_256)}
-    (run.folder / "metrics.jsonl").write_text(json.dumps(validation | {"step": 0, "val_tokens": 1}) + "\n" + json.dumps(validation) + "\n")
     (run.folder / "tokenizer.model").write_bytes(facts.pop("tokenizer", b"a model"))
     summary = {
         "world_size": 2, "zero_stage": 3, "device": "cpu", "precision": "float32", "method": config.decay.method, "steps": config.run.steps,
         "tokens": config.run.steps * config.run.global_batch * config.data.sequence_length, "data": "abc packed", "commit": "0123456789",
         "sources": "fedcba9876", "seconds_training": 1.5, "versions": VERSIONS,
-        "val_perplexity": perplexity, "val_perplexity_published": published, **facts,
+        "val_perplexity": perplexity, "val_perplexity_published": published, "val_tokens": 16_256, **facts,
     }  # fmt: skip
     (run.folder / "summary.json").write_text(json.dumps(summary))
     write_state(run.folder, "finished", step=config.run.steps, steps=config.run.steps)

@@ -6,7 +6,6 @@ import hashlib
 import pytest
 
 from tests.unit.train.collate.making import RECIPES, fill, finish, make_grid, runs_of
-from train import methods
 from train.cli import load_config
 from train.collate import paper
 from train.collate.caption import caption
@@ -16,7 +15,7 @@ from train.config import DataConfig, MixtureSource, ModelConfig
 
 SOURCE = "arXiv 2506.14562, a table"
 LIKE_PAPER = {"data.rows": "padded", "eval.tokens": "10000000", "run.data_seed": "42", "decay.compat": "published"}
-FACTS = {"tokens": 1_013_000_000, "validation_tokens": 9_950_000, "precision": "bfloat16"}
+FACTS = {"tokens": 1_013_000_000, "val_tokens": 9_950_000, "precision": "bfloat16"}
 PUBLISHED = 32.7**0.99  # what 99 batches make of 32.7
 
 
@@ -63,7 +62,7 @@ def test_each_departure_is_told(tmp_path, as_t5, override, what, here, paper_has
 
 def test_what_only_a_run_knows_is_told(tmp_path):
     grid = make_grid({"60M": LIKE_PAPER}, ["Uniform"], seeds=[42], source=SOURCE, recipe="llama_60m")
-    facts = {"tokens": 1_310_720_000, "validation_tokens": 2_000_000, "precision": "float32"}
+    facts = {"tokens": 1_310_720_000, "val_tokens": 2_000_000, "precision": "float32"}
     fill(grid, tmp_path, {("Uniform", "60M"): {42: (32.7, 32.7 ** (15 / 16))}}, **facts)
     found = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
     assert found == {
@@ -149,10 +148,6 @@ def test_what_is_exempt_from_decay_is_the_same_under_every_method(tmp_path, as_t
         "norm gains": ("not decayed", "decayed (published code)"),
         "first linear weight": ("a decay of its own", "the base decay (published code)"),
     }
-
-
-def test_names_of_methods_from_gradients_are_those_of_the_program():
-    assert paper.FROM_GRADIENTS == methods.FROM_GRADIENTS
 
 
 @pytest.mark.parametrize(("recipe", "size"), list(zip(("llama_60m", "llama_130m", "llama_350m", "llama_1b"), SIZES, strict=True)))

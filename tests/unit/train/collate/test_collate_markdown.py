@@ -61,7 +61,7 @@ def test_every_figure_of_every_cell(tmp_path):
         "| deep | AWD | 0 of 3 | – | – | – | – | – | – |",
         "| deep | AlphaDecay | 3 of 3 | 1,031.00 ± 1.00 | – | 929.67 ± 1.53 | – | – | – |",
     ]
-    assert lines[8].endswith("The paper's figures are counted so. No difference where Uniform has no run that counts: deep.")
+    assert lines[8].endswith("so that it is too low. No difference where Uniform has no run that counts: deep.")
 
 
 def test_a_grid_of_our_own_has_no_paper(tmp_path):
@@ -72,7 +72,9 @@ def test_a_grid_of_our_own_has_no_paper(tmp_path):
 
 def test_the_papers_set_up_stands_beside_what_differs(tmp_path):
     grid = toy(tmp_path, source="arXiv 2506.14562, a table", setup="1 B tokens of C4", recipe="llama_60m")
-    lines = part(page_of(grid, tmp_path), "What differs from the paper's set-up")
+    page = page_of(grid, tmp_path)
+    lines = part(page, "What differs from the paper's set-up")
+    assert "so that it is too low. The paper's figures are counted so." in page
     assert lines[0] == "Paper: arXiv 2506.14562, a table. Its set-up: 1 B tokens of C4."
     assert "- tokens: 1.31B (paper: 1.00B without fill)" in lines
     assert "- precision: float32 (paper: bfloat16 throughout, no float32 masters (published code))" in lines

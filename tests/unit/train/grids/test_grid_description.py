@@ -94,6 +94,7 @@ def test_narrowing_by_row_column_and_key_whatever_the_case(own: Grid) -> None:
         ("quickstart.yaml", "quickstrat.yaml", "did you mean train/recipes/quickstart.yaml"),
         ("title: ", "baseline: Plain\ntitle: ", "the baseline 'Plain' is no row; set `baseline` to one of None, Uniform"),
         ("common: {", "common: {run.steps: [", "line 5: not valid YAML"),
+        ("title: ", "[a]: 1\ntitle: ", "line 2: not valid YAML: found unhashable key"),
         ("  Uniform: {decay.method: uniform}", "  Uniform: 3", "rows, Uniform takes keys and values, not \"3\""),
     ],
 )  # fmt: skip

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.unit.train.grids.sweeping import behave, planned, stand_in, starts
 from train.errors import UserError
-from train.grids import local
 from train.grids.local import LocalSweep, command_line
 from train.grids.planned import Planned
 from train.grids.standing import hold, write_job
@@ -135,7 +135,7 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
 def test_runs_that_another_has_are_left_to_it(tmp_path: Path) -> None:
     runs = planned(tmp_path)
     lock = hold(runs[0].run.folder)
-    write_job(runs[1].run.folder, "7_1")
+    write_job(runs[1].run.folder, "7_1", 0)
     code, said, _ = sweep(runs)
     assert code == 75 and [len(starts(run)) for run in runs] == [0, 0, 1, 1]
     assert said[0] == "three-7m-uniform seed 1: left to another, who has it: running"
@@ -189,7 +189,7 @@ def test_each_of_several_at_a_time_has_gpus_of_its_own(tmp_path: Path, monkeypat
 def test_command_lines(tmp_path: Path) -> None:
     [run] = planned(tmp_path, **{"data.tokenizer": ""})[:1]
     one, two = command_line(run, 1), command_line(run, 2)
-    assert one[1:3] == [str(local.PROJECT / "train" / "pretrain.py"), "--config"] and one[3].endswith("train/recipes/quickstart.yaml")
-    assert two[:3] == [str(local.PROJECT / "launch" / "torchrun.sh"), "--ranks", "2"] and two[3:] == one[2:]
-    shown = subprocess.run([one[0], "-m", "train.where", *one[2:]], text=True, capture_output=True, cwd=local.PROJECT)
+    assert one[1:3] == [str(ROOT / "train" / "pretrain.py"), "--config"] and one[3].endswith("train/recipes/quickstart.yaml")
+    assert two[:3] == [str(ROOT / "launch" / "torchrun.sh"), "--ranks", "2"] and two[3:] == one[2:]
+    shown = subprocess.run([one[0], "-m", "train.where", *one[2:]], text=True, capture_output=True, cwd=ROOT)
     assert shown.stdout.strip() == str(run.run.folder) and run.config.data.tokenizer == "", shown.stderr

@@ -8,7 +8,8 @@ from functools import cache
 import pytest
 
 from train.cli import load_config
-from train.grids.grid import Grid, load_grid, shipped
+from train.grids.description import read_descriptions
+from train.grids.grid import SHIPPED, Grid, load_grid, shipped
 from train.grids.planned import config_of
 
 # Retyped from arXiv 2506.14562. Adam: decays 1e-5, 5e-6, 1e-6 at 60M, then at 135M, 350M, 1B.
@@ -131,6 +132,7 @@ def test_seeds_change_the_initialisation_alone_unless_told() -> None:
 
 
 def test_these_are_shipped_and_every_key_is_one_folder() -> None:
-    assert {"adam", "adamw", "seeds", *ABLATIONS} <= set(shipped())
+    names = [name for path in SHIPPED.glob("*.yaml") for name in read_descriptions(path)]
+    assert sorted(names) == sorted(shipped()) and {"adam", "adamw", "seeds", *ABLATIONS} <= set(names)
     keys = [cell.key for name in ("adam", "adamw", "seeds", *ABLATIONS) for cell in grid_of(name).cells]
     assert len(set(keys)) == len(keys) == 111 and not any(set(key) & set("/ ,()=") for key in keys)

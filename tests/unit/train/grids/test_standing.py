@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from tests.unit.train.grids.sweeping import planned
 from train.cli import dump_config
 from train.errors import UserError
-from train.grids.standing import Standing, differences, held, hold, refuse_mixtures, standing, write_job
+from train.grids.standing import Standing, differences, held, hold, refuse_mixtures, stamp, standing, write_job
 from train.state import write_state
 
 
@@ -36,7 +38,7 @@ def test_by_its_state(tmp_path: Path) -> None:
 
 
 def test_by_its_job(tmp_path: Path) -> None:
-    write_job(tmp_path, "12_1")
+    write_job(tmp_path, "12_1", stamp(tmp_path))
     assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 0, "job 12_1")
     assert standing(tmp_path, nothing) == Standing("failed", 0, "job 12_1 ended before the run began; its output says why")
     write_state(tmp_path, "running", step=4)
@@ -45,7 +47,7 @@ def test_by_its_job(tmp_path: Path) -> None:
     write_state(tmp_path, "stopped", step=5, reason="SIGUSR1")
     assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 5, "job 12_1")  # requeued
     assert standing(tmp_path, nothing) == Standing("stopped", 5, "SIGUSR1")
-    write_job(tmp_path, "13_1")  # submitted again, and what state.json says is older
+    write_job(tmp_path, "13_1", stamp(tmp_path))  # submitted again, and what state.json says is older
     assert standing(tmp_path, nothing).state == "failed"
     write_state(tmp_path, "finished", step=9)
     assert standing(tmp_path, nothing).state == "finished"
@@ -64,10 +66,18 @@ def test_the_lock_is_held_for_as_long_as_a_process_that_inherited_it_lives(tmp_p
     assert not held(tmp_path) and standing(tmp_path, never) == Standing("finished", 9)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_or_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*file/run: .*another --root"):
         hold(tmp_path / "file" / "run")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # as Lustre has it, mounted without
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match=r"cannot lock .*sweep.lock: Function not implemented; .*--root"):
+        hold(tmp_path)
+    assert not held(tmp_path)
 
 
 def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.unit.train.grids.sweeping import GRID
 from train.cli import dump_config, load_config
+from train.grids.local import LocalSweep
 from train.grids.standing import write_job
 from train.state import write_state
 from train.sweep import main
@@ -21,6 +24,7 @@ from train.sweep import main
 SBATCH = """#!/bin/bash
 [[ -e $STAND_INS/full ]] && { echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2; exit 1; }
 printf '%s\\n' "$PWD" "$SWEEP" "${RANKS-}" "$@" >"$STAND_INS/submitted"
+[[ -e $STAND_INS/at_once ]] && echo '{"state": "running", "step": 1}' >"$(cat "$STAND_INS/at_once")/state.json"
 echo "51;cluster"
 """
 SQUEUE = """#!/bin/bash
@@ -84,6 +88,15 @@ def test_one_array_of_what_is_missing_and_nothing_twice(cluster: Path, sweep: Ca
     assert code == 0 and "submitted 2 runs" in text
 
 
+def test_a_task_that_begins_before_the_last_is_noted_is_running(
+    cluster: Path, sweep: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    (cluster / "at_once").write_text(str(_made(tmp_path / "runs/three/three-7m-uniform/seed-1")))
+    assert sweep("--launcher", "slurm")[0] == 0
+    (cluster / "queue").write_text("51_1\n51_2\n51_3\n51_4\n")
+    assert "running at step 1: job 51_1" in sweep("--list")[1]
+
+
 def test_a_copy_of_the_job_script_and_what_would_be_submitted(cluster: Path, sweep: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     mine = tmp_path / "mine.sbatch"
     mine.touch()
@@ -101,7 +114,7 @@ def test_what_slurm_refuses_and_where_it_is_not(
     code, text = sweep("--launcher", "slurm")
     assert code == 2 and "error: sbatch --parsable" in text and "Invalid job array specification" in text
     assert not list(tmp_path.glob("runs/**/slurm.json"))
-    write_job(tmp_path / "runs/three/three-7m-uniform/seed-1", "9_1")
+    write_job(tmp_path / "runs/three/three-7m-uniform/seed-1", "9_1", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     code, text = sweep("--list")
     assert code == 2 and "no squeue here" in text and "remove slurm.json" in text
@@ -130,6 +143,22 @@ def test_the_list_says_what_runs_cost_and_how_they_stand(sweep: Callable[..., tu
     assert reckoned == "GPU hours: training steps alone, at 50% of 0.5 TFLOP/s a GPU (as given); --gpu-tflops and --mfu take others"
 
 
+def test_what_was_not_reached_is_counted_as_it_stands(
+    sweep: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_state(_made(tmp_path / "runs/three/three-7m-alphadecay/seed-2"), "stopped", step=5)
+    monkeypatch.setattr(LocalSweep, "run", lambda _: 75)  # asked to stop ahead of the first
+    code, text = sweep()
+    assert code == 75 and text.splitlines()[1].endswith("4 runs: 3 missing, 1 stopped")
+    assert text.splitlines()[2].endswith("stopped: three-7m-alphadecay seed 2")
+
+
+def test_the_list_waits_for_neither_torch_nor_matplotlib() -> None:
+    code = "import sys, train.sweep; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT)
+    assert shown.stdout == "[]\n", shown.stderr
+
+
 def test_the_list_of_the_shipped_grids(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -144,6 +173,7 @@ def test_the_list_of_the_shipped_grids(capsys: pytest.CaptureFixture[str]) -> No
     ("arguments", "message"),
     [
         ([], "adam, adamw, seeds, assignment, score, tail, interval, s1s2"),
+        (["--list", "--only", "60M*", "adam"], "name a grid, ahead of the options"),
         (["adammm"], "no grid 'adammm'; did you mean adam"),
         (["adam", "--only", "7B*"], "--only '7B*' matches no cell of adam"),
         (["adam", "--", "--run.seed", "3"], "--run.seed cannot stand after --: the sweep sets it for each run (--seeds)"),

@@ -14,7 +14,8 @@ from rich.console import Console
 from train.cli import RECIPES, load_config
 from train.report import main as report_main
 from train.results.heatmap import grid, layer_and_type, write_heatmaps
-from train.results.report import closing_summary, print_closing_summary, write_summary
+from train.results.report import closing_summary, print_closing_summary
+from train.results.summary import write_summary
 
 KINDS = {"self_attn.q_proj": 2.1, "self_attn.o_proj": 2.5, "mlp.down_proj": 3.0, "mlp.up_proj": 3.2}
 ALPHAS = {f"model.layers.{layer}.{kind}.weight": value + layer / 100 for layer in (0, 1, 10) for kind, value in KINDS.items()}

@@ -9,7 +9,7 @@ from made_run import make_run
 from train.results.html.facts import facts, headline, version_facts
 from train.results.html.gather import read_run
 from train.results.html.report import render
-from train.results.report import versions, write_summary
+from train.results.summary import versions, write_summary
 from train.state import write_state
 from train.telemetry.clock import TRAINING
 from train.telemetry.metrics import read_metrics

@@ -1,12 +1,32 @@
-"""What a command about a grid is given after `--`: overrides of every run."""
+"""What every command about a grid takes: which of its runs, where they are, and after `--` overrides of them all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from train.cli import once, split_arguments
 from train.errors import UserError
 from train.grids.description import FROM_THE_SWEEP
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """--only, --seeds and --root."""
+    parser.add_argument("--only", nargs="+", default=(), metavar="PATTERN", help="cells whose row, column or key matches, as '60M*'")
+    parser.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="instead of the grid's own")
+    parser.add_argument("--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs' folders are; default runs")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Reads an option that is a whole number from `least` on."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return read
 
 
 def cut_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
