@@ -64,9 +64,9 @@ def seeds_of(record: Record, records: Sequence[Record]) -> Point:
     """The seeds of the record's column, and what they change."""
     column = [r for r in records if r.run.cell.column == record.run.cell.column]
     seeds = sorted({r.run.seed for r in column})
-    orders = {r.config.run.seed_of_data for r in column}
-    both = "the initialisation and the order of the data"
-    changes = f", which change {both if len(orders) > 1 else 'the initialisation'}" if len(seeds) > 1 else ""
+    inits, orders = {r.config.run.seed_of_init for r in column}, {r.config.run.seed_of_data for r in column}
+    changed = [what for what, drawn in (("the initialisation", inits), ("the order of the data", orders)) if len(drawn) > 1]
+    changes = f", which change {' and '.join(changed)}" if changed else ""
     paper = "one figure a cell, but six seeds in one table; they change the initialisation, data in the order of seed 42 (published code)"
     return Point("seeds", f"{', '.join(map(str, seeds))}{changes}", paper, len(seeds) in (1, 6) and orders == {42})
 

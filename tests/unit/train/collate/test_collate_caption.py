@@ -107,6 +107,7 @@ def test_seeds_say_what_they_change(tmp_path):
     for place, overrides, words in (
         ("a", {}, "the initialisation and the order of the data"),
         ("b", {"run.data_seed": "42"}, "the initialisation"),
+        ("c", {"run.init_seed": "42"}, "the order of the data"),
     ):
         grid = make_grid({"toy": overrides}, ["Uniform"], seeds=[1, 2, 3])
         fill(grid, tmp_path / place, {("Uniform", "toy"): {1: (90.0, 80.0), 3: (91.0, 81.0)}})

@@ -122,13 +122,13 @@ def test_six_seeds_of_135m() -> None:
     assert figures == {"Uniform": [22.97, 23.12, 24.12], "AlphaDecay": [22.77, 22.54, 23.44]}
 
 
-def test_seeds_change_the_initialisation_alone_unless_told() -> None:
+def test_seeds_change_initialisation_and_data_or_one_alone_when_told() -> None:
     run = grid_of("adam").narrowed(["adam-60m-1e-5-alphadecay"], [3]).runs()[0]
     assert str(run.folder) == "runs/adam/adam-60m-1e-5-alphadecay/seed-3"
     config = load_config(run.arguments()).run
-    assert (config.seed_of_init, config.seed_of_data) == (3, 42)
-    both = load_config(run.arguments({"run.data_seed": "-1"})).run
-    assert (both.seed_of_init, both.seed_of_data) == (3, 3)
+    assert (config.seed_of_init, config.seed_of_data) == (3, 3)
+    published = load_config(run.arguments({"run.data_seed": "42"})).run
+    assert (published.seed_of_init, published.seed_of_data) == (3, 42)
 
 
 def test_these_are_shipped_and_every_key_is_one_folder() -> None:
