@@ -77,7 +77,9 @@ class _FragmentDecay:
     def guard(self) -> None:
         """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
 
-        For loops in which nobody else checks. Gradients that were reduced are alike on every rank, so all skip together.
+        For loops in which nobody else checks, and whose ranks all hold the same gradients: one process, DDP, DeepSpeed's stage 0 in
+        float32, the one set-up it is bound for here. Each rank looks at its own, so that under FSDP2, where these are shards, one
+        rank would skip and another not.
         `overflow` says how the last step went: DeepSpeed's engine reads it.
         """
         self.skip_non_finite, self.overflow = True, False

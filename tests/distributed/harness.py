@@ -22,9 +22,7 @@ def run_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list
     The function must be importable (module level). A rank's exception is raised here with its traceback.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # Forked, from a server that runs nothing, so that no thread of this process is lost half-way.
-        mp.get_context("forkserver").set_forkserver_preload(["tests.distributed.preload"])
-        context = mp.start_processes(_rank, (world_size, folder, function, args), world_size, join=False, start_method="forkserver")
+        context = start_processes(_rank, (world_size, folder, function, args), world_size)
         try:
             while not context.join():
                 pass
@@ -34,11 +32,23 @@ def run_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
-def _rank(rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def start_processes(function: Callable[..., Any], args: tuple[Any, ...], world_size: int) -> Any:
+    """`function(rank, *args)` in `world_size` processes, not yet joined."""
+    # Forked, from a server that runs nothing, so that no thread of this process is lost half-way.
+    mp.get_context("forkserver").set_forkserver_preload(["tests.distributed.preload"])
+    return mp.start_processes(function, args, world_size, join=False, start_method="forkserver")
+
+
+def set_environment(rank: int, world_size: int) -> None:
+    """What a launcher would say."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), DS_ACCELERATOR="cpu", LOCAL_SIZE=str(world_size))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "0")  # unused: the ranks meet in a file
     torch.set_num_threads(1)
+
+
+def _rank(rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    set_environment(rank, world_size)
     code = 0
     try:
         dist.init_process_group(

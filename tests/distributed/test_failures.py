@@ -1,31 +1,35 @@
-"""A rank that dies during a refresh: the others end at once, with an error that names the collective."""
+"""A rank that dies during a refresh: the others end within the group's timeout, with an error that names the collective."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from alphadecay import AdamW, AlphaDecay
+from tests.distributed.harness import set_environment, start_processes
+from tests.distributed.test_odd_shapes import zero_engine
 from tests.distributed.test_replicas_and_fsdp2 import Net
 
-SURVIVORS = (0, 2)
+RANKS, DEAD, SURVIVORS = 3, 1, (0, 2)
+TIMEOUT, ALLOWANCE = 60.0, 10.0  # seconds: of the process group; for writing the error and ending
 
 
-def dying_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3, timeout=timedelta(seconds=60))
-    model = fully_shard(Net(), mesh=init_device_mesh("cpu", (3,)))
-    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
-    if rank == 1:
+def dying_rank(rank: int, folder: str, kind: str) -> None:
+    set_environment(rank, RANKS)
+    limit = timedelta(seconds=TIMEOUT)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS, timeout=limit)
+    decay = AlphaDecay(zero_engine(RANKS, 3)) if kind == "zero3" else fsdp2_decay()
+    dist.barrier()
+    if rank == DEAD:
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         decay.refresh()
@@ -34,12 +38,22 @@ def dying_rank(rank: int, folder: str) -> None:
     os._exit(0)
 
 
-def test_the_others_end_with_an_error_that_names_the_collective(tmp_path: Path) -> None:
-    context = mp.start_processes(dying_rank, (str(tmp_path),), 3, join=False, start_method="spawn")
-    for process in context.processes:
-        process.join()
+def fsdp2_decay() -> AlphaDecay:
+    model = fully_shard(Net(), mesh=init_device_mesh("cpu", (RANKS,)))
+    return AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+
+
+@pytest.mark.parametrize("kind", ["fsdp2", "zero3"])
+def test_the_others_end_in_time_with_an_error_that_names_the_collective(tmp_path: Path, kind: str) -> None:
+    context = start_processes(dying_rank, (str(tmp_path), kind), RANKS)
+    context.processes[DEAD].join()
+    deadline = time.monotonic() + TIMEOUT + ALLOWANCE
+    for rank in SURVIVORS:
+        context.processes[rank].join(max(0.0, deadline - time.monotonic()))
     codes = [process.exitcode for process in context.processes]
-    assert codes == [0, -signal.SIGKILL, 0]
+    for process in context.processes:
+        process.kill()
+    assert codes == [0, -signal.SIGKILL, 0]  # None: still waiting for the dead
     for rank in SURVIVORS:
         assert "all_to_all_single that brings matrices to their owner ranks failed" in (tmp_path / f"{rank}.error").read_text()
 

@@ -52,7 +52,7 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
     wrapped = wrap(model, kind) if kind else model
     optimizer = optimizer_class(wrapped.parameters(), lr=1e-2, weight_decay=0.1)
     decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL)
-    history, delivered = [(decay.alphas, decay.weight_decays)], []
+    history = [(decay.alphas, decay.weight_decays)]
     for step in range(STEPS):
         batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(world, -1, 24)[rank]
         wrapped(batch).square().mean().backward()
@@ -65,20 +65,12 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
         weights[name] = (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone()
     return {
         "weights": weights, "history": history, "statuses": decay.statuses, "elements": decay._fragments.elements,
-        "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()), "delivered": delivered,
+        "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("world", "kind", "optimizer_class"),
-    [
-        (2, "ddp", AdamW), (2, "fsdp2", AdamW), (3, "fsdp2", AdamW), (3, "fsdp2-columns", AdamW), (2, "fsdp2-columns", Adam),
-        (2, "fsdp2", torch.optim.AdamW), (4, "hsdp", AdamW), (4, "fsdp2", Adam),
-    ],
-)  # fmt: skip
-def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> None:
-    alone = run(0, 1, "", optimizer_class)
-    ranks = run_ranks(world, run, world, kind, optimizer_class)
+def check(ranks: list[dict[str, Any]], alone: dict[str, Any], copies: int) -> None:
+    """The ranks agree, and end where one process ends; every element is decayed once on each of so many copies."""
     first = ranks[0]
     assert alone["statuses"] == first["statuses"] == {"few.weight": "too_small", "one.weight": "too_small"}
     assert all(repr(rank["history"]) == repr(first["history"]) for rank in ranks)
@@ -89,7 +81,18 @@ def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> Non
         assert decays == pytest.approx(decays_alone, rel=1e-2)
     for name, weight in alone["weights"].items():
         torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
-    copies = {"ddp": world, "hsdp": 2}.get(kind, 1)
     sizes = {name: alone["weights"][name].numel() for name in alone["elements"]}
     assert {name: sum(rank["elements"][name] for rank in ranks) for name in sizes} == {n: copies * size for n, size in sizes.items()}
     assert sum(rank["owned"] for rank in ranks) == 4  # each module on one rank of all, replicas included
+
+
+@pytest.mark.parametrize(
+    ("world", "kind", "optimizer_class"),
+    [
+        (2, "ddp", AdamW), (2, "fsdp2", AdamW), (3, "fsdp2", AdamW), (3, "fsdp2-columns", AdamW), (2, "fsdp2-columns", Adam),
+        (2, "fsdp2", torch.optim.AdamW), (4, "hsdp", AdamW), (4, "fsdp2", Adam),
+    ],
+)  # fmt: skip
+def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> None:
+    copies = {"ddp": world, "hsdp": 2}.get(kind, 1)
+    check(run_ranks(world, run, world, kind, optimizer_class), run(0, 1, "", optimizer_class), copies)

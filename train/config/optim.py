@@ -23,7 +23,7 @@ class OptimConfig:
         beta2: decay of the second moment.
         eps: Adam's epsilon.
         weight_decay: the base decay, eta.
-        fused: one kernel for the whole update, torch's, in place of a dozen; the same figures to the last bits.
+        fused: one kernel for the whole update, torch's, in place of a dozen; its figures differ in the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.

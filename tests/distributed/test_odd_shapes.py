@@ -1,0 +1,49 @@
+"""Shapes that no number of ranks divides under ZeRO-2 and 3: the same alphas, decays and weights as one process without shards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from alphadecay import AdamW, AlphaDecay
+from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.distributed.test_replicas_and_fsdp2 import INTERVAL, ROWS, STEPS, Net, check, run
+from tests.distributed.test_zero3 import gathered
+
+
+def zero_engine(world: int, stage: int) -> Any:
+    import deepspeed
+
+    init_deepspeed()
+    model = Net()
+    more = {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
+    config = {
+        "train_micro_batch_size_per_gpu": ROWS // world, "gradient_clipping": 0.0, "steps_per_print": 10**9,
+        "zero_optimization": {"stage": stage, **more},
+    }  # fmt: skip
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+
+
+def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:
+    engine = zero_engine(world, stage)
+    decay = AlphaDecay(engine, interval=INTERVAL)
+    history = [(decay.alphas, decay.weight_decays)]
+    for step in range(STEPS):
+        batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(world, -1, 24)[rank]
+        engine.backward(engine(batch).square().mean())
+        engine.step()
+        if decay.step():
+            history.append((decay.alphas, decay.weight_decays))
+    return {
+        "weights": gathered(engine), "history": history, "statuses": decay.statuses, "elements": decay._fragments.elements,
+        "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("world", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
+def test_equals_one_process(world: int, stage: int) -> None:
+    check(run_ranks(world, zero_rank, world, stage), run(0, 1, "", AdamW), copies=1)
