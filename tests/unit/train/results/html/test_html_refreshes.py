@@ -72,12 +72,17 @@ def test_gradient_methods_have_decays_alone(tmp_path):
     text = render(read_run(make_run(tmp_path / "run", method="adadecay", alphas=False)))
     assert list(island(text, "refreshes")["values"]) == ["decay"]
     assert {"map-decay", "lines-decay"} <= {figure["id"] for figure in island(text, "figures")}
-    assert 'id="map-alpha"' not in text
+    assert 'id="map-alpha"' not in text and "<h2>Weight decay by layer and type</h2>" in text and "heavy tail" not in text
+
+
+def test_one_refresh_has_no_trajectory(tmp_path):
+    text = render(read_run(make_run(tmp_path / "run", interval=100)))
+    assert 'id="map-alpha"' in text and 'id="lines-alpha"' not in text and 'id="refresh"' not in text
 
 
 def test_a_norm_in_place_of_alpha_is_not_called_alpha(tmp_path):
     text = render(read_run(make_run(tmp_path / "run", method="spectral_norm")))
-    assert "<h3>spectral norm</h3>" in text and "<h3>α</h3>" not in text
+    assert "<h3>Spectral norm</h3>" in text and "<h3>α</h3>" not in text
 
 
 def test_very_many_refreshes_are_thinned_and_it_says_so(tmp_path):

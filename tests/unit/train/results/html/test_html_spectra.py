@@ -13,7 +13,7 @@ from train.errors import UserError
 from train.results.html.gather import read_run
 from train.results.html.report import render
 from train.results.html.spectra import choose, esd, measure
-from train.results.html.tails import histogram, power_law
+from train.results.html.tails import density, histogram, power_law
 from train.telemetry.metrics import read_metrics
 
 
@@ -59,6 +59,13 @@ def test_very_small_weights_keep_their_unit(tmp_path, method):
     plain, small = esd("a", weight, run), esd("a", weight * 2.0**-40, run)
     assert small.eigenvalues == pytest.approx(plain.eigenvalues * 2.0**-80, rel=1e-9, abs=1e-40)
     assert small.estimate.x_min == pytest.approx(plain.estimate.x_min * 2.0**-80, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("smallest", "apart"), [(1e-2, 1), (1e-4, 2), (1e-5, 2)])
+def test_ticks_of_a_wide_spectrum_stand_apart(tmp_path, smallest, apart):
+    """Eigenvalues from smallest² to 1, in decades; no more than eight ticks."""
+    weight = torch.diag(torch.logspace(math.log10(smallest), 0, 40))
+    assert density(esd("a", weight, read_run(make_run(tmp_path / "run")))).layout.xaxis.dtick == apart
 
 
 def test_farms_shows_what_farms_fits(tmp_path):
