@@ -1,0 +1,62 @@
+"""The table of memory in launch/README.md is what the dry run says."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from train.cli import load_config
+from train.engine import load_ds_config
+from train.plan.dryrun import _memory, _meta_model
+from train.validation import accumulation_steps
+
+RANKS = 8
+SIZES = ("60m", "130m", "350m", "1b")
+PARTS = ("weights", "gradients", "optimizer")
+GUIDE = (ROOT / "launch" / "README.md").read_text()
+# The whole rows: file, a sum for each size, and the parts of the 1B.
+ROWS = {cells[0].strip("`"): cells[1:8] for line in GUIDE.splitlines() if len(cells := line.strip("| ").split(" | ")) == 9 and "`" in cells[0]}
+
+
+@cache
+def model(recipe: str) -> torch.nn.Module:
+    """Shapes alone."""
+    return _meta_model(load_config(["--config", recipe]))
+
+
+def said(size: str, ds_config: str) -> dict[str, str]:
+    """The dry run's lines of memory: part -> "2.7", or "host"."""
+    recipe = f"train/recipes/llama_{size}.yaml"
+    c = load_config(["--config", recipe, "--deepspeed.config", ds_config, "--run.precision", "bf16"])
+    lines = list(_memory(c, model(recipe), load_ds_config(c, accumulation_steps(c, RANKS), RANKS), RANKS))[1:]
+    found = [re.fullmatch(r"  (\w[\w, ]*?) +([\d.,]+) GB(  in host memory)?(?:, without.*)?", line) for line in lines]
+    return {match[1]: "host" if match[3] else f"{float(match[2]):.1f}" for match in found if match}
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes and ds_configs are named from there."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_row_for_each_file() -> None:
+    assert sorted(ROWS) == sorted(f"ds_configs/{path.name}" for path in (ROOT / "ds_configs").glob("*.json"))
+
+
+@pytest.mark.parametrize("ds_config", sorted(ROWS))
+def test_its_figures_are_the_dry_runs(ds_config: str) -> None:
+    sums = [said(size, ds_config)["largest sum"] for size in SIZES]
+    assert ROWS[ds_config] == [*sums, *(said("1b", ds_config)[part] for part in PARTS)]
+
+
+def test_so_are_those_in_the_text() -> None:
+    micro = [load_config(["--config", f"train/recipes/llama_{size}.yaml"]).run.micro_batch for size in SIZES]
+    assert f"(micro batch {', '.join(map(str, micro))};" in " ".join(GUIDE.split())
+    parts = said("1b", "ds_configs/zero3.json")
+    rest = float(parts["activations"]) + float(parts["logits, loss"])
+    assert f"(1B: {rest:.1f} GB at micro batch {micro[-1]})" in GUIDE
+    assert f"its owner (1B: {parts['refresh']} GB)" in GUIDE
