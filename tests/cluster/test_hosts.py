@@ -24,6 +24,7 @@ DEEPSPEED, TORCHRUN = ROOT / "launch" / "deepspeed.sh", ROOT / "launch" / "torch
 STEPS, EVERY = 60, 5
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 SAVED = 75
+MARGIN = 10.0  # seconds beyond the timeout of a cut link; 0.2 to 0.3 were seen on a machine with ten processes a core
 
 
 @dataclass
@@ -144,7 +145,7 @@ def test_a_cut_link_is_an_error_within_the_timeout(place: Place, route: str) -> 
     try:
         ranks = [rank for host in ("n1", "n2") for rank in place.machines.ranks(host)]
         assert len(ranks) == 2
-        ended = until(lambda: not any(alive(rank) for rank in ranks), 60 * minutes + 60)
+        ended = until(lambda: not any(alive(rank) for rank in ranks), 60 * minutes + MARGIN)
         assert ended, f"a rank waits on\n{started[0].log.read_text()}\n{started[-1].log.read_text()}"
         print(f"{route}: the ranks ended {time.monotonic() - began:.1f} s after the cut, with a limit of {60 * minutes:.0f} s")
         if route == "torchrun":  # its agents would start ranks again, and the one that is cut off hears nothing until the link is back

@@ -19,7 +19,8 @@ SIZES = ("60m", "130m", "350m", "1b")
 PARTS = ("weights", "gradients", "optimizer")
 GUIDE = (ROOT / "launch" / "README.md").read_text()
 # The whole rows: file, a sum for each size, and the parts of the 1B.
-ROWS = {cells[0].strip("`"): cells[1:8] for line in GUIDE.splitlines() if len(cells := line.strip("| ").split(" | ")) == 9 and "`" in cells[0]}
+CELLS = [line.strip("| ").split(" | ") for line in GUIDE.splitlines() if line.startswith("| `ds_configs/")]
+ROWS = {cells[0].strip("`"): cells[1:8] for cells in CELLS}
 
 
 @cache

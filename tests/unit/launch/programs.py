@@ -1,0 +1,83 @@
+"""The programs on the guide's command lines, and the options each takes: of ours as their parsers print them, of others by a list."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import subprocess
+from functools import cache
+
+from tests.conftest import ROOT
+
+PROGRAM = "train/pretrain.py"
+SCRIPTS = ("launch/torchrun.sh", "launch/deepspeed.sh")
+MODULES = (
+    "train.sweep",
+    "train.tables",
+    "train.export",
+    "train.generate",
+    "train.preflight",
+    "train.data.prepare",
+    "train.state",
+    "train.convert",
+)
+# Programs that need not be here: only the options that the guide names.
+FOREIGN_OPTIONS = {
+    "docker": {"rm", "read-only", "tmpfs", "shm-size", "user", "volume", "env", "gpus", "file", "time", "format", "build-arg"},
+    "srun": {"jobid", "overlap", "ntasks-per-node"},
+    "salloc": {"nodes", "ntasks-per-node", "gpus-per-node"},
+    "sbatch": {"array", "dependency", "signal", "requeue", "time"},
+    "scancel": {"batch", "signal"},
+    "py-spy": {"pid"},
+    "torchfrtrace": {"prefix"},
+}
+# How a program is written -> what it is.
+_WRITTEN = {name: name for name in (PROGRAM, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")}
+_WRITTEN |= {"alphadecay:cpu": PROGRAM, "alphadecay:cuda": PROGRAM}
+
+
+def program_named(word: str, before: str) -> str:
+    """The program that a word of a command line starts; empty for none. A job script's arguments are the program's.
+
+    Args:
+        before: the program that the words before it belong to.
+    """
+    return PROGRAM if word.endswith(".sbatch") and before == "sbatch" else _WRITTEN.get(word, "")
+
+
+def options_of(program: str) -> set[str]:
+    """Without their dashes; of an option that stands alone, those of all programs."""
+    if not program:
+        return {option for name in {*_WRITTEN.values()} for option in options_of(name)}
+    if program in FOREIGN_OPTIONS:
+        return FOREIGN_OPTIONS[program]
+    return set(re.findall(r"--([a-zA-Z][\w.-]*)", _help(program))) | {"help"} | (options_of(PROGRAM) if program in SCRIPTS else set())
+
+
+@cache
+def _help(program: str) -> str:
+    if program in SCRIPTS:
+        return subprocess.run(["bash", str(ROOT / program), "--help"], text=True, capture_output=True, timeout=120, check=True).stdout
+    if program == "torchrun":
+        from torch.distributed.run import get_args_parser
+
+        return str(get_args_parser().format_help()).replace("-", "_").replace("__", "--")  # it takes both
+    if program == "deepspeed":
+        from deepspeed.launcher import runner
+
+        return _printed(lambda: runner.parse_args(["--help"]))
+    if program == PROGRAM:
+        from train.cli import load_config
+
+        return _printed(lambda: load_config(["--help"]))
+    module = importlib.import_module("train.preflight.examine" if program == "train.preflight" else program)
+    return _printed(lambda: module.main(["--help"]))
+
+
+def _printed(action: object) -> str:
+    into = io.StringIO()
+    with contextlib.redirect_stdout(into), contextlib.redirect_stderr(into), contextlib.suppress(SystemExit):
+        action()  # type: ignore[operator]
+    return into.getvalue()
