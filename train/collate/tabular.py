@@ -17,12 +17,11 @@ from train.results.summary import PACKAGES
 from train.telemetry.metrics import finite_or_none
 
 FROM_SUMMARY = (
-    "val_tokens", "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources",
-    "seconds_training",
+    "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources", "seconds_training",
 )  # fmt: skip
 VERSIONS = ("python", *PACKAGES)
 RUN_COLUMNS = (
-    "column", "row", "cell", "seed", "status", "detail", "perplexity", "perplexity_published",
+    "column", "row", "cell", "seed", "status", "detail", "perplexity", "perplexity_published", "validation_tokens",
     *FROM_SUMMARY, "tokenizer_sha256", *VERSIONS, "folder",
 )  # fmt: skip
 CELL_COLUMNS = (
@@ -85,7 +84,8 @@ def _run(found: Record | Absent) -> Line:
     line: Line = {"column": cell.column, "row": cell.row, "cell": cell.key, "seed": found.run.seed, "folder": str(found.run.folder)}
     if isinstance(found, Absent):
         return dict.fromkeys(RUN_COLUMNS) | line | {"status": found.why, "detail": found.detail}
-    figures = {"perplexity": found.perplexity, "perplexity_published": found.published}
+    validated = found.summary.get("val_tokens")
+    figures = {"perplexity": found.perplexity, "perplexity_published": found.published, "validation_tokens": validated}
     versions = found.summary.get("versions") or {}
     rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {name: versions.get(name) for name in VERSIONS}
     line |= figures | rest | {"status": "counted", "tokenizer_sha256": found.tokenizer}

@@ -43,9 +43,9 @@ def test_a_line_a_run_with_nothing_rounded(table):
     ]  # fmt: skip
     counted = lines[4]
     assert float(counted["perplexity"]) == THIRD and float(counted["perplexity_published"]) == 28.0
-    assert {key: counted[key] for key in ("tokens", "precision", "world_size", "commit", "method", "steps", "val_tokens")} == {
+    assert {key: counted[key] for key in ("tokens", "precision", "world_size", "commit", "method", "steps", "validation_tokens")} == {
         "tokens": "614400", "precision": "float32", "world_size": "2", "commit": "0123456789", "method": "alphadecay", "steps": "150",
-        "val_tokens": "16256",
+        "validation_tokens": "16256",
     }  # fmt: skip
     assert {name: counted[name] for name in VERSIONS} == VERSIONS
     assert lines[2]["perplexity"] == "" and lines[2]["detail"] == "never started"
