@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ ROWS, STEPS, RANKS = 8, 4, 2
 BF16 = {"bf16": {"enabled": True}}
 FP32_GRADIENTS = {"data_types": {"grad_accum_dtype": "fp32"}}
 OFFLOAD = {"zero_force_ds_cpu_optimizer": False}
+UNCLIPPED = {"gradient_clipping": 0.0}  # offloaded in float32 the norm is added group by group: see SUMMED_OTHERWISE
 
 
 def zero(stage: int, **more: Any) -> dict[str, Any]:
@@ -34,9 +36,15 @@ WRAPPERS: dict[str, dict[str, Any]] = {
     "stage-2-bf16": BF16 | FP32_GRADIENTS | zero(2),
     "stage-2-bf16-round-robin": BF16 | zero(2, round_robin_gradients=True),
     "stage-2-bf16-offload": BF16 | OFFLOAD | zero(2, offload_optimizer={"device": "cpu"}),
+    "stage-3-float32": zero(3),
+    "stage-3-float32-offload": UNCLIPPED | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}),
     "stage-3-bf16": BF16 | zero(3),
     "stage-3-bf16-sub-groups": BF16 | zero(3, sub_group_size=3000),
     "stage-3-bf16-offload": BF16 | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}, offload_param={"device": "cpu"}),
+    # torch's fused kernel, ours and the stock's
+    "stage-0-float32-fused": zero(0),
+    "stage-2-bf16-fused": BF16 | zero(2),
+    "stage-3-float32-offload-fused": UNCLIPPED | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}),
 }
 # Adding a norm group by group instead of over one flat buffer rounds otherwise; clipping passes that on.
 SUMMED_OTHERWISE = {"stage-1-float32", "stage-2-float32"}
@@ -50,11 +58,11 @@ def engine_of(config: dict[str, Any], optimizer_of: Any) -> Any:
     return engine
 
 
-def ours_of(model: torch.nn.Module) -> torch.optim.Optimizer:
-    return AdamW(model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
+def ours_of(model: torch.nn.Module, fused: bool = False) -> torch.optim.Optimizer:
+    return AdamW(model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY, fused=fused)
 
 
-def stock_of(decays: dict[str, float]) -> Any:
+def stock_of(decays: dict[str, float], fused: bool = False) -> Any:
     """One group per parameter, each with its own decay."""
 
     def build(model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -62,15 +70,15 @@ def stock_of(decays: dict[str, float]) -> Any:
             {"params": [p], "weight_decay": decays.get(n, reference.WEIGHT_DECAY if len(getattr(p, "ds_shape", p.shape)) > 1 else 0.0)}
             for n, p in model.named_parameters()
         ]
-        return torch.optim.AdamW(groups, lr=reference.LR)
+        return torch.optim.AdamW(groups, lr=reference.LR, fused=fused)
 
     return build
 
 
-def stock_engine(config: dict[str, Any], decays: dict[str, float]) -> Any:
+def stock_engine(config: dict[str, Any], decays: dict[str, float], fused: bool = False) -> Any:
     """Stock AdamW, one group per module. Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does."""
     if not ("bf16" in config and config["zero_optimization"]["stage"] == 0):
-        return engine_of(config, stock_of(decays))
+        return engine_of(config, stock_of(decays, fused))
 
     def base_everywhere(model: torch.nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW([{"params": [p]} for p in model.parameters()], lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
@@ -96,23 +104,23 @@ def train(engine: Any, rank: int) -> dict[str, torch.Tensor]:
     return weights
 
 
-def wrapper_rank(rank: int, config: dict[str, Any]) -> dict[str, Any]:
+def wrapper_rank(rank: int, config: dict[str, Any], fused: bool) -> dict[str, Any]:
     init_deepspeed()
     config = {
         "train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_accumulation_steps": 1, "gradient_clipping": 0.5,
         "steps_per_print": 10**9, **config,
     }  # fmt: skip
-    engine = engine_of(config, ours_of)
+    engine = engine_of(config, partial(ours_of, fused=fused))
     decay = AlphaDecay(engine, interval=10**6)
     ours = train(engine, rank)
     shapes = {name: module.shape[0] * module.shape[1] for name, module in decay._modules.items()}
-    stock = train(stock_engine(config, decay.weight_decays), rank)
+    stock = train(stock_engine(config, decay.weight_decays, fused), rank)
     return {"ours": ours, "stock": stock, "elements": decay._fragments.elements, "numel": shapes, "decays": decay.weight_decays}
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_equals_one_stock_group_per_module(name: str) -> None:
-    ranks = run_ranks(RANKS, wrapper_rank, WRAPPERS[name])
+    ranks = run_ranks(RANKS, wrapper_rank, WRAPPERS[name], name.endswith("fused"))
     first = ranks[0]
     assert len(set(first["decays"].values())) == 14
     assert all(rank["decays"] == first["decays"] for rank in ranks)
