@@ -90,10 +90,10 @@ def stock_engine(config: dict[str, Any], decays: dict[str, float], fused: bool =
     return engine
 
 
-def train(engine: Any, rank: int) -> dict[str, torch.Tensor]:
+def train(engine: Any, rank: int, steps: int = STEPS) -> dict[str, torch.Tensor]:
     import deepspeed
 
-    for step in range(STEPS):
+    for step in range(steps):
         share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
         engine.backward(engine(input_ids=share, labels=share).loss)
         engine.step()
