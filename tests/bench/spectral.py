@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from alphadecay.placement import EIGENSOLVE_FLOP_COST
 from alphadecay.spectral import FIELDS, estimate, estimate_farms
 from alphadecay.spectral.cutoff import search
 from tests.bench.common import finish, new_parser, spread
@@ -78,6 +79,21 @@ def bench_shape(shape: tuple[int, int], repeats: int, device: str) -> dict[str, 
     exact = estimate(weight.double(), method="svd", precision=torch.float64)[0]
     errors = {str(p).removeprefix("torch."): abs(estimate(weight, precision=p)[0] - exact).item() for p in (torch.float32, torch.float64)}
     return {"shape": list(shape), "target": TARGETS.get(shape, LEAST_TARGET), "alpha_error": errors, **result}
+
+
+def bench_cost(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
+    """Time of one flop of eigvalsh over one of the Gram product: what placement.EIGENSOLVE_FLOP_COST is, on one CPU thread."""
+    n, m = sorted(shape)
+    weight_NM = torch.randn(n, m, generator=torch.Generator().manual_seed(0)).to(device)
+    gram_NN = weight_NM @ weight_NM.T
+    jobs: dict[str, Job] = {"eigvalsh": lambda: torch.linalg.eigvalsh(gram_NN), "gram": lambda: weight_NM @ weight_NM.T}
+    seconds = interleave(jobs, repeats, device == "cuda")["seconds"]
+    cost = seconds["eigvalsh"]["median"] / (4 / 3 * n**3) / (seconds["gram"]["median"] / (2 * m * n * n))
+    print(
+        f"{m}x{n}: a flop of eigvalsh takes {cost:.1f} x one of the Gram product (the plan reckons with {EIGENSOLVE_FLOP_COST:.1f})",
+        flush=True,
+    )
+    return {"shape": list(shape), "flop_cost": cost, "seconds": seconds}
 
 
 def plain_loop(values: np.ndarray) -> int:
@@ -167,6 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         row = bench_shape(shape, repeats, options.device)
         met.append(report(row, f"{shape[0]}x{shape[1]}", "svdvals", "gram_float32"))
         results["spectra"].append(row)
+    results["flop_costs"] = [bench_cost(shape, repeats, options.device) for shape in shapes]
     results["goodness_of_fit"] = [bench_search(size, repeats) for size in sizes]
     met += [report(row, f"n={row['n']}", "loop", "pruned") and row["same_cutoff"] for row in results["goodness_of_fit"]]
     results["stacks"] = [bench_stack(side, count, repeats, options.device) for side, count in stacks]
