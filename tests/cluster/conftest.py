@@ -21,6 +21,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     if os.geteuid() != 0:
         pytest.skip("needs root, for network namespaces")
     box = Box(tmp_path_factory.mktemp("box"))
-    box.up()
-    yield box
-    box.down()
+    try:
+        box.up()
+        yield box
+    finally:
+        box.down()

@@ -45,7 +45,14 @@ SlurmdTimeout=15
 MinJobAge=3600
 GresTypes=gpu
 NodeName=n[1-$2] CPUs=${CPUS:-2} CoresPerSocket=${CPUS:-2} RealMemory=${MEMORY:-8000} $( ((gpu)) && echo "Gres=gpu:$gpu ")State=UNKNOWN
-PartitionName=box Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP
+# Jobs in urgent take the nodes from jobs in box at once, from jobs in grace after a minute's notice; both go back into the queue.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+# Later versions: PreemptParameters=send_user_signal.
+SlurmctldParameters=preempt_send_user_signal
+PartitionName=box Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP PriorityTier=1
+PartitionName=grace Nodes=ALL MaxTime=UNLIMITED State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=ALL MaxTime=UNLIMITED State=UP PriorityTier=2 PreemptMode=OFF
 EOC
 }
 
@@ -73,7 +80,7 @@ up() {
         mkdir -p "$dir/spool.n$i"
         "$HOSTS" run "$dir/net" "n$i" slurmd -f "$dir/slurm.conf"
     done
-    until (($("$0" run "$dir" sinfo -h -N -t idle -o %N 2>/dev/null | wc -l) == count)); do sleep 0.2; done
+    until (($("$0" run "$dir" sinfo -h -N -p box -t idle -o %N 2>/dev/null | wc -l) == count)); do sleep 0.2; done
 }
 
 down() {

@@ -5,38 +5,24 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster.box import Box, edited, until
+from tests.cluster.box import Box, edited
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
-from tests.integration.program import metrics
-from train.checkpoint import find
-from train.telemetry.metrics import read_metrics
+from tests.integration.program import figures
 
 pytestmark = pytest.mark.slow
-STEPS = 40
 
 
 @pytest.fixture(scope="module")
 def torchrun(box: Box, workplace: Workplace) -> Path:
     """The shipped script as a user has edited it."""
     return edited("torchrun.sbatch", box.folder, workplace.recipe)
-
-
-def figures(folder: Path) -> list[Any]:
-    """What must be the same of two runs, to the bit."""
-    training = [[record[key] for key in ("step", "loss", "lr", "grad_norm", "tokens")] for record in metrics(folder, "train")]
-    validation = [[record["step"], record["val_loss"]] for record in metrics(folder, "validation")]
-    refreshes = [[record["step"], record["alphas"], record["weight_decays"]] for record in metrics(folder, "refresh")]
-    return [training, validation, refreshes]
 
 
 def test_torchrun_trains_over_both_nodes_what_one_machine_trains(
@@ -59,40 +45,6 @@ def test_the_deepspeed_launcher_trains_the_same(box: Box, workplace: Workplace, 
     assert job.end() == {"COMPLETED"}, job.output()
     assert sorted(path.name for path in (folder / "logs" / f"{job.id}.0").glob("rank-*")) == ["rank-0.log", "rank-1.log"]
     assert figures(folder) == figures(finished("torchrun"))
-
-
-def signal_ranks(folder: Path, number: signal.Signals) -> None:
-    """To every rank that writes to this folder."""
-    found = subprocess.run(["pgrep", "-f", f"python.* -u .*train/pretrain.py .*--output_dir {folder}"], text=True, capture_output=True)
-    for pid in found.stdout.split():
-        subprocess.run(["kill", f"-{number.name}", pid], check=False)
-
-
-def test_a_job_that_is_preempted_is_requeued_and_ends_as_if_it_had_not_been(box: Box, torchrun: Path) -> None:
-    longer = ("--run.steps", str(STEPS), "--eval.every", "10", "--checkpoint.every", "15")
-    whole, cut = box.folder / "whole", box.folder / "cut"
-    uninterrupted = box.submit(torchrun, "--output_dir", str(whole), *longer)
-    assert uninterrupted.end() == {"COMPLETED"}, uninterrupted.output()
-
-    job = box.submit(torchrun, "--output_dir", str(cut), *longer)
-    lines = cut / "metrics.jsonl"
-    until(lambda: lines.exists() and len(read_metrics(lines, "train")) >= 4, "four steps")
-    # Held still until the signal has arrived, so that no machine is too quick for it.
-    signal_ranks(cut, signal.SIGSTOP)
-    box.client("scancel", "--batch", "--signal=USR1", job.id)
-    until(lambda: (cut / "stop").exists(), "the stop file")
-    signal_ranks(cut, signal.SIGCONT)
-    assert job.end() == {"COMPLETED"}, job.output()
-
-    said = job.output()
-    assert "Restarts=1 " in job.facts() and "SIGUSR1: asking the run to stop after a checkpoint" in said
-    [stopped] = [int(step) for step in re.findall(r"requeued to go on from step (\d+)", said)]
-    assert 4 <= stopped < STEPS and f"step {stopped} of {STEPS}" in said
-    assert len(list((cut / "logs").iterdir())) == 2
-    assert not (cut / "stop").exists()
-    assert figures(cut) == figures(whole)
-    found = find("auto", cut / "checkpoints", pytest.fail)
-    assert found is not None and found.step == STEPS
 
 
 def test_an_array_is_one_run_for_each_seed(box: Box, torchrun: Path) -> None:

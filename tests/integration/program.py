@@ -103,3 +103,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def figures(folder: Path) -> list[Any]:
+    """What must be the same of two runs, to the bit: its training, validation and refresh lines."""
+    training = [[record[key] for key in ("step", "loss", "lr", "grad_norm", "tokens")] for record in metrics(folder, "train")]
+    validation = [[record["step"], record["val_loss"]] for record in metrics(folder, "validation")]
+    refreshes = [[record["step"], record["alphas"], record["weight_decays"]] for record in metrics(folder, "refresh")]
+    return [training, validation, refreshes]
