@@ -6,6 +6,8 @@ import sys
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the store warns of addresses without a name
 try:
+    import torch  # noqa: F401  first: a node without packages is told at once, before it keeps the others waiting
+
     from train.preflight.examine import main
 
     status = main(sys.argv[1:])

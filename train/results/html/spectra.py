@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -72,8 +71,7 @@ def measure(run: Run, patterns: Sequence[str] = ()) -> Spectra:
         if found is None:
             return Spectra([], None, f"this run has no checkpoint yet, so no weights: nothing in {run.folder / checkpoint.FOLDER}")
         weights = read_masters(found.path / checkpoint.STATE)
-    # RuntimeError is torch's word for a broken file; a run that goes on may remove the checkpoint meanwhile.
-    except (UserError, OSError, ValueError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a broken file raises much; a run that goes on may remove it meanwhile. The rest of the page stands
         return Spectra([], None, "; ".join([*notes, f"no weights could be read: {error}"]))
     matrices = {name: weight for name, weight in weights.items() if weight.dim() == 2 and min(weight.shape) > 1}
     refreshes = [record["alphas"] for record in run.of("refresh") if record.get("alphas")]
