@@ -55,6 +55,7 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
+	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/train.py --out tests/bench/results/train-cpu.json
 
