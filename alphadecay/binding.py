@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from alphadecay.finite import guard_stage0
 from alphadecay.foreign import hook
 from alphadecay.fragments import Fragments, base_weight_decay
 from alphadecay.modules import WeightModule
@@ -63,8 +64,8 @@ def bind(engine: Any, optimizer: torch.optim.Optimizer, modules: Sequence[Weight
         forget_dry_run(optimizer)
     if isinstance(optimizer, Adam | AdamW):
         optimizer.bind_fragments(fragments)
-        if engine is not None and engine.optimizer is optimizer:
-            optimizer.guard()  # stage 0 in float32 is the one set-up in which DeepSpeed does not check gradients
+        if engine is not None:
+            guard_stage0(engine, optimizer)
     else:
         hook(optimizer, fragments)
     return fragments

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from alphadecay.fragments import Fragments
-from alphadecay.optim import apply_decay, take_over_weight_decay
+from alphadecay.optim import take_over_weight_decay
 
 # torch's optimizers whose decay is an L2 penalty
 _COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
@@ -29,7 +29,8 @@ def hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
             return
         take_over_weight_decay(stepping)
         with torch.no_grad():
-            apply_decay(fragments, stepping.param_groups, decoupled)
+            fragments.prepare(stepping.param_groups)
+            fragments.apply(stepping.param_groups, decoupled)
 
     take_over_weight_decay(optimizer)
     former = getattr(optimizer, _HANDLE, None)

@@ -66,6 +66,11 @@ class _Bound:
     address: int = -1
     views: list[Tensor] = field(default_factory=list)
 
+    @property
+    def whole(self) -> bool:
+        """Whether one decay holds for the whole tensor."""
+        return len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local_tensor(self.tensor).numel()
+
     def current_views(self) -> list[Tensor]:
         local = local_tensor(self.tensor)
         if local.data_ptr() != self.address:
@@ -139,8 +144,41 @@ class Fragments:
                 found[cut.key] = found[cut.key] + torch.stack(norms) if cut.key in found else torch.stack(norms)
         return found
 
-    def apply_decoupled(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
-        """w ← (1 − lr·λ_m)·w on every fragment of every tensor that has a gradient (AdamW's decay, arXiv 1711.05101)."""
+    def prepare(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
+        """Once before a step's decay, while its gradients are there."""
+        if self.before is not None:
+            self.before(param_groups)
+
+    def by_decay(self, param_groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The groups cut into one per decay, for an optimizer that decays as it updates: a pass over the weights spared.
+
+        For whole tensors on a CPU; those with several decays, or one per element, stay in a group with none, for `apply`. On an
+        accelerator all do: kernels over many tensors at once, and one more that decays them, are fewer launches than one per module.
+        """
+        groups = []
+        for group in param_groups:
+            cut: dict[float, list[Tensor]] = {}
+            for tensor in group["params"]:
+                cut.setdefault(self._whole_decay(tensor), []).append(tensor)
+            groups += [group] if list(cut) == [0.0] else [{**group, "params": t, "weight_decay": d} for d, t in cut.items()]
+        return groups
+
+    def _whole_decay(self, tensor: Tensor) -> float:
+        bound = self._bound.get(id(tensor))
+        if bound is None or not bound.whole or tensor.device.type != "cpu" or bound.cuts[0].key in self.per_element:
+            return 0.0
+        return self._decays[bound.cuts[0].key]
+
+    def apply(self, param_groups: Sequence[Mapping[str, Any]], decoupled: bool) -> None:
+        """Decays every fragment of every tensor that has a gradient, in groups whose own weight_decay is 0.
+
+        Args:
+            decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an L2 penalty).
+        """
+        groups = [group for group in param_groups if not group["weight_decay"]]
+        (self._shrink if decoupled else self._penalise)(groups)
+
+    def _shrink(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         for lr, bound in self._active(param_groups):
             views, factors = [], []
             for cut, view in zip(bound.cuts, bound.current_views(), strict=True):
@@ -153,8 +191,7 @@ class Fragments:
             if views:
                 torch._foreach_mul_(views, factors)
 
-    def apply_l2(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
-        """g ← g + λ_m·w on every fragment of every tensor that has a gradient (decay as an L2 penalty)."""
+    def _penalise(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         for _, bound in self._active(param_groups):
             gradient = _gradient(bound)
             for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):

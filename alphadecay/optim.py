@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay, local_tensor
+from alphadecay.finite import FiniteCheck
+from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay
 
 _ZERO_UTILS = "deepspeed.runtime.zero.utils"
 _TAKEN = "_alphadecay_state_dict_hook"
@@ -66,7 +68,7 @@ class _FragmentDecay:
     param_groups: list[dict[str, Any]]
     decoupled: bool
     _fragments: Fragments | None = None
-    skip_non_finite = False
+    finite: FiniteCheck | None = None
     skipped_steps = 0
 
     def bind_fragments(self, fragments: Fragments) -> None:
@@ -78,11 +80,20 @@ class _FragmentDecay:
         """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
 
         For loops in which nobody else checks, and whose ranks all hold the same gradients: one process, DDP, DeepSpeed's stage 0 in
-        float32, the one set-up it is bound for here. Each rank looks at its own, so that under FSDP2, where these are shards, one
-        rank would skip and another not.
-        `overflow` says how the last step went: DeepSpeed's engine reads it.
+        float32 (`guard_stage0`). Each rank looks at its own, so that under FSDP2, where these are shards, one rank would skip and
+        another not.
         """
-        self.skip_non_finite, self.overflow = True, False
+        self.finite = FiniteCheck()
+
+    @property
+    def overflow(self) -> bool:
+        """Whether the last step was skipped: DeepSpeed's engine reads it."""
+        return self.finite is not None and self.finite.failed
+
+    @property
+    def _global_grad_norm(self) -> Tensor | None:
+        """Norm of the last step's gradients, before clipping, where the guard is on: DeepSpeed's engine reads it."""
+        return None if self.finite is None else self.finite.norm
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step: per-module decay, then Adam. A closure is evaluated once, before the decay."""
@@ -90,17 +101,28 @@ class _FragmentDecay:
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if self.skip_non_finite:
-            self.overflow = not _all_finite(self.param_groups)
-            if self.overflow:
-                self.skipped_steps += 1
-                return loss
-        if self._fragments is not None:
+        if self.finite is not None and not self.finite.check(self.param_groups):
+            self.skipped_steps += 1
+            return loss
+        update = _without_hooks(super().step)  # type: ignore[misc]
+        if self._fragments is None:
+            update()
+        else:
             take_over_weight_decay(self)  # type: ignore[arg-type]
-            with torch.no_grad():
-                apply_decay(self._fragments, self.param_groups, self.decoupled)
-        _without_hooks(super().step)()  # type: ignore[misc]
+            self._decay_and(update, self._fragments)
         return loss
+
+    def _decay_and(self, update: Callable[[], Any], fragments: Fragments) -> None:
+        """Decays what only fragments can say; `update` decays the rest as it goes, group by group."""
+        groups = self.param_groups
+        with torch.no_grad():
+            fragments.prepare(groups)
+            self.param_groups = fragments.by_decay(groups)
+            try:
+                fragments.apply(self.param_groups, self.decoupled)
+                update()
+            finally:
+                self.param_groups = groups
 
 
 def _without_hooks(step: Any) -> Callable[[], Any]:
@@ -110,27 +132,6 @@ def _without_hooks(step: Any) -> Callable[[], Any]:
     """
     function = step.__func__
     return partial(function.__wrapped__ if getattr(function, "hooked", False) else function, step.__self__)
-
-
-def _all_finite(param_groups: list[dict[str, Any]]) -> bool:
-    """One host synchronisation where all is well."""
-    gradients = [local_tensor(p.grad) for group in param_groups for p in group["params"] if p.grad is not None]
-    if not gradients:
-        return True
-    norms = torch._foreach_norm(gradients)  # twenty times faster on a CPU than the largest entry, but its squares can overflow
-    if bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all()):
-        return True
-    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-
-
-def apply_decay(fragments: Fragments, param_groups: list[dict[str, Any]], decoupled: bool) -> None:
-    """Decays this step's fragments: the weights where decay is decoupled, else the gradients."""
-    if fragments.before is not None:
-        fragments.before(param_groups)
-    if decoupled:
-        fragments.apply_decoupled(param_groups)
-    else:
-        fragments.apply_l2(param_groups)
 
 
 class AdamW(_FragmentDecay, torch.optim.AdamW):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from alphadecay import Adam, AdamW
+from alphadecay.finite import guard_stage0
 from alphadecay.optim import forget_dry_run
 from train.config import TrainConfig
 from train.errors import UserError
@@ -125,8 +126,7 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -
     forget_dry_run(optimizer)
     if config.model.compile:
         engine.compile()  # in place, so that names and shards stay as they are
-    if engine.optimizer is optimizer:
-        optimizer.guard()  # type: ignore[attr-defined]  # stage 0 in float32: DeepSpeed does not look at its gradients
+    guard_stage0(engine, optimizer)
     return engine
 
 

@@ -53,6 +53,7 @@ class ShardedTransport(Transport):
     def __init__(self, layout: Layout, shard_group: dist.ProcessGroup, replica_group: dist.ProcessGroup | None = None) -> None:
         super().__init__(shard_group, replica_group)
         self.layout = layout
+        self._splits: dict[str, list[int]] = {}  # by module: shards do not change once wrapped
 
     def deliver(self, rounds: Rounds) -> Iterator[tuple[WeightModule, Tensor]]:
         wire_dtype = self._wire_dtype([m for row in rounds for m in row if m is not None])
@@ -81,12 +82,19 @@ class ShardedTransport(Transport):
         none = torch.empty(0)
         send = [none if module is None else self.layout.piece(module, self.shard) for module in row]
         buffer = torch.cat([piece.to(device=self.device, dtype=wire_dtype) for piece in send])
-        mine = row[self.shard]
-        sizes = [0 if mine is None else self.layout.size(mine, shard) for shard in range(self.shards)]
+        sizes = self._sizes(row[self.shard])
         received = torch.empty(sum(sizes), dtype=wire_dtype, device=self.device)
         with collective("the all_to_all_single that brings matrices to their owner ranks"):
             dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
         return received, sizes
+
+    def _sizes(self, module: WeightModule | None) -> list[int]:
+        """Elements of the module's whole rows on every rank of the shard group; computed once."""
+        if module is None:
+            return [0] * self.shards
+        if module.name not in self._splits:
+            self._splits[module.name] = [self.layout.size(module, shard) for shard in range(self.shards)]
+        return self._splits[module.name]
 
     def _wire_dtype(self, modules: Sequence[WeightModule]) -> torch.dtype:
         """The weights' own dtype where they share one (bf16 travels as bf16), else float32."""

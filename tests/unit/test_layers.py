@@ -11,7 +11,7 @@ import pytest
 LAYERS: dict[str, float] = {
     "alphadecay.spectral": 0, "alphadecay.policy": 0, "alphadecay.placement": 0, "alphadecay.config": 0,
     "alphadecay.modules": 1, "alphadecay.transport": 2, "alphadecay.fragments": 2,
-    "alphadecay.spans": 2.5, "alphadecay.optim": 3, "alphadecay.foreign": 3.2, "alphadecay.measure": 3,
+    "alphadecay.spans": 2.5, "alphadecay.finite": 2.5, "alphadecay.optim": 3, "alphadecay.foreign": 3.2, "alphadecay.measure": 3,
     "alphadecay.assignment": 1, "alphadecay.binding": 3.3, "alphadecay.gradient_decay": 3.5, "alphadecay.uniform": 3.5,
     "alphadecay.controller": 3.5,
     "alphadecay.integrations": 4, "alphadecay.cli": 4, "alphadecay": 4, "alphadecay.examples": 4.5, "train": 5,

@@ -1,0 +1,68 @@
+"""NaN and Inf among the gradients, looked for where nobody else does: at DeepSpeed's stage 0 in float32, and in plain loops."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alphadecay.fragments import local_tensor
+
+_DEEPSPEED_UTILS = "deepspeed.runtime.utils"
+
+
+class FiniteCheck:
+    """Whether a step's gradients are finite.
+
+    Attributes:
+        failed: what the last check found.
+        norm: 2-norm of the last step's gradients, before clipping.
+    """
+
+    def __init__(self) -> None:
+        self.failed = False
+        self.norm: Tensor | None = None
+        self._known = False
+
+    def know(self, norm: Tensor) -> None:
+        """Takes the norm of the coming step's gradients from whoever has computed it already; spares a pass over them."""
+        self.norm, self._known = norm, True
+
+    def check(self, param_groups: Sequence[Mapping[str, Any]]) -> bool:
+        """True where all gradients are finite. One host synchronisation then."""
+        gradients = [local_tensor(p.grad) for group in param_groups for p in group["params"] if p.grad is not None]
+        if not self._known:
+            self.norm = _norm(gradients)
+        self._known = False
+        assert self.norm is not None
+        # the squares of finite gradients can overflow
+        self.failed = not bool(torch.isfinite(self.norm)) and not all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        return not self.failed
+
+
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    if not gradients:
+        return torch.zeros(())
+    norms = torch._foreach_norm(list(gradients))  # on a CPU far faster than the largest entry
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+
+
+def guard_stage0(engine: Any, optimizer: Any) -> None:
+    """Has `optimizer` skip steps whose gradients are not finite where DeepSpeed does not look: at stage 0 in float32, else a no-op.
+
+    The norm by which DeepSpeed clips there, and which it throws away, is kept: it answers the question, and
+    `engine.get_global_grad_norm()` returns it as at the other stages.
+    """
+    if engine.optimizer is not optimizer:  # a wrapper, which checks
+        return
+    clip_grad_norm_ = sys.modules[_DEEPSPEED_UTILS].clip_grad_norm_
+    optimizer.guard()
+
+    def clip() -> None:
+        norm = clip_grad_norm_(parameters=engine.module.parameters(), max_norm=engine.gradient_clipping(), mpu=engine.mpu)
+        optimizer.finite.know(norm)
+
+    engine.clip_fp32_gradients = clip
