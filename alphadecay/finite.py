@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alphadecay.fragments import local_tensor
-
 _DEEPSPEED_UTILS = "deepspeed.runtime.utils"
 
 
 class FiniteCheck:
-    """Whether a step's gradients are finite.
+    """Whether a step's gradients are finite: the same answer on every rank that shares or shards them.
 
     Attributes:
         failed: what the last check found.
@@ -32,22 +31,18 @@ class FiniteCheck:
         self.norm, self._known = norm, True
 
     def check(self, param_groups: Sequence[Mapping[str, Any]]) -> bool:
-        """True where all gradients are finite. One host synchronisation then."""
-        gradients = [local_tensor(p.grad) for group in param_groups for p in group["params"] if p.grad is not None]
+        """True where the norm is finite; one host synchronisation. Collective under FSDP2, where gradients are shards.
+
+        A norm that overflows float32 counts as not finite: Adam's second moments would overflow with it, and stay so.
+        """
         if not self._known:
-            self.norm = _norm(gradients)
+            gradients = [p.grad for group in param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+            self.norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         self._known = False
         assert self.norm is not None
-        # the squares of finite gradients can overflow
-        self.failed = not bool(torch.isfinite(self.norm)) and not all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        self.failed = not math.isfinite(self.norm)
         return not self.failed
-
-
-def _norm(gradients: Sequence[Tensor]) -> Tensor:
-    if not gradients:
-        return torch.zeros(())
-    norms = torch._foreach_norm(list(gradients))  # on a CPU far faster than the largest entry
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
 
 
 def guard_stage0(engine: Any, optimizer: Any) -> None:

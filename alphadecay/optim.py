@@ -79,9 +79,8 @@ class _FragmentDecay:
     def guard(self) -> None:
         """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
 
-        For loops in which nobody else checks, and whose ranks all hold the same gradients: one process, DDP, DeepSpeed's stage 0 in
-        float32 (`guard_stage0`). Each rank looks at its own, so that under FSDP2, where these are shards, one rank would skip and
-        another not.
+        For loops in which nobody else checks: one process, DDP, FSDP2. DeepSpeed's stage 0 in float32 has it (`guard_stage0`), and its
+        other stages check by themselves. All ranks skip the same steps; under FSDP2 the step is collective then.
         """
         self.finite = FiniteCheck()
 
