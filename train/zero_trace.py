@@ -11,7 +11,7 @@ def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
 
     DeepSpeed (0.19) remembers which weights each module may release, and keeps that when the trace it was read from is thrown away.
     After an evaluation ahead of the first training step every weight would be released after its forward for the rest of the run,
-    and gathered again, each alone, in the backward (tests/integration counts the gathers).
+    and gathered again, each alone, in the backward (`tests/distributed/test_evaluate.py` counts the gathers).
     """
     offload = getattr(getattr(engine, "optimizer", None), "parameter_offload", None)
     coordinator = offload.get_param_coordinator() if offload is not None else None
