@@ -64,8 +64,8 @@ def bind(engine: Any, optimizer: torch.optim.Optimizer, modules: Sequence[Weight
         forget_dry_run(optimizer)
     if isinstance(optimizer, Adam | AdamW):
         optimizer.bind_fragments(fragments)
-        if engine is not None:
-            guard_stage0(engine, optimizer)
     else:
         hook(optimizer, fragments)
+    if engine is not None:
+        guard_stage0(engine, optimizer)
     return fragments

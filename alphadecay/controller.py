@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -169,9 +171,10 @@ class AlphaDecay:
                 for name, e in self._estimates.items()
             },
         }
-        if self._pending is not None:
-            pending = {name: _numbers(e) for name, e in self._finish().items()}
-            state["pending"] = {"apply_step": self._apply_step, "modules": pending}
+        if self.config.spread:  # though nothing is pending: torch's DCP loads the keys alone that the loading side has
+            pending = self._finish() if self._pending is not None else self._estimates
+            apply_step = self._apply_step if self._pending is not None else 0
+            state["pending"] = {"apply_step": apply_step, "modules": {name: _numbers(e) for name, e in pending.items()}}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -179,24 +182,36 @@ class AlphaDecay:
 
         Raises:
             ValueError: the state is of another version or another model's.
+            RuntimeError: the ranks were given different states.
         """
-        if state.get("version") != _STATE_VERSION:
-            raise ValueError(f"AlphaDecay state has version {state.get('version')}, this library reads {_STATE_VERSION}")
+        self._agree_on(state)
+        if problem := self._problem(state):
+            raise ValueError(problem)
         saved = state["modules"]
-        if set(saved) != set(self._modules):
-            missing, extra = sorted(set(self._modules) - set(saved)), sorted(set(saved) - set(self._modules))
-            raise ValueError(
-                f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
-            )
         take_over_weight_decay(self._optimizer)  # a checkpoint loaded before has put the groups' own decay back
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: _estimate_of(saved[name]) for name in self._modules}
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
-        pending = state.get("pending")
-        self._pending = {name: _estimate_of(pending["modules"][name]) for name in self._modules} if pending else None
-        self._apply_step = int(pending["apply_step"]) if pending else 0
+        pending = state.get("pending", {"apply_step": 0})
+        self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
+        self._pending = {name: _estimate_of(pending["modules"][name]) for name in self._modules} if self._apply_step else None
         self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
+
+    def _problem(self, state: Mapping[str, Any]) -> str:
+        """Why a state cannot be loaded; empty where it can."""
+        if state.get("version") != _STATE_VERSION:
+            return f"AlphaDecay state has version {state.get('version')}, this library reads {_STATE_VERSION}"
+        saved = set(state["modules"])
+        if saved == set(self._modules):
+            return ""
+        missing, extra = sorted(set(self._modules) - saved), sorted(saved - set(self._modules))
+        return f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
+
+    def _agree_on(self, state: Mapping[str, Any]) -> None:
+        """Before anything is refused, so that one rank does not wait for another that has left. Collective."""
+        digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
+        self._transport.agree([float(int.from_bytes(digest[:6], "little"))], "the states that AlphaDecay was given to load")
 
     def _set(self, decays: dict[str, float]) -> None:
         bad = [name for name, decay in decays.items() if not (math.isfinite(decay) and decay >= 0)]

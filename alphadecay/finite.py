@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _DEEPSPEED_UTILS = "deepspeed.runtime.utils"
+_GUARD = "_alphadecay_guard"
 
 
 class FiniteCheck:
@@ -36,13 +37,23 @@ class FiniteCheck:
         A norm that overflows float32 counts as not finite: Adam's second moments would overflow with it, and stay so.
         """
         if not self._known:
-            gradients = [p.grad for group in param_groups for p in group["params"] if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-            self.norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+            self.norm = _norm([p.grad for group in param_groups for p in group["params"] if p.grad is not None])
         self._known = False
         assert self.norm is not None
         self.failed = not math.isfinite(self.norm)
         return not self.failed
+
+
+def _norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Of all of them together; those that share a mesh at a time, for torch does not mix them."""
+    if not gradients:
+        return torch.zeros(())
+    alike: dict[int, list[Tensor]] = {}
+    for gradient in gradients:
+        alike.setdefault(id(getattr(gradient, "device_mesh", None)), []).append(gradient)
+    norms = [torch.nn.utils.get_total_norm(some, foreach=True) for some in alike.values()]
+    whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    return torch.linalg.vector_norm(torch.stack(whole)) if len(whole) != 1 else whole[0]
 
 
 def guard_stage0(engine: Any, optimizer: Any) -> None:
@@ -54,10 +65,26 @@ def guard_stage0(engine: Any, optimizer: Any) -> None:
     if engine.optimizer is not optimizer:  # a wrapper, which checks
         return
     clip_grad_norm_ = sys.modules[_DEEPSPEED_UTILS].clip_grad_norm_
-    optimizer.guard()
+    check = optimizer.guard() if hasattr(optimizer, "guard") else _guard_another(optimizer)
 
     def clip() -> None:
         norm = clip_grad_norm_(parameters=engine.module.parameters(), max_norm=engine.gradient_clipping(), mpu=engine.mpu)
-        optimizer.finite.know(norm)
+        check.know(norm)
 
     engine.clip_fp32_gradients = clip
+
+
+def _guard_another(optimizer: Any) -> FiniteCheck:
+    """The same for an optimizer that is not ours: its step() is replaced, once."""
+    if isinstance(found := getattr(optimizer, _GUARD, None), FiniteCheck):
+        return found
+    check, step = FiniteCheck(), optimizer.step
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        optimizer.overflow = not check.check(optimizer.param_groups)
+        optimizer._global_grad_norm = check.norm
+        return None if optimizer.overflow else step(*args, **kwargs)
+
+    optimizer.step = guarded
+    setattr(optimizer, _GUARD, check)
+    return check

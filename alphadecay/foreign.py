@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from alphadecay.fragments import Fragments
-from alphadecay.optim import take_over_weight_decay
+from alphadecay.optim import hold_weight_decay, take_over_weight_decay
 
 # torch's optimizers whose decay is an L2 penalty
 _COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
@@ -24,19 +25,40 @@ def hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
     """
     decoupled = is_decoupled(optimizer)
 
-    def before_step(stepping: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        if _inside_step(stepping):
-            return
-        take_over_weight_decay(stepping)
+    def decay(stepping: torch.optim.Optimizer) -> None:
+        hold_weight_decay(stepping)
         with torch.no_grad():
             fragments.prepare(stepping.param_groups)
             fragments.apply(stepping.param_groups, decoupled)
+
+    def before_step(stepping: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if _inside_step(stepping):
+            return None
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            decay(stepping)
+            return None
+        rest = {key: value for key, value in kwargs.items() if key != "closure"}
+        return (stepping, _followed_by(closure, lambda: decay(stepping)), *args[2:]), rest
 
     take_over_weight_decay(optimizer)
     former = getattr(optimizer, _HANDLE, None)
     if former is not None:
         former.remove()
     setattr(optimizer, _HANDLE, optimizer.register_step_pre_hook(before_step))
+
+
+def _followed_by(closure: Callable[[], Any], then: Callable[[], None]) -> Callable[[], Any]:
+    """The closure, and what needs its gradients after its first call."""
+    left = [then]
+
+    def both() -> Any:
+        loss = closure()
+        while left:
+            left.pop()()
+        return loss
+
+    return both
 
 
 def is_decoupled(optimizer: torch.optim.Optimizer) -> bool:

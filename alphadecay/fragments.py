@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,18 +67,26 @@ class _Bound:
     address: int = -1
     views: list[Tensor] = field(default_factory=list)
 
-    @property
+    @cached_property
     def whole(self) -> bool:
-        """Whether one decay holds for the whole tensor."""
+        """Whether one decay holds for the whole tensor. Asked when all cuts are there."""
         return len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local_tensor(self.tensor).numel()
 
     def current_views(self) -> list[Tensor]:
+        """Of the tensor, by cut."""
         local = local_tensor(self.tensor)
         if local.data_ptr() != self.address:
-            flat = local.detach().view(-1)
-            self.views = [cut.view(flat) for cut in self.cuts]
+            self.views = self._views(local.detach())
             self.address = local.data_ptr()
         return self.views
+
+    def gradients(self) -> list[Tensor]:
+        """Views of the gradient, by cut."""
+        assert self.tensor.grad is not None
+        return self._views(local_tensor(self.tensor.grad))
+
+    def _views(self, local: Tensor) -> list[Tensor]:
+        return [local] if self.whole else [cut.view(local.view(-1)) for cut in self.cuts]
 
 
 EXEMPT = "exempt"  # the key of what is not decayed
@@ -138,9 +147,8 @@ class Fragments:
         """Of this rank's fragments, by key: [sum |g|, sum g², sum w²] in float64, of tensors that have a gradient."""
         found: dict[str, Tensor] = {}
         for _, bound in self._active(param_groups):
-            gradient = _gradient(bound)
-            for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
-                norms = [_norm(cut.view(gradient), 1), _norm(cut.view(gradient), 2).square(), _norm(weight, 2).square()]
+            for cut, weight, gradient in zip(bound.cuts, bound.current_views(), bound.gradients(), strict=True):
+                norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
                 found[cut.key] = found[cut.key] + torch.stack(norms) if cut.key in found else torch.stack(norms)
         return found
 
@@ -150,16 +158,16 @@ class Fragments:
             self.before(param_groups)
 
     def by_decay(self, param_groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The groups cut into one per decay, for an optimizer that decays as it updates: a pass over the weights spared.
+        """The groups cut into one per decay, for an optimizer that decays as it updates.
 
-        For whole tensors on a CPU; those with several decays, or one per element, stay in a group with none, for `apply`. On an
-        accelerator all do: kernels over many tensors at once, and one more that decays them, are fewer launches than one per module.
+        Of whole tensors that are updated one by one, on a CPU. Those with several decays, or one per element, stay in a group with none,
+        for `apply`, and so do all where a kernel takes many tensors at once, of which it would need one call per decay.
         """
         groups = []
         for group in param_groups:
             cut: dict[float, list[Tensor]] = {}
             for tensor in group["params"]:
-                cut.setdefault(self._whole_decay(tensor), []).append(tensor)
+                cut.setdefault(0.0 if group.get("foreach") else self._whole_decay(tensor), []).append(tensor)
             groups += [group] if list(cut) == [0.0] else [{**group, "params": t, "weight_decay": d} for d, t in cut.items()]
         return groups
 
@@ -174,17 +182,21 @@ class Fragments:
 
         Args:
             decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an L2 penalty).
+
+        Raises:
+            ValueError: a tensor came to the optimizer after its decay was taken over.
         """
         groups = [group for group in param_groups if not group["weight_decay"]]
         (self._shrink if decoupled else self._penalise)(groups)
 
     def _shrink(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
-        for lr, bound in self._active(param_groups):
+        for group, bound in self._active(param_groups):
+            lr = float(group["lr"])
             views, factors = [], []
-            for cut, view in zip(bound.cuts, bound.current_views(), strict=True):
+            for at, (cut, view) in enumerate(zip(bound.cuts, bound.current_views(), strict=True)):
                 decay = self._decays[cut.key]
                 if self.per_element and cut.key in self.per_element:
-                    view.mul_(1.0 - lr * self.per_element[cut.key](cut.view(_gradient(bound))))
+                    view.mul_(1.0 - lr * self.per_element[cut.key](bound.gradients()[at]))
                 elif decay:
                     views.append(view)
                     factors.append(1.0 - lr * decay)
@@ -192,28 +204,27 @@ class Fragments:
                 torch._foreach_mul_(views, factors)
 
     def _penalise(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
-        for _, bound in self._active(param_groups):
-            gradient = _gradient(bound)
-            for cut, weight in zip(bound.cuts, bound.current_views(), strict=True):
+        for group, bound in self._active(param_groups):
+            sign = -1.0 if group.get("maximize") else 1.0  # the optimizer turns the gradient round before it would add its own
+            for cut, weight, gradient in zip(bound.cuts, bound.current_views(), bound.gradients(), strict=True):
                 decay = self._decays[cut.key]
                 if self.per_element and cut.key in self.per_element:
-                    cut.view(gradient).add_(weight * self.per_element[cut.key](cut.view(gradient)))
+                    gradient.add_(weight * self.per_element[cut.key](gradient), alpha=sign)
                 elif decay:
-                    cut.view(gradient).add_(weight.to(gradient.dtype), alpha=decay)
+                    gradient.add_(weight.to(gradient.dtype), alpha=sign * decay)
 
-    def _active(self, param_groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, _Bound]]:
-        """(learning rate, bound tensor) of what this step updates. Read at step time: ZeRO-3 swaps sub-groups in and out."""
+    def _active(self, param_groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], _Bound]]:
+        """(group, bound tensor) of what this step updates. Read at step time: ZeRO-3 swaps sub-groups in and out."""
         for group in param_groups:
-            lr = float(group["lr"])
             for tensor in group["params"]:
-                bound = self._bound.get(id(tensor))
-                if bound is not None and tensor.grad is not None:
-                    yield lr, bound
-
-
-def _gradient(bound: _Bound) -> Tensor:
-    assert bound.tensor.grad is not None
-    return local_tensor(bound.tensor.grad).view(-1)
+                if tensor.grad is None:
+                    continue
+                if id(tensor) not in self._bound:
+                    raise ValueError(
+                        f"a parameter of shape {list(tensor.shape)} came to the optimizer after its decay was taken over, and has none: "
+                        "make AlphaDecay after the last add_param_group"
+                    )
+                yield group, self._bound[id(tensor)]
 
 
 def _norm(values: Tensor, order: int) -> Tensor:
@@ -254,7 +265,7 @@ def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
 
 def base_weight_decay(group: Mapping[str, Any]) -> float:
     """A param group's base decay, whether or not AlphaDecay has taken it over."""
-    return float(group.get(BASE_KEY, group.get("weight_decay", 0.0)))
+    return float(group.get("weight_decay", 0.0) or group.get(BASE_KEY, 0.0))
 
 
 def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import prod
 
 from torch import Tensor, nn
 
@@ -52,11 +51,6 @@ class WeightModule:
     def flat_range(self) -> tuple[int, int]:
         """Elements [start, stop) of the row-major parameter that hold the matrix; whole rows."""
         return self.rows[0] * self.row_length, self.rows[1] * self.row_length
-
-    @property
-    def is_whole(self) -> bool:
-        """True where the matrix is all of its parameter."""
-        return self.columns == (0, self.row_length) and self.flat_range == (0, prod(whole_shape(self.parameter)))
 
     def matrix(self, flat: Tensor) -> Tensor:
         """The matrix [M, N] in the elements of `flat_range`, shape [stop - start]."""

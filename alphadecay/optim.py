@@ -20,16 +20,37 @@ from alphadecay.fragments import BASE_KEY, Fragments, base_weight_decay
 
 _ZERO_UTILS = "deepspeed.runtime.zero.utils"
 _TAKEN = "_alphadecay_state_dict_hook"
+_SCALES = "_step_supports_amp_scaling"  # read by torch.amp.GradScaler
 
 
 def take_over_weight_decay(optimizer: torch.optim.Optimizer) -> None:
-    """Moves every group's weight_decay to its base decay. Again after a load: checkpoints carry the groups' values."""
+    """Moves every group's weight_decay to its base decay. Again after a load: checkpoints carry the groups' values.
+
+    From here on the optimizer's step() finds unscaled gradients under a GradScaler, which leaves unscaling to fused kernels otherwise:
+    a step that it skips is not taken, and a penalty is not added to scaled gradients.
+    """
     if not hasattr(optimizer, _TAKEN):
         setattr(optimizer, _TAKEN, optimizer.register_state_dict_post_hook(_say_base))
+    if hasattr(optimizer, _SCALES):
+        setattr(optimizer, _SCALES, False)
     for group in optimizer.param_groups:
-        if group.get("weight_decay", 0.0) or BASE_KEY not in group:
-            group[BASE_KEY] = base_weight_decay({"weight_decay": group["weight_decay"]})
-            group["weight_decay"] = 0.0
+        group[BASE_KEY], group["weight_decay"] = base_weight_decay(group), 0.0
+
+
+def hold_weight_decay(optimizer: torch.optim.Optimizer) -> None:
+    """Before a step: what a load has put back into the groups is taken over again.
+
+    Raises:
+        ValueError: somebody has set a group's weight_decay to another value.
+    """
+    for group in optimizer.param_groups:
+        given = group.get("weight_decay", 0.0)
+        if given and given != group.setdefault(BASE_KEY, given):
+            raise ValueError(
+                f"a param group's weight_decay was set to {given}, and AlphaDecay had taken it over at {group[BASE_KEY]}: decay has one "
+                "owner. Leave the group's alone, or make a new AlphaDecay after a change"
+            )
+        group["weight_decay"] = 0.0
 
 
 def _say_base(_optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -76,13 +97,14 @@ class _FragmentDecay:
         self._fragments = fragments
         take_over_weight_decay(self)  # type: ignore[arg-type]
 
-    def guard(self) -> None:
+    def guard(self) -> FiniteCheck:
         """From here on a step whose gradients hold NaN or Inf changes nothing and is counted in `skipped_steps`.
 
         For loops in which nobody else checks: one process, DDP, FSDP2. DeepSpeed's stage 0 in float32 has it (`guard_stage0`), and its
         other stages check by themselves. All ranks skip the same steps; under FSDP2 the step is collective then.
         """
-        self.finite = FiniteCheck()
+        self.finite = self.finite or FiniteCheck()
+        return self.finite
 
     @property
     def overflow(self) -> bool:
@@ -107,9 +129,16 @@ class _FragmentDecay:
         if self._fragments is None:
             update()
         else:
-            take_over_weight_decay(self)  # type: ignore[arg-type]
+            hold_weight_decay(self)  # type: ignore[arg-type]
             self._decay_and(update, self._fragments)
         return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """torch's, for copies and for loads. A copy is bound to nothing: its groups decay by themselves again."""
+        super().__setstate__(state)  # type: ignore[misc]
+        for group in self.param_groups if self._fragments is None else []:
+            group["weight_decay"] = base_weight_decay(group)
+            group.pop(BASE_KEY, None)
 
     def _decay_and(self, update: Callable[[], Any], fragments: Fragments) -> None:
         """Decays what only fragments can say; `update` decays the rest as it goes, group by group."""

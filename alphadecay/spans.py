@@ -18,7 +18,15 @@ from alphadecay.fragments import Span, base_weight_decay
 
 
 def plain_spans(optimizer: torch.optim.Optimizer) -> Iterator[Span]:
-    """One process, DDP, FSDP2: the optimizer updates the parameters themselves, or their shards."""
+    """One process, DDP, FSDP2, an engine without a wrapper: the optimizer updates the parameters themselves, or their shards.
+
+    Raises:
+        ValueError: weights too coarse for a small decay.
+    """
+    return _checked(_own(optimizer))
+
+
+def _own(optimizer: torch.optim.Optimizer) -> Iterator[Span]:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if hasattr(parameter, "placements"):
@@ -62,8 +70,11 @@ def engine_spans(engine: Any, optimizer: torch.optim.Optimizer) -> Iterator[Span
 def _checked(spans: Iterator[Span]) -> Iterator[Span]:
     """1 - lr * decay rounds to 1 in 16 bits: decay would be lost without a word."""
     for span in spans:
-        if span.tensor.dtype in (torch.bfloat16, torch.float16):
-            raise ValueError(f"the optimizer's master weights are {span.tensor.dtype}, in which decay is lost; keep them in float32")
+        if span.tensor.dtype in (torch.bfloat16, torch.float16) and span.parameter.requires_grad:
+            raise ValueError(
+                f"the optimizer's master weights are {span.tensor.dtype}, in which decay is lost; keep them in float32 and compute in "
+                "16 bits under torch.autocast, FSDP2's MixedPrecisionPolicy or DeepSpeed's bf16"
+            )
         yield span
 
 

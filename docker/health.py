@@ -26,7 +26,8 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
         now: seconds as of time.time().
         born: when the container started; silence before that was another container's.
     """
-    states = sorted(runs.glob(f"*/{NAME}"), key=lambda path: path.stat().st_mtime)
+    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{NAME}")]  # a sweep's are GRID/CELL/seed-N
+    states = sorted(found, key=lambda path: path.stat().st_mtime)
     if not states:
         return True, "no run yet"
     folder = states[-1].parent

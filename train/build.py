@@ -45,7 +45,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
 
     if found is not None and found.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
-    engine = build_engine(config, ds_config, world)
+    engine = build_engine(config, ds_config)
     decay = build_decay(config, engine)
     saver = checkpoint.Saver(config.checkpoint, folder / checkpoint.FOLDER, engine, who, world)
     telemetry = Telemetry(config, folder, world, engine, found.step if found else None)

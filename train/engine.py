@@ -14,9 +14,8 @@ from alphadecay.optim import forget_dry_run
 from train.config import TrainConfig
 from train.errors import UserError
 from train.model import build_model, restore_rotary
-from train.world import World
+from train.sources import ROOT
 
-_ROOT = Path(__file__).resolve().parent.parent
 # Sections of a DeepSpeed JSON that say what the recipe says: (its keys, who owns the matter).
 _NOT_OURS = {
     "optimizer": "the optim section of the recipe",
@@ -54,8 +53,8 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
         UserError: no such file, not JSON, or a value given in both places with two values; both are named.
     """
     path = Path(config.deepspeed.config)
-    if not path.exists() and (_ROOT / path).exists():
-        path = _ROOT / path  # ds_configs/ is found from any working directory
+    if not path.exists() and (ROOT / path).exists():
+        path = ROOT / path  # ds_configs/ is found from any working directory
     try:
         ds_config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _each_once(pairs, path))
     except FileNotFoundError:
@@ -115,7 +114,7 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
     return kind(parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay, fused=o.fused)
 
 
-def build_engine(config: TrainConfig, ds_config: dict[str, Any], world: World) -> Any:
+def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> Any:
     """Model, optimizer and engine. Collective."""
     import deepspeed
 

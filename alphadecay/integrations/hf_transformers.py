@@ -118,7 +118,7 @@ def _running_trainer() -> Trainer:
 
 
 def _unwrapped(model: Any) -> Any:
-    """Without torch.compile's wrapper, and without DataParallel's, which holds one copy of the weights."""
+    """Without DataParallel's wrapper, which holds one copy of the weights."""
     model = getattr(model, "_orig_mod", model)
     return model.module if isinstance(model, nn.DataParallel) else model
 

@@ -15,6 +15,9 @@ from alphadecay.transport.replicated import ReplicatedTransport
 from alphadecay.transport.sharded import ShardedTransport
 from alphadecay.transport.zero import ZeroLayout, is_partitioned
 
+# How an mpu says how many ranks share a matrix.
+_SLICES = ("get_tensor_model_parallel_world_size", "get_model_parallel_world_size")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -42,6 +45,7 @@ def detect(model: Any) -> Target:
     """
     if hasattr(model, "zero_optimization_stage") and hasattr(model, "module"):
         return _engine_target(model)
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides DDP's
     if not isinstance(model, nn.Module):
         raise TypeError(f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(model).__name__}")
     if isinstance(model, DistributedDataParallel):
@@ -84,6 +88,7 @@ def refuse_configuration(ds_config: Mapping[str, Any]) -> None:
         ratio=float(optimizer_offload.get("ratio", 1.0)),
         devices=[str(offload.get("device", "")) for offload in (optimizer_offload, parameter_offload)],
         slices=int(ds_config.get("tensor_parallel", {}).get("autotp_size", 0)),
+        stages=1,
     )
 
 
@@ -94,11 +99,19 @@ def _refuse(engine: Any) -> None:
         super_offload=bool(getattr(optimizer_offload, "super_offload", False)),
         ratio=getattr(optimizer_offload, "ratio", 1.0),
         devices=[str(getattr(offload, "device", "")) for offload in (optimizer_offload, parameter_offload)],
-        slices=getattr(engine, "autotp_size", lambda: 0)(),
+        slices=_slices(engine),
+        stages=getattr(engine, "num_stages", 1),
     )
 
 
-def _refuse_where(zenflow: bool, super_offload: bool, ratio: float, devices: Sequence[str], slices: int) -> None:
+def _slices(engine: Any) -> int:
+    """Over how many ranks each matrix is cut."""
+    mpu = getattr(engine, "mpu", None)
+    sizes = [getattr(mpu, name)() for name in _SLICES if hasattr(mpu, name)]
+    return max([getattr(engine, "autotp_size", lambda: 0)(), *sizes])
+
+
+def _refuse_where(zenflow: bool, super_offload: bool, ratio: float, devices: Sequence[str], slices: int, stages: int) -> None:
     """Set-ups in which weights are out of sight or a step bypasses the optimizer, each with the way out.
 
     Raises:
@@ -109,7 +122,8 @@ def _refuse_where(zenflow: bool, super_offload: bool, ratio: float, devices: Seq
         (super_offload, "SuperOffload steps in another process", "set super_offload to false"),
         (ratio < 1, f"offload_optimizer.ratio {ratio} steps part of the weights in a copy of the optimizer", "set ratio to 1"),
         (any(d.endswith("nvme") for d in devices), "weights or optimizer states live on NVMe", 'set the offload device to "cpu"'),
-        (slices > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1"),
+        (slices > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1, and the model-parallel size of an mpu"),
+        (stages > 1, "pipeline parallelism gives each rank other layers", "use one pipeline stage"),
     )
     for found, reason, way_out in refused:
         if found:

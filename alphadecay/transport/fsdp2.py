@@ -6,6 +6,7 @@ A shard is what torch.chunk gives: ceil(rows / W) rows, later ranks shorter or e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class Fsdp2Layout(Layout):
         first, last = local_range(module.parameter, shard, self.shards)
         if sharded_axis(module.parameter) == 1:
             return module.rows[0] * (last - first), module.rows[1] * (last - first)
-        per_index = module.parameter[0].numel() if module.parameter.dim() > 2 else module.row_length
+        per_index = prod(module.parameter.shape[1:])  # not parameter[0].numel(): indexing a DTensor gathers it
         start, stop = module.flat_range
         low, high = max(start, first * per_index), min(stop, last * per_index)
         return (low - first * per_index, high - first * per_index) if high > low else (0, 0)

@@ -112,7 +112,7 @@ class Gated(Telemetry):
 def ours(method: str, size: Size, stage: int, world: World, folder: Path) -> Callable[[Callable[[], None]], None]:
     """The program's loop. Collective."""
     config = recipe(size, world.size, method)
-    engine = build_engine(config, ds_config(stage, size, world.size), world)
+    engine = build_engine(config, ds_config(stage, size, world.size))
     decay = build_decay(config, engine)
     telemetry = Gated(config, folder / method, world, engine, None)
     data = rows(size)

@@ -12,7 +12,6 @@ from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.cli import load_config
 from train.engine import build_engine, load_ds_config
-from train.world import World
 
 RANKS, LENGTH, STEPS = 2, 12, 3
 ARGUMENTS = (
@@ -25,7 +24,7 @@ ARGUMENTS = (
 def losses_of(rank: int, stage: int, compiled: bool) -> tuple[list[float], list[str]]:
     init_deepspeed()
     config = load_config([*ARGUMENTS, f"--model.compile={compiled}", f"--deepspeed.config={ROOT}/ds_configs/zero{stage}.json"])
-    engine: Any = build_engine(config, load_ds_config(config, 1, RANKS), World(rank, rank, RANKS, torch.device("cpu")))
+    engine: Any = build_engine(config, load_ds_config(config, 1, RANKS))
     assert engine.is_compiled is compiled
     losses = []
     for step in range(STEPS):

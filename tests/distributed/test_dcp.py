@@ -56,6 +56,39 @@ def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path) -> None:
         torch.testing.assert_close(ranks[0]["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+SPREAD_INTERVAL, SPREAD, SAVED, LAST = 4, 3, 4, 8  # measured after step 3, in force from step 7
+
+
+def spread_rank(rank: int, source: str, target: str) -> dict[int, str]:
+    """The alphas of each step: from the start to SAVED where there is a target, else to LAST, or on from `source`."""
+    model = wrap(Net(), "fsdp2")
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=SPREAD_INTERVAL, spread=SPREAD)
+    if source:
+        weights, moments = get_state_dict(model, optimizer)
+        dcp.load({"model": weights, "optimizer": moments, "alphadecay": decay}, checkpoint_id=source)
+        set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments)
+    history = {}
+    for step in range(SAVED if source else 0, SAVED if target else LAST):
+        model(torch.randn(4, 24, generator=torch.Generator().manual_seed(2 * step + rank))).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        decay.step()
+        history[step + 1] = repr(decay.alphas)  # two matrices have the same two decays for ever
+    if target:
+        weights, moments = get_state_dict(model, optimizer)
+        dcp.save({"model": weights, "optimizer": moments, "alphadecay": decay}, checkpoint_id=target)
+    return history
+
+
+def test_a_pending_refresh_comes_back(tmp_path: Path) -> None:
+    straight = run_ranks(2, spread_rank, "", "")[0]
+    assert [step for step in range(2, LAST + 1) if straight[step] != straight[step - 1]] == [6]  # set after step 6, for step 7
+    run_ranks(2, spread_rank, "", str(tmp_path))
+    for history in run_ranks(2, spread_rank, str(tmp_path), ""):
+        assert history == {step: straight[step] for step in range(SAVED + 1, LAST + 1)}
+
+
 def uninterrupted(rank: int) -> dict[str, torch.Tensor]:
     """The same steps in one go, on one rank and unsharded."""
     model = Net()

@@ -49,9 +49,8 @@ def train(rank, config, ds_config, bad):
     """Steps 1 .. STEPS as the loop takes them; at BAD one micro batch of rank 1 goes wrong as `bad` says, or is left out where None."""
     from train.engine import build_engine
     from train.stopping.guard import contagious
-    from train.world import World
 
-    engine = build_engine(config, ds_config, World(rank, rank, 2, torch.device("cpu")))
+    engine = build_engine(config, ds_config)
     applied, states = [], []
     for step in range(1, STEPS + 1):
         generator = torch.Generator().manual_seed(10 * step + rank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -134,13 +135,17 @@ def test_equals_one_stock_group_per_module(name: str) -> None:
             assert torch.equal(ours, weight), parameter
 
 
-def poisoned_rank(rank: int, config: dict[str, Any]) -> dict[str, Any]:
+def stock_adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
+
+
+def poisoned_rank(rank: int, config: dict[str, Any], optimizer_of: Any) -> dict[str, Any]:
     """Three steps, NaN in the loss of rank 1 at the second; AlphaDecay refreshes at each."""
     init_deepspeed()
     config = {"train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_clipping": 0.0, "steps_per_print": 10**9, **config}
-    engine = engine_of(config, ours_of)
+    engine = engine_of(config, optimizer_of)
     decay = AlphaDecay(engine, interval=1)
-    history = []
+    history, applied = [], []
     for step in range(3):
         share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
         loss = engine(input_ids=share, labels=share).loss
@@ -148,17 +153,20 @@ def poisoned_rank(rank: int, config: dict[str, Any]) -> dict[str, Any]:
         engine.step()
         decay.step()
         history.append(decay.alphas)
-    return {"history": history, "decays": decay.weight_decays, "statuses": decay.statuses}
+        applied.append(engine.was_step_applied())
+    return {"history": history, "decays": decay.weight_decays, "statuses": decay.statuses, "applied": applied}
 
 
-@pytest.mark.parametrize("name", ["stage-0-float32", "stage-1-float32", "stage-2-bf16", "stage-3-bf16"])
-def test_a_nan_on_one_rank_skips_the_step_on_all(name: str) -> None:
+@pytest.mark.parametrize("optimizer_of", [ours_of, stock_adamw])
+@pytest.mark.parametrize("name", ["stage-0-float32", "stage-0-bf16", "stage-1-float32", "stage-2-bf16", "stage-3-bf16"])
+def test_a_nan_on_one_rank_skips_the_step_on_all(name: str, optimizer_of: Any) -> None:
     config = dict(WRAPPERS[name])
     if "bf16" in config:
         config["bf16"] = {"enabled": True, "check_grad_overflow": True}
-    ranks = run_ranks(RANKS, poisoned_rank, config)
+    ranks = run_ranks(RANKS, poisoned_rank, config, optimizer_of)
     assert ranks[0] == ranks[1]
     before, poisoned, after = ranks[0]["history"]
     assert poisoned == before
     assert after != poisoned
-    assert ranks[0]["statuses"] == {}
+    assert ranks[0]["statuses"] == {} and ranks[0]["applied"] == [True, False, True]
+    assert all(0 < decay < math.inf for decay in ranks[0]["decays"].values())

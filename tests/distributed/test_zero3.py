@@ -143,22 +143,26 @@ def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
             assert torch.equal(rank["resumed"][0][name], weight), name
 
 
-def disagreeing_rank(rank: int) -> str:
+def disagreeing_rank(rank: int, how: str) -> str:
+    """What rank 1 meets with decays of its own: from a refresh, from a state, or from a state that cannot be loaded at all."""
     _, decay = build(AdamW, ds_config(2, 6))
     state = decay.state_dict()
     name = next(iter(state["modules"]))
     if rank == 1:
-        state["modules"][name]["weight_decay"] *= 1 + 1e-15
+        decay._fragments.base[name] *= 1.0 + 1e-15 * (how == "refresh")
+        state["modules"][name]["weight_decay"] *= 1.0 + 1e-15
+        state |= {"version": 0} if how == "broken" else {}
     try:
-        decay.load_state_dict(state)
+        decay.refresh() if how == "refresh" else decay.load_state_dict(state)
     except RuntimeError as error:
         return str(error)
     return ""
 
 
-def test_ranks_with_other_decays_stop_and_are_named() -> None:
-    for message in run_ranks(2, disagreeing_rank):
-        assert "weight decays differ between ranks" in message
+@pytest.mark.parametrize("how", ["refresh", "state", "broken"])
+def test_ranks_with_other_decays_stop_and_are_named(how: str) -> None:
+    for message in run_ranks(2, disagreeing_rank, how):
+        assert ("weight decays differ between ranks" if how == "refresh" else "given to load differ between ranks") in message
         assert "[1]" in message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,12 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells whether it must be converted.
 
     The seed of the data and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
+    The optimizer's constants come back with its state, and a decay method with its own: others would be taken over without effect.
     """
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
-        "optimizer": config.optim.name,
+        "optimizer": {key: getattr(config.optim, key) for key in ("name", "beta1", "beta2", "eps", "weight_decay")},
+        "decay": json.loads(json.dumps(asdict(config.decay))),
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,
         "world_size": world.size,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from train.cores import available_cores
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
@@ -19,7 +20,7 @@ LATEST = "latest"
 TEMPORARY = ".tmp-"
 FORMAT = 2
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, available_cores())
 
 Facts = dict[str, dict[str, Any]]
 

@@ -60,6 +60,7 @@ class Batches:
         self.seed = seed
         self.global_batch = global_batch
         self.sequence_length = sources[0].sequence_length
+        self._latest: tuple[int, tuple[Int64s, Int64s, Int64s]] | None = None
 
     def rows(self, k: int) -> tuple[Int64s, Int64s]:
         """Source [B] and row number in it [B] of every row of batch k; a batch may span epochs."""
@@ -75,7 +76,7 @@ class Batches:
 
     def tokens(self, k: int) -> int:
         """Tokens of batch k over all ranks, fill not counted."""
-        return int(self._real_tokens(*self.rows(k)).sum())
+        return int(self._counted(k)[2].sum())
 
     def batch(self, k: int, rank: int, world_size: int, micro_batch: int) -> list[MicroBatch]:
         """This rank's share of batch k, one for each accumulation step.
@@ -102,11 +103,18 @@ class Batches:
             )
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in [0, {world_size})")
-        which, rows = self.rows(k)
-        predicted = self._real_tokens(which, rows) - 1  # a row's first token is given, not predicted
+        which, rows, real = self._counted(k)
+        predicted = real - 1  # a row's first token is given, not predicted
         mean = predicted.sum() / (self.global_batch // micro_batch)
         shares = zip(*(each.reshape(-1, world_size, micro_batch)[:, rank] for each in (which, rows, predicted)), strict=True)
         return [MicroBatch(*self._read(sources, numbers), float(count.sum() / mean)) for sources, numbers, count in shares]
+
+    def _counted(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
+        """`rows` and their real tokens; of the batch asked for last without drawing it again."""
+        if self._latest is None or self._latest[0] != k:
+            which, rows = self.rows(k)
+            self._latest = k, (which, rows, self._real_tokens(which, rows))
+        return self._latest[1]
 
     def _real_tokens(self, which: Int64s, rows: Int64s) -> Int64s:
         counts = np.empty_like(rows)

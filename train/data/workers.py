@@ -13,6 +13,7 @@ from itertools import chain, islice
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
+from train.cores import available_cores
 from train.data.chunks import Chunk
 from train.data.encode import Encoded, Plan, encode_chunk
 from train.data.tokenizer import AnyTokenizer, load_prepared
@@ -22,11 +23,6 @@ WORTH_PROCESSES = 8  # chunks; fewer are done before processes have started
 AHEAD = 2  # chunks read ahead for each worker
 
 _tokenizer: AnyTokenizer | None = None  # of a worker process
-
-
-def available_cores() -> int:
-    """Cores this process may use; respects the limits of a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encode_all(chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, plan: Plan, workers: int) -> Iterator[tuple[Chunk, Encoded]]:

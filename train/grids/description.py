@@ -40,6 +40,7 @@ from typing import Any
 
 import yaml
 
+from train.cli import SHORT
 from train.errors import UserError
 from train.grids.cells import Cell, Grid
 from train.grids.planned import config_of
@@ -214,12 +215,14 @@ def _base(description: Description, where: str) -> list[_Entry]:
 def _entry(label: str, value: Any, where: str) -> _Entry:
     words = dict(_mapping(value, where))
     recipe, only = _text(words.pop("recipe", ""), f"{where}, recipe"), words.pop("only", [])
-    return _Entry(label, recipe, tuple(only) if isinstance(only, list) else (_text(only, where),), _overrides(words, where))
+    patterns = tuple(_text(pattern, f"{where}, only") for pattern in (only if isinstance(only, list) else [only]))
+    return _Entry(label, recipe, patterns, _overrides(words, where))
 
 
 def _overrides(values: Any, where: str) -> dict[str, str]:
     found = {}
-    for key, value in _mapping(values, where).items():
+    for word, value in _mapping(values, where).items():
+        key = SHORT.get(word, word)
         if key in FROM_THE_SWEEP:
             raise UserError(f"{where}: {key} is set by the sweep for each run; " + ("use seeds" if key == "run.seed" else "leave it out"))
         found[key] = value if isinstance(value, str) else json.dumps(value)
@@ -246,9 +249,10 @@ def _paper(values: Any, pairs: list[tuple[_Entry, str, tuple[_Entry, ...]]], whe
 def _seeds(description: Description, where: str) -> tuple[int, ...]:
     seeds = description.get("seeds", ["42"])
     seeds = seeds if isinstance(seeds, list) else [seeds]
-    if not seeds or not all(isinstance(seed, str) and seed.isdecimal() for seed in seeds) or len(set(seeds)) < len(seeds):
+    numbers = tuple(int(seed) for seed in seeds if isinstance(seed, str) and seed.isdecimal())
+    if not seeds or len(numbers) < len(seeds) or len(set(numbers)) < len(numbers):
         raise UserError(f"{where}, seeds: {seeds}; write different whole numbers, as in [0, 1, 2]")
-    return tuple(int(seed) for seed in seeds)
+    return numbers
 
 
 def _number(text: Any, where: str) -> float:

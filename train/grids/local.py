@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from train.cores import available_cores
 from train.errors import UserError
 from train.grids.planned import Planned
 from train.grids.standing import JOB, KILLED, Queue, Standing, hold, perplexity, stamp, standing
@@ -208,7 +209,7 @@ def _places(ranks: int, jobs: int) -> list[dict[str, str]]:
         return [common]
     gpus = _gpus()
     if not gpus:
-        threads = max(1, (os.cpu_count() or 1) // (jobs * ranks))
+        threads = max(1, available_cores() // (jobs * ranks))
         return [common | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}] * jobs
     if len(gpus) < jobs * ranks:
         fits = f"--jobs {len(gpus) // ranks}" if len(gpus) >= ranks else f"--ranks {len(gpus)}"

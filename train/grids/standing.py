@@ -55,7 +55,7 @@ def standing(folder: Path, queue: Queue, ours: bool = False) -> Standing:
         ours: this process holds the run, and its program has ended.
     """
     found, job = read_state(folder), read_job(folder)
-    state, step, reason = str(found.get("state", "missing")), int(found.get("step") or 0), str(found.get("reason") or "")
+    state, step, reason = str(found.get("state", "missing")), _whole(found.get("step")), str(found.get("reason") or "")
     if not ours and held(folder):
         return Standing("running", step)
     begun = not job or job["before"] != stamp(folder)
@@ -84,15 +84,15 @@ def perplexity(folder: Path) -> float | None:
 
 
 def differences(planned: Planned) -> list[str]:
-    """What the run in its folder was started with and would not be now: "optim.lr was 0.001, is 0.002".
-
-    Raises:
-        UserError: the folder's config.yaml cannot be read.
-    """
+    """What the run in its folder was started with and would not be now: "optim.lr was 0.001, is 0.002"."""
     path = planned.run.folder / CONFIG
     if not path.is_file():
         return []
-    return changes(load_config(["--config", str(path)]), planned.config)
+    try:
+        was = load_config(["--config", str(path)])
+    except UserError as error:
+        return [f"its settings cannot be read: {error}"]
+    return changes(was, planned.config)
 
 
 def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
@@ -180,6 +180,10 @@ def read_job(folder: Path) -> dict[str, Any]:
         return {"job": str(found["job"]), "before": int(found["before"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:

@@ -122,12 +122,18 @@ class Telemetry:
     def state_dict(self, step: int) -> dict[str, Any]:
         """Plain numbers for a checkpoint, the same on every rank. Collective."""
         self._tally(step)
-        return {"totals": self._totals.state_dict(), "cumulative_decay": self._cumulative.sums, "validation": self._validation}
+        return {
+            "totals": self._totals.state_dict(),
+            "window": self._window.state_dict(),
+            "cumulative_decay": self._cumulative.sums,
+            "validation": self._validation,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint's; an empty one changes nothing."""
         if state:
             self._totals.load(state["totals"])
+            self._window.load(state["window"])
             self._tokens = self._totals.tokens
             self._cumulative.load(state["cumulative_decay"])
             self._validation = dict(state["validation"])

@@ -1,11 +1,16 @@
 """What is recognised, and what is refused with the way out."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from alphadecay.modules import named_parameters
 from alphadecay.transport.detect import detect
 
 STOCK = object()
@@ -18,6 +23,7 @@ def engine(optimizer: Any = STOCK, **offload: Any) -> Any:
     return SimpleNamespace(
         module=nn.Linear(2, 2), optimizer=optimizer, zero_optimization_stage=lambda: 3, zero_offload_optimizer=lambda: settings,
         zero_offload_param=lambda: None, zenflow=offload.pop("zenflow", False), autotp_size=lambda: offload.get("autotp", 0),
+        mpu=SimpleNamespace(get_model_parallel_world_size=lambda: offload.get("mpu", 1)), num_stages=offload.get("stages", 1),
     )  # fmt: skip
 
 
@@ -26,7 +32,8 @@ def engine(optimizer: Any = STOCK, **offload: Any) -> Any:
     [
         ({"zenflow": True}, "ZenFlow.*take zenflow out"), ({"super_offload": True}, "SuperOffload.*super_offload to false"),
         ({"ratio": 0.5}, "ratio 0.5.*set ratio to 1"), ({"device": "nvme"}, 'NVMe.*"cpu"'), 
-        ({"autotp": 2}, "tensor parallelism.*autotp_size to 1"),
+        ({"autotp": 2}, "tensor parallelism.*autotp_size to 1"), ({"mpu": 2}, "tensor parallelism.*model-parallel size of an mpu"),
+        ({"stages": 2}, "pipeline parallelism.*one pipeline stage"),
     ],
 )  # fmt: skip
 def test_refused_with_the_way_out(setting: dict[str, Any], message: str) -> None:
@@ -47,3 +54,15 @@ def test_a_module_is_its_own_target() -> None:
     assert target.model is model
     assert (target.transport.world_size, target.engine, target.optimizer) == (1, None, None)
     assert detect(engine()).transport.world_size == 1
+
+
+def test_compiled_and_wrapped_in_any_order(tmp_path: Path) -> None:
+    """torch.compile's wrapper hides DDP's, and with it the group."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        model = nn.Linear(2, 2)
+        wrapped = [torch.compile(DistributedDataParallel(model)), DistributedDataParallel(torch.compile(model))]
+        assert all(detect(each).transport.group is dist.group.WORLD for each in wrapped)
+        assert all(list(named_parameters(detect(each).model)) == ["weight", "bias"] for each in wrapped)
+    finally:
+        dist.destroy_process_group()

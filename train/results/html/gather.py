@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from train.checkpoint.manifest import order
 from train.errors import UserError
 from train.results.summary import CHECKPOINTS, CONFIG, METRICS, SUMMARY, read_summary
 from train.state import read_state
@@ -86,7 +87,9 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    for path in sorted((folder / CHECKPOINTS).glob("step-*/manifest.json"), reverse=True):
+    """Of the newest checkpoint that says so, which need not be of the highest step."""
+    paths = (folder / CHECKPOINTS).glob("step-*/manifest.json")
+    for path in sorted(paths, key=lambda path: order(path.parent) or 0, reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
