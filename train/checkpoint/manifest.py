@@ -18,7 +18,7 @@ STATE = "state"
 OWN = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 TEMPORARY = ".tmp-"
-FORMAT = 2
+FORMAT = 3
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
 _THREADS = min(8, available_cores())
 

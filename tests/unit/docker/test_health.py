@@ -36,7 +36,7 @@ def written(tmp_path: Path) -> Callable[..., None]:
 
     def write(name: str, state: str, age: float, metrics_age: float | None = None) -> None:
         folder = tmp_path / name
-        folder.mkdir()
+        folder.mkdir(parents=True)
         write_state(folder, state, step=3)  # type: ignore[arg-type]
         os.utime(folder / "state.json", (100 * HOUR - age,) * 2)
         if metrics_age is not None:
@@ -69,6 +69,12 @@ def test_a_silent_run_is_ill_and_the_newest_file_counts(module: ModuleType, writ
     assert ask(module, tmp_path) == (True, "two: silent for 100 s")
     written("three", "failed", age=30.0)
     assert not ask(module, tmp_path)[0]
+
+
+def test_a_run_of_a_sweep(module: ModuleType, written: Callable[..., None], tmp_path: Path) -> None:
+    written("one", "finished", age=3 * HOUR)
+    written("adam/adam-60m-uniform/seed-1", "running", age=2 * HOUR)
+    assert ask(module, tmp_path) == (False, "seed-1: silent for 7200 s")
 
 
 @pytest.mark.parametrize(("state", "code"), [("finished", 0), ("failed", 1)])

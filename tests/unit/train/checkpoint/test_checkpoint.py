@@ -230,7 +230,14 @@ def test_prune_never_removes_what_was_just_written_for_a_later_one(folder):
     [
         (["--model.hidden_size", "1024"], "abc", "model.hidden_size was 512, is 1024"),
         (["--data.sequence_length", "128"], "abc", "sequence_length was 256, is 128"),
-        (["--optim.name", "adam"], "abc", "optimizer was adamw, is adam"),
+        (["--optim.name", "adam"], "abc", "optimizer.name was adamw, is adam"),
+        (
+            ["--optim.weight_decay", "0.5", "--optim.beta2", "0.95"],
+            "abc",
+            "optimizer.beta2 was 0.999, is 0.95; optimizer.weight_decay was 0.1, is 0.5",
+        ),
+        (["--decay.method", "uniform"], "abc", "decay.method was alphadecay, is uniform"),
+        (["--decay.s2", "3"], "abc", "decay.s2 was 5.0, is 3.0"),
         (["--run.precision", "bf16"], "abc", "precision was float32, is bf16"),
         (["--run.global_batch", "256"], "abc", "global_batch was 512, is 256"),
         (["--run.seed", "7"], "abc", "seed was 42, is 7; init_seed was 42, is 7"),

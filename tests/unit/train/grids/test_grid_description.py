@@ -79,6 +79,9 @@ def test_narrowing_by_row_column_and_key_whatever_the_case(own: Grid) -> None:
         ("title: Decays of a toy\n", "", "own has no title"),
         ("seeds:", "seed:", "own: unknown key 'seed'; did you mean seeds"),
         ("seeds: [0, 1, 2]", "seeds: [0, 0]", "seeds: .*different whole numbers"),
+        ("seeds: [0, 1, 2]", "seeds: [01, 1]", "seeds: .*different whole numbers"),
+        ("seeds: [0, 1, 2]", "seeds: [[0]]", "seeds: .*different whole numbers"),
+        ('only: ["7M, 0.1"]', 'only: [["7M, 0.1"]]', "Fixed, only takes a text"),
         ("optim.warmup_steps: 2", "optim.warmup_stepz: 2", "None at 7M, 0: unknown key 'optim.warmup_stepz'.*optim.warmup_steps"),
         ("decay.method: uniform}", "decay.method: unifrom}", "Uniform at 7M, 0.1: decay.method must be.*did you mean uniform"),
         ("run.steps: 30", "run.steps: 1", "60M, 0.*optim.warmup_steps is 2, more than run.steps = 1"),
@@ -103,6 +106,11 @@ def test_what_is_refused(tmp_path: Path, old: str, new: str, message: str) -> No
     with pytest.raises(UserError, match=message) as raised:
         load_grid(write(tmp_path, OWN.replace(old, new, 1)))
     assert str(raised.value).startswith(str(tmp_path / "own.yaml"))
+
+
+def test_a_short_key_is_the_long_one(tmp_path: Path) -> None:
+    grid = load_grid(write(tmp_path, OWN.replace("run.steps: 20", "max-hours: 2", 1)))
+    assert grid.cells[0].overrides["run.max_hours"] == "2" and "max-hours" not in grid.cells[0].overrides
 
 
 def test_a_grid_by_name_and_by_file(tmp_path: Path) -> None:

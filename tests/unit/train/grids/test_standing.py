@@ -95,6 +95,19 @@ def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path:
         refuse_mixtures(others)
 
 
+def test_a_folder_of_another_version_is_told_like_other_settings(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    folder = runs[0].run.folder
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("optim:\n  momentum: 0.9\n")
+    (folder / "state.json").write_text('{"state": "stopped", "step": "x"}')
+    (found,) = differences(runs[0])
+    assert found.startswith("its settings cannot be read: ") and "optim.momentum" in found
+    with pytest.raises(UserError, match=r"seed-1 has a run with other settings: its settings cannot be read.*--root"):
+        refuse_mixtures(runs)
+    assert standing(folder, set) == Standing("stopped", 0)
+
+
 def test_overrides_that_the_program_refuses(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"three, Uniform at 7M: run.steps must be an integer, not 'many'"):
         planned(tmp_path, **{"run.steps": "many"})

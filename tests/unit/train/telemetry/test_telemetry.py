@@ -84,7 +84,9 @@ def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
     assert found["val_perplexity_published"] == pytest.approx(2.718281828) and found["val_tokens"] == 9
     for key in ("seconds_training", "tokens_per_second", "mfu", "time_shares", "cumulative_decay_mean"):
         assert found[key] == pytest.approx(expected[key]), key
-    assert [line["tokens_per_second"] for line in read_metrics(tmp_path / "cut/metrics.jsonl", "train")] == [15.0] * 4
+    lines, straight = (read_metrics(tmp_path / name / "metrics.jsonl", "train") for name in ("cut", "whole"))
+    assert [line["tokens_per_second"] for line in lines] == [15.0] * 4
+    assert [line["seconds"]["forward_backward"] for line in lines] == [line["seconds"]["forward_backward"] for line in straight]
 
 
 def test_a_notice_is_kept(tmp_path):
