@@ -18,6 +18,7 @@ from train.telemetry.metrics import finite_or_none
 
 FROM_SUMMARY = (
     "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources", "seconds_training",
+    "cumulative_decay_mean",
 )  # fmt: skip
 VERSIONS = ("python", *PACKAGES)
 RUN_COLUMNS = (
