@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from train.collate.collect import Record
@@ -36,7 +36,7 @@ class Entry:
         planned: runs that the grid has for it.
         unbiased: validation perplexity, the mean over tokens.
         published: as the published code counts.
-        best: no mean of its column is lower.
+        best: no mean of its column is lower, and none of its runs diverged.
     """
 
     cell: Cell
@@ -58,14 +58,18 @@ class Entry:
         return self.published.spread.mean - self.cell.paper
 
 
-def aggregate(grid: Grid, records: Sequence[Record]) -> tuple[Entry, ...]:
-    """An entry for every cell of the grid, in its order, with runs or without."""
+def aggregate(grid: Grid, records: Sequence[Record], diverged: Collection[str] = ()) -> tuple[Entry, ...]:
+    """An entry for every cell of the grid, in its order, with runs or without.
+
+    Args:
+        diverged: keys of cells with a run that did; the mean of the others is no best.
+    """
     unbiased, published = _figures(grid, records, lambda r: r.perplexity), _figures(grid, records, lambda r: r.published)
     entries = []
     for cell in grid.cells:
         rivals = [found.mean for other in grid.cells if other.column == cell.column and (found := unbiased[other.key].spread)]
         mine = unbiased[cell.key].spread
-        best = mine is not None and len(rivals) > 1 and mine.mean == min(rivals)
+        best = mine is not None and len(rivals) > 1 and mine.mean == min(rivals) and cell.key not in diverged
         entries.append(Entry(cell, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
     return tuple(entries)
 

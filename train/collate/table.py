@@ -47,7 +47,8 @@ def make_table(grid: Grid, root: Path, overrides: Mapping[str, str] = MappingPro
     """
     collected = collect(grid.runs(root), overrides)
     records = collected.records
-    return Table(grid, aggregate(grid, records), collected, caption(grid, records), overrides, _strangers(grid, root))
+    diverged = {absent.run.cell.key for absent in collected.absent if absent.why == "diverged"}
+    return Table(grid, aggregate(grid, records, diverged), collected, caption(grid, records), overrides, _strangers(grid, root))
 
 
 def _strangers(grid: Grid, root: Path) -> tuple[int, ...]:

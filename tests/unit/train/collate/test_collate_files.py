@@ -65,6 +65,18 @@ def test_a_line_a_cell(table):
     assert (lines["deep-uniform"]["n"], lines["deep-uniform"]["mean"]) == ("0", "")
 
 
+def test_the_mean_of_those_that_did_not_diverge_is_no_best(tmp_path):
+    grid = make_grid({"wide": {}}, seeds=[1, 2])
+    fill(
+        grid,
+        tmp_path,
+        {("Uniform", "wide"): {1: (31.0, 29.0), 2: (34.0, 32.0)}, ("AlphaDecay", "wide"): {1: (20.0, 19.0), 2: (None, None)}},
+    )
+    table = make_table(grid, tmp_path)
+    assert [(absent.why, absent.run.seed) for absent in table.collected.absent] == [("diverged", 2)]
+    assert not any(entry.best for entry in table.entries)  # Uniform's mean is not the lowest
+
+
 def test_json_has_it_all(table):
     found = json.loads(as_json(table), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     assert (found["grid"], found["baseline"], found["seeds"], found["confidence"]) == ("toy", "Uniform", [1, 2], 0.95)
