@@ -8,7 +8,8 @@ All arms live in the same processes, each in a thread of its own that is let run
 
 An iteration is everything from the start of one step to the start of the next: batch, forward, backward, optimizer step, logging. Its time
 is the slowest rank's. Ratios are Trainer's time over ours, iteration by iteration; a figure is their median with quartiles. CPU time is
-the ranks' sum, which other work on the machine disturbs less.
+the ranks' sum, which other work on the machine disturbs less. The processes are started several times, each time with another arm built
+first, for where its memory falls makes an arm faster or slower by some percent until its process ends; `by_start` has each start's medians.
 `share_of_matmul` is the model's FLOPs per second over what float32 matmuls of 1024 x 1024 reach on all ranks at once, just before.
 A step has few tokens, so that a CPU can afford it: what a loop adds to the engine's work weighs more than in real training.
 """
@@ -25,6 +26,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -160,14 +162,15 @@ def theirs(size: Size, stage: int, world: World, folder: Path) -> Callable[[Call
     return loop
 
 
-def bench_rank(rank: int, ranks: int, size_name: str, stage: int, repeats: int) -> dict[str, Any]:
+def bench_rank(rank: int, ranks: int, size_name: str, stage: int, repeats: int, start: int) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
     size, world = SIZES[size_name], World(rank, rank, ranks, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        loops = {"trainer": theirs(size, stage, world, Path(folder))}
-        loops |= {method: ours(method, size, stage, world, Path(folder)) for method in ARMS[1:]}
-        turns = {name: Turn(loop) for name, loop in loops.items()}
+        turns = {}
+        for name in rotated(ARMS, start):
+            made = theirs(size, stage, world, Path(folder)) if name == "trainer" else ours(name, size, stage, world, Path(folder))
+            turns[name] = Turn(made)
         for turn in turns.values():
             turn.start()
         matmul = measured_tflops(1024, torch.float32, world) * ranks
@@ -186,14 +189,16 @@ def bench_rank(rank: int, ranks: int, size_name: str, stage: int, repeats: int) 
     return {"times": times, "matmul_tflops": matmul}
 
 
-def bench_stage(size_name: str, stage: int, ranks: int, repeats: int) -> dict[str, Any]:
+def bench_stage(size_name: str, stage: int, ranks: int, repeats: int, starts: int) -> dict[str, Any]:
     size = SIZES[size_name]
-    results = run_ranks(ranks, bench_rank, ranks, size_name, stage, repeats)
-    steps = {name: list(zip(*(r["times"][name] for r in results), strict=True)) for name in ARMS}  # of each, every rank's (wall, cpu)
+    found = [run_ranks(ranks, bench_rank, ranks, size_name, stage, repeats, start) for start in range(starts)]
+    # Of each arm's steps, every rank's (wall, cpu).
+    steps = {name: [step for results in found for step in zip(*(r["times"][name] for r in results), strict=True)] for name in ARMS}
     times = {name: [max(wall for wall, _ in step) for step in steps[name]] for name in ARMS}
     cpu = {name: [sum(busy for _, busy in step) for step in steps[name]] for name in ARMS}
     tokens = size.rows * size.length * ranks
-    matmul = results[0]["matmul_tflops"]
+    matmul = median(results[0]["matmul_tflops"] for results in found)
+    parts = [{name: times[name][i : i + repeats] for name in ARMS} for i in range(0, starts * repeats, repeats)]
     flops = flops_per_token(size.model, size.length) * tokens / 1e12
     return {
         "stage": stage, "tokens": tokens, "matmul_tflops": matmul,
@@ -201,6 +206,7 @@ def bench_stage(size_name: str, stage: int, ranks: int, repeats: int) -> dict[st
         "share_of_matmul": {name: spread([flops / seconds / matmul for seconds in times[name]]) for name in ARMS},
         "over_trainer": {name: ratio(times, name) for name in ARMS[1:]},
         "over_trainer_in_cpu_time": {name: ratio(cpu, name) for name in ARMS[1:]},
+        "by_start": {name: [ratio(part, name)["median"] for part in parts] for name in ARMS[1:]},
     }  # fmt: skip
 
 
@@ -217,14 +223,15 @@ def report(row: dict[str, Any], target: float) -> bool:
     for name in ARMS[1:]:
         wall, cpu = (row[key][name] for key in ("over_trainer", "over_trainer_in_cpu_time"))
         figures = ", ".join(f"{what} {r['median']:.3f} [{r['q1']:.3f}, {r['q3']:.3f}]" for what, r in (("wall", wall), ("CPU time", cpu)))
-        print(f"stage {row['stage']} {name} over Trainer: {figures}", flush=True)
+        print(f"stage {row['stage']} {name} over Trainer: {figures}; starts {[round(r, 3) for r in row['by_start'][name]]}", flush=True)
     met = all(found["median"] >= target for found in row["over_trainer"].values())
     print(f"stage {row['stage']} target {target}: {'met' if met else 'MISSED'}", flush=True)
     return met
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = new_parser(__doc__, 12)
+    parser = new_parser(__doc__, 8)
+    parser.add_argument("--starts", type=int, default=3, help="times the processes are started (default 3)")
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=["60m"], help="models to time (default 60m)")
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 3], choices=[0, 1, 2, 3], help="ZeRO stages (default 2 and 3)")
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
@@ -237,14 +244,14 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.update(ENVIRONMENT | dict(os.environ))
     results: dict[str, Any] = {
         "what": " ".join(str(__doc__).split()), "machine": machine(), "ranks": options.ranks, "repeats": options.repeats,
-        "dtype": "float32", "sizes": {},
+        "starts": options.starts, "dtype": "float32", "sizes": {},
     }  # fmt: skip
     met = []
     for name in options.size:
         size, stages = SIZES[name], []
         print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
         for stage in options.stages:
-            stages.append(bench_stage(name, stage, options.ranks, options.repeats))
+            stages.append(bench_stage(name, stage, options.ranks, options.repeats, options.starts))
             met.append(report(stages[-1], size.target))
         results["sizes"][name] = {"tokens": f"{size.rows} x {size.length} a rank and step", "target": size.target, "stages": stages}
     return finish(options, results, met)
