@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Time of one flop of eigvalsh over one flop of the Gram product, float32: 2.2 to 4.4 on one CPU thread at sides from 512 to 2048
+# Time of one flop of eigvalsh over one flop of the Gram product, float32: 2.1 to 5.0 on one CPU thread at sides from 2048 down to 512
 # (tests/bench/spectral.py measures it). It only weighs shapes against each other.
 EIGENSOLVE_FLOP_COST = 3.0
 

@@ -7,7 +7,6 @@ A figure includes all of `estimate` (prescale, Gram, eigenvalues, guards, fit); 
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 from alphadecay.placement import EIGENSOLVE_FLOP_COST
 from alphadecay.spectral import FIELDS, estimate, estimate_farms
 from alphadecay.spectral.cutoff import search
-from tests.bench.common import finish, new_parser, spread
+from tests.bench.common import finish, machine, new_parser, spread
 
 LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}  # hidden, intermediate
 LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
@@ -143,12 +142,6 @@ def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, A
     return {"side": side, "count": count, **interleave(jobs, repeats, device == "cuda")}
 
 
-def machine(device: str) -> dict[str, str]:
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
-    clock_name = "wall" if device == "cuda" else "process"
-    return {"device": device, "name": name, "torch": torch.__version__, "threads": str(torch.get_num_threads()), "clock": clock_name}
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 7)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
@@ -177,7 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
     stacks = [(16, 4)] if options.smoke else [(64, 32), (256, 32)]
     repeats = 2 if options.smoke else options.repeats
     met = []
-    results: dict[str, Any] = {"machine": machine(options.device), "repeats": repeats, "fields": list(FIELDS)}
+    on = {"device": torch.cuda.get_device_name(), "clock": "wall"} if options.device == "cuda" else {"device": "cpu", "clock": "process"}
+    results: dict[str, Any] = {"machine": machine() | on, "repeats": repeats, "fields": list(FIELDS)}
     results["spectra"] = []
     for shape in shapes:
         row = bench_shape(shape, repeats, options.device)
