@@ -70,6 +70,28 @@ def test_optimizers_by_name_in_a_deepspeed_json() -> None:
             torch.testing.assert_close(seen["weights"][parameter], weight, rtol=0, atol=2e-5, msg=f"{kind}, stage {stage}, {parameter}")
 
 
+def offloaded_rank(rank: int) -> str:
+    """By name DeepSpeed asks no switch for an optimizer of ours under offload, as it does for one that is handed to it."""
+    import deepspeed
+
+    from alphadecay import AlphaDecay
+    from alphadecay.integrations import register
+    from train.model import build_model
+
+    init_deepspeed()
+    register()
+    config = named_config(2, "AlphaDecayAdamW")
+    config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+    model = build_model(reference.TINY, reference.LENGTH, seed=7)
+    engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=config)
+    assert len(AlphaDecay(engine).weight_decays) == 14
+    return type(engine.basic_optimizer).__module__
+
+
+def test_offload_by_name_needs_no_switch() -> None:
+    assert run_ranks(1, offloaded_rank) == ["alphadecay.optim"]
+
+
 def test_importing_the_integrations_loads_no_optional_package() -> None:
     code = "import sys, alphadecay.integrations; print(sorted({'deepspeed', 'transformers', 'accelerate'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
