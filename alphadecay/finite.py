@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -80,6 +81,7 @@ def _guard_another(optimizer: Any) -> FiniteCheck:
         return found
     check, step = FiniteCheck(), optimizer.step
 
+    @wraps(step)  # a learning-rate scheduler has marked it, and would warn
     def guarded(*args: Any, **kwargs: Any) -> Any:
         optimizer.overflow = not check.check(optimizer.param_groups)
         optimizer._global_grad_norm = check.norm
