@@ -86,7 +86,10 @@ class _Bound:
         return self._views(local_tensor(self.tensor.grad))
 
     def _views(self, local: Tensor) -> list[Tensor]:
-        return [local] if self.whole else [cut.view(local.view(-1)) for cut in self.cuts]
+        if self.whole:
+            return [local]
+        flat = local.view(-1)
+        return [cut.view(flat) for cut in self.cuts]
 
 
 EXEMPT = "exempt"  # the key of what is not decayed
@@ -193,10 +196,11 @@ class Fragments:
         for group, bound in self._active(param_groups):
             lr = float(group["lr"])
             views, factors = [], []
-            for at, (cut, view) in enumerate(zip(bound.cuts, bound.current_views(), strict=True)):
+            gradients = bound.gradients() if self.per_element else bound.current_views()  # looked at for decays per element alone
+            for cut, view, gradient in zip(bound.cuts, bound.current_views(), gradients, strict=True):
                 decay = self._decays[cut.key]
-                if self.per_element and cut.key in self.per_element:
-                    view.mul_(1.0 - lr * self.per_element[cut.key](bound.gradients()[at]))
+                if cut.key in self.per_element:
+                    view.mul_(1.0 - lr * self.per_element[cut.key](gradient))
                 elif decay:
                     views.append(view)
                     factors.append(1.0 - lr * decay)
@@ -208,7 +212,7 @@ class Fragments:
             sign = -1.0 if group.get("maximize") else 1.0  # the optimizer turns the gradient round before it would add its own
             for cut, weight, gradient in zip(bound.cuts, bound.current_views(), bound.gradients(), strict=True):
                 decay = self._decays[cut.key]
-                if self.per_element and cut.key in self.per_element:
+                if cut.key in self.per_element:
                     gradient.add_(weight * self.per_element[cut.key](gradient), alpha=sign)
                 elif decay:
                     gradient.add_(weight.to(gradient.dtype), alpha=sign * decay)

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from math import fsum, isfinite
 from typing import Any
 
-from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
@@ -51,7 +50,7 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Takes the decay over, once the model is wrapped and a checkpoint is loaded. Collective."""
         self._trainer = _running_trainer()
-        self.decay = AlphaDecay(_unwrapped(self._trainer.model_wrapped), _bare_optimizer(kwargs["optimizer"]), **self._arguments)
+        self.decay = AlphaDecay(self._trainer.model_wrapped, _bare_optimizer(kwargs["optimizer"]), **self._arguments)
         if state.global_step == 0:
             self._log()
             return
@@ -115,12 +114,6 @@ def _running_trainer() -> Trainer:
             return candidate
         frame = frame.f_back  # type: ignore[assignment]
     raise RuntimeError("AlphaDecayCallback found no transformers.Trainer: pass it to one with callbacks=[...]")
-
-
-def _unwrapped(model: Any) -> Any:
-    """Without DataParallel's wrapper, which holds one copy of the weights."""
-    model = getattr(model, "_orig_mod", model)
-    return model.module if isinstance(model, nn.DataParallel) else model
 
 
 def _bare_optimizer(optimizer: Any) -> Any:

@@ -45,7 +45,9 @@ def detect(model: Any) -> Target:
     """
     if hasattr(model, "zero_optimization_stage") and hasattr(model, "module"):
         return _engine_target(model)
-    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides DDP's
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the others
+    if isinstance(model, nn.DataParallel):  # one process, one copy of the weights
+        model = model.module
     if not isinstance(model, nn.Module):
         raise TypeError(f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(model).__name__}")
     if isinstance(model, DistributedDataParallel):

@@ -26,7 +26,7 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
         "optimizer": {key: getattr(config.optim, key) for key in ("name", "beta1", "beta2", "eps", "weight_decay")},
-        "decay": json.loads(json.dumps(asdict(config.decay))),
+        "decay": json.loads(json.dumps(asdict(config.decay))),  # lists for tuples, as a manifest has them
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,
         "world_size": world.size,

@@ -50,6 +50,7 @@ def test_an_engine_without_an_optimizer_and_a_stranger_are_refused() -> None:
 
 def test_a_module_is_its_own_target() -> None:
     model = nn.Linear(2, 2)
+    assert detect(nn.DataParallel(model)).model is detect(torch.compile(nn.DataParallel(model))).model is model
     target = detect(model)
     assert target.model is model
     assert (target.transport.world_size, target.engine, target.optimizer) == (1, None, None)
