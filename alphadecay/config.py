@@ -31,19 +31,26 @@ class AlphaDecayConfig:
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
         tail: how PL_Alpha is fitted; "hill" is the paper's.
-        method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared) or "farms" (the pooled spectrum of
-            square windows, arXiv 2506.06280: alpha free of the aspect ratio; with tail "hill" only).
+        method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared) or
+            "farms" (the pooled spectrum of square windows, arXiv 2506.06280: alpha free of the
+            aspect ratio; with tail "hill" only).
         assign: map from alpha to decay; "sqrt" and "log2" take no s1 and s2.
-        score: what is mapped: alpha, or to compare with, a norm of the weight, which then stands in alpha's place everywhere.
+        score: what is mapped: alpha, or to compare with, a norm of the weight, which then stands in
+            alpha's place everywhere.
         compat: "published" reproduces the published code's deviations; None follows the paper.
-        spread: optimizer steps over which a refresh is solved; its decays hold from that many steps later. 0 solves all at once.
-        minimum_range: where the largest alpha less the smallest is below this, all modules get the base decay; 0 is off.
-        mean_preserving: rescale the decays of a refresh so that their mean over the modules is the base decay.
+        spread: optimizer steps over which a refresh is solved; its decays hold from that many steps
+            later. 0 solves all at once.
+        minimum_range: where the largest alpha less the smallest is below this, all modules get the
+            base decay; 0 is off.
+        mean_preserving: rescale the decays of a refresh so that their mean over the modules is the
+            base decay.
         ema: share of the former, smoothed alpha in the one that is mapped, in [0, 1); 0 is off.
-        control: what to compare with instead: the map "inverted"; its decays "shuffled" over the modules; every module at their mean per
-            parameter ("uniform_at_mean"); or "fixed_ratio", constants by name that no spectrum changes. None is AlphaDecay.
+        control: what to compare with instead: the map "inverted"; its decays "shuffled" over the
+            modules; every module at their mean per parameter ("uniform_at_mean"); or "fixed_ratio",
+            constants by name that no spectrum changes. None is AlphaDecay.
         seed: of the shuffle.
-        ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the first that matches counts.
+        ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
+            first that matches counts.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -68,7 +75,10 @@ class AlphaDecayConfig:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(map(repr, choices))}")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, must be one of "
+                    f"{', '.join(map(repr, choices))}"
+                )
         if self.interval < 1:
             raise ValueError(f"interval is {self.interval}, must be at least 1 optimizer step")
         if not 0 <= self.s1 <= self.s2 < float("inf"):
@@ -76,19 +86,33 @@ class AlphaDecayConfig:
         if not 0 <= self.minimum_range < float("inf"):
             raise ValueError(f"minimum_range is {self.minimum_range}, must be at least 0")
         if (self.control == "fixed_ratio") != bool(self.ratios):
-            raise ValueError(f'control {self.control!r} with ratios {self.ratios!r}: ratios are what control "fixed_ratio" takes, and all')
+            raise ValueError(
+                f"control {self.control!r} with ratios {self.ratios!r}: ratios are what control "
+                '"fixed_ratio" takes, and all'
+            )
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, must be in [0, 1)")
         if self.method == "farms" and (self.tail != "hill" or self.published):
-            raise ValueError('method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at their defaults with it')
-        if self.score != "alpha" and (self.method != "gram" or self.spread or self.published or self.assign != "linear"):
             raise ValueError(
-                f"score {self.score!r} is mapped linearly and at once; leave method, spread, compat and assign at their defaults with it"
+                'method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at '
+                "their defaults with it"
+            )
+        if self.score != "alpha" and (
+            self.method != "gram" or self.spread or self.published or self.assign != "linear"
+        ):
+            raise ValueError(
+                f"score {self.score!r} is mapped linearly and at once; leave method, spread, "
+                "compat and assign at their defaults with it"
             )
         if not 0 <= self.spread < self.interval:
-            raise ValueError(f"spread is {self.spread}, must be at least 0 and below interval {self.interval}")
+            raise ValueError(
+                f"spread is {self.spread}, must be at least 0 and below interval {self.interval}"
+            )
         if self.spread and self.method != "gram":
-            raise ValueError(f'spread solves Gram matrices taken before; it needs method "gram", got {self.method!r}')
+            raise ValueError(
+                'spread solves Gram matrices taken before; it needs method "gram", got '
+                f"{self.method!r}"
+            )
 
     @property
     def published(self) -> bool:

@@ -1,4 +1,7 @@
-"""AlphaDecay: when to refresh, in what order, and what to remember. The one class a training loop meets."""
+"""AlphaDecay: when to refresh, in what order, and what to remember.
+
+The one class a training loop meets.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,17 @@ _STATE_VERSION = 1
 
 
 class AlphaDecay:
-    """Module-wise weight decay from heavy-tailed spectra (arXiv 2506.14562); used like a learning-rate scheduler.
+    """Module-wise weight decay from heavy-tailed spectra (arXiv 2506.14562); used like a
+    learning-rate scheduler.
 
-    Every `interval` steps it measures PL_Alpha_Hill of every linear weight and gives each its own decay, from s1 to s2 times
-    the optimizer's weight decay. Constructing and stepping it are collective: every rank does both, in the same order.
+    Every `interval` steps it measures PL_Alpha_Hill of every linear weight and gives each its own
+    decay, from s1 to s2 times the optimizer's weight decay. Constructing and stepping it are
+    collective: every rank does both, in the same order.
 
     Args:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
-        optimizer: the optimizer that updates it; left out with an engine, which has its own: another is refused.
+        optimizer: the optimizer that updates it; left out with an engine, which has its own:
+            another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
         splits: pattern -> {part: rows} for fused weights.
@@ -44,15 +50,23 @@ class AlphaDecay:
     """
 
     def __init__(
-        self, model: Any, optimizer: Any = None, *, include: Sequence[str] = (), exclude: Sequence[str] = (),
-        splits: Mapping[str, Mapping[str, int]] | None = None, **choices: Any,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        splits: Mapping[str, Mapping[str, int]] | None = None,
+        **choices: Any,
+    ) -> None:
         self.config = _config(choices)
         target = detect(model)
         self._engine = target.engine
         self._transport = target.transport
         self._optimizer = bare_optimizer(target, optimizer)
-        modules = find_modules(target.model, include, exclude, splits, drop_first=self.config.published)
+        modules = find_modules(
+            target.model, include, exclude, splits, drop_first=self.config.published
+        )
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._measurer = Measurer(self._modules, self._transport, self.config)
@@ -62,9 +76,11 @@ class AlphaDecay:
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._weight_decays: dict[str, float] = {}
-        self._mapped: dict[str, float] = {}  # the alphas that the decays come from: smoothed where ema is on
+        # the alphas that the decays come from: smoothed where ema is on
+        self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
-        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has them already.
+        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has
+        # them already.
         self._pending: Pending | dict[str, Estimate] | None = None
         self._apply_step = 0
         self._pending_seconds = 0.0
@@ -72,13 +88,17 @@ class AlphaDecay:
 
     @property
     def alphas(self) -> dict[str, float]:
-        """PL_Alpha of every module at the last refresh, by weight name; NaN where the module has a status."""
+        """PL_Alpha of every module at the last refresh, by weight name; NaN where the module has a
+        status.
+        """
         return {name: estimate.alpha for name, estimate in self._estimates.items()}
 
     @property
     def statuses(self) -> dict[str, str]:
         """Of modules that keep the base decay: why, by weight name."""
-        return {name: e.status.label for name, e in self._estimates.items() if e.status is not Status.OK}
+        return {
+            name: e.status.label for name, e in self._estimates.items() if e.status is not Status.OK
+        }
 
     @property
     def weight_decays(self) -> dict[str, float]:
@@ -98,7 +118,8 @@ class AlphaDecay:
     def step(self) -> bool:
         """After each optimizer step: refreshes where the next step is a multiple of the interval.
 
-        Collective at those steps. With an engine a call between accumulation boundaries does nothing.
+        Collective at those steps. With an engine a call between accumulation boundaries does
+        nothing.
 
         Returns:
             True where the decays were refreshed.
@@ -125,7 +146,10 @@ class AlphaDecay:
         self.last_refresh_seconds = time.perf_counter() - started
 
     def _spread(self) -> bool:
-        """One step of a spread refresh: takes the Grams, solves a share, or sets the decays. True where they were set."""
+        """One step of a spread refresh: takes the Grams, solves a share, or sets the decays.
+
+        True where they were set.
+        """
         started = time.perf_counter()
         if (self._step + 1) % self.config.interval == 0:
             self._pending = self._measurer.take()
@@ -138,7 +162,8 @@ class AlphaDecay:
                     self._pending.advance(left)
             else:
                 self._take(self._finish())
-                self._last_refresh_step, self._pending = self._apply_step, None
+                self._last_refresh_step = self._apply_step
+                self._pending = None
         self._pending_seconds += time.perf_counter() - started
         if self._pending is None and self._last_refresh_step == self._step + 1:
             self.last_refresh_seconds = self._pending_seconds
@@ -160,21 +185,30 @@ class AlphaDecay:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage.
 
-        Collective while a spread refresh is under way: its solves are finished early, and set at the same step as without.
+        Collective while a spread refresh is under way: its solves are finished early, and set at
+            the same step as without.
         """
         state: dict[str, Any] = {
             "version": _STATE_VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
             "modules": {
-                name: {**_numbers(e), "weight_decay": self._weight_decays[name], "mapped_alpha": self._mapped[name]}
+                name: {
+                    **_numbers(e),
+                    "weight_decay": self._weight_decays[name],
+                    "mapped_alpha": self._mapped[name],
+                }
                 for name, e in self._estimates.items()
             },
         }
-        if self.config.spread:  # though nothing is pending: torch's DCP loads the keys alone that the loading side has
+        # though nothing is pending: torch's DCP loads the keys alone that the loading side has
+        if self.config.spread:
             pending = self._finish() if self._pending is not None else self._estimates
             apply_step = self._apply_step if self._pending is not None else 0
-            state["pending"] = {"apply_step": apply_step, "modules": {name: _numbers(e) for name, e in pending.items()}}
+            state["pending"] = {
+                "apply_step": apply_step,
+                "modules": {name: _numbers(e) for name, e in pending.items()},
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -188,14 +222,19 @@ class AlphaDecay:
         if problem := self._problem(state):
             raise ValueError(problem)
         saved = state["modules"]
-        take_over_weight_decay(self._optimizer)  # a checkpoint loaded before has put the groups' own decay back
+        # a checkpoint loaded before has put the groups' own decay back
+        take_over_weight_decay(self._optimizer)
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: _estimate_of(saved[name]) for name in self._modules}
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         pending = state.get("pending", {"apply_step": 0})
         self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._pending = {name: _estimate_of(pending["modules"][name]) for name in self._modules} if self._apply_step else None
+        self._pending = (
+            {name: _estimate_of(pending["modules"][name]) for name in self._modules}
+            if self._apply_step
+            else None
+        )
         self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
 
     def _problem(self, state: Mapping[str, Any]) -> str:
@@ -205,18 +244,27 @@ class AlphaDecay:
         saved = set(state["modules"])
         if saved == set(self._modules):
             return ""
-        missing, extra = sorted(set(self._modules) - saved), sorted(saved - set(self._modules))
+        missing = sorted(set(self._modules) - saved)
+        extra = sorted(saved - set(self._modules))
         return f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
 
     def _agree_on(self, state: Mapping[str, Any]) -> None:
-        """Before anything is refused, so that one rank does not wait for another that has left. Collective."""
+        """Before anything is refused, so that one rank does not wait for another that has left.
+
+        Collective.
+        """
         digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
-        self._transport.agree([float(int.from_bytes(digest[:6], "little"))], "the states that AlphaDecay was given to load")
+        self._transport.agree(
+            [float(int.from_bytes(digest[:6], "little"))],
+            "the states that AlphaDecay was given to load",
+        )
 
     def _set(self, decays: dict[str, float]) -> None:
         bad = [name for name, decay in decays.items() if not (math.isfinite(decay) and decay >= 0)]
         if bad:
-            raise ValueError(f"decay of {bad[0]} is {decays[bad[0]]}; a decay is finite and not negative")
+            raise ValueError(
+                f"decay of {bad[0]} is {decays[bad[0]]}; a decay is finite and not negative"
+            )
         self._transport.agree(list(decays.values()), "AlphaDecay's weight decays")
         self._weight_decays = decays
         self._fragments.set_weight_decays(decays)
@@ -234,5 +282,7 @@ def _config(choices: Mapping[str, Any]) -> AlphaDecayConfig:
     known = set(AlphaDecayConfig.__dataclass_fields__)
     unknown = sorted(set(choices) - known)
     if unknown:
-        raise TypeError(f"AlphaDecay has no choice {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        raise TypeError(
+            f"AlphaDecay has no choice {unknown[0]!r}; it has {', '.join(sorted(known))}"
+        )
     return AlphaDecayConfig(**choices)

@@ -1,4 +1,6 @@
-"""NaN and Inf among the gradients, looked for where nobody else does: at DeepSpeed's stage 0 in float32, and in plain loops."""
+"""NaN and Inf among the gradients, looked for where nobody else does: at DeepSpeed's stage 0 in
+float32, and in plain loops.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _GUARD = "_alphadecay_guard"
 
 
 class FiniteCheck:
-    """Whether a step's gradients are finite: the same answer on every rank that shares or shards them.
+    """Whether a step's gradients are finite: the same answer on every rank that shares or shards
+    them.
 
     Attributes:
         failed: what the last check found.
@@ -29,16 +32,24 @@ class FiniteCheck:
         self._known = False
 
     def know(self, norm: Tensor) -> None:
-        """Takes the norm of the coming step's gradients from whoever has computed it already; spares a pass over them."""
-        self.norm, self._known = norm, True
+        """Takes the norm of the coming step's gradients from whoever has computed it already;
+        spares a pass over them.
+        """
+        self.norm = norm
+        self._known = True
 
     def check(self, param_groups: Sequence[Mapping[str, Any]]) -> bool:
-        """True where the norm is finite; one host synchronisation. Collective under FSDP2, where gradients are shards.
+        """True where the norm is finite; one host synchronisation.
 
-        A norm that overflows float32 counts as not finite: Adam's second moments would overflow with it, and stay so.
+        Collective under FSDP2, where gradients are shards.
+
+        A norm that overflows float32 counts as not finite: Adam's second moments would overflow
+            with it, and stay so.
         """
         if not self._known:
-            self.norm = _norm([p.grad for group in param_groups for p in group["params"] if p.grad is not None])
+            self.norm = _norm(
+                [p.grad for group in param_groups for p in group["params"] if p.grad is not None]
+            )
         self._known = False
         assert self.norm is not None
         self.failed = not math.isfinite(self.norm)
@@ -58,9 +69,11 @@ def _norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def guard_stage0(engine: Any, optimizer: Any) -> None:
-    """Has `optimizer` skip steps whose gradients are not finite where DeepSpeed does not look: at stage 0 in float32, else a no-op.
+    """Has `optimizer` skip steps whose gradients are not finite where DeepSpeed does not look: at
+    stage 0 in float32, else a no-op.
 
-    The norm by which DeepSpeed clips there, and which it throws away, is kept: it answers the question, and
+    The norm by which DeepSpeed clips there, and which it throws away, is kept: it answers the
+        question, and
     `engine.get_global_grad_norm()` returns it as at the other stages.
     """
     if engine.optimizer is not optimizer:  # a wrapper, which checks
@@ -69,7 +82,11 @@ def guard_stage0(engine: Any, optimizer: Any) -> None:
     check = optimizer.guard() if hasattr(optimizer, "guard") else _guard_another(optimizer)
 
     def clip() -> None:
-        norm = clip_grad_norm_(parameters=engine.module.parameters(), max_norm=engine.gradient_clipping(), mpu=engine.mpu)
+        norm = clip_grad_norm_(
+            parameters=engine.module.parameters(),
+            max_norm=engine.gradient_clipping(),
+            mpu=engine.mpu,
+        )
         check.know(norm)
 
     engine.clip_fp32_gradients = clip
@@ -79,7 +96,8 @@ def _guard_another(optimizer: Any) -> FiniteCheck:
     """The same for an optimizer that is not ours: its step() is replaced, once."""
     if isinstance(found := getattr(optimizer, _GUARD, None), FiniteCheck):
         return found
-    check, step = FiniteCheck(), optimizer.step
+    check = FiniteCheck()
+    step = optimizer.step
 
     @wraps(step)  # a learning-rate scheduler has marked it, and would warn
     def guarded(*args: Any, **kwargs: Any) -> Any:

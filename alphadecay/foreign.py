@@ -1,4 +1,6 @@
-"""Other people's optimizers: their weight decay is taken over by a hook that runs just before their step."""
+"""Other people's optimizers: their weight decay is taken over by a hook that runs just before their
+step.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ from alphadecay.optim import hold_weight_decay, take_over_weight_decay
 
 # torch's optimizers whose decay is an L2 penalty
 _COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
-# bitsandbytes' update rules whose decay is one; its Adam decays as AdamW does, whatever the class is called
+# bitsandbytes' update rules whose decay is one; its Adam decays as AdamW does, whatever the class
+# is called
 _COUPLED_BITSANDBYTES = ("adagrad", "lars", "momentum", "rmsprop")
 _HANDLE = "_alphadecay_hook"
 
 
 def hook(optimizer: torch.optim.Optimizer, fragments: Fragments) -> None:
-    """From here on `fragments` are decayed just before each step of `optimizer`, and its groups' own decay is 0.
+    """From here on `fragments` are decayed just before each step of `optimizer`, and its groups'
+    own decay is 0.
 
     A second call puts the new fragments in the place of the old.
     """
@@ -62,7 +66,8 @@ def _followed_by(closure: Callable[[], Any], then: Callable[[], None]) -> Callab
 
 
 def is_decoupled(optimizer: torch.optim.Optimizer) -> bool:
-    """True where the optimizer shrinks the weights (AdamW), False where it adds an L2 penalty to the gradients (Adam).
+    """True where the optimizer shrinks the weights (AdamW), False where it adds an L2 penalty to
+    the gradients (Adam).
 
     Raises:
         ValueError: it does both.
@@ -70,9 +75,12 @@ def is_decoupled(optimizer: torch.optim.Optimizer) -> bool:
     if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
         return True
     if hasattr(optimizer, "adam_w_mode"):  # DeepSpeed's and apex's Adams say it so
-        if not optimizer.adam_w_mode and any(group.get("use_muon") for group in optimizer.param_groups):
+        if not optimizer.adam_w_mode and any(
+            group.get("use_muon") for group in optimizer.param_groups
+        ):
             raise ValueError(
-                "DeepSpeed's Muon shrinks its matrices, and with adam_w_mode false its Adam adds a penalty to the gradients instead: "
+                "DeepSpeed's Muon shrinks its matrices, and with adam_w_mode false its Adam adds a "
+                "penalty to the gradients instead: "
                 "AlphaDecay does one or the other; set adam_w_mode to true"
             )
         return bool(optimizer.adam_w_mode)
@@ -87,9 +95,11 @@ def is_decoupled(optimizer: torch.optim.Optimizer) -> bool:
 def _inside_step(optimizer: torch.optim.Optimizer) -> bool:
     """True in a hook of a base class's step() that the optimizer's own step() has called.
 
-    torch wraps the step() of every class by itself, so that a subclass calling its base runs all hooks twice.
+    torch wraps the step() of every class by itself, so that a subclass calling its base runs all
+    hooks twice.
     """
-    wrapper = sys._getframe(2)  # hooks are called by the wrapper: its frame, this function's caller's caller
+    # hooks are called by the wrapper: its frame, this function's caller's caller
+    wrapper = sys._getframe(2)
     frame = wrapper.f_back
     while frame is not None:
         if frame.f_code is wrapper.f_code and frame.f_locals.get("self") is optimizer:

@@ -1,7 +1,9 @@
-"""Which module owns which range of the tensors an optimizer updates, and the decay applied to those ranges.
+"""Which module owns which range of the tensors an optimizer updates, and the decay applied to those
+ranges.
 
-An optimizer under DeepSpeed updates flat float32 partitions that hold pieces of many parameters. A `Span` says which piece
-lies where; `Fragments` cuts spans along module borders and scales each cut by its own decay. One group, any number of decays.
+An optimizer under DeepSpeed updates flat float32 partitions that hold pieces of many parameters. A
+`Span` says which piece lies where; `Fragments` cuts spans along module borders and scales each cut
+by its own decay. One group, any number of decays.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 
 from alphadecay.modules import WeightModule, whole_shape
 
-BASE_KEY = "base_weight_decay"  # where a param group keeps its base decay once AlphaDecay has taken weight_decay over
+# where a param group keeps its base decay once AlphaDecay has taken weight_decay over
+BASE_KEY = "base_weight_decay"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Span:
         tensor: what the optimizer updates: the parameter itself or a flat partition.
         offset: where the run begins in the flattened tensor.
         weight_decay: base decay of the parameter's group.
-        columns: where the tensor holds these columns [first, last) of all rows instead of a run (Shard(1)); else None.
+        columns: where the tensor holds these columns [first, last) of all rows instead of a run
+            (Shard(1)); else None.
     """
 
     parameter: nn.Parameter
@@ -44,7 +48,9 @@ class Span:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A strided block of a flat tensor: `count` runs of `length` elements, `stride` apart, that share one decay."""
+    """A strided block of a flat tensor: `count` runs of `length` elements, `stride` apart, that
+    share one decay.
+    """
 
     key: str
     offset: int
@@ -55,12 +61,16 @@ class _Cut:
     def view(self, flat: Tensor) -> Tensor:
         if self.count == 1:
             return flat.narrow(0, self.offset, self.length)
-        return flat.as_strided((self.count, self.length), (self.stride, 1), flat.storage_offset() + self.offset)
+        return flat.as_strided(
+            (self.count, self.length), (self.stride, 1), flat.storage_offset() + self.offset
+        )
 
 
 @dataclass
 class _Bound:
-    """One optimizer tensor with its cuts; the views are made again when the tensor's storage has moved."""
+    """One optimizer tensor with its cuts; the views are made again when the tensor's storage has
+    moved.
+    """
 
     tensor: Tensor
     cuts: list[_Cut]
@@ -70,7 +80,10 @@ class _Bound:
     @cached_property
     def whole(self) -> bool:
         """Whether one decay holds for the whole tensor. Asked when all cuts are there."""
-        return len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local_tensor(self.tensor).numel()
+        return (
+            len(self.cuts) == 1
+            and self.cuts[0].length * self.cuts[0].count == local_tensor(self.tensor).numel()
+        )
 
     def current_views(self) -> list[Tensor]:
         """Of the tensor, by cut."""
@@ -104,11 +117,18 @@ class Fragments:
         exempt: parameters without decay.
 
     Attributes:
-        before: called with the param groups before a step's decay, while the gradients are there; may set decays.
-        per_element: module name -> decays of a fragment's elements from its gradients, in the place of the module's one decay.
+        before: called with the param groups before a step's decay, while the gradients are there;
+            may set decays.
+        per_element: module name -> decays of a fragment's elements from its gradients, in the place
+            of the module's one decay.
     """
 
-    def __init__(self, modules: Sequence[WeightModule], spans: Iterable[Span], exempt: Iterable[nn.Parameter] = ()) -> None:
+    def __init__(
+        self,
+        modules: Sequence[WeightModule],
+        spans: Iterable[Span],
+        exempt: Iterable[nn.Parameter] = (),
+    ) -> None:
         by_parameter: dict[int, list[WeightModule]] = {}
         for module in modules:
             by_parameter.setdefault(id(module.parameter), []).append(module)
@@ -143,16 +163,24 @@ class Fragments:
 
     @property
     def keys(self) -> list[str]:
-        """Every module's name and the keys of everything else: the same on every rank, whatever it holds."""
+        """Every module's name and the keys of everything else: the same on every rank, whatever it
+        holds.
+        """
         return sorted({*self.elements, *self._decays})
 
     def sums(self, param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Of this rank's fragments, by key: [sum |g|, sum g², sum w²] in float64, of tensors that have a gradient."""
+        """Of this rank's fragments, by key: [sum |g|, sum g², sum w²] in float64, of tensors that
+        have a gradient.
+        """
         found: dict[str, Tensor] = {}
         for _, bound in self._active(param_groups):
-            for cut, weight, gradient in zip(bound.cuts, bound.current_views(), bound.gradients(), strict=True):
+            for cut, weight, gradient in zip(
+                bound.cuts, bound.current_views(), bound.gradients(), strict=True
+            ):
                 norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
-                found[cut.key] = found[cut.key] + torch.stack(norms) if cut.key in found else torch.stack(norms)
+                found[cut.key] = (
+                    found[cut.key] + torch.stack(norms) if cut.key in found else torch.stack(norms)
+                )
         return found
 
     def prepare(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
@@ -163,28 +191,42 @@ class Fragments:
     def by_decay(self, param_groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The groups cut into one per decay, for an optimizer that decays as it updates.
 
-        Of whole tensors that are updated one by one, on a CPU. Those with several decays, or one per element, stay in a group with none,
-        for `apply`, and so do all where a kernel takes many tensors at once, of which it would need one call per decay.
+        Of whole tensors that are updated one by one, on a CPU. Those with several decays, or one
+        per element, stay in a group with none, for `apply`, and so do all where a kernel takes many
+        tensors at once, of which it would need one call per decay.
         """
         groups = []
         for group in param_groups:
             cut: dict[float, list[Tensor]] = {}
             for tensor in group["params"]:
-                cut.setdefault(0.0 if group.get("foreach") else self._whole_decay(tensor), []).append(tensor)
-            groups += [group] if list(cut) == [0.0] else [{**group, "params": t, "weight_decay": d} for d, t in cut.items()]
+                cut.setdefault(
+                    0.0 if group.get("foreach") else self._whole_decay(tensor), []
+                ).append(tensor)
+            groups += (
+                [group]
+                if list(cut) == [0.0]
+                else [{**group, "params": t, "weight_decay": d} for d, t in cut.items()]
+            )
         return groups
 
     def _whole_decay(self, tensor: Tensor) -> float:
         bound = self._bound.get(id(tensor))
-        if bound is None or not bound.whole or tensor.device.type != "cpu" or bound.cuts[0].key in self.per_element:
+        if (
+            bound is None
+            or not bound.whole
+            or tensor.device.type != "cpu"
+            or bound.cuts[0].key in self.per_element
+        ):
             return 0.0
         return self._decays[bound.cuts[0].key]
 
     def apply(self, param_groups: Sequence[Mapping[str, Any]], decoupled: bool) -> None:
-        """Decays every fragment of every tensor that has a gradient, in groups whose own weight_decay is 0.
+        """Decays every fragment of every tensor that has a gradient, in groups whose own
+        weight_decay is 0.
 
         Args:
-            decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an L2 penalty).
+            decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an
+                L2 penalty).
 
         Raises:
             ValueError: a tensor came to the optimizer after its decay was taken over.
@@ -195,9 +237,13 @@ class Fragments:
     def _shrink(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         for group, bound in self._active(param_groups):
             lr = float(group["lr"])
-            views, factors = [], []
-            gradients = bound.gradients() if self.per_element else bound.current_views()  # looked at for decays per element alone
-            for cut, view, gradient in zip(bound.cuts, bound.current_views(), gradients, strict=True):
+            views = []
+            factors = []
+            # looked at for decays per element alone
+            gradients = bound.gradients() if self.per_element else bound.current_views()
+            for cut, view, gradient in zip(
+                bound.cuts, bound.current_views(), gradients, strict=True
+            ):
                 decay = self._decays[cut.key]
                 if cut.key in self.per_element:
                     view.mul_(1.0 - lr * self.per_element[cut.key](gradient))
@@ -209,23 +255,32 @@ class Fragments:
 
     def _penalise(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
         for group, bound in self._active(param_groups):
-            sign = -1.0 if group.get("maximize") else 1.0  # the optimizer turns the gradient round before it would add its own
-            for cut, weight, gradient in zip(bound.cuts, bound.current_views(), bound.gradients(), strict=True):
+            # the optimizer turns the gradient round before it would add its own
+            sign = -1.0 if group.get("maximize") else 1.0
+            for cut, weight, gradient in zip(
+                bound.cuts, bound.current_views(), bound.gradients(), strict=True
+            ):
                 decay = self._decays[cut.key]
                 if cut.key in self.per_element:
                     gradient.add_(weight * self.per_element[cut.key](gradient), alpha=sign)
                 elif decay:
                     gradient.add_(weight.to(gradient.dtype), alpha=sign * decay)
 
-    def _active(self, param_groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], _Bound]]:
-        """(group, bound tensor) of what this step updates. Read at step time: ZeRO-3 swaps sub-groups in and out."""
+    def _active(
+        self, param_groups: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], _Bound]]:
+        """(group, bound tensor) of what this step updates.
+
+        Read at step time: ZeRO-3 swaps sub-groups in and out.
+        """
         for group in param_groups:
             for tensor in group["params"]:
                 if tensor.grad is None:
                     continue
                 if id(tensor) not in self._bound:
                     raise ValueError(
-                        f"a parameter of shape {list(tensor.shape)} came to the optimizer after its decay was taken over, and has none: "
+                        f"a parameter of shape {list(tensor.shape)} came to the optimizer after "
+                        "its decay was taken over, and has none: "
                         "make AlphaDecay after the last add_param_group"
                     )
                 yield group, self._bound[id(tensor)]
@@ -241,27 +296,38 @@ def local_tensor(tensor: Tensor) -> Tensor:
 
 
 def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
-    """The part of a span that belongs to a module. Whole rows are one run; a block of columns is a head, a body and a tail."""
+    """The part of a span that belongs to a module.
+
+    Whole rows are one run; a block of columns is a head, a body and a tail.
+    """
     if span.columns is not None:
-        held, (low, high) = (
-            span.columns[1] - span.columns[0],
-            (max(module.columns[0], span.columns[0]), min(module.columns[1], span.columns[1])),
-        )
+        held = span.columns[1] - span.columns[0]
+        low = max(module.columns[0], span.columns[0])
+        high = min(module.columns[1], span.columns[1])
         if high > low:
-            yield _Cut(module.name, module.rows[0] * held + low - span.columns[0], high - low, module.rows[1] - module.rows[0], held)
+            yield _Cut(
+                module.name,
+                module.rows[0] * held + low - span.columns[0],
+                high - low,
+                module.rows[1] - module.rows[0],
+                held,
+            )
         return
     low = max(module.flat_range[0], span.start)
     high = min(module.flat_range[1], span.start + span.length)
     if low >= high:
         return
     shift = span.offset - span.start
-    width, (first, last) = module.row_length, module.columns
+    width = module.row_length
+    (first, last) = module.columns
     if last - first == width:
         yield _Cut(module.name, low + shift, high - low)
         return
-    body, end = -(-low // width), high // width
+    body = -(-low // width)
+    end = high // width
     for row in {low // width, end} - set(range(body, end)):
-        start, stop = max(low, row * width + first), min(high, row * width + last)
+        start = max(low, row * width + first)
+        stop = min(high, row * width + last)
         yield _Cut(module.name, start + shift, max(0, stop - start))
     if end > body:
         yield _Cut(module.name, body * width + first + shift, last - first, end - body, width)
@@ -273,5 +339,7 @@ def base_weight_decay(group: Mapping[str, Any]) -> float:
 
 
 def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Norm gains and biases: parameters with fewer than two axes, which the default mode does not decay."""
+    """Norm gains and biases: parameters with fewer than two axes, which the default mode does not
+    decay.
+    """
     return [parameter for parameter in parameters if len(whole_shape(parameter)) < 2]

@@ -1,6 +1,9 @@
-"""GradientDecay: AWD, AdaDecay and the mapped gradient norm, with the surface of AlphaDecay. Baselines to compare with.
+"""GradientDecay: AWD, AdaDecay and the mapped gradient norm, with the surface of AlphaDecay.
 
-Their decays are made inside the optimizer's step, where the gradients are, from sums over all ranks' fragments.
+Baselines to compare with.
+
+Their decays are made inside the optimizer's step, where the gradients are, from sums over all
+ranks' fragments.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ _LAYER = re.compile(r"^(.*?\.\d+)\.")
 class GradientDecay:
     """Weight decay from gradients, used as AlphaDecay is: construct and step it on every rank.
 
-    awd                  one decay for everything, at every step: from the gradient's norm over the weights' (arXiv 2210.00094);
+    awd                  one decay for everything, at every step: from the gradient's norm over the
+        weights' (arXiv 2210.00094);
     adadecay             one per module, every `interval` steps: from gradient norms standardised within a layer, as published with
                          AlphaDecay; before the first such step every module has the base decay;
     adadecay_parameters  one per element of every module, at every step (arXiv 1907.08931);
@@ -39,9 +43,11 @@ class GradientDecay:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
         optimizer: the optimizer that updates it; left out with an engine.
         rule: which of them.
-        interval: optimizer steps between refreshes, and between the steps that `step()` calls worth a record.
+        interval: optimizer steps between refreshes, and between the steps that `step()` calls worth
+            a record.
         awd_scale: AWD's multiple of the base decay.
-        s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the base decay.
+        s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the
+            base decay.
         compat: "published" decays norm gains and biases too, as the published code does.
         include, exclude, splits: as for AlphaDecay.
 
@@ -53,28 +59,49 @@ class GradientDecay:
     last_refresh_seconds = 0.0  # it is part of the optimizer's step
 
     def __init__(
-        self, model: Any, optimizer: Any = None, *, rule: Rule, interval: int = 500, awd_scale: float = AWD_SCALE, s1: float = 0.67,
-        s2: float = 5.0, compat: Literal["published"] | None = None,
-        include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        rule: Rule,
+        interval: int = 500,
+        awd_scale: float = AWD_SCALE,
+        s1: float = 0.67,
+        s2: float = 5.0,
+        compat: Literal["published"] | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        splits: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         if rule not in get_args(Rule) or interval < 1:
-            raise ValueError(f"rule {rule!r}, interval {interval}: rules are {', '.join(get_args(Rule))}; the interval is at least 1")
+            raise ValueError(
+                f"rule {rule!r}, interval {interval}: rules are {', '.join(get_args(Rule))}; the "
+                "interval is at least 1"
+            )
         target = detect(model)
-        self.rule, self.interval, self._awd_scale, self._range = rule, interval, awd_scale, (s1, s2)
-        self._engine, self._transport = target.engine, target.transport
+        self.rule = rule
+        self.interval = interval
+        self._awd_scale = awd_scale
+        self._range = (s1, s2)
+        self._engine = target.engine
+        self._transport = target.transport
         bare = bare_optimizer(target, optimizer)
         _refuse_partial_steps(self._engine, bare)
         modules = find_modules(target.model, include, exclude, splits)
         exempt = [] if compat == "published" else exempt_parameters(target.model.parameters())
         self._fragments = bind(self._engine, bare, modules, exempt)
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
-        self._layers = {name: found[1] if (found := _LAYER.match(name)) else "" for name in self._sizes}
+        self._layers = {
+            name: found[1] if (found := _LAYER.match(name)) else "" for name in self._sizes
+        }
         self._copies = self._count_copies()
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._last_refresh_step = 0
         self._weight_decays = dict(self._fragments.base)
         self._previous: float | None = None
-        self._fragments.before = {"awd": self._awd, "adadecay_parameters": self._elements}.get(rule, self._modules)
+        self._fragments.before = {"awd": self._awd, "adadecay_parameters": self._elements}.get(
+            rule, self._modules
+        )
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -88,16 +115,23 @@ class GradientDecay:
 
     @property
     def weight_decays(self) -> dict[str, float]:
-        """Decay of every module at the last step, by weight name; the base decay where each element has its own."""
+        """Decay of every module at the last step, by weight name; the base decay where each element
+        has its own.
+        """
         return dict(self._weight_decays)
 
     @property
     def last_refresh_step(self) -> int:
-        """The step (1-based) that last made decays of its gradients, among those that `step()` returned True for; 0 before."""
+        """The step (1-based) that last made decays of its gradients, among those that `step()`
+        returned True for; 0 before.
+        """
         return self._last_refresh_step
 
     def step(self) -> bool:
-        """After each optimizer step. True once every interval, after a step whose decays are worth a record."""
+        """After each optimizer step.
+
+        True once every interval, after a step whose decays are worth a record.
+        """
         before = self._step
         self._step = int(self._engine.global_steps) if self._engine is not None else before + 1
         if self._step == before or self._step % self.interval:
@@ -108,9 +142,13 @@ class GradientDecay:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage."""
         return {
-            "version": _STATE_VERSION, "rule": self.rule, "step": self._step, "last_refresh_step": self._last_refresh_step,
-            "previous": self._previous, "weight_decays": self.weight_decays,
-        }  # fmt: skip
+            "version": _STATE_VERSION,
+            "rule": self.rule,
+            "step": self._step,
+            "last_refresh_step": self._last_refresh_step,
+            "previous": self._previous,
+            "weight_decays": self.weight_decays,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on with the saved decays.
@@ -119,10 +157,14 @@ class GradientDecay:
             ValueError: the state is of another version, rule or model.
         """
         if (state.get("version"), state.get("rule")) != (_STATE_VERSION, self.rule):
-            raise ValueError(f"the state is of rule {state.get('rule')} version {state.get('version')}, not {self.rule} {_STATE_VERSION}")
+            raise ValueError(
+                f"the state is of rule {state.get('rule')} version {state.get('version')}, not "
+                f"{self.rule} {_STATE_VERSION}"
+            )
         if set(state["weight_decays"]) != set(self._sizes):
             raise ValueError("the state is another model's: its modules have other names")
-        self._step, self._last_refresh_step = int(state["step"]), int(state["last_refresh_step"])
+        self._step = int(state["step"])
+        self._last_refresh_step = int(state["last_refresh_step"])
         self._previous = state["previous"]
         self._weight_decays = {name: float(state["weight_decays"][name]) for name in self._sizes}
         if self.rule in ("adadecay", "gradient_norm"):
@@ -143,8 +185,14 @@ class GradientDecay:
             return
         sums = self._sums(param_groups)
         norms = {name: math.sqrt(sums[name][1]) for name in self._sizes}
-        relative = adadecay_modules(norms, self._layers, 1.0) if self.rule == "adadecay" else assign_weight_decay(norms, 1.0, *self._range)
-        self._weight_decays = {name: self._fragments.base[name] * factor for name, factor in relative.items()}
+        relative = (
+            adadecay_modules(norms, self._layers, 1.0)
+            if self.rule == "adadecay"
+            else assign_weight_decay(norms, 1.0, *self._range)
+        )
+        self._weight_decays = {
+            name: self._fragments.base[name] * factor for name, factor in relative.items()
+        }
         self._fragments.set_weight_decays(self._weight_decays)
 
     def _elements(self, param_groups: Sequence[Mapping[str, Any]]) -> None:
@@ -154,30 +202,50 @@ class GradientDecay:
         for name, size in self._sizes.items():
             mean = sums[name][0] / size
             deviation = math.sqrt(max(0.0, sums[name][1] / size - mean * mean))
-            rules[name] = partial(adadecay_parameters, weight_decay=self._fragments.base[name], moments=(mean, deviation))
+            rules[name] = partial(
+                adadecay_parameters,
+                weight_decay=self._fragments.base[name],
+                moments=(mean, deviation),
+            )
         self._fragments.per_element = rules
 
     def _sums(self, param_groups: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """[sum |g|, sum g², sum w²] of every module whole, and of everything else by key. Collective."""
-        local, keys = self._fragments.sums(param_groups), self._fragments.keys
+        """[sum |g|, sum g², sum w²] of every module whole, and of everything else by key.
+
+        Collective.
+        """
+        local = self._fragments.sums(param_groups)
+        keys = self._fragments.keys
         device = next((row.device for row in local.values()), self._transport.device)
         none = torch.zeros(3, dtype=torch.float64, device=device)
         rows = self._transport.share(torch.stack([local.get(key, none) for key in keys])).tolist()
-        return {key: [value / self._copies for value in row] for key, row in zip(keys, rows, strict=True)}
+        return {
+            key: [value / self._copies for value in row]
+            for key, row in zip(keys, rows, strict=True)
+        }
 
     def _count_copies(self) -> int:
-        """On how many ranks each element lies: what a sum over the ranks has to be divided by. Collective."""
-        held = torch.tensor([[float(self._fragments.elements[name])] for name in self._sizes], dtype=torch.float64)
+        """On how many ranks each element lies: what a sum over the ranks has to be divided by.
+
+        Collective.
+        """
+        held = torch.tensor(
+            [[float(self._fragments.elements[name])] for name in self._sizes], dtype=torch.float64
+        )
         return round(float(self._transport.share(held).sum()) / sum(self._sizes.values()))
 
 
 def _refuse_partial_steps(engine: Any, optimizer: torch.optim.Optimizer) -> None:
-    """DeepSpeed steps param groups and sub-groups one after the other: no step sees all gradients then."""
+    """DeepSpeed steps param groups and sub-groups one after the other: no step sees all gradients
+    then.
+    """
     if engine is None or engine.optimizer is optimizer:
         return
     pieces = len(getattr(engine.optimizer, "fp16_groups", optimizer.param_groups))
     if len(optimizer.param_groups) > 1 or pieces > 1:
         raise ValueError(
-            f"decay from gradients needs them all in one step, and DeepSpeed would take {max(pieces, len(optimizer.param_groups))}: "
-            "use one param group, and a zero_optimization.sub_group_size above the parameters of a rank"
+            "decay from gradients needs them all in one step, and DeepSpeed would take "
+            f"{max(pieces, len(optimizer.param_groups))}: "
+            "use one param group, and a zero_optimization.sub_group_size above the parameters of a "
+            "rank"
         )

@@ -1,7 +1,9 @@
-"""Every module's spectrum, once: matrices to their owners, estimates there, one table shared by all.
+"""Every module's spectrum, once: matrices to their owners, estimates there, one table shared by
+all.
 
-A burst does all of it at one step. A spread refresh takes the Gram matrices at one step, which fixes what is measured, and solves
-them over the following steps; the table is shared when the last is done.
+A burst does all of it at one step. A spread refresh takes the Gram matrices at one step, which
+fixes what is measured, and solves them over the following steps; the table is shared when the last
+is done.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from torch import Tensor
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule
 from alphadecay.placement import Plan, plan_owners
-from alphadecay.spectral import FIELDS, Estimate, estimate, estimate_farms, estimate_from_gram, estimate_score, take_gram, to_estimate
+from alphadecay.spectral import (
+    FIELDS,
+    Estimate,
+    estimate,
+    estimate_farms,
+    estimate_from_gram,
+    estimate_score,
+    take_gram,
+    to_estimate,
+)
 from alphadecay.transport.base import Transport
 
 
@@ -27,14 +38,19 @@ class Measurer:
         config: tail, method and compat are read.
     """
 
-    def __init__(self, modules: Mapping[str, WeightModule], transport: Transport, config: AlphaDecayConfig) -> None:
+    def __init__(
+        self, modules: Mapping[str, WeightModule], transport: Transport, config: AlphaDecayConfig
+    ) -> None:
         self.modules = modules
         self.transport = transport
         self.config = config
         self.plan = self._plan(list(modules))
 
     def measure(self) -> dict[str, Estimate]:
-        """All modules now; those for which float32 was not enough a second time in float64. Collective."""
+        """All modules now; those for which float32 was not enough a second time in float64.
+
+        Collective.
+        """
         table = self._rows(list(self.modules), self.plan, torch.float32)
         doubtful = [name for name, row in table.items() if row[FIELDS.index("escalate")]]
         if doubtful:  # every rank sees the same table, so every rank takes this turn or none does
@@ -44,12 +60,18 @@ class Measurer:
     def take(self) -> Pending:
         """The Grams of all modules now, each on its owner, to be solved later. Collective.
 
-        They are float64: later the weights are gone, and with them the chance to look again in higher precision.
+        They are float64: later the weights are gone, and with them the chance to look again in
+            higher precision.
         """
-        return Pending(self, self._collect(self.plan, lambda weight_MN: take_gram(weight_MN, torch.float64)))
+        return Pending(
+            self, self._collect(self.plan, lambda weight_MN: take_gram(weight_MN, torch.float64))
+        )
 
     def share(self, names: Sequence[str], rows: Mapping[str, Tensor]) -> dict[str, list[float]]:
-        """One row of FIELDS per name, from the ranks that hold it to all. Collective; the one host synchronisation."""
+        """One row of FIELDS per name, from the ranks that hold it to all.
+
+        Collective; the one host synchronisation.
+        """
         device = next((row.device for row in rows.values()), self.transport.device)
         empty = torch.zeros(len(FIELDS), dtype=torch.float64, device=device)
         table = self.transport.share(torch.stack([rows.get(name, empty) for name in names]))
@@ -60,15 +82,23 @@ class Measurer:
         return estimate_from_gram(gram_KK, tail=self.config.tail, published=self.config.published)
 
     def _plan(self, names: Sequence[str]) -> Plan:
-        return plan_owners({name: self.modules[name].shape for name in names}, self.transport.world_size)
+        return plan_owners(
+            {name: self.modules[name].shape for name in names}, self.transport.world_size
+        )
 
-    def _rows(self, names: Sequence[str], plan: Plan, precision: torch.dtype) -> dict[str, list[float]]:
-        return self.share(names, self._collect(plan, lambda weight_MN: self._estimate(weight_MN, precision)))
+    def _rows(
+        self, names: Sequence[str], plan: Plan, precision: torch.dtype
+    ) -> dict[str, list[float]]:
+        return self.share(
+            names, self._collect(plan, lambda weight_MN: self._estimate(weight_MN, precision))
+        )
 
     @torch.no_grad()
     def _collect(self, plan: Plan, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """`of` every matrix that this rank owns, by name. Collective."""
-        rounds = [[None if name is None else self.modules[name] for name in row] for row in plan.rounds]
+        rounds = [
+            [None if name is None else self.modules[name] for name in row] for row in plan.rounds
+        ]
         results = {}
         for module, weight_MN in self.transport.deliver(rounds):
             results[module.name] = of(weight_MN)
@@ -81,7 +111,9 @@ class Measurer:
             return estimate_score(weight_MN, c.score, precision=precision)
         if c.method == "farms":
             return estimate_farms(weight_MN, precision=precision)
-        return estimate(weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision)
+        return estimate(
+            weight_MN, tail=c.tail, method=c.method, published=c.published, precision=precision
+        )
 
 
 class Pending:
@@ -95,7 +127,10 @@ class Pending:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def advance(self, steps_left: int) -> None:
-        """Solves this step's share of what is left: all of it where `steps_left` is 1. Local, and on CUDA beside the training."""
+        """Solves this step's share of what is left: all of it where `steps_left` is 1.
+
+        Local, and on CUDA beside the training.
+        """
         for name in list(self._grams)[: -(-len(self._grams) // steps_left)]:
             self._rows[name] = self._solve(self._grams.pop(name))
 

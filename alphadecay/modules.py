@@ -1,6 +1,8 @@
-"""Which weights are modules: one linear weight matrix each, by name; splits of fused weights; experts.
+"""Which weights are modules: one linear weight matrix each, by name; splits of fused weights;
+experts.
 
-Shapes: M rows, N columns, E experts. A parameter that ZeRO-3 has partitioned has shape (0,); its whole shape is `ds_shape`.
+Shapes: M rows, N columns, E experts. A parameter that ZeRO-3 has partitioned has shape (0,); its
+    whole shape is `ds_shape`.
 """
 
 from __future__ import annotations
@@ -13,9 +15,14 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
-_WRAPPER_PARTS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-_HEAD_NAMES = frozenset({"lm_head", "embed_out", "output_projection", "classifier", "score", "qa_outputs"})
-# Fused weights that transformers builds: (pattern of the parameter's name, axis of the outputs, parts).
+_WRAPPER_PARTS = re.compile(
+    r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+_HEAD_NAMES = frozenset(
+    {"lm_head", "embed_out", "output_projection", "classifier", "score", "qa_outputs"}
+)
+# Fused weights that transformers builds: (pattern of the parameter's name, axis of the outputs,
+# parts).
 _FUSED = (
     ("*attn.c_attn.weight", 1, ("q", "k", "v")),
     ("*gate_up_proj.weight", 0, ("gate", "up")),
@@ -26,13 +33,15 @@ _CONV1D = "Conv1D"  # transformers' GPT-2 layer: a linear weight stored [in, out
 
 @dataclass(frozen=True, eq=False)
 class WeightModule:
-    """One matrix whose spectrum sets one decay: a parameter, or a named block of rows and columns of it.
+    """One matrix whose spectrum sets one decay: a parameter, or a named block of rows and columns
+    of it.
 
     Args:
         name: the parameter's name in the bare model, with the part in brackets where it is split.
         parameter: the parameter, whole, partitioned or sharded.
         row_length: columns of the parameter's rows, in elements.
-        rows: first and last row + 1, counted over the flattened leading axes (experts stacked first).
+        rows: first and last row + 1, counted over the flattened leading axes (experts stacked
+            first).
         columns: first and last column + 1.
     """
 
@@ -58,12 +67,16 @@ class WeightModule:
 
 
 def whole_shape(parameter: nn.Parameter) -> tuple[int, ...]:
-    """The parameter's shape before any sharding (ZeRO-3 keeps it as `ds_shape`; a DTensor's shape is global already)."""
+    """The parameter's shape before any sharding (ZeRO-3 keeps it as `ds_shape`; a DTensor's shape
+    is global already).
+    """
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def bare_name(name: str) -> str:
-    """A parameter's name in the bare model: without what DDP, torch.compile, FSDP1 and checkpoint wrappers put in."""
+    """A parameter's name in the bare model: without what DDP, torch.compile, FSDP1 and checkpoint
+    wrappers put in.
+    """
     return _WRAPPER_PARTS.sub("", name)
 
 
@@ -81,13 +94,16 @@ def find_modules(
 ) -> list[WeightModule]:
     """The modules of `model`, in the model's order.
 
-    By default every trainable 2-D weight of a linear layer (`nn.Linear`, transformers' `Conv1D`) and every [E, M, N] stack
-    of experts; embeddings and the output head stay out, tied weights count once.
+    By default every trainable 2-D weight of a linear layer (`nn.Linear`, transformers' `Conv1D`)
+    and every [E, M, N] stack of experts; embeddings and the output head stay out, tied weights
+    count once.
 
     Args:
-        include: shell patterns of parameter names to take instead of the default choice (2-D or [E, M, N]).
+        include: shell patterns of parameter names to take instead of the default choice (2-D or [E,
+            M, N]).
         exclude: shell patterns of parameter names to leave out.
-        splits: pattern -> {part: rows}, in row order, for fused weights; the parts must add up to the weight's rows.
+        splits: pattern -> {part: rows}, in row order, for fused weights; the parts must add up to
+            the weight's rows.
         drop_first: leave out the first `nn.Linear`, as the published code does.
 
     Raises:
@@ -97,20 +113,34 @@ def find_modules(
     for pattern in (*include, *exclude, *(splits or {})):
         _require_match(pattern, parameters)
     linear = dict(_linear_weights(model))
-    chosen = [name for name in parameters if (_matches(name, include) if include else name in linear) and not _matches(name, exclude)]
+    chosen = [
+        name
+        for name in parameters
+        if (_matches(name, include) if include else name in linear) and not _matches(name, exclude)
+    ]
     if drop_first and chosen:
         first = next((name for name in chosen if linear.get(name) == "Linear"), None)
         chosen = [name for name in chosen if name != first]
-    modules = [m for name in chosen for m in _split(name, parameters[name], splits or {}, linear.get(name))]
+    modules = [
+        m for name in chosen for m in _split(name, parameters[name], splits or {}, linear.get(name))
+    ]
     if not modules:
-        raise ValueError(f"{type(model).__name__} has no linear weight to decay by module; name some with include=[...]")
+        raise ValueError(
+            f"{type(model).__name__} has no linear weight to decay by module; name some with "
+            "include=[...]"
+        )
     return modules
 
 
 def _linear_weights(model: nn.Module) -> Iterator[tuple[str, str]]:
     """(bare name, kind) of every weight that counts by default."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    embedded = {id(p) for layer in model.modules() if isinstance(layer, nn.Embedding) for p in layer.parameters(recurse=False)}
+    embedded = {
+        id(p)
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding)
+        for p in layer.parameters(recurse=False)
+    }
     for path, layer in model.named_modules():
         is_linear = isinstance(layer, nn.Linear)
         if layer is head or path.rpartition(".")[2] in _HEAD_NAMES:
@@ -126,11 +156,16 @@ def _linear_weights(model: nn.Module) -> Iterator[tuple[str, str]]:
                 yield full, "experts"
 
 
-def _split(name: str, parameter: nn.Parameter, splits: Mapping[str, Mapping[str, int]], kind: str | None) -> Iterator[WeightModule]:
+def _split(
+    name: str, parameter: nn.Parameter, splits: Mapping[str, Mapping[str, int]], kind: str | None
+) -> Iterator[WeightModule]:
     """The parameter as one module, or one per expert and per named part."""
     shape = whole_shape(parameter)
     if len(shape) not in (2, 3):
-        raise ValueError(f"{name} has shape {list(shape)}; a module is a matrix [M, N] or a stack of experts [E, M, N]")
+        raise ValueError(
+            f"{name} has shape {list(shape)}; a module is a matrix [M, N] or a stack of experts "
+            "[E, M, N]"
+        )
     m, n = shape[-2:]
     axis, parts = _parts(name, m, n, splits, kind)
     for expert in range(shape[0] if len(shape) == 3 else 1):
@@ -141,21 +176,36 @@ def _split(name: str, parameter: nn.Parameter, splits: Mapping[str, Mapping[str,
             rows = (start, start + size) if axis == 0 else (0, m)
             columns = (start, start + size) if axis == 1 else (0, n)
             first = expert * m
-            yield WeightModule(f"{name}[{suffix}]" if suffix else name, parameter, n, (first + rows[0], first + rows[1]), columns)
+            yield WeightModule(
+                f"{name}[{suffix}]" if suffix else name,
+                parameter,
+                n,
+                (first + rows[0], first + rows[1]),
+                columns,
+            )
             start += size
 
 
-def _parts(name: str, m: int, n: int, splits: Mapping[str, Mapping[str, int]], kind: str | None) -> tuple[int, dict[str, int]]:
+def _parts(
+    name: str, m: int, n: int, splits: Mapping[str, Mapping[str, int]], kind: str | None
+) -> tuple[int, dict[str, int]]:
     """Axis that is split, and {part: size along it}; one unnamed part where nothing is split."""
     for pattern, sizes in splits.items():
         if fnmatchcase(name, pattern):
             axis, size = (1, n) if kind == _CONV1D else (0, m)
             if sum(sizes.values()) != size or min(sizes.values()) < 1:
-                raise ValueError(f"split of {name}: {dict(sizes)} adds up to {sum(sizes.values())}, the weight has {size} outputs")
+                raise ValueError(
+                    f"split of {name}: {dict(sizes)} adds up to {sum(sizes.values())}, the weight "
+                    f"has {size} outputs"
+                )
             return axis, dict(sizes)
     for pattern, axis, parts in _FUSED:
         size = (m, n)[axis]
-        if fnmatchcase(name, pattern) and size % len(parts) == 0 and (axis == 0) == (kind != _CONV1D):
+        if (
+            fnmatchcase(name, pattern)
+            and size % len(parts) == 0
+            and (axis == 0) == (kind != _CONV1D)
+        ):
             return axis, dict.fromkeys(parts, size // len(parts))
     return 0, {"": m}
 

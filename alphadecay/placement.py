@@ -1,17 +1,23 @@
-"""Owner ranks: which rank decomposes which matrix. Costs of shapes and a world size in, a plan out; no messages."""
+"""Owner ranks: which rank decomposes which matrix.
+
+Costs of shapes and a world size in, a plan out; no messages.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Time of one flop of eigvalsh over one flop of the Gram product, float32: 2.1 to 5.0 on one CPU thread at sides from 2048 down to 512
+# Time of one flop of eigvalsh over one flop of the Gram product, float32: 2.1 to 5.0 on one CPU
+# thread at sides from 2048 down to 512
 # (tests/bench/spectral.py measures it). It only weighs shapes against each other.
 EIGENSOLVE_FLOP_COST = 3.0
 
 
 def module_cost(shape: tuple[int, int]) -> float:
-    """Cost of one spectrum in Gram-product flops: 2·m·n·N for the Gram of the smaller side N, 4/3·N³ for its eigenvalues."""
+    """Cost of one spectrum in Gram-product flops: 2·m·n·N for the Gram of the smaller side N,
+    4/3·N³ for its eigenvalues.
+    """
     n, m = sorted(shape)
     return 2.0 * m * n * n + EIGENSOLVE_FLOP_COST * 4.0 / 3.0 * n**3
 
@@ -33,7 +39,10 @@ class Plan:
     def describe(self) -> str:
         """The plan for a person: one line per rank."""
         total = sum(self.loads) or 1.0
-        lines = [f"{len(self.owners)} modules on {len(self.loads)} owner ranks in {len(self.rounds)} rounds"]
+        lines = [
+            f"{len(self.owners)} modules on {len(self.loads)} owner ranks in {len(self.rounds)} "
+            "rounds"
+        ]
         for rank, load in enumerate(self.loads):
             count = sum(owner == rank for owner in self.owners.values())
             lines.append(f"  rank {rank}: {count} modules, {load / total:.1%} of the work")
@@ -41,7 +50,8 @@ class Plan:
 
 
 def plan_owners(shapes: Mapping[str, tuple[int, int]], world_size: int) -> Plan:
-    """Longest processing time first: the costliest module to the least loaded rank, ties by name and by rank.
+    """Longest processing time first: the costliest module to the least loaded rank, ties by name
+    and by rank.
 
     A function of its arguments alone, so every rank holds the same plan without a message.
 
@@ -60,5 +70,7 @@ def plan_owners(shapes: Mapping[str, tuple[int, int]], world_size: int) -> Plan:
         owned[rank].append(name)
         owners[name] = rank
     depth = max((len(names) for names in owned), default=0)
-    rounds = tuple(tuple(names[r] if r < len(names) else None for names in owned) for r in range(depth))
+    rounds = tuple(
+        tuple(names[r] if r < len(names) else None for names in owned) for r in range(depth)
+    )
     return Plan(owners, rounds, tuple(loads))

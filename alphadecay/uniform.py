@@ -1,4 +1,6 @@
-"""One decay for all weights: what AlphaDecay is compared with, with the same parameters left out of it."""
+"""One decay for all weights: what AlphaDecay is compared with, with the same parameters left out of
+it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from alphadecay.transport.detect import detect
 
 
 def bind_uniform(model: Any, optimizer: Any = None) -> None:
-    """From here on every weight has the optimizer's base decay, norm gains and biases none, as under AlphaDecay.
+    """From here on every weight has the optimizer's base decay, norm gains and biases none, as
+    under AlphaDecay.
 
     Args:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
@@ -22,4 +25,9 @@ def bind_uniform(model: Any, optimizer: Any = None) -> None:
     """
     target = detect(model)
     bare = bare_optimizer(target, optimizer)
-    bind(target.engine, bare, find_modules(target.model), exempt_parameters(target.model.parameters()))
+    bind(
+        target.engine,
+        bare,
+        find_modules(target.model),
+        exempt_parameters(target.model.parameters()),
+    )

@@ -1,6 +1,9 @@
-"""Whether the run in this container is alive, by what it last wrote: exit code 0 or 1. The image's HEALTHCHECK asks.
+"""Whether the run in this container is alive, by what it last wrote: exit code 0 or 1.
 
-HEALTH_MAX_AGE: seconds that a running run may be silent (1800); set it above the longest evaluation, refresh or checkpoint.
+The image's HEALTHCHECK asks.
+
+HEALTH_MAX_AGE: seconds that a running run may be silent (1800); set it above the longest
+    evaluation, refresh or checkpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
         now: seconds as of time.time().
         born: when the container started; silence before that was another container's.
     """
-    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{NAME}")]  # a sweep's are GRID/CELL/seed-N
+    # a sweep's are GRID/CELL/seed-N
+    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{NAME}")]
     states = sorted(found, key=lambda path: path.stat().st_mtime)
     if not states:
         return True, "no run yet"
@@ -34,13 +38,17 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
     state = read_state(folder).get("state")
     if state != "running":
         return state in ("finished", "stopped"), f"{folder.name}: {state}"
-    written = max(path.stat().st_mtime for path in (folder / NAME, folder / "metrics.jsonl") if path.exists())
+    written = max(
+        path.stat().st_mtime for path in (folder / NAME, folder / "metrics.jsonl") if path.exists()
+    )
     silent = now - max(written, born)
     return silent <= max_age, f"{folder.name}: silent for {silent:.0f} s"
 
 
 if __name__ == "__main__":
     limit = float(os.environ.get("HEALTH_MAX_AGE", "1800"))
-    healthy, why = health(Path(os.environ.get("RUNS", "runs")), limit, time.time(), psutil.Process(1).create_time())
+    healthy, why = health(
+        Path(os.environ.get("RUNS", "runs")), limit, time.time(), psutil.Process(1).create_time()
+    )
     print(why)
     sys.exit(not healthy)

@@ -23,13 +23,16 @@ from train.world import World
 
 
 def build(config: TrainConfig, world: World, requests: StopRequests | None = None) -> Trainer:
-    """A Trainer ready to train. Collective. Everything that can be wrong is checked before the model is built.
+    """A Trainer ready to train.
+
+    Collective. Everything that can be wrong is checked before the model is built.
 
     Raises:
         UserError: data, configuration or checkpoint that cannot be used.
         Stopped: rank 0 was asked to stop while it prepared the data.
     """
-    folder, requests = config.folder, requests or StopRequests()
+    folder = config.folder
+    requests = requests or StopRequests()
     if world.is_main:
         requests.file = folder / FILE_NAME
     ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
@@ -49,7 +52,9 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     decay = build_decay(config, engine)
     saver = checkpoint.Saver(config.checkpoint, folder / checkpoint.FOLDER, engine, who, world)
     telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
-    trainer = Trainer(config, world, engine, decay, batches, validation, telemetry, who, folder, saver, requests)
+    trainer = Trainer(
+        config, world, engine, decay, batches, validation, telemetry, who, folder, saver, requests
+    )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if found is not None:
         trainer.resume(found)

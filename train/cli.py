@@ -1,4 +1,6 @@
-"""One YAML recipe plus dotted overrides -> TrainConfig, and a clear refusal of whatever does not fit."""
+"""One YAML recipe plus dotted overrides -> TrainConfig, and a clear refusal of whatever does not
+fit.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,31 @@ from train.keys import COMMAND_LINE, Setting, as_text, check_known, complaint, k
 from train.recipe_file import RECIPES, read_recipe
 from train.validation import accumulation_steps, validate
 
-__all__ = ["RECIPES", "accumulation_steps", "dump_config", "known_keys", "load_config", "split_dry_run", "validate"]
+__all__ = [
+    "RECIPES",
+    "accumulation_steps",
+    "dump_config",
+    "known_keys",
+    "load_config",
+    "split_dry_run",
+    "validate",
+]
 
 SHORT = {"max-hours": "run.max_hours"}  # what one gives to a job rather than to a recipe
 DESCRIPTION = "Pre-train a LLaMA with AlphaDecay."
 
 
-def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.py", description: str = DESCRIPTION) -> TrainConfig:
-    """Read `--config FILE.yaml` and the overrides after it; None reads sys.argv. The result is validated.
+def load_config(
+    argv: Sequence[str] | None = None,
+    prog: str = "train/pretrain.py",
+    description: str = DESCRIPTION,
+) -> TrainConfig:
+    """Read `--config FILE.yaml` and the overrides after it; None reads sys.argv.
 
-    An override wins over the file wherever it stands; two files, or two overrides, must not contradict each other.
-    `--help` prints `description` and every key, and exits 0.
+    The result is validated.
+
+    An override wins over the file wherever it stands; two files, or two overrides, must not
+    contradict each other. `--help` prints `description` and every key, and exits 0.
 
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range, or an unreadable file.
@@ -50,7 +66,8 @@ def load_config(argv: Sequence[str] | None = None, prog: str = "train/pretrain.p
 
 
 def split_dry_run(arguments: Sequence[str], world_size: int) -> tuple[list[str], int]:
-    """The other arguments, and the ranks of the dry run that `--dry-run [--world-size N]` asks for; 0 without it.
+    """The other arguments, and the ranks of the dry run that `--dry-run [--world-size N]` asks for;
+    0 without it.
 
     Args:
         world_size: ranks of this launch, which N defaults to.
@@ -59,12 +76,15 @@ def split_dry_run(arguments: Sequence[str], world_size: int) -> tuple[list[str],
         UserError: --world-size without --dry-run, or no number of ranks.
     """
     rest = [argument for argument in arguments if argument != "--dry-run"]
-    asked, ranks = len(rest) < len(arguments), str(world_size)
+    asked = len(rest) < len(arguments)
+    ranks = str(world_size)
     for at, argument in enumerate(rest):
         key, equals, text = argument.partition("=")
         if key == "--world-size":
             if not asked:
-                raise UserError("--world-size goes with --dry-run; a run has the ranks that its launcher starts")
+                raise UserError(
+                    "--world-size goes with --dry-run; a run has the ranks that its launcher starts"
+                )
             ranks = text if equals else "".join(rest[at + 1 : at + 2])
             rest = rest[:at] + rest[at + (1 if equals else 2) :]
             break
@@ -76,7 +96,9 @@ def split_dry_run(arguments: Sequence[str], world_size: int) -> tuple[list[str],
 def dump_config(config: TrainConfig) -> str:
     """The resolved configuration as YAML that `--config` reads back to an equal one."""
     # JSON turns tuples into lists, which safe_dump knows how to write.
-    return yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False, allow_unicode=True
+    )
 
 
 @cache  # a grid reads a hundred configurations
@@ -84,10 +106,15 @@ def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
     usage = "%(prog)s --config FILE.yaml [--section.key VALUE ...]"
     parser = ArgumentParser(prog=prog, usage=usage, description=description, exit_on_error=False)
     parser.epilog = (
-        "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop it; it runs nothing. "
+        "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop "
+        "it; it runs nothing. "
         "--max-hours H is short for --run.max_hours H."
     )
-    parser.add_argument("--config", metavar="FILE.yaml", help="recipe to start from, e.g. train/recipes/quickstart.yaml.")
+    parser.add_argument(
+        "--config",
+        metavar="FILE.yaml",
+        help="recipe to start from, e.g. train/recipes/quickstart.yaml.",
+    )
     parser.add_class_arguments(TrainConfig, None, as_group=True)
     for action in parser._actions:
         if action.dest in sections():  # "--model FILE" would be a second way to say the same thing
@@ -97,15 +124,21 @@ def _parser(prog: str, description: str = DESCRIPTION) -> ArgumentParser:
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[Setting]]:
     """The recipe files, and the overrides in order; the launcher's --local_rank is dropped."""
-    kinds, files, overrides = known_keys(), [], []
+    kinds = known_keys()
+    files = []
+    overrides = []
     queue = list(arguments)
     while queue:
         argument = queue.pop(0)
         if not argument.startswith("--"):
-            raise UserError(f"unexpected {argument!r} {COMMAND_LINE}: write --section.key VALUE, or --config FILE.yaml")
+            raise UserError(
+                f"unexpected {argument!r} {COMMAND_LINE}: write --section.key VALUE, or --config "
+                "FILE.yaml"
+            )
         key, equals, text = argument[2:].partition("=")
         key = SHORT.get(key, key)
-        rank, recipe = key.replace("-", "_") == "local_rank", key == "config"
+        rank = key.replace("-", "_") == "local_rank"
+        recipe = key == "config"
         if not (rank or recipe):
             check_known(key, COMMAND_LINE)
         values = [text] if equals else _take_values(queue, key, kinds.get(key))
@@ -117,7 +150,9 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[Setting]]:
 
 
 def _take_values(queue: list[str], key: str, kind: Any) -> list[str]:
-    """The values that follow `--key`: one, or for a list as many as there are, since the shell expands globs."""
+    """The values that follow `--key`: one, or for a list as many as there are, since the shell
+    expands globs.
+    """
     values: list[str] = []
     while queue and not queue[0].startswith("--") and (not values or is_list(kind)):
         values.append(queue.pop(0))
@@ -134,13 +169,18 @@ def once(settings: Iterable[Setting]) -> dict[str, Setting]:
     for setting in settings:
         first = seen.setdefault(setting.key, setting)
         if first.text != setting.text:
-            raise UserError(f"{setting.key} has two values: {first.text!r} {first.where}, {setting.text!r} {setting.where}; give it once")
+            raise UserError(
+                f"{setting.key} has two values: {first.text!r} {first.where}, {setting.text!r} "
+                f"{setting.where}; give it once"
+            )
     return seen
 
 
 def _typed(settings: dict[str, Setting], parser: ArgumentParser) -> TrainConfig:
     try:
-        parsed = parser.parse_args([f"--{setting.key}={setting.text}" for setting in settings.values()])
+        parsed = parser.parse_args(
+            [f"--{setting.key}={setting.text}" for setting in settings.values()]
+        )
     except argparse.ArgumentError as error:
         found = re.search(r'Parser key "([\w.]+)"', str(error))
         if not found or found[1] not in settings:
@@ -148,4 +188,9 @@ def _typed(settings: dict[str, Setting], parser: ArgumentParser) -> TrainConfig:
         raise UserError(complaint(settings[found[1]])) from error
     values = parsed.as_dict()
     kinds = typing.get_type_hints(TrainConfig)
-    return TrainConfig(**{name: section(kinds[name], values[name]) if name in sections() else values[name] for name in kinds})
+    return TrainConfig(
+        **{
+            name: section(kinds[name], values[name]) if name in sections() else values[name]
+            for name in kinds
+        }
+    )

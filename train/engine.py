@@ -1,4 +1,7 @@
-"""DeepSpeed's engine from a recipe and a ds_configs file. The recipe owns batch, clipping and precision; the file owns ZeRO."""
+"""DeepSpeed's engine from a recipe and a ds_configs file.
+
+The recipe owns batch, clipping and precision; the file owns ZeRO.
+"""
 
 from __future__ import annotations
 
@@ -50,21 +53,30 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     """The DeepSpeed configuration with every "auto" filled from the recipe.
 
     Raises:
-        UserError: no such file, not JSON, or a value given in both places with two values; both are named.
+        UserError: no such file, not JSON, or a value given in both places with two values; both are
+            named.
     """
     path = Path(config.deepspeed.config)
     if not path.exists() and (ROOT / path).exists():
         path = ROOT / path  # ds_configs/ is found from any working directory
     try:
-        ds_config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _each_once(pairs, path))
+        ds_config: dict[str, Any] = json.loads(
+            path.read_text(encoding="utf-8"),
+            object_pairs_hook=lambda pairs: _each_once(pairs, path),
+        )
     except FileNotFoundError:
-        raise UserError(f"deepspeed.config: no file {path}; ds_configs/ has zero0.json to zero3.json") from None
+        raise UserError(
+            f"deepspeed.config: no file {path}; ds_configs/ has zero0.json to zero3.json"
+        ) from None
     except OSError as error:
         raise UserError(f"deepspeed.config: cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if not isinstance(ds_config, dict):
-        raise UserError(f"{path} holds a {type(ds_config).__name__}; DeepSpeed takes a JSON object, see ds_configs/zero3.json")
+        raise UserError(
+            f"{path} holds a {type(ds_config).__name__}; DeepSpeed takes a JSON object, see "
+            "ds_configs/zero3.json"
+        )
     for key, owner in _NOT_OURS.items():
         if key in ds_config:
             raise UserError(f"{path} has {key!r}, which {owner} owns; take it out of the JSON")
@@ -72,7 +84,10 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     owned: dict[tuple[str, ...], tuple[str, Any]] = {
         ("train_batch_size",): ("run.global_batch", config.run.global_batch),
         ("train_micro_batch_size_per_gpu",): ("run.micro_batch", config.run.micro_batch),
-        ("gradient_accumulation_steps",): (f"run.global_batch on {world_size} ranks", accumulation_steps),
+        ("gradient_accumulation_steps",): (
+            f"run.global_batch on {world_size} ranks",
+            accumulation_steps,
+        ),
         ("gradient_clipping",): ("optim.grad_clip", config.optim.grad_clip),
         ("bf16", "enabled"): (f"run.precision {config.run.precision}", bf16),
         ("fp16", "enabled"): (f"run.precision {config.run.precision}", False),
@@ -89,20 +104,31 @@ def _each_once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     section: dict[str, Any] = {}
     for key, value in pairs:
         if key in section and section[key] != value:
-            raise UserError(f"{path} sets {key!r} twice in one object, to {section[key]!r} and to {value!r}; keep one")
+            raise UserError(
+                f"{path} sets {key!r} twice in one object, to {section[key]!r} and to {value!r}; "
+                "keep one"
+            )
         section[key] = value
     return section
 
 
-def _set_owned(ds_config: dict[str, Any], keys: tuple[str, ...], value: Any, source: str, path: Path) -> None:
+def _set_owned(
+    ds_config: dict[str, Any], keys: tuple[str, ...], value: Any, source: str, path: Path
+) -> None:
     section = ds_config
     for key in keys[:-1]:
         section = section.setdefault(key, {})
         if not isinstance(section, dict):
-            raise UserError(f'{path} sets {key} to {section!r}; it takes an object such as {{"enabled": "auto"}}')
+            raise UserError(
+                f'{path} sets {key} to {section!r}; it takes an object such as {{"enabled": '
+                '"auto"}'
+            )
     given = section.get(keys[-1], "auto")
     if given not in ("auto", value):
-        raise UserError(f'{path} sets {".".join(keys)} to {given}, the recipe ({source}) to {value}; write "auto" in the JSON')
+        raise UserError(
+            f"{path} sets {'.'.join(keys)} to {given}, the recipe ({source}) to {value}; write "
+            '"auto" in the JSON'
+        )
     section[keys[-1]] = value
 
 
@@ -111,14 +137,18 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
     kind = AdamW if config.optim.name == "adamw" else Adam
     decay = 0.0 if config.decay.method == "none" else config.optim.weight_decay
     o = config.optim
-    return kind(parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay, fused=o.fused)
+    return kind(
+        parameters, lr=o.lr, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=decay, fused=o.fused
+    )
 
 
 def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> Any:
     """Model, optimizer and engine. Collective."""
     import deepspeed
 
-    model = build_model(config.model, config.data.sequence_length, config.run.seed_of_init, ds_config)
+    model = build_model(
+        config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
+    )
     optimizer = build_optimizer(config, model.parameters())
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     restore_rotary(engine.module)

@@ -1,4 +1,6 @@
-"""Configuration values that are lists of entries with keys of their own, such as data.mixture: checked, and made into dataclasses."""
+"""Configuration values that are lists of entries with keys of their own, such as data.mixture:
+checked, and made into dataclasses.
+"""
 
 from __future__ import annotations
 
@@ -64,12 +66,20 @@ def text_of_arguments(values: list[str], kind: Any, key: str, where: str) -> str
 def section(kind: Any, values: dict[str, Any]) -> Any:
     """A section's dataclass from its values, with entries as dataclasses too."""
     entries = {name: entry_kind(leaf) for name, leaf in typing.get_type_hints(kind).items()}
-    return kind(**{name: _made(entries[name], value) if entries[name] else value for name, value in values.items()})
+    return kind(
+        **{
+            name: _made(entries[name], value) if entries[name] else value
+            for name, value in values.items()
+        }
+    )
 
 
 def _made(kind: Any, values: Any) -> tuple[Any, ...]:
     lists = {name for name, leaf in typing.get_type_hints(kind).items() if is_list(leaf)}
-    return tuple(kind(**{name: tuple(own) if name in lists else own for name, own in value.items()}) for value in values)
+    return tuple(
+        kind(**{name: tuple(own) if name in lists else own for name, own in value.items()})
+        for value in values
+    )
 
 
 def _keys(kind: Any) -> dict[str, Any]:
@@ -85,4 +95,6 @@ def _check(entry: dict[str, Any], kind: Any, key: str, where: str) -> None:
             raise UserError(f"unknown key {name!r} of an entry of {key} {where}; {hint}")
     for field in dataclasses.fields(entry_kind(kind)):
         if field.default is dataclasses.MISSING and field.name not in entry:
-            raise UserError(f"an entry of {key} has no {field.name} {where}; each takes {', '.join(keys)}")
+            raise UserError(
+                f"an entry of {key} has no {field.name} {where}; each takes {', '.join(keys)}"
+            )

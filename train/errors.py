@@ -13,11 +13,16 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """Asked to stop where there is nothing to finish and nothing to save. The message is one of train.stopping.signals.REASONS."""
+    """Asked to stop where there is nothing to finish and nothing to save.
+
+    The message is one of train.stopping.signals.REASONS.
+    """
 
 
 def as_command(work: Callable[[], int | None]) -> int:
-    """Runs a command and returns its exit code; a user's mistake is one message on stderr, not a traceback."""
+    """Runs a command and returns its exit code; a user's mistake is one message on stderr, not a
+    traceback.
+    """
     try:
         return work() or 0
     except UserError as error:

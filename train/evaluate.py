@@ -1,7 +1,9 @@
-"""Validation: mean loss per token on a fixed set of rows, whatever the world size; and the published code's figure beside it.
+"""Validation: mean loss per token on a fixed set of rows, whatever the world size; and the
+published code's figure beside it.
 
-The published figure is biased twice, and tables made with it compare only with each other. Its mean is over batches, each with the same
-weight however many tokens it has; and its count of batches starts at 1, so that the loss comes out n / (n + 1) of what it is.
+The published figure is biased twice, and tables made with it compare only with each other. Its mean
+is over batches, each with the same weight however many tokens it has; and its count of batches
+starts at 1, so that the loss comes out n / (n + 1) of what it is.
 
 Shapes: R rows of the set, M rows of a micro batch, L tokens of a row.
 """
@@ -48,7 +50,9 @@ class Validation:
 
 
 @torch.no_grad()
-def evaluate(engine: Any, rows: Labelled, micro_batch: int, world: World, published_batch: int = 512) -> Validation:
+def evaluate(
+    engine: Any, rows: Labelled, micro_batch: int, world: World, published_batch: int = 512
+) -> Validation:
     """Loss on `rows`. Collective: every rank makes the same number of passes.
 
     Args:
@@ -73,7 +77,8 @@ def _figures(engine: Any, rows: Labelled, micro_batch: int, world: World) -> Ten
         first = start + world.rank * micro_batch
         # Past the end a row is run again and not counted, so that the ranks stay in step.
         index = torch.arange(first, first + micro_batch).clamp(max=count - 1)
-        tokens, labels = rows.tokens[index].to(world.device), rows.labels[index].to(world.device)
+        tokens = rows.tokens[index].to(world.device)
+        labels = rows.labels[index].to(world.device)
         mine = _row_figures(engine(input_ids=tokens).logits, labels)
         counted = max(0, min(micro_batch, count - first))
         figures[first : first + counted] = mine[:counted]
@@ -85,7 +90,8 @@ def _figures(engine: Any, rows: Labelled, micro_batch: int, world: World) -> Ten
 def published_loss(figures_R2: Tensor, batch: int) -> float:
     """The published code's mean: the sum of the batches' mean losses over their number plus one.
 
-    Its ranks' means, equally weighted, are one mean here; that is the same where rows have equally many tokens.
+    Its ranks' means, equally weighted, are one mean here; that is the same where rows have equally
+    many tokens.
 
     Args:
         figures_R2: loss and number of predicted tokens of every row, float64 [R, 2].
@@ -98,8 +104,15 @@ def published_loss(figures_R2: Tensor, batch: int) -> float:
 def _row_figures(logits: Tensor, labels: Tensor) -> Tensor:
     """Summed loss and number of predicted tokens of every row, float64 [M, 2]."""
     targets = labels[:, 1:]
-    losses = functional.cross_entropy(_wide(logits[:, :-1]).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
-    return torch.stack([losses.view_as(targets).double().sum(1), (targets != IGNORED).sum(1).double()], dim=1)
+    losses = functional.cross_entropy(
+        _wide(logits[:, :-1]).flatten(0, 1),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        reduction="none",
+    )
+    return torch.stack(
+        [losses.view_as(targets).double().sum(1), (targets != IGNORED).sum(1).double()], dim=1
+    )
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of either. Text becomes UTF-8."""
+    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of
+    either. Text becomes UTF-8.
+    """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -1,7 +1,9 @@
-"""Which network interface leads to a host. `python -m train.interface HOST` prints its name and our address on it.
+"""Which network interface leads to a host.
 
-NCCL and gloo choose by name or by order, and then meet on a bridge of Docker's or on 127.0.1.1; the way to the first node is the
-one that works.
+`python -m train.interface HOST` prints its name and our address on it.
+
+NCCL and gloo choose by name or by order, and then meet on a bridge of Docker's or on 127.0.1.1; the
+way to the first node is the one that works.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ def way_to(host: str) -> tuple[str, str]:
         UserError: the name is unknown, or no way leads there.
     """
     address = _source(host)
-    # Debian gives a machine's own name the address 127.0.1.1 in its /etc/hosts: take the way out of the machine.
+    # Debian gives a machine's own name the address 127.0.1.1 in its /etc/hosts: take the way out of
+    # the machine.
     if address.startswith("127.") and host != "localhost" and not host.startswith("127."):
         address = _source(_OUTSIDE)
     import psutil
@@ -29,7 +32,9 @@ def way_to(host: str) -> tuple[str, str]:
     for name, addresses in psutil.net_if_addrs().items():
         if any(found.address.split("%")[0] == address for found in addresses):
             return name, address
-    raise UserError(f"{socket.gethostname()} reaches {host} from {address}, which is on none of its interfaces")
+    raise UserError(
+        f"{socket.gethostname()} reaches {host} from {address}, which is on none of its interfaces"
+    )
 
 
 def _source(host: str) -> str:
@@ -37,12 +42,16 @@ def _source(host: str) -> str:
     try:
         family, _, _, _, target = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
     except OSError as error:
-        raise UserError(f"{socket.gethostname()} does not know the host {host!r}: {error.strerror}") from None
+        raise UserError(
+            f"{socket.gethostname()} does not know the host {host!r}: {error.strerror}"
+        ) from None
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(target)  # of a datagram socket: asks the routing table only
         except OSError as error:
-            raise UserError(f"no way from {socket.gethostname()} to {host} ({target[0]}): {error.strerror}") from None
+            raise UserError(
+                f"no way from {socket.gethostname()} to {host} ({target[0]}): {error.strerror}"
+            ) from None
         return str(probe.getsockname()[0])
 
 

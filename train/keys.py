@@ -1,4 +1,6 @@
-"""The keys of TrainConfig: which there are, how a value of each may be written, and what is said of one that does not fit."""
+"""The keys of TrainConfig: which there are, how a value of each may be written, and what is said of
+one that does not fit.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ COMMAND_LINE = "on the command line"
 
 @dataclass(frozen=True)
 class Setting:
-    """One key as it was written: its text, untyped as yet, and the place to point at when it is wrong."""
+    """One key as it was written: its text, untyped as yet, and the place to point at when it is
+    wrong.
+    """
 
     key: str
     text: str
@@ -37,7 +41,12 @@ def known_keys() -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for name, kind in typing.get_type_hints(TrainConfig).items():
         if dataclasses.is_dataclass(kind):
-            keys.update({f"{name}.{leaf}": leaf_kind for leaf, leaf_kind in typing.get_type_hints(kind).items()})
+            keys.update(
+                {
+                    f"{name}.{leaf}": leaf_kind
+                    for leaf, leaf_kind in typing.get_type_hints(kind).items()
+                }
+            )
         else:
             keys[name] = kind
     return keys
@@ -46,7 +55,9 @@ def known_keys() -> dict[str, Any]:
 def complaint(setting: Setting) -> str:
     """What is wrong with a value of the wrong type."""
     kind = known_keys()[setting.key]
-    near = difflib.get_close_matches(setting.text, [str(choice) for choice in typing.get_args(kind)], n=1)
+    near = difflib.get_close_matches(
+        setting.text, [str(choice) for choice in typing.get_args(kind)], n=1
+    )
     hint = f"; did you mean {near[0]}?" if near and not is_list(kind) else ""
     return f"{setting.key} must be {expected(kind)}, not {setting.text!r} {setting.where}{hint}"
 
@@ -58,7 +69,9 @@ def expected(kind: Any) -> str:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " or ".join(expected(part) for part in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Literal:
-        return ("one of " if len(typing.get_args(kind)) > 1 else "") + ", ".join(str(choice) or '""' for choice in typing.get_args(kind))
+        return ("one of " if len(typing.get_args(kind)) > 1 else "") + ", ".join(
+            str(choice) or '""' for choice in typing.get_args(kind)
+        )
     if is_list(kind):
         return 'a list such as ["a.txt", "b.txt"], or a path'
     return {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
@@ -86,7 +99,11 @@ def _list_items(text: str) -> list[str]:
 @cache
 def sections() -> frozenset[str]:
     """The keys that hold keys."""
-    return frozenset(name for name, kind in typing.get_type_hints(TrainConfig).items() if dataclasses.is_dataclass(kind))
+    return frozenset(
+        name
+        for name, kind in typing.get_type_hints(TrainConfig).items()
+        if dataclasses.is_dataclass(kind)
+    )
 
 
 def check_known(key: str, where: str) -> None:
@@ -95,7 +112,10 @@ def check_known(key: str, where: str) -> None:
     if key in known:
         return
     if key in sections():
-        raise UserError(f"{key} {where} is a section; set one of its keys: {', '.join(k for k in known if k.startswith(key + '.'))}")
+        raise UserError(
+            f"{key} {where} is a section; set one of its keys: "
+            f"{', '.join(k for k in known if k.startswith(key + '.'))}"
+        )
     near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
     leaves = {name.rpartition(".")[2]: name for name in known}
     leaf = difflib.get_close_matches(key.replace("-", "_").rpartition(".")[2], leaves, n=1)

@@ -1,4 +1,6 @@
-"""The training loop: batches in, steps, refreshes, validations and checkpoints in a fixed order on every rank."""
+"""The training loop: batches in, steps, refreshes, validations and checkpoints in a fixed order on
+every rank.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ from train.world import World
 
 @dataclass
 class Trainer:
-    """One run, built and maybe resumed; `train` takes it to its last step, or to the step at which the ranks agree to stop.
+    """One run, built and maybe resumed; `train` takes it to its last step, or to the step at which
+    the ranks agree to stop.
 
     Args:
         decay: the controller of decay.method, or None for uniform and none.
@@ -64,7 +67,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         run = self.config.run
-        self.skips, self.spikes, self.budget = Skips(run.max_skipped_steps), Spikes(run.spike_sd), Budget(run.max_hours)
+        self.skips = Skips(run.max_skipped_steps)
+        self.spikes = Spikes(run.spike_sd)
+        self.budget = Budget(run.max_hours)
 
     def train(self) -> None:
         """Steps, and what comes between them. Collective.
@@ -103,7 +108,8 @@ class Trainer:
         }
         path = self.saver.save(self.step, client_state, random_state(), last=last)
         if path is not None:
-            self.saved_step, self.saved = self.step, path
+            self.saved_step = self.step
+            self.saved = path
             self.telemetry.message(f"checkpoint {path}")
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
@@ -121,7 +127,8 @@ class Trainer:
         self.budget.remember(state["longest"])
         if self.decay is not None and state["alphadecay"] is not None:
             self.decay.load_state_dict(state["alphadecay"])
-            if self.decay.last_refresh_step > self.step:  # for the step to come: its line was cut off with that step's
+            # for the step to come: its line was cut off with that step's
+            if self.decay.last_refresh_step > self.step:
                 self.telemetry.refresh(self.decay)
         own = checkpoint.load_own(found, self.world.rank)
         if own is not None:
@@ -137,7 +144,8 @@ class Trainer:
         if self.decay is not None and refreshed:
             self.telemetry.refresh(self.decay)
         self.tokens += self.batches.tokens(self.step)
-        self.step, self.stopped = step, stop
+        self.step = step
+        self.stopped = stop
         self.telemetry.train(step, values | {"tokens": self.tokens})
         self._watch(values)
         if refreshed:
@@ -151,10 +159,13 @@ class Trainer:
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
-            batch = self.batches.batch(step - 1, self.world.rank, self.world.size, c.run.micro_batch)
+            batch = self.batches.batch(
+                step - 1, self.world.rank, self.world.size, c.run.micro_batch
+            )
         for tokens, labels, scale in batch:
             with part("data"):
-                tokens, labels = tokens.to(self.world.device), labels.to(self.world.device)
+                tokens = tokens.to(self.world.device)
+                labels = labels.to(self.world.device)
             with part("forward_backward"):
                 loss = self.engine(input_ids=tokens, labels=labels).loss * scale
                 self.engine.backward(contagious(loss))
@@ -166,29 +177,49 @@ class Trainer:
         with part("step"):  # the ranks wait for the slowest here
             mean = torch.stack(losses).double().mean().reshape(1)
             # One message for the loss and for the requests to stop.
-            message = torch.cat([mean, torch.tensor(self._flags(), dtype=torch.float64, device=mean.device)])
+            message = torch.cat(
+                [mean, torch.tensor(self._flags(), dtype=torch.float64, device=mean.device)]
+            )
             dist.all_reduce(message)
             loss_sum, *flags = message.tolist()
             norm = self.engine.get_global_grad_norm()
-        values = {"loss": loss_sum / self.world.size, "lr": lr, "grad_norm": math.nan if norm is None else float(norm)}
+        values = {
+            "loss": loss_sum / self.world.size,
+            "lr": lr,
+            "grad_norm": math.nan if norm is None else float(norm),
+        }
         return values, agreed(flags)
 
     def _watch(self, values: dict[str, float]) -> None:
-        """Counts and tells skipped steps and spikes. Raises UserError, after a checkpoint, where too many were skipped."""
+        """Counts and tells skipped steps and spikes.
+
+        Raises UserError, after a checkpoint, where too many were skipped.
+        """
         skipped = not self.engine.was_step_applied()
         too_many = self.skips.note(skipped)
         if skipped:
             text = f"step skipped: its loss or gradient is not finite ({self.skips.in_a_row} in a row, {self.skips.total} in all)"
-            self.telemetry.notice(self.step, text, loss=values["loss"], in_a_row=self.skips.in_a_row, skipped_steps=self.skips.total)
-        mean, distance = self.spikes.mean, self.spikes.note(values["loss"])
+            self.telemetry.notice(
+                self.step,
+                text,
+                loss=values["loss"],
+                in_a_row=self.skips.in_a_row,
+                skipped_steps=self.skips.total,
+            )
+        mean = self.spikes.mean
+        distance = self.spikes.note(values["loss"])
         if distance:
             text = f"loss {values['loss']:.4f} is {distance:.1f} standard deviations above its running mean {mean:.4f}"
-            self.telemetry.notice(self.step, text, loss=values["loss"], mean=mean, deviations=distance)
+            self.telemetry.notice(
+                self.step, text, loss=values["loss"], mean=mean, deviations=distance
+            )
         if too_many:
             self.save(last=True)
             raise UserError(
-                f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite (run.max_skipped_steps); stopped at step "
-                f"{self.step} with a checkpoint in {self.folder / checkpoint.FOLDER}. Weights are as before those steps: go on with a "
+                f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
+                "(run.max_skipped_steps); stopped at step "
+                f"{self.step} with a checkpoint in {self.folder / checkpoint.FOLDER}. Weights are "
+                "as before those steps: go on with a "
                 "smaller --optim.lr, or from an older one with --resume PATH"
             )
 
@@ -201,10 +232,18 @@ class Trainer:
         last = self.step == c.run.steps
         if last:
             self.stopped = ""  # nothing is left to stop
-        if self.validated_step != self.step and not self.stopped and (last or self.step % c.eval.every == 0):
+        if (
+            self.validated_step != self.step
+            and not self.stopped
+            and (last or self.step % c.eval.every == 0)
+        ):
             self._validate()
             self._ask()
-        if self.step and not self.stopped and (last or (c.checkpoint.every and self.step % c.checkpoint.every == 0)):
+        if (
+            self.step
+            and not self.stopped
+            and (last or (c.checkpoint.every and self.step % c.checkpoint.every == 0))
+        ):
             self.save(last)
             self._ask()
 
@@ -212,7 +251,13 @@ class Trainer:
         c = self.config
         with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
             rows = c.eval.micro_batch or c.run.micro_batch
-            found = evaluate(self.engine, self.validation, rows, self.world, published_batch=c.eval.published_batch)
+            found = evaluate(
+                self.engine,
+                self.validation,
+                rows,
+                self.world,
+                published_batch=c.eval.published_batch,
+            )
         perplexity = found.record()["val_perplexity"]
         first = self.val_perplexity[0]
         self.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)

@@ -41,9 +41,15 @@ def check(config: TrainConfig) -> None:
     """
     method = config.decay.method
     if config.decay.ratios and method != "fixed_ratio":
-        raise UserError(f"decay.ratios is set, and decay.method is {method}, which does not read it; set --decay.method fixed_ratio")
+        raise UserError(
+            f"decay.ratios is set, and decay.method is {method}, which does not read it; set "
+            "--decay.method fixed_ratio"
+        )
     if method in SPECTRAL + FROM_GRADIENTS and config.optim.weight_decay == 0:
-        raise UserError(f"decay.method {method} multiplies optim.weight_decay, which is 0; give the base decay, or --decay.method none")
+        raise UserError(
+            f"decay.method {method} multiplies optim.weight_decay, which is 0; give the base "
+            "decay, or --decay.method none"
+        )
     if method in SPECTRAL:
         try:
             AlphaDecayConfig(**choices(config))
@@ -54,7 +60,8 @@ def check(config: TrainConfig) -> None:
 def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
     """The method's controller; uniform and none have none. Collective.
 
-    Norm gains are not decayed, whatever the method; with decay.compat published they are, whatever the method.
+    Norm gains are not decayed, whatever the method; with decay.compat published they are, whatever
+    the method.
 
     Raises:
         UserError: the method cannot work on this engine or with these settings.
@@ -64,9 +71,19 @@ def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
         if d.method in FROM_GRADIENTS:
             rule: Any = d.method
             compat = d.compat or None
-            return GradientDecay(engine, rule=rule, interval=d.interval, awd_scale=d.awd_scale, s1=d.s1, s2=d.s2, compat=compat)
+            return GradientDecay(
+                engine,
+                rule=rule,
+                interval=d.interval,
+                awd_scale=d.awd_scale,
+                s1=d.s1,
+                s2=d.s2,
+                compat=compat,
+            )
         if d.method == "uniform" and config.optim.weight_decay and not d.compat:
             bind_uniform(engine)
         return AlphaDecay(engine, **choices(config)) if d.method in SPECTRAL else None
     except ValueError as error:
-        raise UserError(f"decay.method {d.method} cannot work on this run ({config.deepspeed.config}): {error}") from error
+        raise UserError(
+            f"decay.method {d.method} cannot work on this run ({config.deepspeed.config}): {error}"
+        ) from error

@@ -1,4 +1,6 @@
-"""The LLaMA: transformers' LlamaForCausalLM from config, initialised alike on any world size and ZeRO stage."""
+"""The LLaMA: transformers' LlamaForCausalLM from config, initialised alike on any world size and
+ZeRO stage.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from train.errors import UserError
 
 def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
     """transformers' description of the model."""
-    options: dict[str, Any] = {"attn_implementation": model.attention}  # taken by every configuration, a field of none
+    # taken by every configuration, a field of none
+    options: dict[str, Any] = {"attn_implementation": model.attention}
     return LlamaConfig(
         vocab_size=model.vocab_size,
         hidden_size=model.hidden_size,
@@ -41,13 +44,18 @@ def llama_config(model: ModelConfig, sequence_length: int) -> LlamaConfig:
     )
 
 
-def build_model(model: ModelConfig, sequence_length: int, seed: int, ds_config: Mapping[str, Any] | None = None) -> LlamaForCausalLM:
-    """The initialised model. Collective where `ds_config` asks for ZeRO-3: then each parameter is partitioned as it is made.
+def build_model(
+    model: ModelConfig, sequence_length: int, seed: int, ds_config: Mapping[str, Any] | None = None
+) -> LlamaForCausalLM:
+    """The initialised model.
+
+    Collective where `ds_config` asks for ZeRO-3: then each parameter is partitioned as it is made.
 
     Args:
         sequence_length: tokens in a row, the longest the model sees.
         seed: seed of the initialisation.
-        ds_config: the resolved DeepSpeed configuration; None or a stage below 3 builds the model whole.
+        ds_config: the resolved DeepSpeed configuration; None or a stage below 3 builds the model
+            whole.
     """
     config = llama_config(model, sequence_length)
     with _zero_init(ds_config):
@@ -69,9 +77,17 @@ def check_machine(model: ModelConfig) -> None:
         UserError: names what is missing.
     """
     if model.attention == "flash_attention_2" and find_spec("flash_attn") is None:
-        raise UserError("model.attention is flash_attention_2, and flash-attn is not installed here; sdpa has the same kernels built in")
-    if model.compile and not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-        raise UserError("model.compile needs a C++ compiler, and there is none on the path; install one (g++) or leave it false")
+        raise UserError(
+            "model.attention is flash_attention_2, and flash-attn is not installed here; sdpa has "
+            "the same kernels built in"
+        )
+    if model.compile and not any(
+        shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")
+    ):
+        raise UserError(
+            "model.compile needs a C++ compiler, and there is none on the path; install one (g++) "
+            "or leave it false"
+        )
     if model.fused_cross_entropy:
         from train.liger import check_fused_cross_entropy
 
@@ -79,7 +95,9 @@ def check_machine(model: ModelConfig) -> None:
 
 
 def restore_rotary(model: nn.Module) -> None:
-    """Rotary frequencies in float32 again: DeepSpeed casts buffers to bf16, which blurs far positions."""
+    """Rotary frequencies in float32 again: DeepSpeed casts buffers to bf16, which blurs far
+    positions.
+    """
     for layer in model.modules():
         if isinstance(layer, LlamaRotaryEmbedding):
             fresh = LlamaRotaryEmbedding(layer.config)
@@ -105,9 +123,11 @@ def _zero_init(ds_config: Mapping[str, Any] | None) -> AbstractContextManager[An
 
 
 def _initialise(model: nn.Module, std: float, seed: int) -> None:
-    """Normal weights, gains of one; each parameter from a generator of its own, so that sharding changes nothing.
+    """Normal weights, gains of one; each parameter from a generator of its own, so that sharding
+    changes nothing.
 
-    Under zero.Init transformers' own initialisation sees empty parameters and leaves torch's defaults. Collective there.
+    Under zero.Init transformers' own initialisation sees empty parameters and leaves torch's
+    defaults. Collective there.
     """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -117,7 +137,9 @@ def _initialise(model: nn.Module, std: float, seed: int) -> None:
 
 
 class _gathered:
-    """The parameter whole on rank 0, written back to its owners at the end; True on ranks that are to write."""
+    """The parameter whole on rank 0, written back to its owners at the end; True on ranks that are
+    to write.
+    """
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self._partitioned = hasattr(parameter, "ds_tensor")

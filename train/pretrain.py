@@ -1,6 +1,7 @@
 """Pre-trains a LLaMA. Started alike by deepspeed, torchrun and python:
 
-deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value ...]
+deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value
+...]
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-# As a script, Python puts this folder first on the path, where our module names would hide other packages' own.
+# As a script, Python puts this folder first on the path, where our module names would hide other
+# packages' own.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
@@ -24,10 +26,14 @@ from train.validation import accumulation_steps  # noqa: E402
 
 
 def main() -> int:
-    """The command line. Returns the exit code; what a user can mend is one message, not a traceback."""
+    """The command line.
+
+    Returns the exit code; what a user can mend is one message, not a traceback.
+    """
     sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)  # type: ignore[assignment]
     requests = StopRequests()
-    requests.install()  # first: a signal during the imports must not end the process at a place of its own
+    # first: a signal during the imports must not end the process at a place of its own
+    requests.install()
     quiet()
     from train.world import environment  # with torch: after the handlers
 
@@ -43,7 +49,8 @@ def main() -> int:
         if local_rank == 0:
             print(f"error: {error}", file=sys.stderr, flush=True)
         else:
-            time.sleep(1.0)  # the launcher stops everybody when the first rank ends: let the one that speaks be it
+            # the launcher stops everybody when the first rank ends: let the one that speaks be it
+            time.sleep(1.0)
         return EXIT_USER_ERROR
 
 
@@ -62,7 +69,8 @@ def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
 
 
 def _run(config: TrainConfig, requests: StopRequests) -> int:
-    # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and transformers.
+    # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
+    # transformers.
     from train import world as worlds
     from train.build import build
     from train.results.closing import close, leave, running

@@ -22,13 +22,16 @@ def read_recipe(path: str) -> list[Setting]:
     """Every setting of the file, in its order.
 
     Raises:
-        UserError: it cannot be read, is not YAML, or has an unknown key or one twice; the message names the line.
+        UserError: it cannot be read, is not YAML, or has an unknown key or one twice; the message
+            names the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise UserError(f"cannot read the recipe {path!r}: {reason}; {_near_recipes(path)}") from error
+        raise UserError(
+            f"cannot read the recipe {path!r}: {reason}; {_near_recipes(path)}"
+        ) from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -37,30 +40,44 @@ def read_recipe(path: str) -> list[Setting]:
     seen: dict[str, Setting] = {}
     for setting in settings:
         if setting.key in seen:
-            raise UserError(f"{setting.where}: {setting.key} is set twice; first in {seen[setting.key].where}")
+            raise UserError(
+                f"{setting.where}: {setting.key} is set twice; first in {seen[setting.key].where}"
+            )
         seen[setting.key] = setting
     return settings
 
 
 def yaml_problem(error: yaml.YAMLError) -> str:
     """What follows the file's name in a message: the line, and what is wrong there."""
-    mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    mark = getattr(error, "problem_mark", None)
+    began = getattr(error, "context_mark", None)
     place = f", line {mark.line + 1}" if mark else ""
     # An unclosed bracket is noticed only where the file ends.
-    origin = f", in what began on line {began.line + 1}" if began and mark and began.line != mark.line else ""
+    origin = (
+        f", in what began on line {began.line + 1}"
+        if began and mark and began.line != mark.line
+        else ""
+    )
     return f"{place}: not valid YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}{origin}"
 
 
 def _walk(node: yaml.Node, path: str, prefix: str = "") -> Iterator[Setting]:
-    """Flatten the YAML tree, keeping line numbers; values stay text, so the command line and the file are typed alike."""
+    """Flatten the YAML tree, keeping line numbers; values stay text, so the command line and the
+    file are typed alike.
+    """
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{_place(node, path)}: {prefix.rstrip('.') or 'a recipe'} takes keys and values, as in `steps: 100`")
-    kinds, groups = known_keys(), sections()
+        raise UserError(
+            f"{_place(node, path)}: {prefix.rstrip('.') or 'a recipe'} takes keys and values, as "
+            "in `steps: 100`"
+        )
+    kinds = known_keys()
+    groups = sections()
     for key_node, value in node.value:
         key = prefix + str(key_node.value)
         where = _place(key_node, path)
         if key in groups:
-            if value.tag != "tag:yaml.org,2002:null":  # every key of the section may be commented out
+            # every key of the section may be commented out
+            if value.tag != "tag:yaml.org,2002:null":
                 yield from _walk(value, path, f"{key}.")
             continue
         check_known(key, f"in {where}")
@@ -75,7 +92,10 @@ def _node_text(node: yaml.Node, kind: Any, key: str, where: str) -> str:
             return json.dumps([item.value for item in node.value])
     elif isinstance(node, yaml.ScalarNode):
         if node.tag == "tag:yaml.org,2002:null":
-            raise UserError(f'{where}: {key} has no value; leave the key out for its default, or write "" for empty text')
+            raise UserError(
+                f'{where}: {key} has no value; leave the key out for its default, or write "" for '
+                "empty text"
+            )
         return as_text([node.value], kind)
     raise UserError(f"{where}: {key} must be {expected(kind)}")
 
@@ -87,4 +107,8 @@ def _place(node: yaml.Node, path: str) -> str:
 def _near_recipes(path: str) -> str:
     names = sorted(recipe.stem for recipe in RECIPES.glob("*.yaml"))
     near = difflib.get_close_matches(Path(path).stem, names, n=1)
-    return f"did you mean train/recipes/{near[0]}.yaml?" if near else f"train/recipes has {', '.join(names)}"
+    return (
+        f"did you mean train/recipes/{near[0]}.yaml?"
+        if near
+        else f"train/recipes has {', '.join(names)}"
+    )

@@ -1,7 +1,10 @@
-"""A report of a run as one HTML file: `python -m train.report RUN [--out FILE.html] [--modules PATTERN ...]`.
+"""A report of a run as one HTML file: `python -m train.report RUN [--out FILE.html] [--modules
+PATTERN ...]`.
 
-It needs no network and fits a phone: loss and perplexity, α and decay by layer and type and how they moved, spectra with the fitted
-tail, where the time went, the configuration. A run may be under way, stopped or finished; what it has not got is left out, with the reason.
+It needs no network and fits a phone: loss and perplexity, α and decay by layer and type and how
+    they moved, spectra with the fitted
+tail, where the time went, the configuration. A run may be under way, stopped or finished; what it
+has not got is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -
     Args:
         folder: of the run.
         out: the file; by default report.html in the folder. One that is there is replaced.
-        modules: shell patterns of the weights whose spectra are drawn; none takes those of the smallest, median and largest α.
+        modules: shell patterns of the weights whose spectra are drawn; none takes those of the
+            smallest, median and largest α.
 
     Raises:
         UserError: no run there, a pattern that matches nothing, or a file that cannot be written.
@@ -47,13 +51,20 @@ def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
-    parser = argparse.ArgumentParser(prog="python -m train.report", description="A report of a run as one HTML file.")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.report", description="A report of a run as one HTML file."
+    )
     parser.add_argument("run", type=Path, help="a run's folder, such as runs/quickstart")
-    parser.add_argument("--out", type=Path, metavar="FILE.html", help=f"default {NAME} in the run's folder")
     parser.add_argument(
-        "--modules", nargs="+", default=[], metavar="PATTERN",
+        "--out", type=Path, metavar="FILE.html", help=f"default {NAME} in the run's folder"
+    )
+    parser.add_argument(
+        "--modules",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
         help="weights whose spectra are drawn, e.g. '*.layers.0.*' '*q_proj.weight'; default: the smallest, median and largest alpha",
-    )  # fmt: skip
+    )
     o = parser.parse_args(argv)
     quiet()
     return as_command(lambda: print(report(o.run, o.out, o.modules)))

@@ -1,4 +1,6 @@
-"""Reads what DeepSpeed wrote by torch's restricted loader: tensors, plain values and a few of DeepSpeed's own classes, no code."""
+"""Reads what DeepSpeed wrote by torch's restricted loader: tensors, plain values and a few of
+DeepSpeed's own classes, no code.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +29,12 @@ def load_restricted(path: Path, mmap: bool = False) -> Any:
         return ZeroStageEnum[name]
 
     # Some releases of Python 3.11 write a member of an enumeration as getattr(class, name).
-    allowed: list[Any] = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (member, "builtins.getattr")]
+    allowed: list[Any] = [
+        LossScaler,
+        DynamicLossScaler,
+        ZeroStageEnum,
+        fragment_address,
+        (member, "builtins.getattr"),
+    ]
     with torch.serialization.safe_globals(allowed):
         return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)

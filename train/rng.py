@@ -1,4 +1,6 @@
-"""The random states of one rank, so that a resumed run draws what the uninterrupted one would have drawn."""
+"""The random states of one rank, so that a resumed run draws what the uninterrupted one would have
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import torch
 
 
 def seed_all(seed: int, rank: int) -> None:
-    """Every global generator of this rank, each rank its own stream; Python's and NumPy's would start from the system's entropy."""
+    """Every global generator of this rank, each rank its own stream; Python's and NumPy's would
+    start from the system's entropy.
+    """
     words = np.random.SeedSequence([seed, rank]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
@@ -19,9 +23,13 @@ def seed_all(seed: int, rank: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Of Python, NumPy, torch and this rank's GPU; tensors, lists and numbers only, for torch's restricted loader."""
+    """Of Python, NumPy, torch and this rank's GPU; tensors, lists and numbers only, for torch's
+    restricted loader.
+    """
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = cast(tuple[str, np.ndarray, int, int, float], np.random.get_state(legacy=True))
+    name, keys, position, has_gauss, cached = cast(
+        tuple[str, np.ndarray, int, int, float], np.random.get_state(legacy=True)
+    )
     state: dict[str, Any] = {
         "python": [version, list(words), gauss],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],

@@ -13,7 +13,9 @@ _FILES = ("alphadecay/**/*.py", "train/**/*.py", "train/recipes/*.yaml", "ds_con
 
 @cache
 def own_sources() -> dict[str, str | None]:
-    """`commit` and `sources` of this program, as they were when first asked for: the files may change under a run that takes days."""
+    """`commit` and `sources` of this program, as they were when first asked for: the files may
+    change under a run that takes days.
+    """
     return {"commit": commit_of(ROOT) or None, "sources": hash_of(ROOT)}
 
 
@@ -27,7 +29,9 @@ def hash_of(root: Path) -> str:
 
 
 def commit_of(root: Path) -> str:
-    """Commit of the checkout that `root` is the top of, with "+" where tracked files are changed; empty where it is none."""
+    """Commit of the checkout that `root` is the top of, with "+" where tracked files are changed;
+    empty where it is none.
+    """
 
     def git(*arguments: str) -> str:
         # Whoever owns the checkout: a job may run as another user than the one who cloned it.
@@ -38,6 +42,8 @@ def commit_of(root: Path) -> str:
         # An installed program may lie within somebody else's checkout, in a virtual environment.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return ""
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -1,7 +1,8 @@
 """state.json: how a run stands, for scripts. `python -m train.state OUTPUT_DIR [KEY]` prints it.
 
-It says {"state", "step", "steps", "reason", "checkpoint"}; state is running, stopped, finished or failed. The exit code is 0 where
-the run is finished, 75 where it goes on if started again (stopped; or running, which after the launcher's end means killed), else 1.
+It says {"state", "step", "steps", "reason", "checkpoint"}; state is running, stopped, finished or
+failed. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
+or running, which after the launcher's end means killed), else 1.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ def write_state(folder: Path, state: State, **facts: Any) -> None:
     Args:
         facts: step, steps, reason, checkpoint.
     """
-    known = {"step": 0, "steps": None, "reason": "", "checkpoint": None} | read_state(folder) | {"state": state, **facts}
+    known = (
+        {"step": 0, "steps": None, "reason": "", "checkpoint": None}
+        | read_state(folder)
+        | {"state": state, **facts}
+    )
     order = ("state", "step", "steps", "reason", "checkpoint")
     write_atomically(folder / NAME, json.dumps({key: known[key] for key in order}, indent=1) + "\n")
 

@@ -1,7 +1,10 @@
-"""Runs a grid of experiments: `python -m train.sweep GRID [--launcher local|slurm]`; `--list` shows what there is and how it stands.
+"""Runs a grid of experiments: `python -m train.sweep GRID [--launcher local|slurm]`; `--list` shows
+what there is and how it stands.
 
-Runs what is missing and goes on with what was cut, in one folder a run: ROOT/GRID/CELL/seed-N. A run that failed is told and left until
---retry-failed. Exit code: 0 all is finished (or submitted), 75 the same command goes on, 1 some runs failed, 2 a mistake in the command.
+Runs what is missing and goes on with what was cut, in one folder a run: ROOT/GRID/CELL/seed-N. A
+    run that failed is told and left until
+--retry-failed. Exit code: 0 all is finished (or submitted), 75 the same command goes on, 1 some
+runs failed, 2 a mistake in the command.
 """
 
 from __future__ import annotations
@@ -41,7 +44,10 @@ def sweep(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
         UserError: what a user can mend.
     """
     if not o.grid and (o.only or not o.list):
-        raise UserError(f"name a grid, ahead of the options: {', '.join(shipped())}, or a file of your own; --list tells more")
+        raise UserError(
+            f"name a grid, ahead of the options: {', '.join(shipped())}, or a file of your own; "
+            "--list tells more"
+        )
     if not o.grid:
         return _list_all(o, extra)
     grid = load_grid(o.grid).narrowed(o.only, o.seeds)
@@ -56,7 +62,12 @@ def sweep(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
 
 def _list_all(o: argparse.Namespace, extra: Mapping[str, str]) -> int:
     grids = [load_grid(name).narrowed(seeds=o.seeds) for name in shipped()]
-    print(*list_grids([(grid, [plan(run, extra) for run in grid.runs(o.root)]) for grid in grids], _speed(o)), sep="\n")
+    print(
+        *list_grids(
+            [(grid, [plan(run, extra) for run in grid.runs(o.root)]) for grid in grids], _speed(o)
+        ),
+        sep="\n",
+    )
     return 0
 
 
@@ -69,7 +80,10 @@ def _run_here(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned]) -> int
             print(shlex.join(command_line(planned, o.ranks or 1)))
         return 0
     code = local.run()
-    ended = {p.run.label: local.outcomes.get(p.run.label) or standing(p.run.folder, slurm.queue) for p in runs}
+    ended = {
+        p.run.label: local.outcomes.get(p.run.label) or standing(p.run.folder, slurm.queue)
+        for p in runs
+    }
     _say(count(ended.values()))
     for state in ("failed", "stopped"):
         names = [label for label, outcome in ended.items() if outcome.state == state]
@@ -93,7 +107,11 @@ def _submit(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned], root: Pa
         todo = _to_do(o, stand)
         _check(todo)
         if o.dry_run:
-            print(shlex.join(slurm.command_line(len(todo), o.jobs, o.sbatch, grid.name)), *map(slurm.line, todo), sep="\n")
+            print(
+                shlex.join(slurm.command_line(len(todo), o.jobs, o.sbatch, grid.name)),
+                *map(slurm.line, todo),
+                sep="\n",
+            )
         elif todo:
             slurm.submit(todo, folder, grid.name, o.jobs, o.ranks, o.sbatch, _say)
         else:
@@ -101,7 +119,9 @@ def _submit(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned], root: Pa
     return 1 if any(now.state == "failed" for _, now in stand) and not o.retry_failed else 0
 
 
-def _standings(o: argparse.Namespace, grid: Grid, runs: Sequence[Planned]) -> list[tuple[Planned, Standing]]:
+def _standings(
+    o: argparse.Namespace, grid: Grid, runs: Sequence[Planned]
+) -> list[tuple[Planned, Standing]]:
     """How they stand, told in a line."""
     queue = cache(slurm.queue)
     stand = [(planned, standing(planned.run.folder, queue)) for planned in runs]
@@ -130,7 +150,9 @@ def _check(runs: Sequence[Planned]) -> None:
             try:
                 load_sentencepiece(tokenizer)
             except UserError as error:
-                raise UserError(f"{error} For all runs of a sweep: -- --data.tokenizer FILE.model") from error
+                raise UserError(
+                    f"{error} For all runs of a sweep: -- --data.tokenizer FILE.model"
+                ) from error
 
 
 def _speed(o: argparse.Namespace) -> Speed:
@@ -141,24 +163,69 @@ def _say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
-# --- the command line -------------------------------------------------------------------------------------------------
+# --- the command line
+# -------------------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.sweep", description="Run a grid of experiments.", epilog=EPILOG)
-    parser.add_argument(
-        "grid", nargs="?", metavar="GRID", help="a shipped grid's name, or FILE.yaml of your own (train/grids/description.py)"
+    parser = argparse.ArgumentParser(
+        prog="python -m train.sweep", description="Run a grid of experiments.", epilog=EPILOG
     )
-    parser.add_argument("--list", action="store_true", help="show the grids, or the runs of GRID: what they cost, and how they stand")
-    parser.add_argument("--launcher", choices=("local", "slurm"), default="local", help="run here (default), or submit a job array")
+    parser.add_argument(
+        "grid",
+        nargs="?",
+        metavar="GRID",
+        help="a shipped grid's name, or FILE.yaml of your own (train/grids/description.py)",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="show the grids, or the runs of GRID: what they cost, and how they stand",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="run here (default), or submit a job array",
+    )
     add_choice(parser)
-    parser.add_argument("--ranks", type=whole(1), metavar="R", help="processes of a run; of SLURM, on a node")
-    parser.add_argument("--jobs", type=whole(1), metavar="N", help="runs at a time; default 1 here, as SLURM has it there")
-    parser.add_argument("--sbatch", type=Path, default=slurm.SCRIPT, metavar="FILE", help="your copy of launch/slurm/torchrun.sbatch")
-    parser.add_argument("--retry-failed", action="store_true", help="start runs again that failed in an earlier sweep")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
-    parser.add_argument("--gpu-tflops", type=positive, metavar="T", help="peak of a GPU for the estimate; default an H100's")
-    parser.add_argument("--mfu", type=positive, default=MFU, metavar="SHARE", help=f"of that peak, reached in training; default {MFU}")
+    parser.add_argument(
+        "--ranks", type=whole(1), metavar="R", help="processes of a run; of SLURM, on a node"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=whole(1),
+        metavar="N",
+        help="runs at a time; default 1 here, as SLURM has it there",
+    )
+    parser.add_argument(
+        "--sbatch",
+        type=Path,
+        default=slurm.SCRIPT,
+        metavar="FILE",
+        help="your copy of launch/slurm/torchrun.sbatch",
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="start runs again that failed in an earlier sweep",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands and start nothing"
+    )
+    parser.add_argument(
+        "--gpu-tflops",
+        type=positive,
+        metavar="T",
+        help="peak of a GPU for the estimate; default an H100's",
+    )
+    parser.add_argument(
+        "--mfu",
+        type=positive,
+        default=MFU,
+        metavar="SHARE",
+        help=f"of that peak, reached in training; default {MFU}",
+    )
     return parser
 
 

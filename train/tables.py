@@ -1,8 +1,10 @@
-"""Finished runs of a grid as a table: `python -m train.tables GRID [--only PATTERN ...] [-- --section.key value ...]`.
+"""Finished runs of a grid as a table: `python -m train.tables GRID [--only PATTERN ...] [--
+--section.key value ...]`.
 
-Reads what `python -m train.sweep GRID` trained and writes to ROOT/<grid>/tables: table.md, for a person; table.csv, a line a run;
-cells.csv, a line a cell; table.json, all of it; plot.png. Runs that are not finished, or made with other settings than the grid has, are
-named and left out. Overrides that the sweep was given after `--` belong here too.
+Reads what `python -m train.sweep GRID` trained and writes to ROOT/<grid>/tables: table.md, for a
+person; table.csv, a line a run; cells.csv, a line a cell; table.json, all of it; plot.png. Runs
+that are not finished, or made with other settings than the grid has, are named and left out.
+Overrides that the sweep was given after `--` belong here too.
 """
 
 from __future__ import annotations
@@ -22,11 +24,22 @@ from train.files import write_atomically
 from train.grids.arguments import add_choice, cut_overrides, overrides_of
 from train.grids.grid import load_grid
 
-TABLE, RUNS, CELLS, JSON, PLOT = "table.md", "table.csv", "cells.csv", "table.json", "plot.png"
+TABLE = "table.md"
+RUNS = "table.csv"
+CELLS = "cells.csv"
+JSON = "table.json"
+PLOT = "plot.png"
 TOLD = 3  # runs whose reason an error tells
 
 
-def tables(name: str, root: Path, out: Path | None, only: Sequence[str], seeds: Sequence[int] | None, overrides: Mapping[str, str]) -> str:
+def tables(
+    name: str,
+    root: Path,
+    out: Path | None,
+    only: Sequence[str],
+    seeds: Sequence[int] | None,
+    overrides: Mapping[str, str],
+) -> str:
     """Writes the files; the Markdown.
 
     Args:
@@ -48,7 +61,12 @@ def tables(name: str, root: Path, out: Path | None, only: Sequence[str], seeds: 
     folder = out or root / grid.name / "tables"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in ((TABLE, page), (RUNS, runs_csv(table)), (CELLS, cells_csv(table)), (JSON, as_json(table))):
+        for file, text in (
+            (TABLE, page),
+            (RUNS, runs_csv(table)),
+            (CELLS, cells_csv(table)),
+            (JSON, as_json(table)),
+        ):
             write_atomically(folder / file, text)
         write_plot(folder / PLOT, table)
     except OSError as error:
@@ -60,9 +78,15 @@ def tables(name: str, root: Path, out: Path | None, only: Sequence[str], seeds: 
 def _nothing(table: Table, root: Path) -> str:
     """Why a table would be empty, and what to do."""
     absent = table.collected.absent
-    reasons = ", ".join(f"{count} {why}" for why, count in Counter(found.why for found in absent).items())
+    reasons = ", ".join(
+        f"{count} {why}" for why, count in Counter(found.why for found in absent).items()
+    )
     told = [f"{f.run.folder}: {f.detail}" for f in absent if f.why != "missing"][:TOLD]
-    told += [f"seeds {', '.join(map(str, table.strangers))} have folders: ask for them with --seeds"] if table.strangers else []
+    told += (
+        [f"seeds {', '.join(map(str, table.strangers))} have folders: ask for them with --seeds"]
+        if table.strangers
+        else []
+    )
     if any(found.why == "other settings" for found in absent):
         told.append("overrides that the sweep was given belong here too, after --")
     if all(found.why == "missing" for found in absent) and not table.strangers:
@@ -73,12 +97,18 @@ def _nothing(table: Table, root: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
     options, words = cut_overrides(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="python -m train.tables", description="Finished runs of a grid as a table.")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.tables", description="Finished runs of a grid as a table."
+    )
     parser.usage = "%(prog)s GRID [options] [-- --section.key value ...]"
     parser.epilog = "after --: the overrides that the sweep was given, if any; runs made with other settings are left out"
-    parser.add_argument("grid", metavar="GRID", help="a shipped grid's name, or FILE.yaml of your own")
+    parser.add_argument(
+        "grid", metavar="GRID", help="a shipped grid's name, or FILE.yaml of your own"
+    )
     add_choice(parser)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write; default ROOT/<grid>/tables")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to write; default ROOT/<grid>/tables"
+    )
     o = parser.parse_args(options)
 
     def work() -> None:

@@ -1,6 +1,7 @@
 """Prints the folder of a run: `python -m train.where --config RECIPE [--section.key VALUE ...]`.
 
-For scripts, which need it before the run starts; a mistake in the arguments is told here, with exit code 2, and costs no allocation.
+For scripts, which need it before the run starts; a mistake in the arguments is told here, with exit
+code 2, and costs no allocation.
 """
 
 from __future__ import annotations

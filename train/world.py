@@ -25,7 +25,8 @@ class World:
     size: processes in all.
     device: where this process computes.
     control: a CPU group for small messages between hosts; None before `start`.
-    patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days for one that is cut off.
+    patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days for
+        one that is cut off.
     """
 
     rank: int
@@ -41,7 +42,8 @@ class World:
         return self.rank == 0
 
     def once(self, action: Callable[[], T], patient: bool = False) -> T:
-        """Runs `action` on rank 0 and gives every rank its result; a UserError or Stopped there is raised on every rank.
+        """Runs `action` on rank 0 and gives every rank its result; a UserError or Stopped there is
+        raised on every rank.
 
         Collective. The result must pickle.
 
@@ -57,7 +59,9 @@ class World:
                 box[0] = action()
             except Exception as error:  # whatever it is, the others must not wait for it
                 failure = error
-                kind = next((kind for kind in (UserError, Stopped) if isinstance(error, kind)), None)
+                kind = next(
+                    (kind for kind in (UserError, Stopped) if isinstance(error, kind)), None
+                )
                 box[1] = (kind, f"{error}")
         dist.broadcast_object_list(box, src=0, group=self.patient if patient else self.control)
         if failure is not None:
@@ -80,7 +84,11 @@ class World:
 
 def environment() -> tuple[int, int, int]:
     """(rank, local rank, world size) as deepspeed and torchrun set them; one process without them."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    return (
+        int(os.environ.get("RANK", 0)),
+        int(os.environ.get("LOCAL_RANK", 0)),
+        int(os.environ.get("WORLD_SIZE", 1)),
+    )
 
 
 def start(timeout_minutes: float) -> World:
@@ -91,17 +99,28 @@ def start(timeout_minutes: float) -> World:
     cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
     if cuda and local_rank >= torch.cuda.device_count():
         gpus = torch.cuda.device_count()
-        raise UserError(f"rank {rank} has no GPU: local rank {local_rank}, {gpus} GPUs on this node; start fewer ranks per node")
+        raise UserError(
+            f"rank {rank} has no GPU: local rank {local_rank}, {gpus} GPUs on this node; start "
+            "fewer ranks per node"
+        )
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     import deepspeed
 
-    # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no compiler.
+    # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no
+    # compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     limit = timedelta(minutes=timeout_minutes)
-    deepspeed.init_distributed(dist_backend="nccl" if cuda else "gloo", timeout=limit, dist_init_required=True, verbose=False)
-    control, patient = (dist.new_group(backend="gloo", timeout=timeout) for timeout in (limit, _LONG))
+    deepspeed.init_distributed(
+        dist_backend="nccl" if cuda else "gloo",
+        timeout=limit,
+        dist_init_required=True,
+        verbose=False,
+    )
+    control, patient = (
+        dist.new_group(backend="gloo", timeout=timeout) for timeout in (limit, _LONG)
+    )
     return World(rank, local_rank, size, device, control, patient)
 
 
@@ -112,4 +131,6 @@ def _single_process() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )

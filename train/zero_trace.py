@@ -1,4 +1,6 @@
-"""DeepSpeed's trace of modules under ZeRO-3, from which it knows what to gather ahead and what to keep."""
+"""DeepSpeed's trace of modules under ZeRO-3, from which it knows what to gather ahead and what to
+keep.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ from typing import Any
 
 
 def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
-    """What to call after each forward pass that no backward follows: it leaves no trace where there was none before.
+    """What to call after each forward pass that no backward follows: it leaves no trace where there
+    was none before.
 
-    DeepSpeed (0.19) remembers which weights each module may release, and keeps that when the trace it was read from is thrown away.
-    After an evaluation ahead of the first training step every weight would be released after its forward for the rest of the run,
-    and gathered again, each alone, in the backward (`tests/distributed/test_evaluate.py` counts the gathers).
+    DeepSpeed (0.19) remembers which weights each module may release, and keeps that when the trace
+    it was read from is thrown away. After an evaluation ahead of the first training step every
+    weight would be released after its forward for the rest of the run, and gathered again, each
+    alone, in the backward (`tests/distributed/test_evaluate.py` counts the gathers).
     """
     offload = getattr(getattr(engine, "optimizer", None), "parameter_offload", None)
     coordinator = offload.get_param_coordinator() if offload is not None else None

@@ -1,1 +1,3 @@
-"""AlphaDecay in five training loops, each a file that runs as it is: python -m alphadecay.examples.plain."""
+"""AlphaDecay in five training loops, each a file that runs as it is: python -m
+alphadecay.examples.plain.
+"""

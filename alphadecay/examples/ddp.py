@@ -1,4 +1,6 @@
-"""AlphaDecay under DistributedDataParallel: torchrun --standalone --nproc_per_node 2 -m alphadecay.examples.ddp."""
+"""AlphaDecay under DistributedDataParallel: torchrun --standalone --nproc_per_node 2 -m
+alphadecay.examples.ddp.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ def main() -> None:
     """Trains for a few seconds; every rank measures its share of the weights."""
     device = start_ranks()
     model = DistributedDataParallel(Net().to(device))
-    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)  # 1. any torch optimizer will do
-    decay = AlphaDecay(model, optimizer, interval=20)  # 2. wrap the model first; every rank does this
+    # 1. any torch optimizer will do
+    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
+    # 2. wrap the model first; every rank does this
+    decay = AlphaDecay(model, optimizer, interval=20)
     for step in range(STEPS):
         loss = model(**batch(step, device))["loss"]
         loss.backward()

@@ -15,7 +15,8 @@ def main() -> None:
     device = start_ranks()
     model = Net().to(device)
     fully_shard(model, mesh=init_device_mesh(device.type, (dist.get_world_size(),)))
-    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)  # 1. any torch optimizer will do
+    # 1. any torch optimizer will do
+    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     decay = AlphaDecay(model, optimizer, interval=20)  # 2. fully_shard first; every rank does this
     for step in range(STEPS):
         loss = model(**batch(step, device))["loss"]

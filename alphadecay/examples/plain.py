@@ -12,8 +12,10 @@ def main() -> None:
     """Trains for a few seconds, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Net().to(device)
-    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)  # 1. any torch optimizer will do
-    decay = AlphaDecay(model, optimizer, interval=20)  # 2. from now on every weight matrix has its own decay
+    # 1. any torch optimizer will do
+    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
+    # 2. from now on every weight matrix has its own decay
+    decay = AlphaDecay(model, optimizer, interval=20)
     for step in range(STEPS):
         loss = model(**batch(step, device))["loss"]
         loss.backward()

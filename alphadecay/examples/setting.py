@@ -1,4 +1,6 @@
-"""What the examples share and nobody needs to read: a small model, made-up data, and the start and end of a process."""
+"""What the examples share and nobody needs to read: a small model, made-up data, and the start and
+end of a process.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,16 @@ from torch import Tensor, nn
 
 from alphadecay import AlphaDecay
 
-STEPS, ROWS, WIDTH, LABELS = 60, 64, 48, 24
+STEPS = 60
+ROWS = 64
+WIDTH = 48
+LABELS = 24
 
 
 class Net(nn.Module):
-    """A perceptron of three layers that returns its loss, the same at every start and on every rank."""
+    """A perceptron of three layers that returns its loss, the same at every start and on every
+    rank.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,10 +46,16 @@ def batch(step: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
 
 
 def start_ranks() -> torch.device:
-    """Joins the ranks that torchrun has started, over NCCL on GPUs and gloo on CPUs. Returns this rank's device."""
+    """Joins the ranks that torchrun has started, over NCCL on GPUs and gloo on CPUs.
+
+    Returns this rank's device.
+    """
     if "RANK" not in os.environ:
         name = getattr(sys.modules["__main__"].__spec__, "name", "alphadecay.examples.ddp")
-        raise SystemExit(f"this example has several ranks; start it with: torchrun --standalone --nproc_per_node 2 -m {name}")
+        raise SystemExit(
+            "this example has several ranks; start it with: torchrun --standalone "
+            f"--nproc_per_node 2 -m {name}"
+        )
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -60,7 +73,9 @@ def show(loss: float, decay: AlphaDecay) -> None:
 
 
 def leave_ranks() -> None:
-    """Ends the process at once: gloo's threads abort a normal interpreter exit now and then (pytorch#190489)."""
+    """Ends the process at once: gloo's threads abort a normal interpreter exit now and then
+    (pytorch#190489).
+    """
     dist.barrier()
     sys.stdout.flush()
     sys.stderr.flush()

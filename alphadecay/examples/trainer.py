@@ -1,4 +1,6 @@
-"""AlphaDecay in the Hugging Face Trainer: python -m alphadecay.examples.trainer, or the same with torchrun."""
+"""AlphaDecay in the Hugging Face Trainer: python -m alphadecay.examples.trainer, or the same with
+torchrun.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,17 @@ def main() -> None:
     rows = batch(0)
     data = [{name: column[i] for name, column in rows.items()} for i in range(ROWS)]
     arguments = TrainingArguments(
-        tempfile.mkdtemp(), max_steps=STEPS, per_device_train_batch_size=ROWS // 4, learning_rate=3e-3, save_strategy="no",
-        report_to=[], disable_tqdm=True, logging_steps=20, use_cpu=not torch.cuda.is_available(),
+        tempfile.mkdtemp(),
+        max_steps=STEPS,
+        per_device_train_batch_size=ROWS // 4,
+        learning_rate=3e-3,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        logging_steps=20,
+        use_cpu=not torch.cuda.is_available(),
         weight_decay=0.1,  # 2. the base decay: the Trainer's own default is 0
-    )  # fmt: skip
+    )
     callback = AlphaDecayCallback(interval=20)
     result = Trainer(Net(), arguments, train_dataset=data, callbacks=[callback]).train()  # 3.
     assert callback.decay is not None

@@ -1,4 +1,6 @@
-"""AlphaDecay under DeepSpeed ZeRO-3: torchrun --standalone --nproc_per_node 2 -m alphadecay.examples.zero."""
+"""AlphaDecay under DeepSpeed ZeRO-3: torchrun --standalone --nproc_per_node 2 -m
+alphadecay.examples.zero.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ CONFIG = {
 def main() -> None:
     """Trains for a few seconds; stages 0 to 3 differ in nothing but the number above."""
     device = start_ranks()
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # on CPUs: gloo serves, and needs no compiler
+    # on CPUs: gloo serves, and needs no compiler
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     model = Net()
-    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)  # 1. or an optimizer named in CONFIG
+    # 1. or an optimizer named in CONFIG
+    optimizer = AdamW(model.parameters(), lr=3e-3, weight_decay=0.1)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=CONFIG)
-    decay = AlphaDecay(engine, interval=20)  # 2. the engine knows its optimizer; every rank does this
+    # 2. the engine knows its optimizer; every rank does this
+    decay = AlphaDecay(engine, interval=20)
     for step in range(STEPS):
         loss = engine(**batch(step, device))["loss"]
         engine.backward(loss)

@@ -1,6 +1,7 @@
 """AlphaDecay inside other people's loops; each name loads its package when it is first asked for.
 
-`AlphaDecayCallback` is for transformers.Trainer; `register()` makes "type": "AlphaDecayAdamW" work in a DeepSpeed JSON.
+`AlphaDecayCallback` is for transformers.Trainer; `register()` makes "type": "AlphaDecayAdamW" work
+in a DeepSpeed JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""AlphaDecay inside transformers.Trainer: Trainer(..., callbacks=[AlphaDecayCallback(interval=500)]).
+"""AlphaDecay inside transformers.Trainer: Trainer(...,
+callbacks=[AlphaDecayCallback(interval=500)]).
 
 One process, DDP, FSDP2 (`fsdp`) and DeepSpeed (`deepspeed`), as the Trainer's own arguments say.
 """
@@ -18,12 +19,14 @@ from alphadecay.controller import AlphaDecay
 
 
 class AlphaDecayCallback(TrainerCallback, ExportableState):
-    """Gives every linear weight its own decay, from s1 to s2 times `TrainingArguments.weight_decay`.
+    """Gives every linear weight its own decay, from s1 to s2 times
+    `TrainingArguments.weight_decay`.
 
-    Works with the Trainer's own optimizer, with one named in the DeepSpeed configuration, and with alphadecay's, given as
-    `optimizers=(AdamW(...), None)` or, where FSDP must make it, `optimizer_cls_and_kwargs=(AdamW, {...})`.
-    At each refresh it logs the range of alphas and decays. Its state lies in each checkpoint's trainer_state.json, the same for
-    any world size, and is taken up by `resume_from_checkpoint`.
+    Works with the Trainer's own optimizer, with one named in the DeepSpeed configuration, and with
+    alphadecay's, given as `optimizers=(AdamW(...), None)` or, where FSDP must make it,
+    `optimizer_cls_and_kwargs=(AdamW, {...})`. At each refresh it logs the range of alphas and
+    decays. Its state lies in each checkpoint's trainer_state.json, the same for any world size, and
+    is taken up by `resume_from_checkpoint`.
 
     Args:
         include: shell patterns of the weights to take instead of every linear weight.
@@ -41,47 +44,76 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     decay: AlphaDecay | None = None
 
     def __init__(
-        self, *, include: Sequence[str] = (), exclude: Sequence[str] = (), splits: Mapping[str, Mapping[str, int]] | None = None,
+        self,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        splits: Mapping[str, Mapping[str, int]] | None = None,
         **choices: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         AlphaDecayConfig(**choices)  # says now what is wrong, not after the model is loaded
-        self._arguments = {"include": list(include), "exclude": list(exclude), "splits": splits, **choices}
+        self._arguments = {
+            "include": list(include),
+            "exclude": list(exclude),
+            "splits": splits,
+            **choices,
+        }
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Takes the decay over, once the model is wrapped and a checkpoint is loaded. Collective."""
         self._trainer = _running_trainer()
-        self.decay = AlphaDecay(self._trainer.model_wrapped, _bare_optimizer(kwargs["optimizer"]), **self._arguments)
+        self.decay = AlphaDecay(
+            self._trainer.model_wrapped, _bare_optimizer(kwargs["optimizer"]), **self._arguments
+        )
         if state.global_step == 0:
             self._log()
             return
         stored: Any = state.stateful_callbacks
         saved = stored.get(type(self).__name__, {}).get("attributes", {}).get("saved")
-        # A checkpoint from before AlphaDecay: refreshes fall on the same steps as if it had been there.
+        # A checkpoint from before AlphaDecay: refreshes fall on the same steps as if it had been
+        # there.
         self.decay.load_state_dict(saved or {**self.decay.state_dict(), "step": state.global_step})
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """After each optimizer step, gradients gone. Collective where the decays are refreshed."""
         assert self.decay is not None
         if self.decay.step():
             self._log()
         self._finish_before_save(control.should_save)
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """The Trainer may save next."""
         self._finish_before_save(control.should_save)
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """The Trainer may save next, if the metric is the best yet."""
         self._finish_before_save(control.should_save or args.save_strategy == "best")
 
     def state(self) -> dict[str, Any]:
         """What goes into trainer_state.json. Asked of one rank only."""
         if self.decay is not None and self.decay.solving:
-            raise RuntimeError("this save comes unannounced amid a spread refresh: put AlphaDecayCallback after what asks for it")
-        return {"args": self._arguments, "attributes": {"saved": None if self.decay is None else self.decay.state_dict()}}
+            raise RuntimeError(
+                "this save comes unannounced amid a spread refresh: put AlphaDecayCallback after "
+                "what asks for it"
+            )
+        return {
+            "args": self._arguments,
+            "attributes": {"saved": None if self.decay is None else self.decay.state_dict()},
+        }
 
     def _finish_before_save(self, saving: bool) -> None:
-        """Solves a spread refresh early, for state() may not wait for other ranks. Collective where there is one."""
+        """Solves a spread refresh early, for state() may not wait for other ranks.
+
+        Collective where there is one.
+        """
         if saving and self.decay is not None and self.decay.solving:
             self.decay.state_dict()
 
@@ -99,13 +131,22 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
 def _range(label: str, values: Mapping[str, float]) -> dict[str, float]:
     """Smallest, mean and largest of the numbers; nothing where there are none."""
     finite = [value for value in values.values() if isfinite(value)]
-    return {f"{label}_min": min(finite), f"{label}_mean": fsum(finite) / len(finite), f"{label}_max": max(finite)} if finite else {}
+    return (
+        {
+            f"{label}_min": min(finite),
+            f"{label}_mean": fsum(finite) / len(finite),
+            f"{label}_max": max(finite),
+        }
+        if finite
+        else {}
+    )
 
 
 def _running_trainer() -> Trainer:
     """The Trainer whose train() has called this callback.
 
-    Callbacks are handed the bare model, but AlphaDecay needs what was made of it: DeepSpeed's engine or DDP's process group.
+    Callbacks are handed the bare model, but AlphaDecay needs what was made of it: DeepSpeed's
+        engine or DDP's process group.
     """
     frame = sys._getframe(1)
     while frame is not None:
@@ -113,7 +154,9 @@ def _running_trainer() -> Trainer:
         if isinstance(candidate, Trainer):
             return candidate
         frame = frame.f_back  # type: ignore[assignment]
-    raise RuntimeError("AlphaDecayCallback found no transformers.Trainer: pass it to one with callbacks=[...]")
+    raise RuntimeError(
+        "AlphaDecayCallback found no transformers.Trainer: pass it to one with callbacks=[...]"
+    )
 
 
 def _bare_optimizer(optimizer: Any) -> Any:

@@ -10,12 +10,16 @@ SIGMOID_STEEPNESS = 4.0
 
 
 def usable(score: float | None) -> bool:
-    """Whether a module takes part: its score is a finite number. Otherwise it has a status, and keeps the base decay."""
+    """Whether a module takes part: its score is a finite number.
+
+    Otherwise it has a status, and keeps the base decay.
+    """
     return score is not None and math.isfinite(score)
 
 
 def _linear(scores: list[float], s1: float, s2: float) -> list[float]:
-    low, high = min(scores), max(scores)
+    low = min(scores)
+    high = max(scores)
     return [(score - low) / (high - low) * (s2 - s1) + s1 for score in scores]
 
 
@@ -61,12 +65,23 @@ LEAST_SCORE = {"sqrt": 0.0, "log2": 1.0}  # α > 1, so a smaller score is not an
 def _check(weight_decay: float, s1: float, s2: float, method: str, minimum_range: float) -> None:
     if method not in MAPS:
         near = difflib.get_close_matches(method, MAPS, n=2, cutoff=0.3) or list(MAPS)
-        raise ValueError(f"method={method!r} is unknown: did you mean {' or '.join(near)}? There are {', '.join(MAPS)}")
-    for name, value in (("weight_decay", weight_decay), ("s1", s1), ("s2", s2), ("minimum_range", minimum_range)):
+        raise ValueError(
+            f"method={method!r} is unknown: did you mean {' or '.join(near)}? There are "
+            f"{', '.join(MAPS)}"
+        )
+    for name, value in (
+        ("weight_decay", weight_decay),
+        ("s1", s1),
+        ("s2", s2),
+        ("minimum_range", minimum_range),
+    ):
         if not math.isfinite(value) or value < 0:
             raise ValueError(f"{name}={value}: need a finite number ≥ 0")
     if s1 > s2:
-        raise ValueError(f"s1={s1} > s2={s2}: s1 multiplies the decay of the smallest α, s2 that of the largest; swap them")
+        raise ValueError(
+            f"s1={s1} > s2={s2}: s1 multiplies the decay of the smallest α, s2 that of the "
+            "largest; swap them"
+        )
 
 
 def assign_weight_decay(
@@ -79,18 +94,24 @@ def assign_weight_decay(
     minimum_range: float = 0.0,
     mean_preserving: bool = False,
 ) -> dict[str, float]:
-    """Each module's weight decay from its α, in float64 and whatever the order of the modules (AlphaDecay, arXiv 2506.14562).
+    """Each module's weight decay from its α, in float64 and whatever the order of the modules
+    (AlphaDecay, arXiv 2506.14562).
 
-    linear: η·[(α − α_min)/(α_max − α_min)·(s2 − s1) + s1];  sqrt: η·√α / mean √α;  log2: η·log2 α / mean log2 α;
-    sigmoid: η·2/(1 + e^(−4z)), z the standardised score. η is `weight_decay`; s1 and s2 serve "linear" only.
+    linear: η·[(α − α_min)/(α_max − α_min)·(s2 − s1) + s1];  sqrt: η·√α / mean √α;  log2: η·log2 α /
+        mean log2 α;
+    sigmoid: η·2/(1 + e^(−4z)), z the standardised score. η is `weight_decay`; s1 and s2 serve
+        "linear" only.
 
     Args:
-        alphas: score by module name. NaN, inf or None means a status: the module gets η and stays out of minimum, maximum and mean.
+        alphas: score by module name. NaN, inf or None means a status: the module gets η and stays
+            out of minimum, maximum and mean.
         weight_decay: η ≥ 0, the run's own, in the optimizer's unit.
-        minimum_range: where α_max − α_min is below this, or is 0, every module gets η: a small range is mostly noise.
+        minimum_range: where α_max − α_min is below this, or is 0, every module gets η: a small
+            range is mostly noise.
         mean_preserving: rescale the modules that take part so that their mean is η.
     Returns: decay by module name, in the order given; each is finite and ≥ 0.
-    Errors: ValueError for an unknown method, a negative or non-finite number, s1 > s2, or a score outside the domain of the map.
+    Errors: ValueError for an unknown method, a negative or non-finite number, s1 > s2, or a score
+        outside the domain of the map.
     """
     _check(weight_decay, s1, s2, method, minimum_range)
     decays = dict.fromkeys(alphas, float(weight_decay))
@@ -101,9 +122,14 @@ def assign_weight_decay(
     least = LEAST_SCORE.get(method)
     if least is not None and min(scores) < least:
         worst = names[scores.index(min(scores))]
-        raise ValueError(f"{worst}: score {min(scores)} is below {least}, which {method} cannot map; use linear or sigmoid")
+        raise ValueError(
+            f"{worst}: score {min(scores)} is below {least}, which {method} cannot map; use linear "
+            "or sigmoid"
+        )
     factors = MAPS[method](scores, s1, s2)
     mean = math.fsum(factors) / len(factors) if mean_preserving else 1.0
     scale = 1 / mean if mean > 0 else 1.0
-    decays.update((name, weight_decay * (factor * scale)) for name, factor in zip(names, factors, strict=True))
+    decays.update(
+        (name, weight_decay * (factor * scale)) for name, factor in zip(names, factors, strict=True)
+    )
     return decays

@@ -1,6 +1,13 @@
 """Spectra of weight matrices: tensors in, tensors out."""
 
-from alphadecay.spectral.estimate import FIELDS, Estimate, estimate, estimate_from_gram, pl_alpha_hill, to_estimate
+from alphadecay.spectral.estimate import (
+    FIELDS,
+    Estimate,
+    estimate,
+    estimate_from_gram,
+    pl_alpha_hill,
+    to_estimate,
+)
 from alphadecay.spectral.farms import estimate_farms
 from alphadecay.spectral.gram import take_gram
 from alphadecay.spectral.metrics import SCORES, estimate_score, gradient_norm, scores

@@ -1,7 +1,9 @@
 """Tail fits that search their cut-off: goodness-of-fit and fix-finger.
 
-Shapes: values_K float64, ascending; candidate i means x_min = λ[i] and the tail λ[i:], of which x_min is the first. R rows, C columns.
-These run on the host, one spectrum at a time: the number of candidates examined depends on the numbers.
+Shapes: values_K float64, ascending; candidate i means x_min = λ[i] and the tail λ[i:], of which
+    x_min is the first. R rows, C columns.
+These run on the host, one spectrum at a time: the number of candidates examined depends on the
+    numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ POSITIVE_RATIO = 1e-12  # of λmax
 
 
 def exponents(logs_K: Tensor) -> Tensor:
-    """α_i = 1 + (K − i) / Σ_{j≥i} (ln λ_j − ln λ_i) for every candidate i, [K]; inf where the tail is all equal."""
+    """α_i = 1 + (K − i) / Σ_{j≥i} (ln λ_j − ln λ_i) for every candidate i, [K]; inf where the tail
+    is all equal.
+    """
     size = logs_K.shape[-1]
     counts_K = size - torch.arange(size, dtype=logs_K.dtype)
     sums_K = logs_K.flip(0).cumsum(0).flip(0) - counts_K * logs_K
@@ -31,7 +35,9 @@ def exponents(logs_K: Tensor) -> Tensor:
 
 
 def _gaps(logs_K: Tensor, alphas_K: Tensor, rows_R: Tensor, columns_C: Tensor) -> Tensor:
-    """|F_i(λ_j) − (j − i)/(K − i)| for candidates i in rows_R at columns_C [C] or [R, C]; −1 where j < i. [R, C]."""
+    """|F_i(λ_j) − (j − i)/(K − i)| for candidates i in rows_R at columns_C [C] or [R, C]; −1 where
+    j < i. [R, C].
+    """
     size = logs_K.shape[-1]
     first_R1 = rows_R[:, None]
     model_RC = -torch.expm1((1 - alphas_K[first_R1]) * (logs_K[columns_C] - logs_K[first_R1]))
@@ -40,17 +46,22 @@ def _gaps(logs_K: Tensor, alphas_K: Tensor, rows_R: Tensor, columns_C: Tensor) -
 
 
 def best_cutoff(logs_K: Tensor, alphas_K: Tensor, candidates_R: Tensor) -> tuple[int, float]:
-    """The candidate of least Kolmogorov–Smirnov distance D_i = max_{j≥i} |F_i(λ_j) − (j − i)/(K − i)|, the first of equals; exact.
+    """The candidate of least Kolmogorov–Smirnov distance D_i = max_{j≥i} |F_i(λ_j) − (j − i)/(K −
+    i)|, the first of equals; exact.
 
-    A bound first: D_i taken over every 32nd column only, and so never above D_i. Then whole rows in order of the bound, until the
+    A bound first: D_i taken over every 32nd column only, and so never above D_i. Then whole rows in
+        order of the bound, until the
     next bound exceeds the best distance found: what is left cannot win.
 
     Args: logs_K, alphas_K [K]; candidates_R [R] int64, R ≥ 1. Returns: index i and D_i.
     """
     size = logs_K.shape[-1]
     coarse_C = torch.arange(size - 1, -1, -BOUND_STRIDE)
-    bounds_R, order_R = torch.sort(_gaps(logs_K, alphas_K, candidates_R, coarse_C).amax(-1), stable=True)
-    best, index = math.inf, -1
+    bounds_R, order_R = torch.sort(
+        _gaps(logs_K, alphas_K, candidates_R, coarse_C).amax(-1), stable=True
+    )
+    best = math.inf
+    index = -1
     for start in range(0, len(order_R), ROW_CHUNK):
         if bounds_R[start] > best:
             break
@@ -64,14 +75,17 @@ def best_cutoff(logs_K: Tensor, alphas_K: Tensor, candidates_R: Tensor) -> tuple
 def peak(values_K: Tensor) -> float:
     """Left edge of the fullest of 100 equal bins of log10 λ, the first of equals; in the unit of λ."""
     logs_K = values_K.log10()
-    low, high = float(logs_K[0]), float(logs_K[-1])
+    low = float(logs_K[0])
+    high = float(logs_K[-1])
     counts = torch.histc(logs_K, BINS, min=low, max=high)
     fullest = int((counts == counts.max()).nonzero()[0])
     return float(10 ** (low + (high - low) * fullest / BINS))
 
 
 def _candidates(values_K: Tensor, alphas_K: Tensor, finger: bool, published: bool) -> Tensor:
-    """Indices that may be x_min: a finite α, two eigenvalues or more, the first of equal values, and inside fix-finger's window."""
+    """Indices that may be x_min: a finite α, two eigenvalues or more, the first of equal values,
+    and inside fix-finger's window.
+    """
     allowed_K = torch.isfinite(alphas_K)
     allowed_K[-1] = False
     if not published:
@@ -83,15 +97,22 @@ def _candidates(values_K: Tensor, alphas_K: Tensor, finger: bool, published: boo
     return allowed_K.nonzero()[:, 0]
 
 
-def search(eigenvalues_K: Tensor, *, finger: bool, published: bool) -> tuple[float, float, float, float]:
-    """One spectrum [K], on the host -> (alpha, x_min, tail count, KS distance); NaN α where no cut-off is left, x_min 0 where the
-    spectrum is all but zero.
+def search(
+    eigenvalues_K: Tensor, *, finger: bool, published: bool
+) -> tuple[float, float, float, float]:
+    """One spectrum [K], on the host -> (alpha, x_min, tail count, KS distance); NaN α where no
+    cut-off is left, x_min 0 where the spectrum is all but zero.
 
     goodness-of-fit: the x_min of least KS distance among all λ_i but the last  (Clauset, Shalizi, Newman 2009).
-    fix-finger: the same among 0.95·p ≤ λ_i ≤ 1.5·p, p the peak of the histogram of log10 λ. published: its lower end is
-    log10(0.95·p), which compares a logarithm with λ, and numerically zero eigenvalues stay in.
+    fix-finger: the same among 0.95·p ≤ λ_i ≤ 1.5·p, p the peak of the histogram of log10 λ.
+    published: its lower end is log10(0.95·p), which compares a logarithm with λ, and numerically
+    zero eigenvalues stay in.
     """
-    values_K = eigenvalues_K.clamp_min(TINY) if published else eigenvalues_K[eigenvalues_K > POSITIVE_RATIO * eigenvalues_K[-1]]
+    values_K = (
+        eigenvalues_K.clamp_min(TINY)
+        if published
+        else eigenvalues_K[eigenvalues_K > POSITIVE_RATIO * eigenvalues_K[-1]]
+    )
     if values_K.shape[0] < LEAST_SPECTRUM:
         return math.nan, 0.0, 0.0, math.nan
     logs_K = values_K.log()
@@ -100,19 +121,31 @@ def search(eigenvalues_K: Tensor, *, finger: bool, published: bool) -> tuple[flo
     if not len(candidates_R):
         return math.nan, float(values_K[0]), 0.0, math.nan
     index, distance = best_cutoff(logs_K, alphas_K, candidates_R)
-    return float(alphas_K[index]), float(values_K[index]), float(values_K.shape[0] - index), distance
+    return (
+        float(alphas_K[index]),
+        float(values_K[index]),
+        float(values_K.shape[0] - index),
+        distance,
+    )
 
 
 def search_stack(eigenvalues_K: Tensor, *, unit: Tensor, finger: bool, published: bool) -> TailFit:
     """`search` of every spectrum of a stack. Synchronises with the host.
 
-    Args: eigenvalues_K [..., K]; unit [...], the factor that brings them to the unit of the weight, squared, which the published
-    window depends on. Returns: TailFit of [...] on the same device, x_min in the scale of eigenvalues_K.
+    Args: eigenvalues_K [..., K]; unit [...], the factor that brings them to the unit of the weight,
+        squared, which the published
+    window depends on. Returns: TailFit of [...] on the same device, x_min in the scale of
+        eigenvalues_K.
     """
-    spectra_BK = eigenvalues_K.detach().to("cpu", torch.float64).reshape(-1, eigenvalues_K.shape[-1])
+    spectra_BK = (
+        eigenvalues_K.detach().to("cpu", torch.float64).reshape(-1, eigenvalues_K.shape[-1])
+    )
     units = unit.detach().to("cpu", torch.float64).reshape(-1, 1)
     factors = units if published else torch.ones_like(units)
-    rows = [search(one_K * factor, finger=finger, published=published) for one_K, factor in zip(spectra_BK, factors, strict=True)]
+    rows = [
+        search(one_K * factor, finger=finger, published=published)
+        for one_K, factor in zip(spectra_BK, factors, strict=True)
+    ]
     packed = torch.tensor(rows, dtype=torch.float64).reshape(*eigenvalues_K.shape[:-1], 4)
     packed[..., 1] /= factors.reshape(eigenvalues_K.shape[:-1])
     return TailFit(*packed.to(eigenvalues_K.device).unbind(-1))

@@ -14,7 +14,9 @@ ADVICE = {
 
 
 class Status(IntEnum):
-    """Outcome of one estimate; anything but OK means that α is NaN and the module keeps the base decay."""
+    """Outcome of one estimate; anything but OK means that α is NaN and the module keeps the base
+    decay.
+    """
 
     OK = 0
     RANK_DEFICIENT = 1
@@ -25,7 +27,9 @@ class Status(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name in lower case: "ok", "rank_deficient", "degenerate", "not_finite", "too_small" or "zero"."""
+        """The name in lower case: "ok", "rank_deficient", "degenerate", "not_finite", "too_small"
+        or "zero".
+        """
         return self.name.lower()
 
     @property

@@ -1,6 +1,7 @@
 """Power-law exponent of the upper tail of a spectrum.
 
-Shapes: eigenvalues_K [..., K] float64, ascending. Density p(λ) ∝ λ^−α for λ ≥ x_min; λ has the unit of the weight, squared.
+Shapes: eigenvalues_K [..., K] float64, ascending. Density p(λ) ∝ λ^−α for λ ≥ x_min; λ has the unit
+    of the weight, squared.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
 def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
     """PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1  (AlphaDecay, arXiv 2506.14562).
 
-    published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min itself, counted in the tail.
+    published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min itself, counted in
+        the tail.
 
-    Args: eigenvalues_K [..., K] ascending, K ≥ 2; values ≤ 0 are taken as the smallest positive number.
+    Args: eigenvalues_K [..., K] ascending, K ≥ 2; values ≤ 0 are taken as the smallest positive
+        number.
     Returns: TailFit of [...]; α is inf where all of the tail equals x_min. No host sync.
     """
     values_K = eigenvalues_K.clamp_min(TINY)
@@ -49,4 +52,6 @@ def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
     x_min = values_K[..., first if published else first - 1]
     log_sum = (tail_T / x_min[..., None]).log().sum(-1)
     alpha = 1 + tail_T.shape[-1] / log_sum
-    return TailFit(alpha, x_min, torch.full_like(alpha, tail_T.shape[-1]), ks_distance(tail_T, x_min, alpha))
+    return TailFit(
+        alpha, x_min, torch.full_like(alpha, tail_T.shape[-1]), ks_distance(tail_T, x_min, alpha)
+    )

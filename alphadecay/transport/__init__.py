@@ -1,1 +1,3 @@
-"""The only collectives: how a whole matrix reaches its owner rank, and how every rank learns the results."""
+"""The only collectives: how a whole matrix reaches its owner rank, and how every rank learns the
+results.
+"""

@@ -19,24 +19,35 @@ Rounds = Sequence[Sequence[WeightModule | None]]
 
 @contextmanager
 def collective(what: str) -> Iterator[None]:
-    """Names the collective in the error of one that fails, so that a dead peer does not read like a bug here."""
+    """Names the collective in the error of one that fails, so that a dead peer does not read like a
+    bug here.
+    """
     try:
         yield
     except RuntimeError as error:
-        raise RuntimeError(f"AlphaDecay: {what} failed, most likely because another rank died or is late; its error: {error}") from error
+        raise RuntimeError(
+            f"AlphaDecay: {what} failed, most likely because another rank died or is late; its "
+            f"error: {error}"
+        ) from error
 
 
 class Transport(ABC):
     """Brings whole matrices to their owner ranks.
 
     Args:
-        group: the process group that the weights are replicated or sharded on; None for a single process.
-        replica_group: the ranks that hold the same shards of other copies of the weights; None where there is one copy.
+        group: the process group that the weights are replicated or sharded on; None for a single
+            process.
+        replica_group: the ranks that hold the same shards of other copies of the weights; None
+            where there is one copy.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None, replica_group: dist.ProcessGroup | None = None) -> None:
+    def __init__(
+        self, group: dist.ProcessGroup | None, replica_group: dist.ProcessGroup | None = None
+    ) -> None:
         self.group = group
-        self._groups = [g for g in (group, replica_group) if g is not None and dist.get_world_size(g) > 1]
+        self._groups = [
+            g for g in (group, replica_group) if g is not None and dist.get_world_size(g) > 1
+        ]
         self.shard = dist.get_rank(group) if group is not None else 0
         self.shards = dist.get_world_size(group) if group is not None else 1
         copy = dist.get_rank(replica_group) if replica_group is not None else 0
@@ -59,7 +70,9 @@ class Transport(ABC):
         return torch.device("cpu")
 
     def share(self, table: Tensor) -> Tensor:
-        """Sum of the ranks' tables. Each row is filled by one rank and zero elsewhere, so the sum is exact.
+        """Sum of the ranks' tables.
+
+        Each row is filled by one rank and zero elsewhere, so the sum is exact.
 
         Collective: every rank of the group calls this, in the same order.
 
@@ -80,8 +93,14 @@ class Transport(ABC):
         Raises:
             RuntimeError: on every rank, naming the ranks that differ from the majority.
         """
-        digest = hashlib.sha256(torch.tensor(values, dtype=torch.float64).numpy().tobytes()).digest()
-        every = torch.tensor([int.from_bytes(digest[:8], "little", signed=True)], dtype=torch.int64, device=self.device)
+        digest = hashlib.sha256(
+            torch.tensor(values, dtype=torch.float64).numpy().tobytes()
+        ).digest()
+        every = torch.tensor(
+            [int.from_bytes(digest[:8], "little", signed=True)],
+            dtype=torch.int64,
+            device=self.device,
+        )
         for group in self._groups:
             parts = [torch.empty_like(every) for _ in range(dist.get_world_size(group))]
             with collective("the all_gather that compares the decays of the ranks"):
@@ -91,4 +110,7 @@ class Transport(ABC):
         common = max(dict.fromkeys(hashes), key=hashes.count)  # a tie goes to the first rank's
         odd = [rank for rank, value in enumerate(hashes) if value != common]
         if odd:
-            raise RuntimeError(f"{what} differ between ranks: ranks {odd} of the group hold others than the rest; stopping")
+            raise RuntimeError(
+                f"{what} differ between ranks: ranks {odd} of the group hold others than the rest; "
+                "stopping"
+            )

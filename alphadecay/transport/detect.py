@@ -1,4 +1,6 @@
-"""Finds the transport, the bare model and the optimizer from what the user holds: a module, a DDP wrapper or a DeepSpeed engine."""
+"""Finds the transport, the bare model and the optimizer from what the user holds: a module, a DDP
+wrapper or a DeepSpeed engine.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Target:
         model: the bare module.
         transport: how its weights reach their owners.
         engine: the DeepSpeed engine, or None.
-        optimizer: the optimizer whose step() updates the weights (DeepSpeed's wrapper stays in the engine), or None.
+        optimizer: the optimizer whose step() updates the weights (DeepSpeed's wrapper stays in the
+            engine), or None.
     """
 
     model: nn.Module
@@ -49,14 +52,20 @@ def detect(model: Any) -> Target:
     if isinstance(model, nn.DataParallel):  # one process, one copy of the weights
         model = model.module
     if not isinstance(model, nn.Module):
-        raise TypeError(f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(model).__name__}")
+        raise TypeError(
+            f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(model).__name__}"
+        )
     if isinstance(model, DistributedDataParallel):
         return Target(model.module, ReplicatedTransport(model.process_group), None, None)
     if any(is_partitioned(p) for p in model.parameters()):
-        raise ValueError("the model's weights are partitioned by ZeRO-3: pass the engine, AlphaDecay(engine, ...), not the module")
+        raise ValueError(
+            "the model's weights are partitioned by ZeRO-3: pass the engine, AlphaDecay(engine, "
+            "...), not the module"
+        )
     placed = [p for p in model.parameters() if hasattr(p, "placements")]
     if placed:
-        from alphadecay.transport.fsdp2 import fsdp2_transport  # DTensor takes a second to import, and most models have none
+        # DTensor takes a second to import, and most models have none
+        from alphadecay.transport.fsdp2 import fsdp2_transport
 
         return Target(model, fsdp2_transport(placed), None, None)
     return Target(model, ReplicatedTransport(None), None, None)
@@ -65,14 +74,19 @@ def detect(model: Any) -> Target:
 def _engine_target(engine: Any) -> Target:
     wrapper = engine.optimizer
     if wrapper is None:
-        raise ValueError("the DeepSpeed engine has no optimizer; pass optimizer=AdamW(...) to deepspeed.initialize first")
+        raise ValueError(
+            "the DeepSpeed engine has no optimizer; pass optimizer=AdamW(...) to "
+            "deepspeed.initialize first"
+        )
     _refuse(engine)
     basic = getattr(engine, "basic_optimizer", None) or wrapper
     partitioned = [p for p in engine.module.parameters() if is_partitioned(p)]
     if partitioned:
         group = partitioned[0].ds_process_group
         return Target(engine.module, ShardedTransport(ZeroLayout(), group), engine, basic)
-    group = getattr(wrapper, "dp_process_group", None) or (dist.group.WORLD if dist.is_initialized() else None)
+    group = getattr(wrapper, "dp_process_group", None) or (
+        dist.group.WORLD if dist.is_initialized() else None
+    )
     return Target(engine.module, ReplicatedTransport(group), engine, basic)
 
 
@@ -83,24 +97,31 @@ def refuse_configuration(ds_config: Mapping[str, Any]) -> None:
         ValueError: the first set-up that AlphaDecay cannot work in.
     """
     zero = ds_config.get("zero_optimization", {})
-    optimizer_offload, parameter_offload = zero.get("offload_optimizer") or {}, zero.get("offload_param") or {}
+    optimizer_offload = zero.get("offload_optimizer") or {}
+    parameter_offload = zero.get("offload_param") or {}
     _refuse_where(
         zenflow=bool(zero.get("zenflow")),
         super_offload=bool(optimizer_offload.get("super_offload")),
         ratio=float(optimizer_offload.get("ratio", 1.0)),
-        devices=[str(offload.get("device", "")) for offload in (optimizer_offload, parameter_offload)],
+        devices=[
+            str(offload.get("device", "")) for offload in (optimizer_offload, parameter_offload)
+        ],
         slices=int(ds_config.get("tensor_parallel", {}).get("autotp_size", 0)),
         stages=1,
     )
 
 
 def _refuse(engine: Any) -> None:
-    optimizer_offload, parameter_offload = engine.zero_offload_optimizer(), engine.zero_offload_param()
+    optimizer_offload = engine.zero_offload_optimizer()
+    parameter_offload = engine.zero_offload_param()
     _refuse_where(
         zenflow=bool(getattr(engine, "zenflow", False)),
         super_offload=bool(getattr(optimizer_offload, "super_offload", False)),
         ratio=getattr(optimizer_offload, "ratio", 1.0),
-        devices=[str(getattr(offload, "device", "")) for offload in (optimizer_offload, parameter_offload)],
+        devices=[
+            str(getattr(offload, "device", ""))
+            for offload in (optimizer_offload, parameter_offload)
+        ],
         slices=_slices(engine),
         stages=getattr(engine, "num_stages", 1),
     )
@@ -113,18 +134,42 @@ def _slices(engine: Any) -> int:
     return max([getattr(engine, "autotp_size", lambda: 0)(), *sizes])
 
 
-def _refuse_where(zenflow: bool, super_offload: bool, ratio: float, devices: Sequence[str], slices: int, stages: int) -> None:
-    """Set-ups in which weights are out of sight or a step bypasses the optimizer, each with the way out.
+def _refuse_where(
+    zenflow: bool,
+    super_offload: bool,
+    ratio: float,
+    devices: Sequence[str],
+    slices: int,
+    stages: int,
+) -> None:
+    """Set-ups in which weights are out of sight or a step bypasses the optimizer, each with the way
+    out.
 
     Raises:
         ValueError: the first that is found.
     """
     refused = (
-        (zenflow, "ZenFlow updates weights without the optimizer's step()", "take zenflow out of the configuration"),
+        (
+            zenflow,
+            "ZenFlow updates weights without the optimizer's step()",
+            "take zenflow out of the configuration",
+        ),
         (super_offload, "SuperOffload steps in another process", "set super_offload to false"),
-        (ratio < 1, f"offload_optimizer.ratio {ratio} steps part of the weights in a copy of the optimizer", "set ratio to 1"),
-        (any(d.endswith("nvme") for d in devices), "weights or optimizer states live on NVMe", 'set the offload device to "cpu"'),
-        (slices > 1, "tensor parallelism cuts the matrices into slices", "set autotp_size to 1, and the model-parallel size of an mpu"),
+        (
+            ratio < 1,
+            f"offload_optimizer.ratio {ratio} steps part of the weights in a copy of the optimizer",
+            "set ratio to 1",
+        ),
+        (
+            any(d.endswith("nvme") for d in devices),
+            "weights or optimizer states live on NVMe",
+            'set the offload device to "cpu"',
+        ),
+        (
+            slices > 1,
+            "tensor parallelism cuts the matrices into slices",
+            "set autotp_size to 1, and the model-parallel size of an mpu",
+        ),
         (stages > 1, "pipeline parallelism gives each rank other layers", "use one pipeline stage"),
     )
     for found, reason, way_out in refused:

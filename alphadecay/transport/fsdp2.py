@@ -1,6 +1,8 @@
-"""Weights that fully_shard (FSDP2) has cut: DTensors with Shard(0) or Shard(1), alone or under replicas (HSDP).
+"""Weights that fully_shard (FSDP2) has cut: DTensors with Shard(0) or Shard(1), alone or under
+replicas (HSDP).
 
-A shard is what torch.chunk gives: ceil(rows / W) rows, later ranks shorter or empty. `parameter.shape` stays global.
+A shard is what torch.chunk gives: ceil(rows / W) rows, later ranks shorter or empty.
+    `parameter.shape` stays global.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Fsdp2Layout(Layout):
         if sharded_axis(module.parameter) == 0:
             return received
         rows = module.rows[1] - module.rows[0]
-        return torch.cat([piece.view(rows, -1) for piece in received.split(list(sizes)) if piece.numel()], dim=1).reshape(-1)
+        return torch.cat(
+            [piece.view(rows, -1) for piece in received.split(list(sizes)) if piece.numel()], dim=1
+        ).reshape(-1)
 
     def dtype(self, module: WeightModule) -> torch.dtype:
         return module.parameter.dtype
@@ -67,9 +71,11 @@ class Fsdp2Layout(Layout):
         first, last = local_range(module.parameter, shard, self.shards)
         if sharded_axis(module.parameter) == 1:
             return module.rows[0] * (last - first), module.rows[1] * (last - first)
-        per_index = prod(module.parameter.shape[1:])  # not parameter[0].numel(): indexing a DTensor gathers it
+        # not parameter[0].numel(): indexing a DTensor gathers it
+        per_index = prod(module.parameter.shape[1:])
         start, stop = module.flat_range
-        low, high = max(start, first * per_index), min(stop, last * per_index)
+        low = max(start, first * per_index)
+        high = min(stop, last * per_index)
         return (low - first * per_index, high - first * per_index) if high > low else (0, 0)
 
 
@@ -93,10 +99,17 @@ def _check(parameter: Any, mesh: Any) -> None:
     shards = [p for p in parameter.placements if type(p) is Shard]
     replicas = [p for p in parameter.placements if isinstance(p, Replicate)]
     plain = len(shards) == 1 and len(replicas) == len(parameter.placements) - 1 <= 1
-    if not plain or shards[0].dim > 1 or (shards[0].dim == 1 and parameter.dim() != 2) or parameter.device_mesh != mesh:
+    if (
+        not plain
+        or shards[0].dim > 1
+        or (shards[0].dim == 1 and parameter.dim() != 2)
+        or parameter.device_mesh != mesh
+    ):
         raise ValueError(
-            f"a weight of shape {list(parameter.shape)} is placed as {parameter.placements}: AlphaDecay sees FSDP2's Shard(0) and "
-            "Shard(1), with or without replicas, on one mesh; tensor-parallel slices are not supported"
+            f"a weight of shape {list(parameter.shape)} is placed as {parameter.placements}: "
+            "AlphaDecay sees FSDP2's Shard(0) and "
+            "Shard(1), with or without replicas, on one mesh; tensor-parallel slices are not "
+            "supported"
         )
 
 

@@ -1,4 +1,6 @@
-"""Weights that every rank holds whole (one process, DDP, ZeRO-0/1/2): the owner reads its replica, nothing is sent."""
+"""Weights that every rank holds whole (one process, DDP, ZeRO-0/1/2): the owner reads its replica,
+nothing is sent.
+"""
 
 from __future__ import annotations
 

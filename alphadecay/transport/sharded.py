@@ -1,6 +1,8 @@
-"""What every sharded transport does: one all_to_all_single per round brings one matrix to each owner.
+"""What every sharded transport does: one all_to_all_single per round brings one matrix to each
+owner.
 
-Where a rank's piece of a matrix lies, and how pieces make the matrix again, is a `Layout`; ZeRO-3 and FSDP2 each have theirs.
+Where a rank's piece of a matrix lies, and how pieces make the matrix again, is a `Layout`; ZeRO-3
+and FSDP2 each have theirs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ from alphadecay.transport.base import Rounds, Transport, collective
 
 
 class Layout(ABC):
-    """How one kind of sharding cuts a parameter. `shard` counts the ranks of the group that the parameter is cut over."""
+    """How one kind of sharding cuts a parameter.
+
+    `shard` counts the ranks of the group that the parameter is cut over.
+    """
 
     @abstractmethod
     def is_sharded(self, module: WeightModule) -> bool:
@@ -33,7 +38,9 @@ class Layout(ABC):
 
     @abstractmethod
     def assemble(self, module: WeightModule, received: Tensor, sizes: Sequence[int]) -> Tensor:
-        """The module's whole rows, one axis, from the pieces, one behind the other in shard order; no copy where none is needed."""
+        """The module's whole rows, one axis, from the pieces, one behind the other in shard order;
+        no copy where none is needed.
+        """
 
     @abstractmethod
     def dtype(self, module: WeightModule) -> torch.dtype:
@@ -41,16 +48,23 @@ class Layout(ABC):
 
 
 class ShardedTransport(Transport):
-    """Moves pieces inside the shard group; traffic in total is the weights once, extra memory one matrix per rank.
+    """Moves pieces inside the shard group; traffic in total is the weights once, extra memory one
+    matrix per rank.
 
     Args:
         layout: how the parameters are cut.
         shard_group: the ranks that together hold one copy of the weights.
-        replica_group: the ranks that hold the same shard of other copies (HSDP); None where there is one copy. Owners are
-            spread over all copies, so that copies do not repeat each other's work.
+        replica_group: the ranks that hold the same shard of other copies (HSDP); None where there
+            is one copy. Owners are spread over all copies, so that copies do not repeat each
+            other's work.
     """
 
-    def __init__(self, layout: Layout, shard_group: dist.ProcessGroup, replica_group: dist.ProcessGroup | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        shard_group: dist.ProcessGroup,
+        replica_group: dist.ProcessGroup | None = None,
+    ) -> None:
         super().__init__(shard_group, replica_group)
         self.layout = layout
         self._splits: dict[str, list[int]] = {}  # by module: shards do not change once wrapped
@@ -61,9 +75,14 @@ class ShardedTransport(Transport):
         for row in rounds:
             yield from self._round(row[first : first + self.shards], wire_dtype)
 
-    def _round(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> Iterator[tuple[WeightModule, Tensor]]:
+    def _round(
+        self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype
+    ) -> Iterator[tuple[WeightModule, Tensor]]:
         """Collective in the shard group: one matrix to each of its ranks."""
-        sharded = [module if module is not None and self.layout.is_sharded(module) else None for module in row]
+        sharded = [
+            module if module is not None and self.layout.is_sharded(module) else None
+            for module in row
+        ]
         mine = row[self.shard]
         if any(module is not None for module in sharded):
             received, sizes = self._exchange(sharded, wire_dtype)
@@ -77,15 +96,22 @@ class ShardedTransport(Transport):
             start, stop = mine.flat_range
             yield mine, mine.matrix(mine.parameter.detach().reshape(-1)[start:stop])
 
-    def _exchange(self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype) -> tuple[Tensor, list[int]]:
-        """Collective in the shard group. Returns the pieces of this rank's module, one behind the other, and their sizes."""
+    def _exchange(
+        self, row: Sequence[WeightModule | None], wire_dtype: torch.dtype
+    ) -> tuple[Tensor, list[int]]:
+        """Collective in the shard group.
+
+        Returns the pieces of this rank's module, one behind the other, and their sizes.
+        """
         none = torch.empty(0)
         send = [none if module is None else self.layout.piece(module, self.shard) for module in row]
         buffer = torch.cat([piece.to(device=self.device, dtype=wire_dtype) for piece in send])
         sizes = self._sizes(row[self.shard])
         received = torch.empty(sum(sizes), dtype=wire_dtype, device=self.device)
         with collective("the all_to_all_single that brings matrices to their owner ranks"):
-            dist.all_to_all_single(received, buffer, sizes, [piece.numel() for piece in send], group=self.group)
+            dist.all_to_all_single(
+                received, buffer, sizes, [piece.numel() for piece in send], group=self.group
+            )
         return received, sizes
 
     def _sizes(self, module: WeightModule | None) -> list[int]:
@@ -93,7 +119,9 @@ class ShardedTransport(Transport):
         if module is None:
             return [0] * self.shards
         if module.name not in self._splits:
-            self._splits[module.name] = [self.layout.size(module, shard) for shard in range(self.shards)]
+            self._splits[module.name] = [
+                self.layout.size(module, shard) for shard in range(self.shards)
+            ]
         return self._splits[module.name]
 
     def _wire_dtype(self, modules: Sequence[WeightModule]) -> torch.dtype:

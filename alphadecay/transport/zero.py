@@ -1,7 +1,8 @@
 """Weights that ZeRO-3 has partitioned.
 
-A parameter's `ds_tensor` is this rank's slice of the row-major, padded flat weight: rank i holds the elements
-[i·P, (i+1)·P), P = ds_tensor.ds_numel = ceil(numel / world size). What lies past numel is uninitialised and never sent.
+A parameter's `ds_tensor` is this rank's slice of the row-major, padded flat weight: rank i holds
+the elements [i·P, (i+1)·P), P = ds_tensor.ds_numel = ceil(numel / world size). What lies past numel
+is uninitialised and never sent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class ZeroLayout(Layout):
         return _slice(module).dtype
 
     def _overlap(self, module: WeightModule, shard: int) -> tuple[int, int]:
-        """The part of the module's flat range that a rank holds, as [start, stop) of the parameter; empty where stop == start."""
+        """The part of the module's flat range that a rank holds, as [start, stop) of the parameter;
+        empty where stop == start.
+        """
         size = _slice(module).ds_numel
         start, stop = module.flat_range
         low = max(start, shard * size)

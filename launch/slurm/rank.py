@@ -1,9 +1,17 @@
-"""One rank started by `deepspeed --launcher slurm`, which starts Python files only and tells them nothing: hands over to launch/rank.sh."""
+"""One rank started by `deepspeed --launcher slurm`, which starts Python files only and tells them
+nothing: hands over to launch/rank.sh.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 launch = Path(__file__).resolve().parent.parent
-command = [str(launch / "rank.sh"), sys.executable, "-u", str(launch.parent / "train" / "pretrain.py"), *sys.argv[1:]]
+command = [
+    str(launch / "rank.sh"),
+    sys.executable,
+    "-u",
+    str(launch.parent / "train" / "pretrain.py"),
+    *sys.argv[1:],
+]
 os.execv(command[0], command)

@@ -1,4 +1,6 @@
-"""What the benches share: the command line, the machine they ran on, the order of turns, the spread of figures."""
+"""What the benches share: the command line, the machine they ran on, the order of turns, the spread
+of figures.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,23 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}  # of the ranks
+# of the ranks
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}
 
 
 def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.ArgumentParser:
-    """A parser with --repeats, --check and --out; `judged` says where the targets hold, if not everywhere."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=repeats, help=f"interleaved repeats (default {repeats})")
-    parser.add_argument("--check", action="store_true", help=f"exit with 1 where a target is missed{judged}")
+    """A parser with --repeats, --check and --out; `judged` says where the targets hold, if not
+    everywhere.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=repeats, help=f"interleaved repeats (default {repeats})"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help=f"exit with 1 where a target is missed{judged}"
+    )
     parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser
 
@@ -32,16 +43,24 @@ def machine() -> dict[str, Any]:
     """What ran this, and which commit."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "cpu": models[0] if models else platform.machine(), "cores": os.cpu_count(), "threads_per_rank": 1, "backend": "gloo",
-        "python": platform.python_version(), "torch": torch.__version__, "deepspeed": version("deepspeed"),
-        "commit": git("rev-parse", "HEAD"), "library_changed_since": bool(git("status", "--porcelain", "alphadecay")),
-    }  # fmt: skip
+        "cpu": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads_per_rank": 1,
+        "backend": "gloo",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "deepspeed": version("deepspeed"),
+        "commit": git("rev-parse", "HEAD"),
+        "library_changed_since": bool(git("status", "--porcelain", "alphadecay")),
+    }
 
 
 def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
@@ -53,7 +72,9 @@ def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
 
 def spread(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    low, middle, high = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    )
     return {"median": middle, "q1": low, "q3": high}
 
 

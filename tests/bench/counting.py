@@ -1,4 +1,7 @@
-"""What a job costs besides time: collectives, bytes on the wire, memory. Counted below every Python wrapper of them."""
+"""What a job costs besides time: collectives, bytes on the wire, memory.
+
+Counted below every Python wrapper of them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-M_MMAP_THRESHOLD = -3  # glibc's mallopt: with a fixed threshold large tensors are mapped and unmapped one by one
+# glibc's mallopt: with a fixed threshold large tensors are mapped and unmapped one by one
+M_MMAP_THRESHOLD = -3
 Job = Callable[[], object]
 
 
@@ -34,11 +38,14 @@ class CountCollectives(TorchDispatchMode):
 
 
 class CountBytes(TorchDispatchMode):
-    """Bytes that this rank's collectives send to and receive from other ranks, below every Python wrapper of them."""
+    """Bytes that this rank's collectives send to and receive from other ranks, below every Python
+    wrapper of them.
+    """
 
     def __init__(self, world_size: int, rank: int) -> None:
         super().__init__()
-        self.world_size, self.rank = world_size, rank
+        self.world_size = world_size
+        self.rank = rank
         self.sent = self.received = 0.0
         self.calls = 0
 
@@ -53,8 +60,12 @@ class CountBytes(TorchDispatchMode):
     def _traffic(self, name: str, args: Any) -> tuple[float, float]:
         others = self.world_size - 1
         if name == "alltoall_base_":
-            output, buffer, splits_out, splits_in = args[0], args[1], args[3], args[4]
-            sent, received = sum(splits_in) - splits_in[self.rank], sum(splits_out) - splits_out[self.rank]
+            output = args[0]
+            buffer = args[1]
+            splits_out = args[3]
+            splits_in = args[4]
+            sent = sum(splits_in) - splits_in[self.rank]
+            received = sum(splits_out) - splits_out[self.rank]
             return sent * buffer.element_size(), received * output.element_size()
         if name in ("_allgather_base_", "allgather_"):
             tensor = args[1][0] if isinstance(args[1], list) else args[1]
@@ -74,7 +85,8 @@ def traffic(job: Job, rank: int) -> dict[str, float]:
 def _quiet() -> Iterator[None]:
     """The profiler writes two lines each time it runs."""
     sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
         yield
@@ -86,7 +98,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _settled() -> Iterator[None]:
-    """After each exchange gloo's threads let go of its buffers before we do: the profiler sees no release on theirs."""
+    """After each exchange gloo's threads let go of its buffers before we do: the profiler sees no
+    release on theirs.
+    """
     exchange = dist.all_to_all_single
 
     def waits(*args: Any, **kwargs: Any) -> Any:
@@ -103,7 +117,11 @@ def _settled() -> Iterator[None]:
 
 def allocator_peak(job: Job) -> int:
     """Highest sum of bytes that torch's CPU allocator has handed out since the job began."""
-    with _quiet(), _settled(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    with (
+        _quiet(),
+        _settled(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
+    ):
         job()
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = peak = 0
@@ -129,5 +147,7 @@ def resident_peak(job: Job) -> int | None:
 
 
 def _status(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
+    )
     return int(line.split()[1]) * 1024

@@ -1,16 +1,19 @@
-"""Cost of one refresh under ZeRO-3 on gloo ranks: seconds, bytes on the wire, peak extra memory; AlphaDecay against two other ways.
+"""Cost of one refresh under ZeRO-3 on gloo ranks: seconds, bytes on the wire, peak extra memory;
+AlphaDecay against two other ways.
 
   alphadecay          AlphaDecay.refresh(): each matrix goes to one owner, who decomposes it by its Gram matrix;
   published           every rank all-gathers every weight and takes float32 svdvals of all of them;
   gather_with_owners  every rank all-gathers every weight, its owner alone decomposes it, as alphadecay does;
   moving_only         what alphadecay sends, without the decompositions.
-Jobs take turns in the same processes. A time is the slowest rank's; ratios are taken repeat by repeat; figures are medians with quartiles.
-Bytes are counted where torch dispatches collectives, what stays on its rank left out: an all-gather sends a slice to each other rank, an
-all-reduce 2(W - 1)/W of its tensor. Peak extra memory is counted twice: `allocator`, the highest sum of all that torch's CPU
-allocator hands out during the job, inside kernels too (from the profiler's memory events, exact; what the target is about); and
-`resident`, the rise of the process's peak resident set over what it was before (Linux; with the BLAS library's own buffers and all
-else that is not torch's).
-For more ranks than were run, the plan gives loads and bytes, and the seconds of one rank times the largest load an estimate of time.
+Jobs take turns in the same processes. A time is the slowest rank's; ratios are taken repeat by
+repeat; figures are medians with quartiles. Bytes are counted where torch dispatches collectives,
+what stays on its rank left out: an all-gather sends a slice to each other rank, an all-reduce 2(W -
+1)/W of its tensor. Peak extra memory is counted twice: `allocator`, the highest sum of all that
+torch's CPU allocator hands out during the job, inside kernels too (from the profiler's memory
+events, exact; what the target is about); and `resident`, the rise of the process's peak resident
+set over what it was before (Linux; with the BLAS library's own buffers and all else that is not
+torch's). For more ranks than were run, the plan gives loads and bytes, and the seconds of one rank
+times the largest load an estimate of time.
 """
 
 from __future__ import annotations
@@ -41,11 +44,19 @@ from train.model import build_model
 
 # The embedding and the head are no modules; a small vocabulary leaves the matrices that are.
 SIZES = {
-    "toy": ModelConfig(vocab_size=64, hidden_size=64, intermediate_size=172, num_layers=2, num_heads=4),
-    "130m": ModelConfig(vocab_size=64, hidden_size=768, intermediate_size=2048, num_layers=12, num_heads=12),
+    "toy": ModelConfig(
+        vocab_size=64, hidden_size=64, intermediate_size=172, num_layers=2, num_heads=4
+    ),
+    "130m": ModelConfig(
+        vocab_size=64, hidden_size=768, intermediate_size=2048, num_layers=12, num_heads=12
+    ),
 }
 # At the 130m shapes on two ranks.
-TARGETS = {"published_over_alphadecay": 5.0, "sent_in_total_over_weights": 1.1, "peak_extra_over_largest": 2.5}
+TARGETS = {
+    "published_over_alphadecay": 5.0,
+    "sent_in_total_over_weights": 1.1,
+    "peak_extra_over_largest": 2.5,
+}
 PLANNED_RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -88,7 +99,10 @@ def gather_with_owners(decay: AlphaDecay, rank: int) -> None:
 
 def moving_only(decay: AlphaDecay) -> None:
     """Collective."""
-    rounds = [[None if name is None else decay._modules[name] for name in row] for row in decay.plan.rounds]
+    rounds = [
+        [None if name is None else decay._modules[name] for name in row]
+        for row in decay.plan.rounds
+    ]
     for _ in decay._transport.deliver(rounds):
         pass
 
@@ -96,7 +110,8 @@ def moving_only(decay: AlphaDecay) -> None:
 def clock(job: Job) -> tuple[float, float]:
     """Wall and CPU seconds of a job on this rank. Collective where the job is."""
     dist.barrier()
-    cpu, start = time.process_time(), time.perf_counter()
+    cpu = time.process_time()
+    start = time.perf_counter()
     job()
     return time.perf_counter() - start, time.process_time() - cpu
 
@@ -136,20 +151,31 @@ def bench_rank(rank: int, size: str, dtype: str, repeats: int) -> dict[str, Any]
         "allocator": {name: allocator_peak(job) for name, job in jobs.items()},
         "resident": {name: resident_peak(job) for name, job in jobs.items()},
         "shapes": {name: module.shape for name, module in decay._modules.items()},
-        "alpha_difference": max(abs(decay.alphas[name] / alpha - 1) for name, alpha in theirs.items()),
+        "alpha_difference": max(
+            abs(decay.alphas[name] / alpha - 1) for name, alpha in theirs.items()
+        ),
     }
 
 
 def times_of(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Slowest rank's wall seconds, all ranks' CPU seconds, and the other jobs' over alphadecay's."""
     jobs = list(results[0]["times"])
-    by_repeat = {name: list(zip(*(r["times"][name] for r in results), strict=True)) for name in jobs}
-    wall = {name: [max(w for w, _ in ranks) for ranks in repeats] for name, repeats in by_repeat.items()}
-    cpu = {name: [sum(c for _, c in ranks) for ranks in repeats] for name, repeats in by_repeat.items()}
+    by_repeat = {
+        name: list(zip(*(r["times"][name] for r in results), strict=True)) for name in jobs
+    }
+    wall = {
+        name: [max(w for w, _ in ranks) for ranks in repeats] for name, repeats in by_repeat.items()
+    }
+    cpu = {
+        name: [sum(c for _, c in ranks) for ranks in repeats] for name, repeats in by_repeat.items()
+    }
 
     def over(seconds: dict[str, list[float]]) -> dict[str, Any]:
         ours = seconds["alphadecay"]
-        return {n: spread([a / b for a, b in zip(seconds[n], ours, strict=True)]) for n in ("published", "gather_with_owners")}
+        return {
+            n: spread([a / b for a, b in zip(seconds[n], ours, strict=True)])
+            for n in ("published", "gather_with_owners")
+        }
 
     return {
         "seconds": {name: spread(values) for name, values in wall.items()},
@@ -167,20 +193,35 @@ def bench(size: str, ranks: int, dtype: str, repeats: int) -> dict[str, Any]:
 
     def peaks(kind: str) -> dict[str, float | None]:
         every = {name: [r[kind][name] for r in results] for name in results[0][kind]}
-        return {name: None if None in values else max(values) / largest for name, values in every.items()}
+        return {
+            name: None if None in values else max(values) / largest
+            for name, values in every.items()
+        }
 
     return {
-        "size": size, "ranks": ranks, "dtype": dtype, "modules": len(shapes), "weights_bytes": weights, "largest_float32_bytes": largest,
+        "size": size,
+        "ranks": ranks,
+        "dtype": dtype,
+        "modules": len(shapes),
+        "weights_bytes": weights,
+        "largest_float32_bytes": largest,
         **times_of(results),
-        "bytes_per_rank": {name: [r["traffic"][name] for r in results] for name in results[0]["traffic"]},
-        "sent_in_total_over_weights": {n: sum(r["traffic"][n]["sent"] for r in results) / weights for n in results[0]["traffic"]},
+        "bytes_per_rank": {
+            name: [r["traffic"][name] for r in results] for name in results[0]["traffic"]
+        },
+        "sent_in_total_over_weights": {
+            n: sum(r["traffic"][n]["sent"] for r in results) / weights
+            for n in results[0]["traffic"]
+        },
         "peak_extra_over_largest": {kind: peaks(kind) for kind in ("allocator", "resident")},
         "alpha_difference": max(r["alpha_difference"] for r in results),
         "shapes": sorted({tuple(shape) for shape in shapes.values()}),
-    }  # fmt: skip
+    }
 
 
-def planned(shapes: Mapping[str, tuple[int, int]], ranks: int, one_rank_seconds: float | None) -> dict[str, Any]:
+def planned(
+    shapes: Mapping[str, tuple[int, int]], ranks: int, one_rank_seconds: float | None
+) -> dict[str, Any]:
     """What the plan says of a number of ranks; bytes in elements, for any dtype."""
     plan = plan_owners(shapes, ranks)
     total = sum(m * n for m, n in shapes.values())
@@ -189,23 +230,46 @@ def planned(shapes: Mapping[str, tuple[int, int]], ranks: int, one_rank_seconds:
         owned[owner] += shapes[name][0] * shapes[name][1]
     share = max(plan.loads) / sum(plan.loads)
     return {
-        "ranks": ranks, "rounds": len(plan.rounds), "largest_load": share, "speed_up": 1 / share,
+        "ranks": ranks,
+        "rounds": len(plan.rounds),
+        "largest_load": share,
+        "speed_up": 1 / share,
         "owners": sum(bool(count) for count in owned),
         "seconds_estimated": None if one_rank_seconds is None else one_rank_seconds * share,
         "most_elements_received": max(owned) * (ranks - 1) / ranks,
         "most_elements_sent": (total - min(owned)) / ranks,
         "sent_in_total_over_weights": (ranks - 1) / ranks,
         "published_sent_in_total_over_weights": ranks - 1,
-    }  # fmt: skip
+    }
 
 
 def growth(size: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The plan for every number of ranks, from the layers' shapes."""
     model = SIZES[size]
-    h, i = model.hidden_size, model.intermediate_size
-    layer = {"q": (h, h), "k": (h, h), "v": (h, h), "o": (h, h), "gate": (i, h), "up": (i, h), "down": (h, i)}
-    shapes = {f"{index:03}.{name}": shape for index in range(model.num_layers) for name, shape in layer.items()}
-    alone = next((row["seconds"]["alphadecay"]["median"] for row in rows if row["size"] == size and row["ranks"] == 1), None)
+    h = model.hidden_size
+    i = model.intermediate_size
+    layer = {
+        "q": (h, h),
+        "k": (h, h),
+        "v": (h, h),
+        "o": (h, h),
+        "gate": (i, h),
+        "up": (i, h),
+        "down": (h, i),
+    }
+    shapes = {
+        f"{index:03}.{name}": shape
+        for index in range(model.num_layers)
+        for name, shape in layer.items()
+    }
+    alone = next(
+        (
+            row["seconds"]["alphadecay"]["median"]
+            for row in rows
+            if row["size"] == size and row["ranks"] == 1
+        ),
+        None,
+    )
     return [planned(shapes, ranks, alone) for ranks in PLANNED_RANKS]
 
 
@@ -216,21 +280,42 @@ def report(row: dict[str, Any]) -> bool:
         "sent_in_total_over_weights": row["sent_in_total_over_weights"]["alphadecay"],
         "peak_extra_over_largest": row["peak_extra_over_largest"]["allocator"]["alphadecay"],
     }
-    print(f"{row['size']} {row['dtype']}, {row['ranks']} ranks: {row['seconds']['alphadecay']['median']:.3f} s", flush=True)
+    print(
+        f"{row['size']} {row['dtype']}, {row['ranks']} ranks: "
+        f"{row['seconds']['alphadecay']['median']:.3f} s",
+        flush=True,
+    )
     met = []
     for name, value in figures.items():
-        met.append(value >= TARGETS[name] if name == "published_over_alphadecay" else value <= TARGETS[name])
+        met.append(
+            value >= TARGETS[name]
+            if name == "published_over_alphadecay"
+            else value <= TARGETS[name]
+        )
         verdict = f"  target {TARGETS[name]} {'met' if met[-1] else 'MISSED'}" if judged else ""
         print(f"  {name:<28}{value:7.2f}{verdict}", flush=True)
-    print(f"  {'gather_with_owners_over':<28}{row['over_alphadecay']['gather_with_owners']['median']:7.2f}", flush=True)
+    print(
+        f"  {'gather_with_owners_over':<28}{row['over_alphadecay']['gather_with_owners']['median']:7.2f}",
+        flush=True,
+    )
     return all(met) or not judged
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 5, " (130m shapes on two ranks)")
-    parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models (default all)")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4], help="gloo ranks (default 1 2 4)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], nargs="+", default=["float32", "bfloat16"], help="of the weights")
+    parser.add_argument(
+        "--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models (default all)"
+    )
+    parser.add_argument(
+        "--ranks", type=int, nargs="+", default=[1, 2, 4], help="gloo ranks (default 1 2 4)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        nargs="+",
+        default=["float32", "bfloat16"],
+        help="of the weights",
+    )
     return parser.parse_args(arguments)
 
 
@@ -238,8 +323,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    results: dict[str, Any] = {"what": " ".join(str(__doc__).split()), "machine": machine(), "repeats": options.repeats, "targets": TARGETS}
-    rows, met = [], []
+    results: dict[str, Any] = {
+        "what": " ".join(str(__doc__).split()),
+        "machine": machine(),
+        "repeats": options.repeats,
+        "targets": TARGETS,
+    }
+    rows = []
+    met = []
     for size in options.size:
         for dtype in options.dtype:
             for ranks in options.ranks if dtype == options.dtype[0] else [2]:

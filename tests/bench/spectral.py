@@ -1,7 +1,9 @@
-"""Time of the estimators against svdvals and against plain loops: one thread, interleaved repeats, medians with quartiles, JSON out.
+"""Time of the estimators against svdvals and against plain loops: one thread, interleaved repeats,
+medians with quartiles, JSON out.
 
-On the CPU the clock is process time, which other processes do not disturb much; on a GPU it is wall time around a synchronised call.
-A figure includes all of `estimate` (prescale, Gram, eigenvalues, guards, fit); svdvals is torch's alone, so the ratios are modest.
+On the CPU the clock is process time, which other processes do not disturb much; on a GPU it is wall
+time around a synchronised call. A figure includes all of `estimate` (prescale, Gram, eigenvalues,
+guards, fit); svdvals is torch's alone, so the ratios are modest.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from alphadecay.spectral import FIELDS, estimate, estimate_farms
 from alphadecay.spectral.cutoff import search
 from tests.bench.common import finish, machine, new_parser, spread
 
-LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}  # hidden, intermediate
+# hidden, intermediate
+LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}
 LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
 GPU_SHAPES = [(1024, 1024), (2736, 1024), (2048, 2048), (5461, 2048), (4096, 4096)]
 SMOKE_SHAPES = [(64, 64), (172, 64)]
@@ -47,7 +50,9 @@ def clock(job: Job, cuda: bool) -> float:
 
 
 def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]:
-    """Each job in turn, `repeats` times over after one warm-up; ratios are of the first job's time to the others', repeat by repeat."""
+    """Each job in turn, `repeats` times over after one warm-up; ratios are of the first job's time
+    to the others', repeat by repeat.
+    """
     for job in jobs.values():
         job()
     times: dict[str, list[float]] = {name: [] for name in jobs}
@@ -55,7 +60,11 @@ def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]
         for name, job in jobs.items():
             times[name].append(clock(job, cuda))
     base = next(iter(jobs))
-    ratios = {name: [b / max(t, 1e-9) for b, t in zip(times[base], times[name], strict=True)] for name in jobs if name != base}
+    ratios = {
+        name: [b / max(t, 1e-9) for b, t in zip(times[base], times[name], strict=True)]
+        for name in jobs
+        if name != base
+    }
     return {
         "seconds": {name: spread(values) for name, values in times.items()},
         f"{base}_over": {name: spread(values) for name, values in ratios.items()},
@@ -73,23 +82,43 @@ def spectral_jobs(weight: torch.Tensor) -> dict[str, Job]:
 
 def bench_shape(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
-    weight = (torch.randn(shape, generator=generator) * torch.linspace(0.3, 1.0, shape[1])).to(device)
+    weight = (torch.randn(shape, generator=generator) * torch.linspace(0.3, 1.0, shape[1])).to(
+        device
+    )
     result = interleave(spectral_jobs(weight), repeats, device == "cuda")
     exact = estimate(weight.double(), method="svd", precision=torch.float64)[0]
-    errors = {str(p).removeprefix("torch."): abs(estimate(weight, precision=p)[0] - exact).item() for p in (torch.float32, torch.float64)}
-    return {"shape": list(shape), "target": TARGETS.get(shape, LEAST_TARGET), "alpha_error": errors, **result}
+    errors = {
+        str(p).removeprefix("torch."): abs(estimate(weight, precision=p)[0] - exact).item()
+        for p in (torch.float32, torch.float64)
+    }
+    return {
+        "shape": list(shape),
+        "target": TARGETS.get(shape, LEAST_TARGET),
+        "alpha_error": errors,
+        **result,
+    }
 
 
 def bench_cost(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
-    """Time of one flop of eigvalsh over one of the Gram product: what placement.EIGENSOLVE_FLOP_COST is, on one CPU thread."""
+    """Time of one flop of eigvalsh over one of the Gram product: what
+    placement.EIGENSOLVE_FLOP_COST is, on one CPU thread.
+    """
     n, m = sorted(shape)
     weight_NM = torch.randn(n, m, generator=torch.Generator().manual_seed(0)).to(device)
     gram_NN = weight_NM @ weight_NM.T
-    jobs: dict[str, Job] = {"eigvalsh": lambda: torch.linalg.eigvalsh(gram_NN), "gram": lambda: weight_NM @ weight_NM.T}
+    jobs: dict[str, Job] = {
+        "eigvalsh": lambda: torch.linalg.eigvalsh(gram_NN),
+        "gram": lambda: weight_NM @ weight_NM.T,
+    }
     seconds = interleave(jobs, repeats, device == "cuda")["seconds"]
-    cost = seconds["eigvalsh"]["median"] / (4 / 3 * n**3) / (seconds["gram"]["median"] / (2 * m * n * n))
+    cost = (
+        seconds["eigvalsh"]["median"]
+        / (4 / 3 * n**3)
+        / (seconds["gram"]["median"] / (2 * m * n * n))
+    )
     print(
-        f"{m}x{n}: a flop of eigvalsh takes {cost:.1f} x one of the Gram product (the plan reckons with {EIGENSOLVE_FLOP_COST:.1f})",
+        f"{m}x{n}: a flop of eigvalsh takes {cost:.1f} x one of the Gram product (the plan reckons "
+        f"with {EIGENSOLVE_FLOP_COST:.1f})",
         flush=True,
     )
     return {"shape": list(shape), "flop_cost": cost, "seconds": seconds}
@@ -109,7 +138,9 @@ def plain_loop(values: np.ndarray) -> int:
 
 
 def torch_loop(values: torch.Tensor) -> int:
-    """The same in torch, which pays for every small operation, as an estimator written on tensors does."""
+    """The same in torch, which pays for every small operation, as an estimator written on tensors
+    does.
+    """
     logs = values.log()
     size = len(values)
     distances = torch.ones(size - 1, dtype=values.dtype)
@@ -123,7 +154,9 @@ def torch_loop(values: torch.Tensor) -> int:
 
 def bench_search(size: int, repeats: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
-    values = torch.linalg.eigvalsh(torch.cov(torch.randn(size, 2 * size, generator=generator, dtype=torch.float64)))
+    values = torch.linalg.eigvalsh(
+        torch.cov(torch.randn(size, 2 * size, generator=generator, dtype=torch.float64))
+    )
     plain = values.numpy()
     jobs: dict[str, Job] = {
         "loop": lambda: torch_loop(values),
@@ -138,15 +171,26 @@ def bench_search(size: int, repeats: int) -> dict[str, Any]:
 def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, Any]:
     """One call for a stack of matrices against a call for each."""
     stack = torch.randn(count, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    jobs: dict[str, Job] = {"each": lambda: torch.stack([estimate(one) for one in stack]), "stacked": lambda: estimate(stack)}
+    jobs: dict[str, Job] = {
+        "each": lambda: torch.stack([estimate(one) for one in stack]),
+        "stacked": lambda: estimate(stack),
+    }
     return {"side": side, "count": count, **interleave(jobs, repeats, device == "cuda")}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 7)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--max-side", type=int, default=10**6, help="leave out shapes with a side above this")
-    parser.add_argument("--smoke", action="store_true", help="tiny shapes, two repeats: seconds, and no figure worth keeping")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu"
+    )
+    parser.add_argument(
+        "--max-side", type=int, default=10**6, help="leave out shapes with a side above this"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="tiny shapes, two repeats: seconds, and no figure worth keeping",
+    )
     return parser.parse_args(arguments)
 
 
@@ -156,7 +200,10 @@ def report(row: dict[str, Any], label: str, base: str, method: str) -> bool:
     seconds = row["seconds"][method]["median"] * 1e3
     verdict = "met" if met else "MISSED"
     figures = f"{ratio['median']:6.2f}x [{ratio['q1']:.2f}, {ratio['q3']:.2f}]"
-    print(f"{label:>12} {method:<13}{seconds:10.2f} ms  {figures}  target {row['target']} {verdict}", flush=True)
+    print(
+        f"{label:>12} {method:<13}{seconds:10.2f} ms  {figures}  target {row['target']} {verdict}",
+        flush=True,
+    )
     return met
 
 
@@ -164,14 +211,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    shapes = SMOKE_SHAPES if options.smoke else GPU_SHAPES if options.device == "cuda" else LLAMA_SHAPES
+    shapes = (
+        SMOKE_SHAPES if options.smoke else GPU_SHAPES if options.device == "cuda" else LLAMA_SHAPES
+    )
     shapes = [shape for shape in shapes if max(shape) <= options.max_side]
     sizes = [64] if options.smoke else [512, 1024, 2048]
     stacks = [(16, 4)] if options.smoke else [(64, 32), (256, 32)]
     repeats = 2 if options.smoke else options.repeats
     met = []
-    on = {"device": torch.cuda.get_device_name(), "clock": "wall"} if options.device == "cuda" else {"device": "cpu", "clock": "process"}
-    results: dict[str, Any] = {"machine": machine() | on, "repeats": repeats, "fields": list(FIELDS)}
+    on = (
+        {"device": torch.cuda.get_device_name(), "clock": "wall"}
+        if options.device == "cuda"
+        else {"device": "cpu", "clock": "process"}
+    )
+    results: dict[str, Any] = {
+        "machine": machine() | on,
+        "repeats": repeats,
+        "fields": list(FIELDS),
+    }
     results["spectra"] = []
     for shape in shapes:
         row = bench_shape(shape, repeats, options.device)
@@ -179,8 +236,13 @@ def main(arguments: list[str] | None = None) -> int:
         results["spectra"].append(row)
     results["flop_costs"] = [bench_cost(shape, repeats, options.device) for shape in shapes]
     results["goodness_of_fit"] = [bench_search(size, repeats) for size in sizes]
-    met += [report(row, f"n={row['n']}", "loop", "pruned") and row["same_cutoff"] for row in results["goodness_of_fit"]]
-    results["stacks"] = [bench_stack(side, count, repeats, options.device) for side, count in stacks]
+    met += [
+        report(row, f"n={row['n']}", "loop", "pruned") and row["same_cutoff"]
+        for row in results["goodness_of_fit"]
+    ]
+    results["stacks"] = [
+        bench_stack(side, count, repeats, options.device) for side, count in stacks
+    ]
     return finish(options, results, met)
 
 

@@ -1,12 +1,14 @@
-"""Time of a training step between refreshes: AlphaDecay ÷ stock AdamW with one uniform group, on gloo ranks, ZeRO stages 0 to 3.
+"""Time of a training step between refreshes: AlphaDecay ÷ stock AdamW with one uniform group, on
+gloo ranks, ZeRO stages 0 to 3.
 
 Four engines live side by side in the same processes and take turns, in rotating order:
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
   per_module    torch.optim.AdamW with one group per module, the plain way to give each module its decay.
-A time is the slowest rank's. Ratios are taken repeat by repeat against `stock`; a figure is their median with quartiles. A step has few
-tokens, so that a CPU can afford it: the optimizer's share, and any overhead in it, is far larger than in real training.
+A time is the slowest rank's. Ratios are taken repeat by repeat against `stock`; a figure is their
+median with quartiles. A step has few tokens, so that a CPU can afford it: the optimizer's share,
+and any overhead in it, is far larger than in real training.
 """
 
 from __future__ import annotations
@@ -37,13 +39,18 @@ from train.config import ModelConfig
 from train.model import build_model, count_parameters
 
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
-CLOCKS = ("step", "engine_step", "cpu")  # whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
-LR, WEIGHT_DECAY = 1e-4, 0.1
+# whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
+CLOCKS = ("step", "engine_step", "cpu")
+LR = 1e-4
+WEIGHT_DECAY = 0.1
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model and the batch of one rank. Args: target: largest ratio of a whole step to stock that is good enough."""
+    """A model and the batch of one rank.
+
+    Args: target: largest ratio of a whole step to stock that is good enough.
+    """
 
     model: ModelConfig
     rows: int
@@ -52,7 +59,14 @@ class Size:
 
 
 SIZES = {
-    "toy": Size(ModelConfig(vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4), 4, 32, 1.10),
+    "toy": Size(
+        ModelConfig(
+            vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4
+        ),
+        4,
+        32,
+        1.10,
+    ),
     "60m": Size(ModelConfig(), 1, 32, 1.03),
 }
 
@@ -74,11 +88,16 @@ class Arm:
 
 
 def ds_config(stage: int, rows: int, dtype: str = "float32") -> dict[str, Any]:
-    """Resolved DeepSpeed configuration; every weight matrix is partitioned at stage 3, norm gains persist."""
+    """Resolved DeepSpeed configuration; every weight matrix is partitioned at stage 3, norm gains
+    persist.
+    """
     config: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": rows, "gradient_accumulation_steps": 1, "gradient_clipping": 1.0, "steps_per_print": 10**9,
+        "train_micro_batch_size_per_gpu": rows,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 1.0,
+        "steps_per_print": 10**9,
         "zero_optimization": {"stage": stage},
-    }  # fmt: skip
+    }
     if stage == 3:
         config["zero_optimization"]["stage3_param_persistence_threshold"] = 2048
     if dtype == "bfloat16":
@@ -91,7 +110,10 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     modules = find_modules(model)
     taken = {id(module.parameter) for module in modules}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    groups = [{"params": [m.parameter], "weight_decay": WEIGHT_DECAY * (1 + i / len(modules))} for i, m in enumerate(modules)]
+    groups = [
+        {"params": [m.parameter], "weight_decay": WEIGHT_DECAY * (1 + i / len(modules))}
+        for i, m in enumerate(modules)
+    ]
     return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
 
 
@@ -111,21 +133,27 @@ def build(name: str, size: Size, stage: int, fused: bool) -> Arm:
 def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
     """Seconds of one step on this rank. Collective; the ranks meet before each part, untimed."""
     dist.barrier()
-    cpu, start = time.process_time(), time.perf_counter()
+    cpu = time.process_time()
+    start = time.perf_counter()
     arm.forward_backward(batch)
     between = time.perf_counter()
     dist.barrier()
     middle = time.perf_counter()
     arm.step()
     end = time.perf_counter()
-    return {"step": end - middle + between - start, "engine_step": end - middle, "cpu": time.process_time() - cpu}
+    return {
+        "step": end - middle + between - start,
+        "engine_step": end - middle,
+        "cpu": time.process_time() - cpu,
+    }
 
 
 def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
     """What one engine.step() calls. Collective."""
     arm.forward_backward(batch)
     optimizer = getattr(arm.engine, "basic_optimizer", None) or arm.engine.optimizer
-    inner, calls = optimizer.step, Counter[str]()
+    inner = optimizer.step
+    calls = Counter[str]()
 
     def step(*args: Any, **kwargs: Any) -> Any:
         calls["optimizer_steps"] += 1
@@ -138,7 +166,11 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
     finally:
         del optimizer.step
     groups = len(optimizer.param_groups)
-    return {"groups": groups, "optimizer_steps": calls["optimizer_steps"], "collectives": sum(collectives.calls.values())}
+    return {
+        "groups": groups,
+        "optimizer_steps": calls["optimizer_steps"],
+        "collectives": sum(collectives.calls.values()),
+    }
 
 
 def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool) -> dict[str, Any]:
@@ -148,7 +180,9 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
     arms = {name: build(name, size, stage, fused) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
-    times: dict[str, dict[str, list[float]]] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
+    times: dict[str, dict[str, list[float]]] = {
+        name: {clock: [] for clock in CLOCKS} for name in ARMS
+    }
     gc.disable()
     for repeat in range(-2, repeats):  # two to warm up
         for name in rotated(ARMS, repeat):
@@ -161,32 +195,53 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
     decay = arms["alphadecay"].decay
     assert decay is not None
     parameters = count_parameters(arms["stock"].engine.module)
-    return {"times": times, "calls": calls, "modules": len(decay.weight_decays), "parameters": parameters}
+    return {
+        "times": times,
+        "calls": calls,
+        "modules": len(decay.weight_decays),
+        "parameters": parameters,
+    }
 
 
-def bench_stage(size_name: str, stage: int, ranks: int, repeats: int, fused: bool) -> dict[str, Any]:
+def bench_stage(
+    size_name: str, stage: int, ranks: int, repeats: int, fused: bool
+) -> dict[str, Any]:
     results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused)
     over_ranks: dict[str, Callable[[Any], float]] = {"step": max, "engine_step": max, "cpu": sum}
     times = {
-        name: {c: [over_ranks[c](seconds) for seconds in zip(*(r["times"][name][c] for r in results), strict=True)] for c in CLOCKS}
+        name: {
+            c: [
+                over_ranks[c](seconds)
+                for seconds in zip(*(r["times"][name][c] for r in results), strict=True)
+            ]
+            for c in CLOCKS
+        }
         for name in ARMS
     }
     ratios = {
-        name: {c: spread([a / b for a, b in zip(times[name][c], times["stock"][c], strict=True)]) for c in CLOCKS}
+        name: {
+            c: spread([a / b for a, b in zip(times[name][c], times["stock"][c], strict=True)])
+            for c in CLOCKS
+        }
         for name in ARMS
         if name != "stock"
     }
     return {
-        "stage": stage, "modules": results[0]["modules"], "parameters": results[0]["parameters"],
+        "stage": stage,
+        "modules": results[0]["modules"],
+        "parameters": results[0]["parameters"],
         "seconds": {name: {c: spread(times[name][c]) for c in CLOCKS} for name in ARMS},
-        "over_stock": ratios, "calls": results[0]["calls"],
-    }  # fmt: skip
+        "over_stock": ratios,
+        "calls": results[0]["calls"],
+    }
 
 
 def report(row: dict[str, Any], target: float) -> bool:
     over = row["over_stock"]
     for name, ratios in over.items():
-        figures = "  ".join(f"{c} {r['median']:6.3f} [{r['q1']:.3f}, {r['q3']:.3f}]" for c, r in ratios.items())
+        figures = "  ".join(
+            f"{c} {r['median']:6.3f} [{r['q1']:.3f}, {r['q3']:.3f}]" for c, r in ratios.items()
+        )
         print(f"stage {row['stage']} {name:<12} over stock: {figures}", flush=True)
     met = over["alphadecay"]["step"]["median"] <= target
     print(f"stage {row['stage']} target {target}: {'met' if met else 'MISSED'}", flush=True)
@@ -195,8 +250,21 @@ def report(row: dict[str, Any], target: float) -> bool:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 24)
-    parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES), help="models to time (default all)")
-    parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=[0, 1, 2, 3], help="ZeRO stages (default all)")
+    parser.add_argument(
+        "--size",
+        choices=list(SIZES),
+        nargs="+",
+        default=list(SIZES),
+        help="models to time (default all)",
+    )
+    parser.add_argument(
+        "--stages",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2, 3],
+        choices=[0, 1, 2, 3],
+        help="ZeRO stages (default all)",
+    )
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
     return parser.parse_args(arguments)
@@ -207,9 +275,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
     results: dict[str, Any] = {
-        "what": " ".join(str(__doc__).split()), "machine": machine(), "ranks": options.ranks, "repeats": options.repeats,
-        "dtype": "float32", "fused": options.fused, "sizes": {},
-    }  # fmt: skip
+        "what": " ".join(str(__doc__).split()),
+        "machine": machine(),
+        "ranks": options.ranks,
+        "repeats": options.repeats,
+        "dtype": "float32",
+        "fused": options.fused,
+        "sizes": {},
+    }
     met = []
     for name in options.size:
         size = SIZES[name]

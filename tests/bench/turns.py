@@ -1,4 +1,6 @@
-"""Loops that take turns in one process, so that what disturbs one of them disturbs the others alike."""
+"""Loops that take turns in one process, so that what disturbs one of them disturbs the others
+alike.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,10 @@ class Turn:
     """One arm's loop in a thread that runs only between two calls of `step`."""
 
     def __init__(self, loop: Callable[[Callable[[], None]], None]) -> None:
-        self._go, self._there = threading.Semaphore(0), threading.Semaphore(0)
-        self._over, self._failure = False, None
+        self._go = threading.Semaphore(0)
+        self._there = threading.Semaphore(0)
+        self._over = False
+        self._failure = None
         self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True)
 
     def start(self) -> None:
@@ -28,7 +32,8 @@ class Turn:
 
     def step(self) -> tuple[float, float]:
         """Seconds of one iteration: by the wall, and of this process's CPU time."""
-        started, cpu = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
+        cpu = time.process_time()
         self._go.release()
         self._wait()
         return time.perf_counter() - started, time.process_time() - cpu

@@ -40,12 +40,20 @@ class Job:
 
     def end(self) -> set[str]:
         """Its state or its tasks' states after its end, e.g. {"COMPLETED"}."""
-        until(lambda: not self._states() & {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SIGNALING"}, f"job {self.id}")
+        until(
+            lambda: (
+                not self._states()
+                & {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SIGNALING"}
+            ),
+            f"job {self.id}",
+        )
         return self._states()
 
     def output(self) -> str:
         """What it wrote, all tasks of an array one after the other."""
-        return "\n".join(path.read_text(errors="replace") for path in sorted(self.log.parent.glob(self.log.name)))
+        return "\n".join(
+            path.read_text(errors="replace") for path in sorted(self.log.parent.glob(self.log.name))
+        )
 
     def _states(self) -> set[str]:
         return set(re.findall(r"JobState=(\S+)", self.facts()))
@@ -69,20 +77,46 @@ class Box:
 
     def client(self, *command: str, **variables: str) -> str:
         """The output of a SLURM command, in an environment that has nothing of the tests'."""
-        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"} | variables
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/"),
+            "LANG": "C.UTF-8",
+        } | variables
         whole = [SCRIPT, "run", str(self.folder / "slurm"), *command]
-        done = subprocess.run(whole, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANGS)
+        done = subprocess.run(
+            whole,
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=HANGS,
+        )
         assert done.returncode == 0, done.stdout
         return done.stdout
 
     def inside(self, host: str, *command: str) -> None:
         """Runs a command with the mounts that jobs on that node have."""
-        subprocess.run([SCRIPT, "inside", str(self.folder / "slurm"), host, *command], check=True, timeout=HANGS)
+        subprocess.run(
+            [SCRIPT, "inside", str(self.folder / "slurm"), host, *command],
+            check=True,
+            timeout=HANGS,
+        )
 
-    def submit(self, script: Path, *arguments: str, options: tuple[str, ...] = (), **variables: str) -> Job:
+    def submit(
+        self, script: Path, *arguments: str, options: tuple[str, ...] = (), **variables: str
+    ) -> Job:
         """sbatch from the project's folder."""
         log = self.folder / f"{script.stem}-%A_%a.out"
-        said = self.client("sbatch", "--parsable", f"--output={log}", *options, str(script), *arguments, **variables)
+        said = self.client(
+            "sbatch",
+            "--parsable",
+            f"--output={log}",
+            *options,
+            str(script),
+            *arguments,
+            **variables,
+        )
         number = said.strip().split(";")[0]
         return Job(self, number, Path(str(log).replace("%A_%a", f"{number}_*")))
 
@@ -91,7 +125,9 @@ def edited(shipped: str, folder: Path, recipe: Path) -> Path:
     """A copy of a shipped job script with the three lines edited that a user edits, and no other."""
     environment = folder / "environment.sh"
     on_cpus = "DS_ACCELERATOR=cpu OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false"
-    environment.write_text(f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT} {on_cpus}\n")
+    environment.write_text(
+        f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT} {on_cpus}\n"
+    )
     edits = {
         r"#SBATCH --account=.*": "#SBATCH --partition=box --nodes=2 --time=30",
         r"ENVIRONMENT=.*": f"ENVIRONMENT={environment}",

@@ -1,4 +1,6 @@
-"""Two machines for tests: network namespaces with names, addresses and sshds of their own, and the project run in them."""
+"""Two machines for tests: network namespaces with names, addresses and sshds of their own, and the
+project run in them.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,13 @@ class Network:
         with log.open("w") as output:
             variables = {"PYTHON": sys.executable} | variables
             process = subprocess.Popen(
-                line, cwd=ROOT, env=environment(**variables), text=True, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                line,
+                cwd=ROOT,
+                env=environment(**variables),
+                text=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
             )
         self.started.append(Running(process, log))
         return self.started[-1]
@@ -72,10 +80,13 @@ class Network:
     def processes(self, host: str, text: str) -> list[psutil.Process]:
         """What lives there and has `text` in its command line."""
         sshd = int((self.folder / "run" / f"{host}.pid").read_text())
-        space, found = os.readlink(f"/proc/{sshd}/ns/net"), []
+        space = os.readlink(f"/proc/{sshd}/ns/net")
+        found = []
         for process in psutil.process_iter():
             try:
-                if os.readlink(f"/proc/{process.pid}/ns/net") == space and any(text in part for part in process.cmdline()):
+                if os.readlink(f"/proc/{process.pid}/ns/net") == space and any(
+                    text in part for part in process.cmdline()
+                ):
                     found.append(process)
             except (OSError, psutil.Error):
                 continue
@@ -83,15 +94,32 @@ class Network:
 
     def ranks(self, host: str) -> list[psutil.Process]:
         """The ranks there: what runs the program and is no launcher."""
-        launchers = ("deepspeed.launcher", "torch.distributed.run", "pdsh", "mpirun", "ssh", "bash", "orted")
+        launchers = (
+            "deepspeed.launcher",
+            "torch.distributed.run",
+            "pdsh",
+            "mpirun",
+            "ssh",
+            "bash",
+            "orted",
+        )
         return [
-            p for p in self.processes(host, "train/pretrain.py") if not any(name in part for part in p.cmdline()[:4] for name in launchers)
+            p
+            for p in self.processes(host, "train/pretrain.py")
+            if not any(name in part for part in p.cmdline()[:4] for name in launchers)
         ]
 
     def nobody_left(self) -> None:
         """Waits until nothing of the project's runs on either; what stays is an orphan."""
-        left = until(lambda: not [p for host in ("n1", "n2") for p in self.processes(host, "pretrain.py")], 60.0)
-        assert left, [(host, p.cmdline()) for host in ("n1", "n2") for p in self.processes(host, "pretrain.py")]
+        left = until(
+            lambda: not [p for host in ("n1", "n2") for p in self.processes(host, "pretrain.py")],
+            60.0,
+        )
+        assert left, [
+            (host, p.cmdline())
+            for host in ("n1", "n2")
+            for p in self.processes(host, "pretrain.py")
+        ]
 
     def down(self) -> None:
         """Ends everything."""

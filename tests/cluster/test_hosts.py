@@ -1,5 +1,7 @@
-"""Two machines, each a network namespace with an sshd: every route over both trains what one machine trains; what happens to a rank
-that is killed, to a run that is asked to stop, and to a link that is cut."""
+"""Two machines, each a network namespace with an sshd: every route over both trains what one
+machine trains; what happens to a rank that is killed, to a run that is asked to stop, and to a link
+that is cut.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,15 @@ from train.state import read_state
 
 pytestmark = pytest.mark.slow
 
-DEEPSPEED, TORCHRUN = ROOT / "launch" / "deepspeed.sh", ROOT / "launch" / "torchrun.sh"
-STEPS, EVERY = 60, 5
+DEEPSPEED = ROOT / "launch" / "deepspeed.sh"
+TORCHRUN = ROOT / "launch" / "torchrun.sh"
+STEPS = 60
+EVERY = 5
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 SAVED = 75
-MARGIN = 10.0  # seconds beyond the timeout of a cut link; 0.2 to 0.3 were seen on a machine with ten processes a core
+# seconds beyond the timeout of a cut link; 0.2 to 0.3 were seen on a machine with ten processes a
+# core
+MARGIN = 10.0
 
 
 @dataclass
@@ -42,17 +48,51 @@ class Place:
         rest = ["--config", self.recipe, "--output_dir", self.folder / name, *overrides]
         hosts = ["--hostfile", self.folder / "hosts", "--port", str(self.port)]
         if route == "torchrun":
-            meet = ["--nodes", "2", "--ranks", "1", "--head", f"n1:{self.port}", "--id", name, "--max-restarts", "3"]
+            meet = [
+                "--nodes",
+                "2",
+                "--ranks",
+                "1",
+                "--head",
+                f"n1:{self.port}",
+                "--id",
+                name,
+                "--max-restarts",
+                "3",
+            ]
             return [self.machines.start(host, TORCHRUN, *meet, *rest) for host in ("n1", "n2")]
         if route == "node":
-            return [self.machines.start(f"n{i + 1}", DEEPSPEED, *hosts, "--node-rank", str(i), *rest) for i in (0, 1)]
-        return [self.machines.start("n1", DEEPSPEED, *hosts, "--launcher", route, "--env-file", self.folder / "env", *rest, **AS_ROOT)]
+            return [
+                self.machines.start(f"n{i + 1}", DEEPSPEED, *hosts, "--node-rank", str(i), *rest)
+                for i in (0, 1)
+            ]
+        return [
+            self.machines.start(
+                "n1",
+                DEEPSPEED,
+                *hosts,
+                "--launcher",
+                route,
+                "--env-file",
+                self.folder / "env",
+                *rest,
+                **AS_ROOT,
+            )
+        ]
 
     def reaches(self, name: str, step: int) -> None:
         """Waits for a line of that step in metrics.jsonl, well before the last."""
         file = self.folder / name / "metrics.jsonl"
-        found = until(lambda: file.exists() and f'"step": {step}' in file.read_text() and len(metrics(file.parent, "train")) >= step)
-        assert found and len(metrics(file.parent, "train")) < STEPS, [running.log.read_text() for running in self.machines.started[-2:]]
+        found = until(
+            lambda: (
+                file.exists()
+                and f'"step": {step}' in file.read_text()
+                and len(metrics(file.parent, "train")) >= step
+            )
+        )
+        assert found and len(metrics(file.parent, "train")) < STEPS, [
+            running.log.read_text() for running in self.machines.started[-2:]
+        ]
 
     def assert_same(self, name: str) -> None:
         """The run called `name` went where the run on one machine went, to the bit."""
@@ -62,7 +102,11 @@ class Place:
             ("refresh", ("alphas", "weight_decays")),
         ):
             one, other = (
-                {line["step"]: [line[key] for key in keys] for line in metrics(self.folder / folder, kind)} for folder in ("whole", name)
+                {
+                    line["step"]: [line[key] for key in keys]
+                    for line in metrics(self.folder / folder, kind)
+                }
+                for folder in ("whole", name)
             )
             assert one == other and one
         summary = json.loads((self.folder / name / "summary.json").read_text())
@@ -82,7 +126,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         path = write_recipe(folder / "tiny.yaml", values)
         (folder / "hosts").write_text("n1 slots=1\nn2 slots=1\n")
         (folder / "env").write_text("DS_ACCELERATOR=cpu\nOMP_NUM_THREADS=1\n")
-        whole = start("torchrun", folder, "--config", str(path), "--output_dir", str(folder / "whole"))
+        whole = start(
+            "torchrun", folder, "--config", str(path), "--output_dir", str(folder / "whole")
+        )
         assert whole.code == 0, whole.output
         yield Place(machines, folder, path)
     finally:
@@ -137,7 +183,8 @@ def test_a_killed_rank_is_started_again_and_goes_on_from_the_last_checkpoint(pla
 
 @pytest.mark.parametrize("route", ["pdsh", "node", "torchrun"])
 def test_a_cut_link_is_an_error_within_the_timeout(place: Place, route: str) -> None:
-    name, minutes = f"cut-{route}", 0.25
+    name = f"cut-{route}"
+    minutes = 0.25
     started = place.start(route, name, "--deepspeed.timeout_minutes", str(minutes))
     place.reaches(name, EVERY + 2)
     place.machines.cut("n2")
@@ -146,9 +193,16 @@ def test_a_cut_link_is_an_error_within_the_timeout(place: Place, route: str) -> 
         ranks = [rank for host in ("n1", "n2") for rank in place.machines.ranks(host)]
         assert len(ranks) == 2
         ended = until(lambda: not any(alive(rank) for rank in ranks), 60 * minutes + MARGIN)
-        assert ended, f"a rank waits on\n{started[0].log.read_text()}\n{started[-1].log.read_text()}"
-        print(f"{route}: the ranks ended {time.monotonic() - began:.1f} s after the cut, with a limit of {60 * minutes:.0f} s")
-        if route == "torchrun":  # its agents would start ranks again, and the one that is cut off hears nothing until the link is back
+        assert ended, (
+            f"a rank waits on\n{started[0].log.read_text()}\n{started[-1].log.read_text()}"
+        )
+        print(
+            f"{route}: the ranks ended {time.monotonic() - began:.1f} s after the cut, with a "
+            f"limit of {60 * minutes:.0f} s"
+        )
+        # its agents would start ranks again, and the one that is cut off hears nothing until the
+        # link is back
+        if route == "torchrun":
             for running in started:
                 running.process.terminate()
             place.machines.mend("n2")
@@ -157,7 +211,9 @@ def test_a_cut_link_is_an_error_within_the_timeout(place: Place, route: str) -> 
     finally:
         place.machines.mend("n2")
     assert all(outcome.code != 0 for outcome in outcomes), outcomes
-    assert "Timed out" in outcomes[0].output or "timeout" in outcomes[0].output.lower(), outcomes[0].output
+    assert "Timed out" in outcomes[0].output or "timeout" in outcomes[0].output.lower(), outcomes[
+        0
+    ].output
     place.machines.nobody_left()
     for running in place.start(route, name):
         outcome = running.end()

@@ -1,4 +1,6 @@
-"""The preflight over three hosts, one of which has a bad network: the all-reduce over all says that, the links say which."""
+"""The preflight over three hosts, one of which has a bad network: the all-reduce over all says
+that, the links say which.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,26 @@ def on(hosts: Path, host: str, *command: str) -> None:
 
 def preflight(hosts: Path) -> tuple[set[int], str]:
     """The nodes' exit codes, and what the first one says."""
-    environment = os.environ | {"DS_ACCELERATOR": "cpu", "GLOO_SOCKET_IFNAME": "eth0", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "DS_ACCELERATOR": "cpu",
+        "GLOO_SOCKET_IFNAME": "eth0",
+        "PYTHONPATH": str(ROOT),
+    }
     running = []
     for index in range(3):
-        command = [HOSTS, "run", str(hosts), f"n{index + 1}", sys.executable, "-m", "train.preflight", "--nodes", "3", "--node", str(index)]
+        command = [
+            HOSTS,
+            "run",
+            str(hosts),
+            f"n{index + 1}",
+            sys.executable,
+            "-m",
+            "train.preflight",
+            "--nodes",
+            "3",
+            "--node",
+            str(index),
+        ]
         command += [
             "--head",
             "10.77.0.1:28100",
@@ -51,7 +69,16 @@ def preflight(hosts: Path) -> tuple[set[int], str]:
             "--output_dir",
             str(hosts / "runs"),
         ]
-        running.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        running.append(
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
     outputs = [process.communicate(timeout=600)[0] for process in running]
     return {process.returncode for process in running}, outputs[0]
 
@@ -62,7 +89,23 @@ def test_a_sound_network_is_fit(hosts: Path) -> None:
 
 
 def test_a_slow_card_is_named(hosts: Path) -> None:
-    on(hosts, "n3", "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "100mbit", "burst", "256kbit", "latency", "400ms")
+    on(
+        hosts,
+        "n3",
+        "tc",
+        "qdisc",
+        "add",
+        "dev",
+        "eth0",
+        "root",
+        "tbf",
+        "rate",
+        "100mbit",
+        "burst",
+        "256kbit",
+        "latency",
+        "400ms",
+    )
     codes, said = preflight(hosts)
     assert codes == {1} and "1 of 3 nodes must not train" in said, said
     assert said.count("preflight: n3: no good traffic with") == 2
@@ -73,5 +116,8 @@ def test_two_nodes_that_do_not_reach_each_other_are_named_and_the_third_is_not(h
     on(hosts, "n3", "ip", "route", "add", "blackhole", "10.77.0.2")
     codes, said = preflight(hosts)
     assert codes == {1} and "2 of 3 nodes must not train" in said, said
-    assert "preflight: n2: no good traffic with n3" in said and "preflight: n3: no good traffic with n2" in said
+    assert (
+        "preflight: n2: no good traffic with n3" in said
+        and "preflight: n3: no good traffic with n2" in said
+    )
     assert "preflight: n1:" not in said

@@ -1,5 +1,6 @@
-"""Jobs that SLURM interrupts go back into the queue by themselves and end as if nobody had: a signal by hand, a job that takes the nodes
-away, with and without notice, and the time limit."""
+"""Jobs that SLURM interrupts go back into the queue by themselves and end as if nobody had: a
+signal by hand, a job that takes the nodes away, with and without notice, and the time limit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from train.checkpoint import find
 from train.telemetry.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
-STEPS, EVERY, BEFORE = 40, 5, 7
+STEPS = 40
+EVERY = 5
+BEFORE = 7
 LONGER = ("--run.steps", str(STEPS), "--eval.every", "10", "--checkpoint.every", str(EVERY))
 ASKED = "SIGUSR1: asking the run to stop after a checkpoint"
 
@@ -27,20 +30,31 @@ ASKED = "SIGUSR1: asking the run to stop after a checkpoint"
 def whole(box: Box, workplace: Workplace) -> list[Any]:
     """Of a job that nobody interrupts."""
     folder = box.folder / "whole"
-    job = box.submit(edited("torchrun.sbatch", box.folder, workplace.recipe), "--output_dir", str(folder), *LONGER)
+    job = box.submit(
+        edited("torchrun.sbatch", box.folder, workplace.recipe),
+        "--output_dir",
+        str(folder),
+        *LONGER,
+    )
     assert job.end() == {"COMPLETED"}, job.output()
     return figures(folder)
 
 
 def signal_ranks(folder: Path, number: signal.Signals) -> None:
     """To every rank that writes to this folder."""
-    found = subprocess.run(["pgrep", "-f", f"python.* -u .*train/pretrain.py .*--output_dir {folder}"], text=True, capture_output=True)
+    found = subprocess.run(
+        ["pgrep", "-f", f"python.* -u .*train/pretrain.py .*--output_dir {folder}"],
+        text=True,
+        capture_output=True,
+    )
     for pid in found.stdout.split():
         subprocess.run(["kill", f"-{number.name}", pid], check=False)
 
 
 def held(box: Box, script: Path, folder: Path, *options: str) -> Job:
-    """A job whose ranks are held still after some steps, so that no machine is too quick for what comes."""
+    """A job whose ranks are held still after some steps, so that no machine is too quick for what
+    comes.
+    """
     job = box.submit(script, "--output_dir", str(folder), *LONGER, options=options, PREFLIGHT="no")
     lines = folder / "metrics.jsonl"
     until(lambda: lines.exists() and len(read_metrics(lines, "train")) >= BEFORE, f"{BEFORE} steps")
@@ -57,7 +71,9 @@ def let_go(folder: Path) -> None:
 def assert_as_if_whole(job: Job, folder: Path, whole: list[Any]) -> None:
     """It was started twice, and its lines are those of the job that was not interrupted."""
     assert job.end() == {"COMPLETED"}, job.output()
-    assert "Restarts=1 " in job.facts() and len(list((folder / "logs").iterdir())) == 2, job.output()
+    assert "Restarts=1 " in job.facts() and len(list((folder / "logs").iterdir())) == 2, (
+        job.output()
+    )
     assert not (folder / "stop").exists()
     assert figures(folder) == whole
     found = find("auto", folder / "checkpoints", pytest.fail)
@@ -86,11 +102,15 @@ def preempt(box: Box) -> Job:
     """Another job that wants both nodes, and comes first."""
     script = box.folder / "urgent.sbatch"
     script.write_text("#!/bin/bash\nsleep 3\n")
-    return box.submit(script, options=("--partition=urgent", "--nodes=2", "--exclusive", "--time=5"))
+    return box.submit(
+        script, options=("--partition=urgent", "--nodes=2", "--exclusive", "--time=5")
+    )
 
 
 @pytest.mark.parametrize("shipped", ["torchrun.sbatch", "deepspeed.sbatch"])
-def test_a_preemption_with_notice(box: Box, workplace: Workplace, whole: list[Any], shipped: str) -> None:
+def test_a_preemption_with_notice(
+    box: Box, workplace: Workplace, whole: list[Any], shipped: str
+) -> None:
     folder = box.folder / f"notice-{shipped}"
     job = held(box, edited(shipped, box.folder, workplace.recipe), folder, "--partition=grace")
     urgent = preempt(box)
@@ -102,7 +122,9 @@ def test_a_preemption_with_notice(box: Box, workplace: Workplace, whole: list[An
 
 
 def test_a_preemption_without_notice(box: Box, workplace: Workplace, whole: list[Any]) -> None:
-    """It has KillWait, here 5 s: perhaps it saves its step, perhaps it is killed and goes on from the last checkpoint."""
+    """It has KillWait, here 5 s: perhaps it saves its step, perhaps it is killed and goes on from
+    the last checkpoint.
+    """
     folder = box.folder / "no-notice"
     job = held(box, edited("torchrun.sbatch", box.folder, workplace.recipe), folder)
     urgent = preempt(box)
@@ -119,11 +141,15 @@ def started(job: Job) -> str:
 
 
 def test_the_time_limit(box: Box, workplace: Workplace, whole: list[Any]) -> None:
-    """SLURM looks at its clock every 30 s: the signal comes 30 to 60 s before the end of three minutes."""
-    folder, script = box.folder / "limit", edited("torchrun.sbatch", box.folder, workplace.recipe)
+    """SLURM looks at its clock every 30 s: the signal comes 30 to 60 s before the end of three
+    minutes.
+    """
+    folder = box.folder / "limit"
+    script = edited("torchrun.sbatch", box.folder, workplace.recipe)
     job = held(box, script, folder, "--time=3", "--signal=B:USR1@30")
     let_go(folder)
     until(lambda: "Restarts=1 " in job.facts(), "the requeue")
-    box.client("scontrol", "update", f"JobId={job.id}", "TimeLimit=30")  # one limit is enough, on a slow machine too
+    # one limit is enough, on a slow machine too
+    box.client("scontrol", "update", f"JobId={job.id}", "TimeLimit=30")
     assert_as_if_whole(job, folder, whole)
     assert_saved_first(job)

@@ -34,32 +34,49 @@ def test_torchrun_trains_over_both_nodes_what_one_machine_trains(
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["world_size"] == 2 and summary["zero_stage"] == 3
     assert "all nodes are fit to train" in job.output() and "is finished at step 6" in job.output()
-    logs = [path.relative_to(folder / "logs" / f"{job.id}.0") for path in (folder / "logs").rglob("stdout.log")]
+    logs = [
+        path.relative_to(folder / "logs" / f"{job.id}.0")
+        for path in (folder / "logs").rglob("stdout.log")
+    ]
     assert sorted(path.parts[0] for path in logs) == ["n1", "n2"]
     assert figures(folder) == figures(finished("torchrun"))
 
 
-def test_the_deepspeed_launcher_trains_the_same(box: Box, workplace: Workplace, finished: Callable[[str], Path]) -> None:
+def test_the_deepspeed_launcher_trains_the_same(
+    box: Box, workplace: Workplace, finished: Callable[[str], Path]
+) -> None:
     folder = box.folder / "deepspeed"
-    job = box.submit(edited("deepspeed.sbatch", box.folder, workplace.recipe), "--output_dir", str(folder))
+    job = box.submit(
+        edited("deepspeed.sbatch", box.folder, workplace.recipe), "--output_dir", str(folder)
+    )
     assert job.end() == {"COMPLETED"}, job.output()
-    assert sorted(path.name for path in (folder / "logs" / f"{job.id}.0").glob("rank-*")) == ["rank-0.log", "rank-1.log"]
+    assert sorted(path.name for path in (folder / "logs" / f"{job.id}.0").glob("rank-*")) == [
+        "rank-0.log",
+        "rank-1.log",
+    ]
     assert figures(folder) == figures(finished("torchrun"))
 
 
 def test_an_array_is_one_run_for_each_seed(box: Box, torchrun: Path) -> None:
     folder = box.folder / "seeds"
-    job = box.submit(torchrun, "--output_dir", str(folder), options=("--array=1-2",), PREFLIGHT="no")
+    job = box.submit(
+        torchrun, "--output_dir", str(folder), options=("--array=1-2",), PREFLIGHT="no"
+    )
     assert job.end() == {"COMPLETED"}, job.output()
     seeds = sorted(folder.iterdir())
     assert [path.name for path in seeds] == ["seed-1", "seed-2"]
-    assert [yaml.safe_load((path / "config.yaml").read_text())["run"]["seed"] for path in seeds] == [1, 2]
+    assert [
+        yaml.safe_load((path / "config.yaml").read_text())["run"]["seed"] for path in seeds
+    ] == [1, 2]
     one, two = (figures(path)[0] for path in seeds)
     assert len(one) == len(two) == 6 and one[0][1] != two[0][1]
 
 
-def test_preflight_names_the_node_with_another_program_and_a_folder_it_cannot_write(box: Box, torchrun: Path) -> None:
-    folder, other = box.folder / "refused", box.folder / "other-train"
+def test_preflight_names_the_node_with_another_program_and_a_folder_it_cannot_write(
+    box: Box, torchrun: Path
+) -> None:
+    folder = box.folder / "refused"
+    other = box.folder / "other-train"
     folder.mkdir()
     shutil.copytree(ROOT / "train", other, ignore=shutil.ignore_patterns("__pycache__"))
     with (other / "loop.py").open("a") as file:
@@ -89,4 +106,7 @@ def test_preflight_names_the_node_that_has_a_folder_of_its_own(box: Box, torchru
     finally:
         box.inside("n2", "umount", str(folder))
     assert "preflight: n1:" not in job.output()
-    assert "preflight: n2: does not see what n1 wrote to the output folder; it is not shared" in job.output()
+    assert (
+        "preflight: n2: does not see what n1 wrote to the output folder; it is not shared"
+        in job.output()
+    )

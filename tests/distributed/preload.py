@@ -1,4 +1,6 @@
-"""What the ranks of the tests need, imported once by the server that they are forked from; most of a rank's time was imports."""
+"""What the ranks of the tests need, imported once by the server that they are forked from; most of
+a rank's time was imports.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ for name in (
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
     "transformers.models.llama.modeling_llama",
-    "deepspeed.runtime.zero.muon.original_muon",  # deepspeed.initialize imports it, and with it the compiler
+    # deepspeed.initialize imports it, and with it the compiler
+    "deepspeed.runtime.zero.muon.original_muon",
     "alphadecay",
     "train.engine",
 ):

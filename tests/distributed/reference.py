@@ -1,4 +1,6 @@
-"""The oracle: an unsharded run on stock torch AdamW or Adam with one param group per module, spectra by float64 SVD."""
+"""The oracle: an unsharded run on stock torch AdamW or Adam with one param group per module,
+spectra by float64 SVD.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,17 @@ from train.model import build_model
 
 TINY = ModelConfig(vocab_size=67, hidden_size=36, intermediate_size=52, num_layers=2, num_heads=2)
 LENGTH = 12
-LR, WEIGHT_DECAY, S1, S2 = 2e-3, 0.1, 0.67, 5.0
+LR = 2e-3
+WEIGHT_DECAY = 0.1
+S1 = 0.67
+S2 = 5.0
 
 
 def tokens(step: int, rows: int) -> Tensor:
     """The global batch of a step, int64 [rows, LENGTH]."""
-    return torch.randint(0, TINY.vocab_size, (rows, LENGTH), generator=torch.Generator().manual_seed(1000 + step))
+    return torch.randint(
+        0, TINY.vocab_size, (rows, LENGTH), generator=torch.Generator().manual_seed(1000 + step)
+    )
 
 
 def alpha_by_svd(weight: Tensor) -> float:
@@ -29,8 +36,12 @@ def alpha_by_svd(weight: Tensor) -> float:
 def linear_decays(weights: dict[str, Tensor]) -> dict[str, float]:
     """The paper's linear map of the alphas of `weights`."""
     alphas = {name: alpha_by_svd(weight) for name, weight in weights.items()}
-    low, high = min(alphas.values()), max(alphas.values())
-    return {name: WEIGHT_DECAY * ((a - low) / (high - low) * (S2 - S1) + S1) for name, a in alphas.items()}
+    low = min(alphas.values())
+    high = max(alphas.values())
+    return {
+        name: WEIGHT_DECAY * ((a - low) / (high - low) * (S2 - S1) + S1)
+        for name, a in alphas.items()
+    }
 
 
 def layer_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -39,12 +50,20 @@ def layer_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def train_unsharded(
-    kind: type[torch.optim.Optimizer], steps: int, rows: int, interval: int, clip: float, module_wise: bool = True
+    kind: type[torch.optim.Optimizer],
+    steps: int,
+    rows: int,
+    interval: int,
+    clip: float,
+    module_wise: bool = True,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Final weights, and the decays of every refresh; without `module_wise` these are not applied."""
     model = build_model(TINY, LENGTH, seed=7)
     modules = layer_weights(model)
-    groups = [{"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY} for name, p in model.named_parameters()]
+    groups = [
+        {"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY}
+        for name, p in model.named_parameters()
+    ]
     optimizer = kind(groups, lr=LR, betas=(0.9, 0.95), eps=1e-8)
     history = []
     for step in range(1, steps + 1):

@@ -1,4 +1,6 @@
-"""Checkpoints on disks that fill up under two real ranks: no hang, nothing half written, the older one as it was."""
+"""Checkpoints on disks that fill up under two real ranks: no hang, nothing half written, the older
+one as it was.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,18 @@ def engine_and_world(rank: int, stage: int) -> tuple[Any, Any, World]:
     if stage != 3:
         config["zero_optimization"] = {"stage": stage}
     engine, decay = build(AdamW, config)
-    return engine, decay, World(rank, rank, WORLD_SIZE, torch.device("cpu"), dist.new_group(backend="gloo"))
+    return (
+        engine,
+        decay,
+        World(rank, rank, WORLD_SIZE, torch.device("cpu"), dist.new_group(backend="gloo")),
+    )
 
 
 def attempt(engine: Any, folder: Path, step: int, world: World) -> str:
     try:
-        checkpoint.save(engine, folder, step, {"step": step}, {"zero_stage": 3, "world_size": WORLD_SIZE}, world)
+        checkpoint.save(
+            engine, folder, step, {"step": step}, {"zero_stage": 3, "world_size": WORLD_SIZE}, world
+        )
     except UserError as error:
         return str(error)
     return ""
@@ -46,7 +54,9 @@ def full_disk(rank: int, folder: str, stage: int) -> dict[str, Any]:
     path = Path(folder)
     said = [attempt(engine, path / "c", 1, world)]
     free = shutil.disk_usage(path).free
-    needed = sum(file.stat().st_size for file in (path / "c/step-00000001").rglob("*") if file.is_file())
+    needed = sum(
+        file.stat().st_size for file in (path / "c/step-00000001").rglob("*") if file.is_file()
+    )
     if rank == 0:
         with (path / "ballast").open("wb") as file:
             file.write(bytes(free - needed // 2))
@@ -75,7 +85,11 @@ def limited_rank(rank: int, folder: str, limited: int) -> list[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
     yield tmp_path
@@ -103,4 +117,8 @@ def test_a_failure_on_either_rank_reaches_both(tmp_path: Path, limited: int) -> 
     first, second, third = ranks[0]
     assert (first, third) == ("", "")
     assert second.startswith(f"rank {limited}: ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001", "step-00000003"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "latest",
+        "step-00000001",
+        "step-00000003",
+    ]

@@ -13,22 +13,41 @@ from tests.distributed.harness import init_deepspeed, run_ranks
 from train.cli import load_config
 from train.engine import build_engine, load_ds_config
 
-RANKS, LENGTH, STEPS = 2, 12, 3
+RANKS = 2
+LENGTH = 12
+STEPS = 3
 ARGUMENTS = (
-    "--model.vocab_size=67", "--model.hidden_size=32", "--model.intermediate_size=48", "--model.num_layers=1", "--model.num_heads=2",
-    f"--data.sequence_length={LENGTH}", "--run.global_batch=2", "--run.micro_batch=1", "--run.precision=float32", "--run.steps=9",
-    "--optim.warmup_steps=1", "--optim.lr=0.01",
-)  # fmt: skip
+    "--model.vocab_size=67",
+    "--model.hidden_size=32",
+    "--model.intermediate_size=48",
+    "--model.num_layers=1",
+    "--model.num_heads=2",
+    f"--data.sequence_length={LENGTH}",
+    "--run.global_batch=2",
+    "--run.micro_batch=1",
+    "--run.precision=float32",
+    "--run.steps=9",
+    "--optim.warmup_steps=1",
+    "--optim.lr=0.01",
+)
 
 
 def losses_of(rank: int, stage: int, compiled: bool) -> tuple[list[float], list[str]]:
     init_deepspeed()
-    config = load_config([*ARGUMENTS, f"--model.compile={compiled}", f"--deepspeed.config={ROOT}/ds_configs/zero{stage}.json"])
+    config = load_config(
+        [
+            *ARGUMENTS,
+            f"--model.compile={compiled}",
+            f"--deepspeed.config={ROOT}/ds_configs/zero{stage}.json",
+        ]
+    )
     engine: Any = build_engine(config, load_ds_config(config, 1, RANKS))
     assert engine.is_compiled is compiled
     losses = []
     for step in range(STEPS):
-        tokens = torch.randint(67, (1, LENGTH), generator=torch.Generator().manual_seed(10 * step + rank))
+        tokens = torch.randint(
+            67, (1, LENGTH), generator=torch.Generator().manual_seed(10 * step + rank)
+        )
         loss = engine(input_ids=tokens, labels=tokens).loss
         engine.backward(loss)
         engine.step()
@@ -43,4 +62,8 @@ def test_a_compiled_model_trains_as_the_plain_one(stage):
     plain = run_ranks(RANKS, losses_of, stage, False)
     compiled = run_ranks(RANKS, losses_of, stage, True)
     for (expected, names), (losses, same) in zip(plain, compiled, strict=True):
-        assert losses == pytest.approx(expected, abs=1e-5) and names == same and len(set(losses)) == STEPS
+        assert (
+            losses == pytest.approx(expected, abs=1e-5)
+            and names == same
+            and len(set(losses)) == STEPS
+        )

@@ -1,4 +1,6 @@
-"""DeepSpeed's own optimizers, named in its JSON: their decay is taken over, and equals the same optimizer with one group per module."""
+"""DeepSpeed's own optimizers, named in its JSON: their decay is taken over, and equals the same
+optimizer with one group per module.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ FUSED_ADAM: dict[str, tuple[str, dict[str, Any], int]] = {
 def engine_of(config: dict[str, Any], decays: dict[str, float] | None) -> Any:
     """With one group, or with one group per parameter, each with its own decay.
 
-    Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does, and then forgotten.
+    Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does, and then
+        forgotten.
     """
     import deepspeed
 
@@ -44,33 +47,49 @@ def engine_of(config: dict[str, Any], decays: dict[str, float] | None) -> Any:
     groups: Any = list(model.parameters())
     own: list[float] = []
     if decays is not None:
-        base = {n: reference.WEIGHT_DECAY if len(getattr(p, "ds_shape", p.shape)) > 1 else 0.0 for n, p in model.named_parameters()}
+        base = {
+            n: reference.WEIGHT_DECAY if len(getattr(p, "ds_shape", p.shape)) > 1 else 0.0
+            for n, p in model.named_parameters()
+        }
         own = [decays.get(n, base[n]) for n in base]
-        groups = [{"params": [p], "weight_decay": decay} for p, decay in zip(groups, own, strict=True)]
+        groups = [
+            {"params": [p], "weight_decay": decay} for p, decay in zip(groups, own, strict=True)
+        ]
     if "bf16" not in config or decays is None:
         return deepspeed.initialize(model=model, model_parameters=groups, config=config)[0]
-    engine = deepspeed.initialize(model=model, model_parameters=[{"params": g["params"]} for g in groups], config=config)[0]
+    engine = deepspeed.initialize(
+        model=model, model_parameters=[{"params": g["params"]} for g in groups], config=config
+    )[0]
     for group, decay in zip(engine.basic_optimizer.param_groups, own, strict=True):
         group["weight_decay"] = decay
     engine.basic_optimizer.state.clear()
     return engine
 
 
-def config_of(kind: str, more: dict[str, Any], stage: int, offload: dict[str, Any]) -> dict[str, Any]:
+def config_of(
+    kind: str, more: dict[str, Any], stage: int, offload: dict[str, Any]
+) -> dict[str, Any]:
     params = {"lr": reference.LR, "weight_decay": reference.WEIGHT_DECAY, **more}
     return {
-        "train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_clipping": 0.5, "steps_per_print": 10**9,
-        "optimizer": {"type": kind, "params": params}, **zero(stage, **offload),
-    }  # fmt: skip
+        "train_micro_batch_size_per_gpu": ROWS // RANKS,
+        "gradient_clipping": 0.5,
+        "steps_per_print": 10**9,
+        "optimizer": {"type": kind, "params": params},
+        **zero(stage, **offload),
+    }
 
 
 def trained(engine: Any, rank: int, steps: int) -> dict[str, torch.Tensor]:
-    """The weights, by name; in bf16 the float32 copies that are stepped, since 16 bits would hide a decay."""
+    """The weights, by name; in bf16 the float32 copies that are stepped, since 16 bits would hide a
+    decay.
+    """
     weights = train(engine, rank, steps)
     if not engine.bfloat16_enabled():
         return weights
     flat = torch.cat([group.detach() for group in engine.optimizer.fp32_groups_flat])
-    return dict(zip(weights, flat.split([weight.numel() for weight in weights.values()]), strict=True))
+    return dict(
+        zip(weights, flat.split([weight.numel() for weight in weights.values()]), strict=True)
+    )
 
 
 def both(rank: int, config: dict[str, Any], steps: int = STEPS) -> dict[str, Any]:
@@ -81,7 +100,13 @@ def both(rank: int, config: dict[str, Any], steps: int = STEPS) -> dict[str, Any
     theirs = trained(engine_of(config, decay.weight_decays), rank, steps)
     uniform = trained(engine_of(config, {}), rank, steps)
     optimizer = type(engine.basic_optimizer).__name__
-    found = {"ours": ours, "theirs": theirs, "uniform": uniform, "optimizer": optimizer, "decays": decay.weight_decays}
+    found = {
+        "ours": ours,
+        "theirs": theirs,
+        "uniform": uniform,
+        "optimizer": optimizer,
+        "decays": decay.weight_decays,
+    }
     return found | {"wrapper": type(engine.optimizer).__name__}
 
 
@@ -92,9 +117,13 @@ def check(ranks: list[dict[str, Any]], optimizer: str, tolerance: float = 1e-6) 
     assert all(rank["decays"] == first["decays"] for rank in ranks)
     for name, weight in first["theirs"].items():
         # The kernels fuse multiply and add, and add the norm group by group: last bits of float32.
-        torch.testing.assert_close(first["ours"][name], weight, rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            first["ours"][name], weight, rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
     for name in first["decays"]:
-        assert float((first["ours"][name] - first["uniform"][name]).abs().max()) > 5 * tolerance, name
+        assert float((first["ours"][name] - first["uniform"][name]).abs().max()) > 5 * tolerance, (
+            name
+        )
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +155,8 @@ def test_fused_adam_on_a_cpu(kernels: None, name: str) -> None:
 def test_fused_adam_at_stage_0_in_bf16(kernels: None) -> None:
     """DeepSpeed flattens each group whole here, in a wrapper that it makes for FusedAdam alone.
 
-    One step: its last bits would round the 16-bit weights, and so the next gradients, otherwise. They are 7e-9 of the largest weights.
+    One step: its last bits would round the 16-bit weights, and so the next gradients, otherwise.
+        They are 7e-9 of the largest weights.
     """
     ranks = run_ranks(RANKS, both, config_of("AdamW", {}, 0, {}) | BF16, 1)
     assert ranks[0]["wrapper"] == "FP16_Optimizer"
@@ -142,14 +172,19 @@ def test_muon(stage: int) -> None:
 
 def test_muon_beside_an_adam_with_a_penalty_is_refused() -> None:
     model = torch.nn.Linear(16, 16)
-    optimizer = torch.optim.Adam([{"params": [model.weight], "use_muon": True}, {"params": [model.bias]}], weight_decay=0.1)
+    optimizer = torch.optim.Adam(
+        [{"params": [model.weight], "use_muon": True}, {"params": [model.bias]}], weight_decay=0.1
+    )
     optimizer.adam_w_mode = False
     with pytest.raises(ValueError, match="set adam_w_mode to true"):
         AlphaDecay(model, optimizer)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the CUDA kernels; FusedAdam's for the CPU is tested above, FusedLion has none")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="the CUDA kernels; FusedAdam's for the CPU is tested above, FusedLion has none",
+)
 @pytest.mark.parametrize("kind", ["Adam", "Lion"])
 def test_fused_kernels_on_a_gpu(kind: str) -> None:
     from deepspeed.ops.adam import FusedAdam
@@ -158,10 +193,14 @@ def test_fused_kernels_on_a_gpu(kind: str) -> None:
     from tests.unit.alphadecay.test_controller import Net
 
     optimizer_class = {"Adam": FusedAdam, "Lion": FusedLion}[kind]
-    model, twin = Net().cuda(), Net().cuda()
+    model = Net().cuda()
+    twin = Net().cuda()
     optimizer = optimizer_class(model.parameters(), lr=1e-2, weight_decay=0.1)
     decays = AlphaDecay(model, optimizer).weight_decays
-    groups = [{"params": [p], "weight_decay": decays.get(n, 0.0 if p.dim() < 2 else 0.1)} for n, p in twin.named_parameters()]
+    groups = [
+        {"params": [p], "weight_decay": decays.get(n, 0.0 if p.dim() < 2 else 0.1)}
+        for n, p in twin.named_parameters()
+    ]
     twins = optimizer_class(groups, lr=1e-2)
     for step in range(3):
         for net, stepping in ((model, optimizer), (twin, twins)):
@@ -170,4 +209,5 @@ def test_fused_kernels_on_a_gpu(kind: str) -> None:
                 parameter.grad = torch.randn(parameter.shape, generator=chance).cuda()
             stepping.step()
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)  # fused multiply-adds round once
+        # fused multiply-adds round once
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6, msg=name)

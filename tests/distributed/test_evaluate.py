@@ -1,4 +1,6 @@
-"""Validation on 1, 2 and 3 ranks, with rows that do not divide and labels that do not count: one figure."""
+"""Validation on 1, 2 and 3 ranks, with rows that do not divide and labels that do not count: one
+figure.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from train.model import build_model
 from train.world import World
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
-ROWS, LENGTH, PUBLISHED_BATCH = 7, 12, 3
+ROWS = 7
+LENGTH = 12
+PUBLISHED_BATCH = 3
 
 
 def data() -> Labelled:
@@ -35,7 +39,8 @@ def model() -> torch.nn.Module:
 
 def evaluated(rank: int, size: int) -> list[tuple[float, float, int]]:
     world = World(rank, rank, size, torch.device("cpu"))
-    engine, rows = model(), data()
+    engine = model()
+    rows = data()
     found = [evaluate(engine, rows, micro, world, PUBLISHED_BATCH) for micro in (1, 2, 4)]
     assert engine.training
     return [(one.loss, one.published_loss, one.tokens) for one in found]
@@ -43,14 +48,23 @@ def evaluated(rank: int, size: int) -> list[tuple[float, float, int]]:
 
 def by_hand() -> tuple[float, float, int]:
     """A row at a time, token by token, without any batch."""
-    rows, figures = data(), []
+    rows = data()
+    figures = []
     with torch.no_grad():
         for tokens, labels in zip(*rows, strict=True):
             log_p = model()(input_ids=tokens[None]).logits[0].log_softmax(-1)
-            losses = [-log_p[i, labels[i + 1]].item() for i in range(LENGTH - 1) if labels[i + 1] != IGNORED]
+            losses = [
+                -log_p[i, labels[i + 1]].item()
+                for i in range(LENGTH - 1)
+                if labels[i + 1] != IGNORED
+            ]
             figures.append((sum(losses), len(losses)))
     loss, count = (sum(column) for column in zip(*figures, strict=True))
-    return loss / count, published_loss(torch.tensor(figures, dtype=torch.float64), PUBLISHED_BATCH), count
+    return (
+        loss / count,
+        published_loss(torch.tensor(figures, dtype=torch.float64), PUBLISHED_BATCH),
+        count,
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -66,9 +80,13 @@ def gathers_of_a_step(rank: int, evaluate_first: bool) -> list[int]:
     import deepspeed
 
     init_deepspeed()
-    config: dict[str, Any] = ds_config(3, 2) | {"zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 32}}
+    config: dict[str, Any] = ds_config(3, 2) | {
+        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 32}
+    }
     llama = build_model(MODEL, LENGTH, seed=3, ds_config=config)
-    engine, *_ = deepspeed.initialize(model=llama, optimizer=torch.optim.AdamW(llama.parameters()), config=config)
+    engine, *_ = deepspeed.initialize(
+        model=llama, optimizer=torch.optim.AdamW(llama.parameters()), config=config
+    )
     if evaluate_first:
         evaluate(engine, data(), 1, World(rank, rank, 2, torch.device("cpu")))
     counts = []

@@ -1,4 +1,6 @@
-"""A rank that dies during a refresh: the others end within the group's timeout, with an error that names the collective."""
+"""A rank that dies during a refresh: the others end within the group's timeout, with an error that
+names the collective.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,24 @@ from tests.distributed.harness import set_environment, start_processes
 from tests.distributed.test_odd_shapes import zero_engine
 from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
 
-RANKS, DEAD, SURVIVORS = 3, 1, (0, 2)
+RANKS = 3
+DEAD = 1
+SURVIVORS = (0, 2)
 SHARDED = ("fsdp2", "zero3")
 SHARES = "the all_reduce that shares every alpha"
-SENDS = ["the all_to_all_single that brings matrices to their owner ranks", SHARES]  # the dead may have had the last matrix
-TIMEOUT, ALLOWANCE = 60.0, 10.0  # seconds: of the process group; for writing the error and ending
+# the dead may have had the last matrix
+SENDS = ["the all_to_all_single that brings matrices to their owner ranks", SHARES]
+# seconds: of the process group; for writing the error and ending
+TIMEOUT = 60.0
+ALLOWANCE = 10.0
 
 
 def dying_rank(rank: int, folder: str, kind: str, when: str) -> None:
     set_environment(rank, RANKS)
     limit = timedelta(seconds=TIMEOUT)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS, timeout=limit)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=RANKS, timeout=limit
+    )
     decay = decay_of(kind)
     dist.barrier()
     if rank == DEAD:
@@ -50,7 +59,9 @@ def decay_of(kind: str) -> AlphaDecay:
 
 @pytest.mark.parametrize("when", ["before", "amid"])
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2", "zero2", "zero3"])
-def test_the_others_end_in_time_with_an_error_that_names_the_collective(tmp_path: Path, kind: str, when: str) -> None:
+def test_the_others_end_in_time_with_an_error_that_names_the_collective(
+    tmp_path: Path, kind: str, when: str
+) -> None:
     context = start_processes(dying_rank, (str(tmp_path), kind, when), RANKS)
     context.processes[DEAD].join()
     deadline = time.monotonic() + TIMEOUT + ALLOWANCE
@@ -62,4 +73,7 @@ def test_the_others_end_in_time_with_an_error_that_names_the_collective(tmp_path
     assert codes == [0, -signal.SIGKILL, 0]  # None: still waiting for the dead
     for rank in SURVIVORS:
         said = (tmp_path / f"{rank}.error").read_text()
-        assert any(f"{collective} failed" in said for collective in (SENDS if kind in SHARDED else [SHARES]))
+        assert any(
+            f"{collective} failed" in said
+            for collective in (SENDS if kind in SHARDED else [SHARES])
+        )

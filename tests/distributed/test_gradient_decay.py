@@ -1,4 +1,6 @@
-"""AWD and AdaDecay under sharding against plain arithmetic on an unsharded model, from the formulas of their papers."""
+"""AWD and AdaDecay under sharding against plain arithmetic on an unsharded model, from the formulas
+of their papers.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,30 @@ from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
 from tests.distributed.test_zero3 import gathered
 from train.model import build_model
 
-STEPS, INTERVAL, ROWS, ETA = 4, 2, 4, 0.1
+STEPS = 4
+INTERVAL = 2
+ROWS = 4
+ETA = 0.1
 RULES = ("awd", "adadecay", "adadecay_parameters", "gradient_norm")
 
 
 class Oracle:
-    """torch's Adam without decay; before each step the rule's decay is applied by hand, tensor by tensor."""
+    """torch's Adam without decay; before each step the rule's decay is applied by hand, tensor by
+    tensor.
+    """
 
-    def __init__(self, model: nn.Module, modules: dict[str, nn.Parameter], rule: str, decoupled: bool) -> None:
-        self.model, self.modules, self.rule, self.decoupled = model, modules, rule, decoupled
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8)
-        self.steps, self.previous = 0, None
+    def __init__(
+        self, model: nn.Module, modules: dict[str, nn.Parameter], rule: str, decoupled: bool
+    ) -> None:
+        self.model = model
+        self.modules = modules
+        self.rule = rule
+        self.decoupled = decoupled
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8
+        )
+        self.steps = 0
+        self.previous = None
         self.decays: dict[str, float] = dict.fromkeys(modules, ETA)
 
     def step(self) -> None:
@@ -36,7 +51,9 @@ class Oracle:
         named = {name: p for name, p in self.model.named_parameters() if p.dim() > 1}
         every = {name: torch.tensor(self.decays.get(name, ETA)) for name in named}
         if self.rule == "awd":
-            g, w = (math.sqrt(sum(float(x.double().square().sum()) for x in xs)) for xs in self._pairs())
+            g, w = (
+                math.sqrt(sum(float(x.double().square().sum()) for x in xs)) for xs in self._pairs()
+            )
             now = 100 * ETA * g / w
             self.previous = now if self.previous is None else 0.1 * self.previous + 0.9 * now
             every = dict.fromkeys(named, torch.tensor(self.previous))
@@ -45,8 +62,12 @@ class Oracle:
             every |= {name: torch.tensor(self.decays[name]) for name in self.modules}
         if self.rule == "gradient_norm" and self.steps % INTERVAL == 0:
             norms = {name: float(p.grad.double().norm()) for name, p in self.modules.items()}
-            low, high = min(norms.values()), max(norms.values())
-            self.decays = {name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67)) for name, norm in norms.items()}
+            low = min(norms.values())
+            high = max(norms.values())
+            self.decays = {
+                name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67))
+                for name, norm in norms.items()
+            }
             every |= {name: torch.tensor(self.decays[name]) for name in self.modules}
         if self.rule == "adadecay_parameters":
             for name, p in self.modules.items():
@@ -69,23 +90,34 @@ class Oracle:
     def _standardise(self) -> None:
         layers: dict[str, dict[str, float]] = {}
         for name, p in self.modules.items():
-            layers.setdefault(name.split(".self_attn")[0].split(".mlp")[0], {})[name] = float(p.grad.double().norm())
+            layers.setdefault(name.split(".self_attn")[0].split(".mlp")[0], {})[name] = float(
+                p.grad.double().norm()
+            )
         for norms in layers.values():
             values = torch.tensor(list(norms.values()), dtype=torch.float64)
             z = (values - values.mean()) / values.std(correction=0)
-            self.decays |= dict(zip(norms, (ETA * 2 / (1 + torch.exp(-4 * z))).tolist(), strict=True))
+            self.decays |= dict(
+                zip(norms, (ETA * 2 / (1 + torch.exp(-4 * z))).tolist(), strict=True)
+            )
 
 
-def llama_rank(rank: int, world: int, stage: int, rule: str, optimizer_class: type) -> dict[str, Any]:
+def llama_rank(
+    rank: int, world: int, stage: int, rule: str, optimizer_class: type
+) -> dict[str, Any]:
     import deepspeed
 
     init_deepspeed()
     config = {
-        "train_micro_batch_size_per_gpu": ROWS // world, "gradient_accumulation_steps": 1, "gradient_clipping": 0.0,
-        "steps_per_print": 10**9, "zero_optimization": {"stage": stage},
-    }  # fmt: skip
+        "train_micro_batch_size_per_gpu": ROWS // world,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.0,
+        "steps_per_print": 10**9,
+        "zero_optimization": {"stage": stage},
+    }
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    optimizer = optimizer_class(model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=ETA)
+    optimizer = optimizer_class(
+        model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=ETA
+    )
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     decay = GradientDecay(engine, rule=rule, interval=INTERVAL)
     records = []
@@ -94,7 +126,12 @@ def llama_rank(rank: int, world: int, stage: int, rule: str, optimizer_class: ty
         engine.backward(engine(input_ids=batch, labels=batch).loss)
         engine.step()
         records.append(decay.step())
-    return {"weights": gathered(engine), "decays": decay.weight_decays, "records": records, "state": decay.state_dict()}
+    return {
+        "weights": gathered(engine),
+        "decays": decay.weight_decays,
+        "records": records,
+        "state": decay.state_dict(),
+    }
 
 
 def llama_oracle(rule: str, decoupled: bool) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
@@ -110,14 +147,21 @@ def llama_oracle(rule: str, decoupled: bool) -> tuple[dict[str, torch.Tensor], d
 @pytest.mark.parametrize(
     ("rule", "stage", "optimizer_class"),
     [
-        ("awd", 3, AdamW), ("adadecay", 3, AdamW), ("adadecay_parameters", 3, AdamW), ("awd", 2, Adam), ("gradient_norm", 3, AdamW),
-        pytest.param("awd", 0, AdamW, marks=pytest.mark.slow), pytest.param("awd", 1, AdamW, marks=pytest.mark.slow),
-        pytest.param("adadecay", 1, Adam, marks=pytest.mark.slow), pytest.param("adadecay", 0, Adam, marks=pytest.mark.slow),
-        pytest.param("adadecay", 2, AdamW, marks=pytest.mark.slow), pytest.param("adadecay_parameters", 0, Adam, marks=pytest.mark.slow),
+        ("awd", 3, AdamW),
+        ("adadecay", 3, AdamW),
+        ("adadecay_parameters", 3, AdamW),
+        ("awd", 2, Adam),
+        ("gradient_norm", 3, AdamW),
+        pytest.param("awd", 0, AdamW, marks=pytest.mark.slow),
+        pytest.param("awd", 1, AdamW, marks=pytest.mark.slow),
+        pytest.param("adadecay", 1, Adam, marks=pytest.mark.slow),
+        pytest.param("adadecay", 0, Adam, marks=pytest.mark.slow),
+        pytest.param("adadecay", 2, AdamW, marks=pytest.mark.slow),
+        pytest.param("adadecay_parameters", 0, Adam, marks=pytest.mark.slow),
         pytest.param("adadecay_parameters", 2, AdamW, marks=pytest.mark.slow),
         pytest.param("adadecay_parameters", 3, Adam, marks=pytest.mark.slow),
     ],
-)  # fmt: skip
+)
 def test_equals_the_formula_unsharded(rule: str, stage: int, optimizer_class: type) -> None:
     weights, decays = llama_oracle(rule, optimizer_class is AdamW)
     ranks = run_ranks(2, llama_rank, 2, stage, rule, optimizer_class)
@@ -126,7 +170,13 @@ def test_equals_the_formula_unsharded(rule: str, stage: int, optimizer_class: ty
     if rule in ("adadecay", "gradient_norm"):
         assert ranks[0]["decays"] == pytest.approx(decays, rel=1e-3)
     for name, expected in weights.items():
-        torch.testing.assert_close(ranks[0]["weights"][name], expected, rtol=0, atol=0.02 * reference.LR, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ranks[0]["weights"][name],
+            expected,
+            rtol=0,
+            atol=0.02 * reference.LR,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
 
 
 def net_rank(rank: int, world: int, kind: str, rule: str) -> dict[str, Any]:
@@ -135,26 +185,39 @@ def net_rank(rank: int, world: int, kind: str, rule: str) -> dict[str, Any]:
     optimizer = AdamW(wrapped.parameters(), lr=1e-2, weight_decay=ETA)
     decay = GradientDecay(wrapped, optimizer, rule=rule, interval=INTERVAL)
     for step in range(STEPS):
-        batch = torch.randn(NET_ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(world, -1, 24)[rank]
+        batch = torch.randn(NET_ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(
+            world, -1, 24
+        )[rank]
         wrapped(batch).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
         decay.step()
-    weights = {name: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone() for name, p in model.named_parameters()}
+    weights = {
+        name: (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone()
+        for name, p in model.named_parameters()
+    }
     return {"weights": weights, "decays": decay.weight_decays}
 
 
-@pytest.mark.parametrize(("kind", "rule"), [("ddp", "awd"), ("fsdp2", "adadecay"), ("fsdp2-columns", "adadecay_parameters")])
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [("ddp", "awd"), ("fsdp2", "adadecay"), ("fsdp2-columns", "adadecay_parameters")],
+)
 def test_replicas_and_shards_equal_one_process(kind: str, rule: str) -> None:
     alone = net_rank(0, 1, "", rule)
     for rank in run_ranks(2, net_rank, 2, kind, rule):
         assert rank["decays"] == pytest.approx(alone["decays"], rel=1e-3)
         for name, weight in alone["weights"].items():
-            torch.testing.assert_close(rank["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                rank["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 def test_without_the_rule_the_weights_would_differ() -> None:
     """The tolerance above sees each rule: by the oracles alone."""
     found = {rule: llama_oracle(rule, True)[0] for rule in (*RULES, "none")}
     for rule in RULES:
-        assert any((found[rule][name] - found["none"][name]).abs().max() > 0.02 * reference.LR for name in found["none"])
+        assert any(
+            (found[rule][name] - found["none"][name]).abs().max() > 0.02 * reference.LR
+            for name in found["none"]
+        )

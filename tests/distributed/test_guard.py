@@ -1,4 +1,6 @@
-"""A guarded optimizer in a plain loop: one rank's bad gradient is every rank's skipped step, under DDP, FSDP2 and HSDP."""
+"""A guarded optimizer in a plain loop: one rank's bad gradient is every rank's skipped step, under
+DDP, FSDP2 and HSDP.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def local(tensor: Any) -> torch.Tensor:
 
 
 def partly_sharded() -> Net:
-    """One layer by FSDP2, the rest whole, as beside a user's own parallelism; its gradients are the same on all ranks."""
+    """One layer by FSDP2, the rest whole, as beside a user's own parallelism; its gradients are the
+    same on all ranks.
+    """
     model = Net()
     fully_shard(model.up, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
     return model
@@ -46,7 +50,9 @@ def guarded_rank(rank: int, world: int, kind: str, poison: float) -> list[tuple[
         optimizer.step()
         optimizer.zero_grad()
         decay.step()
-        moved = any(not torch.equal(a, local(p)) for a, p in zip(before, model.parameters(), strict=True))
+        moved = any(
+            not torch.equal(a, local(p)) for a, p in zip(before, model.parameters(), strict=True)
+        )
         history.append((optimizer.skipped_steps, moved))
     assert all(bool(local(p).isfinite().all()) for p in model.parameters())
     assert not {"up.weight", "down.weight"} & set(decay.statuses)

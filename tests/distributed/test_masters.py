@@ -1,4 +1,6 @@
-"""Weights read from a checkpoint's files, in one process without ranks, give the logits that the ranks had."""
+"""Weights read from a checkpoint's files, in one process without ranks, give the logits that the
+ranks had.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,40 @@ from train.engine import build_engine, load_ds_config
 from train.exports.masters import read_masters
 from train.model import llama_config, restore_rotary
 
-RANKS, LENGTH, VOCABULARY = 2, 16, 97
+RANKS = 2
+LENGTH = 16
+VOCABULARY = 97
 # 60 and 97 divide into two shards only with padding.
 ARGUMENTS = (
-    f"--model.vocab_size={VOCABULARY}", "--model.hidden_size=32", "--model.intermediate_size=60", "--model.num_layers=1",
-    "--model.num_heads=2", f"--data.sequence_length={LENGTH}", "--run.global_batch=2", "--run.micro_batch=1", "--run.steps=9",
-    "--optim.warmup_steps=1", "--optim.lr=0.01",
-)  # fmt: skip
+    f"--model.vocab_size={VOCABULARY}",
+    "--model.hidden_size=32",
+    "--model.intermediate_size=60",
+    "--model.num_layers=1",
+    "--model.num_heads=2",
+    f"--data.sequence_length={LENGTH}",
+    "--run.global_batch=2",
+    "--run.micro_batch=1",
+    "--run.steps=9",
+    "--optim.warmup_steps=1",
+    "--optim.lr=0.01",
+)
 CASES = [(f"zero{stage}", precision) for stage in range(4) for precision in ("float32", "bf16")]
-CASES += [("zero0 tied", "bf16"), ("zero1 tied", "bf16"), ("zero2 tied", "float32"), ("zero3 tied", "bf16")]
+CASES += [
+    ("zero0 tied", "bf16"),
+    ("zero1 tied", "bf16"),
+    ("zero2 tied", "float32"),
+    ("zero3 tied", "bf16"),
+]
 TOKENS = torch.arange(LENGTH)[None]
 
 
 def config_of(case: tuple[str, str]) -> TrainConfig:
     stage, _, tied = case[0].partition(" ")
-    extra = [f"--deepspeed.config={ROOT}/ds_configs/{stage}.json", f"--run.precision={case[1]}", f"--model.tie_embeddings={bool(tied)}"]
+    extra = [
+        f"--deepspeed.config={ROOT}/ds_configs/{stage}.json",
+        f"--run.precision={case[1]}",
+        f"--model.tie_embeddings={bool(tied)}",
+    ]
     return load_config([*ARGUMENTS, *extra])
 
 
@@ -56,7 +77,9 @@ def train_and_save(rank: int, folder: str) -> dict[tuple[str, str], torch.Tensor
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str], torch.Tensor]]:
+def saved(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[tuple[str, str], torch.Tensor]]:
     folder = tmp_path_factory.mktemp("checkpoints")
     return folder, run_ranks(RANKS, train_and_save, str(folder))[0]
 

@@ -1,4 +1,6 @@
-"""The memory that a dry run predicts is what real engines hold, tensor by tensor, just before a step."""
+"""The memory that a dry run predicts is what real engines hold, tensor by tensor, just before a
+step.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,30 @@ from train.cli import load_config
 from train.engine import build_engine, load_ds_config
 from train.plan.memory import predict_memory, sharding_of
 
-RANKS, LENGTH = 2, 8
+RANKS = 2
+LENGTH = 8
 CASES = [(stage, precision) for stage in range(4) for precision in ("float32", "bf16")]
 ARGUMENTS = (
-    "--model.vocab_size=1001", "--model.hidden_size=64", "--model.intermediate_size=161", "--model.num_layers=1", "--model.num_heads=2",
-    f"--data.sequence_length={LENGTH}", "--run.global_batch=4", "--run.micro_batch=1", "--run.steps=9", "--optim.warmup_steps=1",
-)  # fmt: skip
+    "--model.vocab_size=1001",
+    "--model.hidden_size=64",
+    "--model.intermediate_size=161",
+    "--model.num_layers=1",
+    "--model.num_heads=2",
+    f"--data.sequence_length={LENGTH}",
+    "--run.global_batch=4",
+    "--run.micro_batch=1",
+    "--run.steps=9",
+    "--optim.warmup_steps=1",
+)
 
 
 def storages(tensors: Iterable[Any]) -> dict[int, int]:
     """Address -> bytes, each storage once."""
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if isinstance(t, torch.Tensor) and not t.is_meta}
+    return {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in tensors
+        if isinstance(t, torch.Tensor) and not t.is_meta
+    }
 
 
 def alive() -> list[torch.Tensor]:
@@ -36,11 +51,17 @@ def alive() -> list[torch.Tensor]:
 
 
 def small_buckets(stage: int, folder: str) -> str:
-    """The shipped configuration with buffers that do not drown a tiny model, and nothing kept whole."""
+    """The shipped configuration with buffers that do not drown a tiny model, and nothing kept
+    whole.
+    """
     values = json.loads((ROOT / f"ds_configs/zero{stage}.json").read_text())
     zero = values["zero_optimization"]
     zero |= {"reduce_bucket_size": 100} if stage else {}
-    zero |= {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100} if stage == 3 else {}
+    zero |= (
+        {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 100}
+        if stage == 3
+        else {}
+    )
     path = Path(folder) / f"zero{stage}.json"
     path.write_text(json.dumps(values))
     return str(path)
@@ -55,7 +76,13 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
             small_buckets(stage, folder)
     torch.distributed.barrier()
     for stage, precision in CASES:
-        config = load_config([*ARGUMENTS, f"--deepspeed.config={folder}/zero{stage}.json", f"--run.precision={precision}"])
+        config = load_config(
+            [
+                *ARGUMENTS,
+                f"--deepspeed.config={folder}/zero{stage}.json",
+                f"--run.precision={precision}",
+            ]
+        )
         ds_config = load_ds_config(config, 2, RANKS)
         kept = alive()  # held on to, so that no new tensor takes the address of one of them
         before = storages(kept)
@@ -71,14 +98,32 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
                 engine.step()
         optimizer = engine.basic_optimizer
         weights = storages(getattr(p, "ds_tensor", p) for p in parameters)
-        moments = storages(v for state in optimizer.state.values() for v in state.values() if getattr(v, "dim", int)())
+        moments = storages(
+            v
+            for state in optimizer.state.values()
+            for v in state.values()
+            if getattr(v, "dim", int)()
+        )
         # ZeRO-3 hands its optimizer one sub-group at a time.
         flat = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
-        masters = storages(flat if flat is not None else (p for group in optimizer.param_groups for p in group["params"]))
-        predicted = predict_memory([tuple(getattr(p, "ds_shape", p.shape)) for p in parameters], sharding_of(ds_config, RANKS))
-        kinds = {"weights": sum(weights.values()), "optimizer": sum((moments | masters).values()), "all": most}
+        masters = storages(
+            flat
+            if flat is not None
+            else (p for group in optimizer.param_groups for p in group["params"])
+        )
+        predicted = predict_memory(
+            [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters],
+            sharding_of(ds_config, RANKS),
+        )
+        kinds = {
+            "weights": sum(weights.values()),
+            "optimizer": sum((moments | masters).values()),
+            "all": most,
+        }
         kinds["optimizer"] -= sum(size for address, size in masters.items() if address in weights)
-        result[stage, precision] = kinds | {f"predicted {name}": size for name, size in vars(predicted).items()}
+        result[stage, precision] = kinds | {
+            f"predicted {name}": size for name, size in vars(predicted).items()
+        }
         engine.destroy()
         del engine, optimizer, parameters, flat, kept
     return result

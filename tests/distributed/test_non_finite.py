@@ -1,4 +1,6 @@
-"""A loss or gradient that is not finite on one rank: every rank skips that step, and goes on as if its batch had never been."""
+"""A loss or gradient that is not finite on one rank: every rank skips that step, and goes on as if
+its batch had never been.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +14,77 @@ import torch.distributed as dist
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
 
-STEPS, BAD, MICRO = 4, 2, 2
+STEPS = 4
+BAD = 2
+MICRO = 2
 KEYS = {
-    "model": {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_layers": 1, "num_heads": 2},
+    "model": {
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_layers": 1,
+        "num_heads": 2,
+    },
     "data": {"sequence_length": 8},
     "run": {"global_batch": 2 * MICRO, "micro_batch": 1, "steps": STEPS},
     "optim": {"warmup_steps": 0, "weight_decay": 0.1},
-}  # fmt: skip
+}
 LAYOUTS = [("zero0", "float32"), ("zero2", "bf16"), ("zero3", "float32")]
 MORE = [
-    ("zero0", "bf16"), ("zero1", "float32"), ("zero1", "bf16"), ("zero2", "float32"), ("zero3", "bf16"),
-    ("zero2_offload", "float32"), ("zero3_offload", "bf16"),
-]  # fmt: skip
+    ("zero0", "bf16"),
+    ("zero1", "float32"),
+    ("zero1", "bf16"),
+    ("zero2", "float32"),
+    ("zero3", "bf16"),
+    ("zero2_offload", "float32"),
+    ("zero3_offload", "bf16"),
+]
 
 
 def configuration(stage, precision):
     from train.cli import load_config
 
-    keys = [f"--{section}.{key}={value}" for section, values in KEYS.items() for key, value in values.items()]
+    keys = [
+        f"--{section}.{key}={value}"
+        for section, values in KEYS.items()
+        for key, value in values.items()
+    ]
     path = str(ROOT / "ds_configs" / f"{stage}.json")
-    return load_config([*keys, f"--run.precision={precision}", "--decay.method=uniform", f"--deepspeed.config={path}"])
+    return load_config(
+        [
+            *keys,
+            f"--run.precision={precision}",
+            "--decay.method=uniform",
+            f"--deepspeed.config={path}",
+        ]
+    )
 
 
 def snapshot(engine):
     """This rank's masters and moments, copied."""
     inner = getattr(engine.optimizer, "optimizer", engine.optimizer)
-    masters = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)  # stage 3 shows its groups one at a time
+    # stage 3 shows its groups one at a time
+    masters = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)
     found = []
     for parameter in masters or [p for group in inner.param_groups for p in group["params"]]:
         state = inner.state.get(parameter, {})
-        found += [parameter.detach().clone(), *(state[key].detach().clone() for key in sorted(state) if torch.is_tensor(state[key]))]
+        found += [
+            parameter.detach().clone(),
+            *(state[key].detach().clone() for key in sorted(state) if torch.is_tensor(state[key])),
+        ]
     return found
 
 
 def train(rank, config, ds_config, bad):
-    """Steps 1 .. STEPS as the loop takes them; at BAD one micro batch of rank 1 goes wrong as `bad` says, or is left out where None."""
+    """Steps 1 .. STEPS as the loop takes them; at BAD one micro batch of rank 1 goes wrong as `bad`
+    says, or is left out where None.
+    """
     from train.engine import build_engine
     from train.stopping.guard import contagious
 
     engine = build_engine(config, ds_config)
-    applied, states = [], []
+    applied = []
+    states = []
     for step in range(1, STEPS + 1):
         generator = torch.Generator().manual_seed(10 * step + rank)
         if step == BAD and bad is None:
@@ -86,7 +119,10 @@ def compare(rank, stage, precision):
     results = {}
     for bad in (math.nan, math.inf, "gradient"):
         applied, states, skipped = train(rank, config, json.loads(json.dumps(ds_config)), bad)
-        equal = [all(torch.equal(a, b) for a, b in zip(one, two, strict=True)) for one, two in zip(states, expected, strict=True)]
+        equal = [
+            all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+            for one, two in zip(states, expected, strict=True)
+        ]
         finite = all(bool(tensor.isfinite().all()) for tensor in states[-1])
         moved = not all(torch.equal(a, b) for a, b in zip(states[0], states[-1], strict=True))
         results[str(bad)] = (applied, equal, finite, moved, skipped)
@@ -94,7 +130,10 @@ def compare(rank, stage, precision):
     return results
 
 
-@pytest.mark.parametrize(("stage", "precision"), [*LAYOUTS, *(pytest.param(*layout, marks=pytest.mark.slow) for layout in MORE)])
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [*LAYOUTS, *(pytest.param(*layout, marks=pytest.mark.slow) for layout in MORE)],
+)
 def test_the_step_is_skipped_alike_and_leaves_no_trace(stage, precision):
     for rank, results in enumerate(run_ranks(2, compare, stage, precision)):
         for bad, (applied, equal, finite, moved, skipped) in results.items():

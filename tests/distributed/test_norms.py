@@ -1,4 +1,6 @@
-"""Norms of the weights from each rank's partitions, for every ZeRO stage, against the whole model; and steps that were applied."""
+"""Norms of the weights from each rank's partitions, for every ZeRO stage, against the whole model;
+and steps that were applied.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def measured(rank: int, size: int) -> dict[str, tuple[dict[str, float], dict[str
     for name, choice in CONFIGS.items():
         config = {"train_micro_batch_size_per_gpu": 1, "gradient_clipping": 0.0, **choice}
         model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-        engine, *_ = deepspeed.initialize(model=model, optimizer=AdamW(model.parameters(), lr=0.0), config=config)
+        engine, *_ = deepspeed.initialize(
+            model=model, optimizer=AdamW(model.parameters(), lr=0.0), config=config
+        )
         norms = WeightNorms(engine, world)
         batch = reference.tokens(0, size)[rank : rank + 1]
         engine.backward(engine(input_ids=batch, labels=batch).loss)
@@ -46,12 +50,15 @@ def measured(rank: int, size: int) -> dict[str, tuple[dict[str, float], dict[str
 @pytest.mark.parametrize("size", [1, 2])
 def test_against_the_whole_model(size: int) -> None:
     model = build_model(reference.TINY, reference.LENGTH, seed=7)
-    expected = {name: float(p.detach().double().square().sum()) for name, p in model.named_parameters()}
+    expected = {
+        name: float(p.detach().double().square().sum()) for name, p in model.named_parameters()
+    }
     whole = math.sqrt(sum(expected.values()))
     queries = math.sqrt(sum(square for name, square in expected.items() if "q_proj" in name))
     for ranks in run_ranks(size, measured, size):
         for name, (squares, read, applied) in ranks.items():
-            # float32 sums; 16-bit initial weights differ by their rounding, alike in both directions.
+            # float32 sums; 16-bit initial weights differ by their rounding, alike in both
+            # directions.
             tolerance = 1e-4 if "bf16" in name else 1e-5
             assert squares == pytest.approx(expected, rel=30 * tolerance), name
             assert read["weight_norm"] == pytest.approx(whole, rel=tolerance) and applied

@@ -1,4 +1,6 @@
-"""Shapes that no number of ranks divides under ZeRO-2 and 3: the same alphas, decays and weights as one process without shards."""
+"""Shapes that no number of ranks divides under ZeRO-2 and 3: the same alphas, decays and weights as
+one process without shards.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ def zero_engine(world: int, stage: int) -> Any:
     model = Net()
     more = {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
     config = {
-        "train_micro_batch_size_per_gpu": ROWS // world, "gradient_clipping": 0.0, "steps_per_print": 10**9,
+        "train_micro_batch_size_per_gpu": ROWS // world,
+        "gradient_clipping": 0.0,
+        "steps_per_print": 10**9,
         "zero_optimization": {"stage": stage, **more},
-    }  # fmt: skip
+    }
     optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
     return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
 
@@ -32,15 +36,20 @@ def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:
     decay = AlphaDecay(engine, interval=INTERVAL)
     history = [(decay.alphas, decay.weight_decays)]
     for step in range(STEPS):
-        batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(world, -1, 24)[rank]
+        batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(
+            world, -1, 24
+        )[rank]
         engine.backward(engine(batch).square().mean())
         engine.step()
         if decay.step():
             history.append((decay.alphas, decay.weight_decays))
     return {
-        "weights": gathered(engine), "history": history, "statuses": decay.statuses, "elements": decay._fragments.elements,
+        "weights": gathered(engine),
+        "history": history,
+        "statuses": decay.statuses,
+        "elements": decay._fragments.elements,
         "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("stage", [2, 3])

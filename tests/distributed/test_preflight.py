@@ -11,11 +11,20 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-_NOT_INHERITED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
+_NOT_INHERITED = (
+    "RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
+)
 
 
 def preflight(*nodes: tuple[Path, tuple[str, ...]], hosts: str = "n1,n2") -> list[tuple[int, str]]:
-    """(exit code, output) of every node; each is the project it runs from and its further arguments."""
+    """(exit code, output) of every node; each is the project it runs from and its further
+    arguments.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -23,10 +32,24 @@ def preflight(*nodes: tuple[Path, tuple[str, ...]], hosts: str = "n1,n2") -> lis
     environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
     running = []
     for index, (project, arguments) in enumerate(nodes):
-        command = [sys.executable, "-m", "train.preflight", "--nodes", "2", "--node", str(index), "--head", f"127.0.0.1:{port}"]
+        command = [
+            sys.executable,
+            "-m",
+            "train.preflight",
+            "--nodes",
+            "2",
+            "--node",
+            str(index),
+            "--head",
+            f"127.0.0.1:{port}",
+        ]
         command += ["--hosts", hosts, "--megabytes", "1", "--free", "0", *arguments]
         place = {"cwd": project, "env": environment | {"PYTHONPATH": str(project)}}
-        running.append(subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place))
+        running.append(
+            subprocess.Popen(
+                command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place
+            )
+        )
     outputs = [process.communicate(timeout=300)[0] for process in running]
     return [(process.returncode, output) for process, output in zip(running, outputs, strict=True)]
 
@@ -35,7 +58,11 @@ def test_two_like_nodes_are_fit_and_nothing_is_left_behind(tmp_path: Path) -> No
     node = (ROOT, ("--output_dir", str(tmp_path / "runs")))
     (first, said), (second, silent) = preflight(node, node)
     assert (first, second) == (0, 0), said + silent
-    assert "all-reduce of 1 MB over 2 ranks" in said and "all nodes are fit to train" in said and silent == ""
+    assert (
+        "all-reduce of 1 MB over 2 ranks" in said
+        and "all nodes are fit to train" in said
+        and silent == ""
+    )
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -45,11 +72,19 @@ def test_the_node_with_other_sources_and_a_folder_of_its_own_is_named(tmp_path: 
         shutil.copytree(ROOT / folder, other / folder, ignore=shutil.ignore_patterns("__pycache__"))
     with (other / "train" / "loop.py").open("a") as file:
         file.write("# edited on one node only\n")
-    nodes = ((ROOT, ("--output_dir", str(tmp_path / "a"))), (other, ("--output_dir", str(tmp_path / "b"))))
+    nodes = (
+        (ROOT, ("--output_dir", str(tmp_path / "a"))),
+        (other, ("--output_dir", str(tmp_path / "b"))),
+    )
     (first, said), (second, _) = preflight(*nodes)
     assert (first, second) == (1, 1)
-    assert "preflight: 1 of 2 nodes must not train" in said and "preflight: n2: commit -, sources" in said
-    assert "preflight: n2: does not see what n1 wrote to the output folder; it is not shared" in said
+    assert (
+        "preflight: 1 of 2 nodes must not train" in said
+        and "preflight: n2: commit -, sources" in said
+    )
+    assert (
+        "preflight: n2: does not see what n1 wrote to the output folder; it is not shared" in said
+    )
     assert "all-reduce" not in said
 
 
@@ -59,13 +94,31 @@ def test_a_node_that_says_nothing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_node_that_cannot_reach_the_first_says_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "train.preflight", "--nodes", "2", "--node", "1", "--head", "127.0.0.1:9", "--timeout", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "train.preflight",
+        "--nodes",
+        "2",
+        "--node",
+        "1",
+        "--head",
+        "127.0.0.1:9",
+        "--timeout",
+        "2",
+    ]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120)
-    assert done.returncode == 1 and f"preflight: {socket.gethostname()}: cannot reach 127.0.0.1:9 within 2 s" in done.stderr
+    assert (
+        done.returncode == 1
+        and f"preflight: {socket.gethostname()}: cannot reach 127.0.0.1:9 within 2 s" in done.stderr
+    )
 
 
 def test_a_node_without_the_packages_says_so(tmp_path: Path) -> None:
     """-S hides what is installed: the interpreter of another environment."""
     command = [sys.executable, "-S", "-m", "train.preflight", "--node", "0"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120)
-    assert done.returncode == 1 and f"preflight: {socket.gethostname()}: {sys.executable} cannot import" in done.stderr
+    assert (
+        done.returncode == 1
+        and f"preflight: {socket.gethostname()}: {sys.executable} cannot import" in done.stderr
+    )

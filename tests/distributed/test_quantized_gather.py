@@ -1,6 +1,8 @@
-"""ZeRO++ quantises weights where it gathers them for the forward pass; spectra come from the shards, which stay as they are.
+"""ZeRO++ quantises weights where it gathers them for the forward pass; spectra come from the
+shards, which stay as they are.
 
-The quantiser itself is a CUDA kernel: here a plain one in torch stands in for it, so that DeepSpeed's own path runs on a CPU.
+The quantiser itself is a CUDA kernel: here a plain one in torch stands in for it, so that
+    DeepSpeed's own path runs on a CPU.
 """
 
 from __future__ import annotations
@@ -22,13 +24,18 @@ class Rounding:
 
     calls = 0
 
-    def quantize(self, values: torch.Tensor, groups: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def quantize(
+        self, values: torch.Tensor, groups: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         Rounding.calls += 1
         scale = values.float().abs().max().clamp(min=1e-12).reshape(1) / 127
         return (values.float() / scale).round().to(torch.int8), scale
 
-    def dequantize(self, quantized: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-        a_group = -(-quantized.numel() // scale.numel())  # one group a rank; the last may lack its padding
+    def dequantize(
+        self, quantized: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        # one group a rank; the last may lack its padding
+        a_group = -(-quantized.numel() // scale.numel())
         scales = scale.repeat_interleave(a_group)[: quantized.numel()].view(quantized.shape)
         return (quantized.float() * scales).to(dtype or torch.float32)
 
@@ -46,7 +53,12 @@ def test_decays_are_those_of_the_exact_weights() -> None:
     weights = reference.layer_weights(build_model(reference.TINY, reference.LENGTH, seed=7))
     exact = reference.linear_decays(weights)
     stand_in = Rounding()
-    rounded = reference.linear_decays({name: stand_in.dequantize(*stand_in.quantize(w)).view(w.shape) for name, w in weights.items()})
+    rounded = reference.linear_decays(
+        {
+            name: stand_in.dequantize(*stand_in.quantize(w)).view(w.shape)
+            for name, w in weights.items()
+        }
+    )
     ranks = run_ranks(2, gathered_rank)
     assert all(rank["calls"] for rank in ranks)  # the forward pass did gather quantised weights
     assert ranks[0]["decays"] == ranks[1]["decays"]

@@ -50,7 +50,10 @@ def second_argument_rank(rank: int, stage: int) -> dict[str, tuple[str, list[str
     other = AdamW([nn.Parameter(torch.ones(2, 2))], weight_decay=0.3)
     own = [engine.basic_optimizer, engine.optimizer]
     return {
-        name: (refusal(controller, engine, other), [refusal(controller, engine, optimizer) for optimizer in own])
+        name: (
+            refusal(controller, engine, other),
+            [refusal(controller, engine, optimizer) for optimizer in own],
+        )
         for name, controller in CONTROLLERS.items()
     }
 
@@ -75,7 +78,10 @@ def coarse_rank(rank: int, stage: int) -> tuple[str, list[float]]:
 @pytest.mark.parametrize("stage", [2, 3])
 def test_master_weights_in_16_bits(stage: int) -> None:
     ((said, groups),) = run_ranks(1, coarse_rank, stage)
-    assert said.startswith("the optimizer's master weights are torch.bfloat16, in which decay is lost; keep them in float32")
+    assert said.startswith(
+        "the optimizer's master weights are torch.bfloat16, in which decay is lost; keep them in "
+        "float32"
+    )
     assert groups == [0.1]  # what is refused is left as it was
 
 
@@ -92,11 +98,16 @@ def unknown_rank(rank: int) -> str:
 
 def test_a_wrapper_of_unknown_layout() -> None:
     (said,) = run_ranks(1, unknown_rank)
-    assert "wrapped the optimizer in LaterWrapper, whose layout this version does not know; use ZeRO stage 0 to 3" in said
+    assert (
+        "wrapped the optimizer in LaterWrapper, whose layout this version does not know; use ZeRO "
+        "stage 0 to 3" in said
+    )
 
 
 def slices_rank(rank: int) -> tuple[list[str], dict[str, float], dict[str, float]]:
-    """Refusals of tensor-parallel models; and the alphas of one whose slices are rows on one mesh, as FSDP2's are, beside the whole's."""
+    """Refusals of tensor-parallel models; and the alphas of one whose slices are rows on one mesh,
+    as FSDP2's are, beside the whole's.
+    """
     mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("dp", "tp"))
 
     def controller(style: Any, sharded_too: bool = False) -> AlphaDecay:
@@ -116,5 +127,7 @@ def test_tensor_parallel_slices() -> None:
     for (columns, strided), rows, whole in run_ranks(2, slices_rank):
         assert "placed as (Replicate(),)" in columns  # the bias of a layer cut by columns
         assert "a weight of shape [24, 16] is placed as (_StridedShard" in strided
-        assert all("tensor-parallel slices are not supported" in message for message in (columns, strided))
+        assert all(
+            "tensor-parallel slices are not supported" in message for message in (columns, strided)
+        )
         assert rows == pytest.approx(whole, rel=1e-6)

@@ -1,4 +1,6 @@
-"""DDP, FSDP2 and HSDP against one process: the same alphas and decays, the same weights after steps on the same gradients."""
+"""DDP, FSDP2 and HSDP against one process: the same alphas and decays, the same weights after steps
+on the same gradients.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from alphadecay import Adam, AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
 
-STEPS, INTERVAL, ROWS = 5, 3, 12
+STEPS = 5
+INTERVAL = 3
+ROWS = 12
 
 
 class Net(nn.Module):
@@ -43,7 +47,11 @@ def wrap(model: nn.Module, kind: str) -> nn.Module:
         mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
         return fully_shard(model, mesh=mesh)
     mesh = init_device_mesh("cpu", (world,))
-    by_columns = (lambda p: Shard(1) if p.dim() == 2 and p.shape[1] % world == 0 else Shard(0)) if kind == "fsdp2-columns" else None
+    by_columns = (
+        (lambda p: Shard(1) if p.dim() == 2 and p.shape[1] % world == 0 else Shard(0))
+        if kind == "fsdp2-columns"
+        else None
+    )
     return fully_shard(model, mesh=mesh, shard_placement_fn=by_columns)
 
 
@@ -54,7 +62,9 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
     decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL)
     history = [(decay.alphas, decay.weight_decays)]
     for step in range(STEPS):
-        batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(world, -1, 24)[rank]
+        batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(
+            world, -1, 24
+        )[rank]
         wrapped(batch).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -64,35 +74,61 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
     for name, p in model.named_parameters():
         weights[name] = (p.full_tensor() if hasattr(p, "full_tensor") else p).detach().clone()
     return {
-        "weights": weights, "history": history, "statuses": decay.statuses, "elements": decay._fragments.elements,
+        "weights": weights,
+        "history": history,
+        "statuses": decay.statuses,
+        "elements": decay._fragments.elements,
         "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
-    }  # fmt: skip
+    }
 
 
 def check(ranks: list[dict[str, Any]], alone: dict[str, Any], copies: int) -> None:
-    """The ranks agree, and end where one process ends; every element is decayed once on each of so many copies."""
+    """The ranks agree, and end where one process ends; every element is decayed once on each of so
+    many copies.
+    """
     first = ranks[0]
-    assert alone["statuses"] == first["statuses"] == {"few.weight": "too_small", "one.weight": "too_small"}
+    assert (
+        alone["statuses"]
+        == first["statuses"]
+        == {"few.weight": "too_small", "one.weight": "too_small"}
+    )
     assert all(repr(rank["history"]) == repr(first["history"]) for rank in ranks)
-    assert len(first["history"]) == len(alone["history"]) == 3  # at construction, for step 3 and for step 6
-    for (alphas, decays), (alphas_alone, decays_alone) in zip(first["history"], alone["history"], strict=True):
-        # The gradients of two ranks are added in another order: 1e-7 relative, before Adam's division.
+    # at construction, for step 3 and for step 6
+    assert len(first["history"]) == len(alone["history"]) == 3
+    for (alphas, decays), (alphas_alone, decays_alone) in zip(
+        first["history"], alone["history"], strict=True
+    ):
+        # The gradients of two ranks are added in another order: 1e-7 relative, before Adam's
+        # division.
         assert alphas == pytest.approx(alphas_alone, rel=1e-4, nan_ok=True)
         assert decays == pytest.approx(decays_alone, rel=1e-2)
     for name, weight in alone["weights"].items():
-        torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            first["weights"][name], weight, rtol=0, atol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
     sizes = {name: alone["weights"][name].numel() for name in alone["elements"]}
-    assert {name: sum(rank["elements"][name] for rank in ranks) for name in sizes} == {n: copies * size for n, size in sizes.items()}
-    assert sum(rank["owned"] for rank in ranks) == 4  # each module on one rank of all, replicas included
+    assert {name: sum(rank["elements"][name] for rank in ranks) for name in sizes} == {
+        n: copies * size for n, size in sizes.items()
+    }
+    # each module on one rank of all, replicas included
+    assert sum(rank["owned"] for rank in ranks) == 4
 
 
 @pytest.mark.parametrize(
     ("world", "kind", "optimizer_class"),
     [
-        (2, "ddp", AdamW), (2, "fsdp2", AdamW), (3, "fsdp2", AdamW), (3, "fsdp2-columns", AdamW), (2, "fsdp2-columns", Adam),
-        (2, "fsdp2", torch.optim.AdamW), (4, "hsdp", AdamW), (4, "fsdp2", Adam),
+        (2, "ddp", AdamW),
+        (2, "fsdp2", AdamW),
+        (3, "fsdp2", AdamW),
+        (3, "fsdp2-columns", AdamW),
+        (2, "fsdp2-columns", Adam),
+        (2, "fsdp2", torch.optim.AdamW),
+        (4, "hsdp", AdamW),
+        (4, "fsdp2", Adam),
     ],
-)  # fmt: skip
+)
 def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> None:
     copies = {"ddp": world, "hsdp": 2}.get(kind, 1)
-    check(run_ranks(world, run, world, kind, optimizer_class), run(0, 1, "", optimizer_class), copies)
+    check(
+        run_ranks(world, run, world, kind, optimizer_class), run(0, 1, "", optimizer_class), copies
+    )

@@ -1,4 +1,6 @@
-"""A run cut while a spread refresh is under way goes on, on as many ranks or fewer, with the decays of a run that was not."""
+"""A run cut while a spread refresh is under way goes on, on as many ranks or fewer, with the decays
+of a run that was not.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ from tests.distributed.harness import run_ranks
 from tests.distributed.test_universal import config_of, convert
 from tests.distributed.test_zero3 import ROWS, TOLERANCE, build, gathered, one_step
 
-# Measured after step 3, solved over three steps, in force from step 7; saved after step 4, with most of it still to be solved.
-INTERVAL, SPREAD, SAVED, STEPS, APPLIED = 4, 3, 4, 7, 7
+# Measured after step 3, solved over three steps, in force from step 7; saved after step 4, with
+# most of it still to be solved.
+INTERVAL = 4
+SPREAD = 3
+SAVED = 4
+STEPS = 7
+APPLIED = 7
 
 
 def whole_rank(rank: int, folder: str) -> dict[str, Any]:
@@ -42,14 +49,26 @@ def resumed_rank(rank: int, world: int, folder: str) -> dict[str, Any]:
 
 def test_decays_of_a_pending_refresh_outlive_a_resume(tmp_path: Path) -> None:
     straight = run_ranks(2, whole_rank, "")[0]
-    changed = [step for step in range(2, STEPS + 1) if straight["history"][step] != straight["history"][step - 1]]
+    changed = [
+        step
+        for step in range(2, STEPS + 1)
+        if straight["history"][step] != straight["history"][step - 1]
+    ]
     assert changed == [APPLIED]
     assert all(rank["solving"] for rank in run_ranks(2, whole_rank, str(tmp_path)))
     convert(tmp_path)
     for world in (2, 1):
         for rank in run_ranks(world, resumed_rank, world, str(tmp_path)):
-            assert rank["history"] == {step: straight["history"][step] for step in range(SAVED + 1, STEPS + 1)}
+            assert rank["history"] == {
+                step: straight["history"][step] for step in range(SAVED + 1, STEPS + 1)
+            }
             assert rank["last"] == APPLIED
             for name, weight in straight["weights"].items():
                 # On as many ranks bit for bit; one rank adds the gradients in another order.
-                torch.testing.assert_close(rank["weights"][name], weight, rtol=0, atol=0.0 if world == 2 else TOLERANCE, msg=name)
+                torch.testing.assert_close(
+                    rank["weights"][name],
+                    weight,
+                    rtol=0,
+                    atol=0.0 if world == 2 else TOLERANCE,
+                    msg=name,
+                )

@@ -10,19 +10,30 @@ from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.model import build_model
 
-RANKS, ROWS, STEPS = 2, 4, 3
+RANKS = 2
+ROWS = 4
+STEPS = 3
 
 
 def norms_rank(rank: int, clip: float) -> tuple[list[float], list[float]]:
-    """What the engine says after each step, and the norm of the gradients that all ranks share, in float64."""
+    """What the engine says after each step, and the norm of the gradients that all ranks share, in
+    float64.
+    """
     import deepspeed
 
     init_deepspeed()
-    config = {"train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_clipping": clip, "steps_per_print": 10**9}
+    config = {
+        "train_micro_batch_size_per_gpu": ROWS // RANKS,
+        "gradient_clipping": clip,
+        "steps_per_print": 10**9,
+    }
     model = build_model(reference.TINY, reference.LENGTH, seed=7)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=AdamW(model.parameters(), lr=1e-3, weight_decay=0.1), config=config)
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=AdamW(model.parameters(), lr=1e-3, weight_decay=0.1), config=config
+    )
     AlphaDecay(engine, interval=100)
-    said, true = [], []
+    said = []
+    true = []
     for step in range(STEPS):
         share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
         engine.backward(engine(input_ids=share, labels=share).loss)

@@ -23,7 +23,9 @@ def opened(rank: int, folder: Path) -> str:
     module = torch.nn.Linear(4, 3)
     engine = SimpleNamespace(module=module, optimizer=AdamW(module.parameters()))
     try:
-        Telemetry(CONFIG, folder, World(rank, rank, RANKS, torch.device("cpu")), engine, resume_step=2)
+        Telemetry(
+            CONFIG, folder, World(rank, rank, RANKS, torch.device("cpu")), engine, resume_step=2
+        )
     except UserError as error:
         return str(error)
     return ""
@@ -34,5 +36,6 @@ def test_a_damaged_file_stops_every_rank(tmp_path: Path) -> None:
     file.write_text('{"kind": "train", "step": 1}\n{"kind": "tra\n{"kind": "train", "step": 3}\n')
     assert (
         run_ranks(RANKS, opened, tmp_path)
-        == [f"{file}, line 2: not valid JSON (Unterminated string starting at); delete that line"] * RANKS
+        == [f"{file}, line 2: not valid JSON (Unterminated string starting at); delete that line"]
+        * RANKS
     )

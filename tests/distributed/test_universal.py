@@ -1,4 +1,6 @@
-"""Decays and alphas through DeepSpeed's universal checkpoints: 2 -> 4 -> 1 -> 2 ranks, stages 2 and 3."""
+"""Decays and alphas through DeepSpeed's universal checkpoints: 2 -> 4 -> 1 -> 2 ranks, stages 2 and
+3.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,17 @@ def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dic
         loaded = decay.state_dict(), gathered(engine)
     for step in range(engine.global_steps + 1, engine.global_steps + 3):
         one_step(engine, decay, step, rank, world_size, ROWS // world_size)
-    saved, weights = decay.state_dict(), gathered(engine)
+    saved = decay.state_dict()
+    weights = gathered(engine)
     engine.save_checkpoint(target, tag="t", client_state={"alphadecay": saved})
     groups = [group["weight_decay"] for group in engine.optimizer.param_groups]
-    return {"loaded": loaded, "saved": (saved, weights), "groups": groups, "decays": decay.weight_decays, "step": engine.global_steps}
+    return {
+        "loaded": loaded,
+        "saved": (saved, weights),
+        "groups": groups,
+        "decays": decay.weight_decays,
+        "step": engine.global_steps,
+    }
 
 
 def convert(folder: Path) -> None:
@@ -43,15 +52,21 @@ def convert(folder: Path) -> None:
 
     main(
         argparse.Namespace(
-            input_folder=str(folder / "t"), output_folder=str(folder / "universal"), num_extract_workers=1, num_merge_workers=1,
-            keep_temp_folder=False, strict=True, inject_missing_state=True,
+            input_folder=str(folder / "t"),
+            output_folder=str(folder / "universal"),
+            num_extract_workers=1,
+            num_merge_workers=1,
+            keep_temp_folder=False,
+            strict=True,
+            inject_missing_state=True,
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path, stage: int) -> None:
-    source, before = "", None
+    source = ""
+    before = None
     for turn, world_size in enumerate((2, 4, 1, 2)):
         target = tmp_path / str(turn)
         ranks = run_ranks(world_size, leg, stage, world_size, source, str(target))
@@ -61,9 +76,14 @@ def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path, stage: in
             assert rank["step"] == 2 * (turn + 1)
             if before is not None:
                 assert repr(rank["loaded"][0]) == repr(before[0])
-                assert all((rank["loaded"][1][name] == weight).all() for name, weight in before[1].items())
+                assert all(
+                    (rank["loaded"][1][name] == weight).all() for name, weight in before[1].items()
+                )
         before = ranks[0]["saved"]
         convert(target)
         source = str(target)
     weights, _ = reference.train_unsharded(torch.optim.AdamW, 8, ROWS, 3, 0.5)
-    assert max((before[1][name] - weight).abs().max() for name, weight in weights.items()) < 0.02 * reference.LR
+    assert (
+        max((before[1][name] - weight).abs().max() for name, weight in weights.items())
+        < 0.02 * reference.LR
+    )

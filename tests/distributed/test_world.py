@@ -16,8 +16,12 @@ LIMIT = timedelta(seconds=2)
 
 
 def wait_for_rank_0(rank: int, folder: Path, patient: bool) -> str:
-    """Rank 0 is at it until the other has lost its patience, or, where it must not, for longer than the limit."""
-    groups = [dist.new_group(backend="gloo", timeout=timeout) for timeout in (LIMIT, timedelta(hours=1))]
+    """Rank 0 is at it until the other has lost its patience, or, where it must not, for longer than
+    the limit.
+    """
+    groups = [
+        dist.new_group(backend="gloo", timeout=timeout) for timeout in (LIMIT, timedelta(hours=1))
+    ]
     world = World(rank, rank, 2, torch.device("cpu"), *groups)
     gone = folder / "gone"
 

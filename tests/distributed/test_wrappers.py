@@ -1,4 +1,6 @@
-"""Every optimizer wrapper DeepSpeed makes: decay reaches each element once, and equals one stock group per module."""
+"""Every optimizer wrapper DeepSpeed makes: decay reaches each element once, and equals one stock
+group per module.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.model import build_model
 
-ROWS, STEPS, RANKS = 8, 4, 2
+ROWS = 8
+STEPS = 4
+RANKS = 2
 BF16 = {"bf16": {"enabled": True}}
 FP32_GRADIENTS = {"data_types": {"grad_accum_dtype": "fp32"}}
 OFFLOAD = {"zero_force_ds_cpu_optimizer": False}
-UNCLIPPED = {"gradient_clipping": 0.0}  # offloaded in float32 the norm is added group by group: see SUMMED_OTHERWISE
+# offloaded in float32 the norm is added group by group: see SUMMED_OTHERWISE
+UNCLIPPED = {"gradient_clipping": 0.0}
 
 
 def zero(stage: int, **more: Any) -> dict[str, Any]:
@@ -41,13 +46,18 @@ WRAPPERS: dict[str, dict[str, Any]] = {
     "stage-3-float32-offload": UNCLIPPED | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}),
     "stage-3-bf16": BF16 | zero(3),
     "stage-3-bf16-sub-groups": BF16 | zero(3, sub_group_size=3000),
-    "stage-3-bf16-offload": BF16 | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}, offload_param={"device": "cpu"}),
+    "stage-3-bf16-offload": BF16
+    | OFFLOAD
+    | zero(3, offload_optimizer={"device": "cpu"}, offload_param={"device": "cpu"}),
     # torch's fused kernel, ours and the stock's
     "stage-0-float32-fused": zero(0),
     "stage-2-bf16-fused": BF16 | zero(2),
-    "stage-3-float32-offload-fused": UNCLIPPED | OFFLOAD | zero(3, offload_optimizer={"device": "cpu"}),
+    "stage-3-float32-offload-fused": UNCLIPPED
+    | OFFLOAD
+    | zero(3, offload_optimizer={"device": "cpu"}),
 }
-# Adding a norm group by group instead of over one flat buffer rounds otherwise; clipping passes that on.
+# Adding a norm group by group instead of over one flat buffer rounds otherwise; clipping passes
+# that on.
 SUMMED_OTHERWISE = {"stage-1-float32", "stage-2-float32"}
 
 
@@ -60,7 +70,9 @@ def engine_of(config: dict[str, Any], optimizer_of: Any) -> Any:
 
 
 def ours_of(model: torch.nn.Module, fused: bool = False) -> torch.optim.Optimizer:
-    return AdamW(model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY, fused=fused)
+    return AdamW(
+        model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY, fused=fused
+    )
 
 
 def stock_of(decays: dict[str, float], fused: bool = False) -> Any:
@@ -68,7 +80,12 @@ def stock_of(decays: dict[str, float], fused: bool = False) -> Any:
 
     def build(model: torch.nn.Module) -> torch.optim.Optimizer:
         groups = [
-            {"params": [p], "weight_decay": decays.get(n, reference.WEIGHT_DECAY if len(getattr(p, "ds_shape", p.shape)) > 1 else 0.0)}
+            {
+                "params": [p],
+                "weight_decay": decays.get(
+                    n, reference.WEIGHT_DECAY if len(getattr(p, "ds_shape", p.shape)) > 1 else 0.0
+                ),
+            }
             for n, p in model.named_parameters()
         ]
         return torch.optim.AdamW(groups, lr=reference.LR, fused=fused)
@@ -77,15 +94,24 @@ def stock_of(decays: dict[str, float], fused: bool = False) -> Any:
 
 
 def stock_engine(config: dict[str, Any], decays: dict[str, float], fused: bool = False) -> Any:
-    """Stock AdamW, one group per module. Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does."""
+    """Stock AdamW, one group per module.
+
+    Stage 0 in bf16 takes a step while it initialises: with the base decay, as ours does.
+    """
     if not ("bf16" in config and config["zero_optimization"]["stage"] == 0):
         return engine_of(config, stock_of(decays, fused))
 
     def base_everywhere(model: torch.nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW([{"params": [p]} for p in model.parameters()], lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
+        return torch.optim.AdamW(
+            [{"params": [p]} for p in model.parameters()],
+            lr=reference.LR,
+            weight_decay=reference.WEIGHT_DECAY,
+        )
 
     engine = engine_of(config, base_everywhere)
-    for group, (name, p) in zip(engine.basic_optimizer.param_groups, engine.module.named_parameters(), strict=True):
+    for group, (name, p) in zip(
+        engine.basic_optimizer.param_groups, engine.module.named_parameters(), strict=True
+    ):
         group["weight_decay"] = decays.get(name, reference.WEIGHT_DECAY if p.dim() > 1 else 0.0)
     engine.basic_optimizer.state.clear()
     return engine
@@ -108,15 +134,24 @@ def train(engine: Any, rank: int, steps: int = STEPS) -> dict[str, torch.Tensor]
 def wrapper_rank(rank: int, config: dict[str, Any], fused: bool) -> dict[str, Any]:
     init_deepspeed()
     config = {
-        "train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_accumulation_steps": 1, "gradient_clipping": 0.5,
-        "steps_per_print": 10**9, **config,
-    }  # fmt: skip
+        "train_micro_batch_size_per_gpu": ROWS // RANKS,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.5,
+        "steps_per_print": 10**9,
+        **config,
+    }
     engine = engine_of(config, partial(ours_of, fused=fused))
     decay = AlphaDecay(engine, interval=10**6)
     ours = train(engine, rank)
     shapes = {name: module.shape[0] * module.shape[1] for name, module in decay._modules.items()}
     stock = train(stock_engine(config, decay.weight_decays, fused), rank)
-    return {"ours": ours, "stock": stock, "elements": decay._fragments.elements, "numel": shapes, "decays": decay.weight_decays}
+    return {
+        "ours": ours,
+        "stock": stock,
+        "elements": decay._fragments.elements,
+        "numel": shapes,
+        "decays": decay.weight_decays,
+    }
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
@@ -126,7 +161,9 @@ def test_equals_one_stock_group_per_module(name: str) -> None:
     assert len(set(first["decays"].values())) == 14
     assert all(rank["decays"] == first["decays"] for rank in ranks)
     copies = RANKS if name.startswith("stage-0") else 1
-    assert {n: sum(rank["elements"][n] for rank in ranks) for n in first["numel"]} == {n: copies * e for n, e in first["numel"].items()}
+    assert {n: sum(rank["elements"][n] for rank in ranks) for n in first["numel"]} == {
+        n: copies * e for n, e in first["numel"].items()
+    }
     for parameter, weight in first["stock"].items():
         ours = first["ours"][parameter]
         if name in SUMMED_OTHERWISE:
@@ -136,16 +173,24 @@ def test_equals_one_stock_group_per_module(name: str) -> None:
 
 
 def stock_adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY)
+    return torch.optim.AdamW(
+        model.parameters(), lr=reference.LR, weight_decay=reference.WEIGHT_DECAY
+    )
 
 
 def poisoned_rank(rank: int, config: dict[str, Any], optimizer_of: Any) -> dict[str, Any]:
     """Three steps, NaN in the loss of rank 1 at the second; AlphaDecay refreshes at each."""
     init_deepspeed()
-    config = {"train_micro_batch_size_per_gpu": ROWS // RANKS, "gradient_clipping": 0.0, "steps_per_print": 10**9, **config}
+    config = {
+        "train_micro_batch_size_per_gpu": ROWS // RANKS,
+        "gradient_clipping": 0.0,
+        "steps_per_print": 10**9,
+        **config,
+    }
     engine = engine_of(config, optimizer_of)
     decay = AlphaDecay(engine, interval=1)
-    history, applied = [], []
+    history = []
+    applied = []
     for step in range(3):
         share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
         loss = engine(input_ids=share, labels=share).loss
@@ -154,11 +199,18 @@ def poisoned_rank(rank: int, config: dict[str, Any], optimizer_of: Any) -> dict[
         decay.step()
         history.append(decay.alphas)
         applied.append(engine.was_step_applied())
-    return {"history": history, "decays": decay.weight_decays, "statuses": decay.statuses, "applied": applied}
+    return {
+        "history": history,
+        "decays": decay.weight_decays,
+        "statuses": decay.statuses,
+        "applied": applied,
+    }
 
 
 @pytest.mark.parametrize("optimizer_of", [ours_of, stock_adamw])
-@pytest.mark.parametrize("name", ["stage-0-float32", "stage-0-bf16", "stage-1-float32", "stage-2-bf16", "stage-3-bf16"])
+@pytest.mark.parametrize(
+    "name", ["stage-0-float32", "stage-0-bf16", "stage-1-float32", "stage-2-bf16", "stage-3-bf16"]
+)
 def test_a_nan_on_one_rank_skips_the_step_on_all(name: str, optimizer_of: Any) -> None:
     config = dict(WRAPPERS[name])
     if "bf16" in config:

@@ -12,7 +12,10 @@ from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.model import build_model
 
-ROWS, STEPS, INTERVAL, CLIP = 12, 9, 4, 0.5
+ROWS = 12
+STEPS = 9
+INTERVAL = 4
+CLIP = 0.5
 
 
 def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> dict[str, Any]:
@@ -26,17 +29,29 @@ def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> d
     }
 
 
-def build(kind: type, config: dict[str, Any], interval: int = INTERVAL, spread: int = 0) -> tuple[Any, AlphaDecay]:
+def build(
+    kind: type, config: dict[str, Any], interval: int = INTERVAL, spread: int = 0
+) -> tuple[Any, AlphaDecay]:
     import deepspeed
 
     init_deepspeed()
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    optimizer = kind(model.parameters(), lr=reference.LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=reference.WEIGHT_DECAY)
+    optimizer = kind(
+        model.parameters(),
+        lr=reference.LR,
+        betas=(0.9, 0.95),
+        eps=1e-8,
+        weight_decay=reference.WEIGHT_DECAY,
+    )
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return engine, AlphaDecay(engine, interval=interval, spread=spread, s1=reference.S1, s2=reference.S2)
+    return engine, AlphaDecay(
+        engine, interval=interval, spread=spread, s1=reference.S1, s2=reference.S2
+    )
 
 
-def one_step(engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int) -> int:
+def one_step(
+    engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int
+) -> int:
     """One global batch; returns how many of its micro batches made AlphaDecay refresh."""
     shares = reference.tokens(step, ROWS).reshape(-1, world_size, micro, reference.LENGTH)[:, rank]
     refreshes = 0
@@ -57,22 +72,30 @@ def gathered(engine: Any) -> dict[str, torch.Tensor]:
     return weights
 
 
-def zero3_rank(rank: int, world_size: int, micro: int, kind: type, zero: dict[str, Any]) -> dict[str, Any]:
+def zero3_rank(
+    rank: int, world_size: int, micro: int, kind: type, zero: dict[str, Any]
+) -> dict[str, Any]:
     engine, decay = build(kind, ds_config(world_size, micro, **zero))
     whole = max(p.numel() for p in engine.module.parameters() if p.ds_numel > 50)
-    history, refreshed = [decay.weight_decays], []
+    history = [decay.weight_decays]
+    refreshed = []
     for step in range(1, STEPS + 1):
         if one_step(engine, decay, step, rank, world_size, micro):
             history.append(decay.weight_decays)
             refreshed.append(decay.last_refresh_step)
     return {
-        "weights": gathered(engine), "history": history, "refreshed": refreshed, "largest_whole": whole,
-        "owners": decay.plan.owners, "elements": decay._fragments.elements,
-    }  # fmt: skip
+        "weights": gathered(engine),
+        "history": history,
+        "refreshed": refreshed,
+        "largest_whole": whole,
+        "owners": decay.plan.owners,
+        "elements": decay._fragments.elements,
+    }
 
 
-# float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a relative 1e-7 that Adam's division
-# by sqrt(v) amplifies where a gradient is near 0: no weight may move by more than 2 % of one learning-rate step.
+# float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a
+# relative 1e-7 that Adam's division by sqrt(v) amplifies where a gradient is near 0: no weight may
+# move by more than 2 % of one learning-rate step.
 TOLERANCE = 0.02 * reference.LR
 
 
@@ -84,10 +107,14 @@ TOLERANCE = 0.02 * reference.LR
         pytest.param(3, 4, AdamW, {"sub_group_size": 3000}, id="three-ranks-sub-groups"),
         pytest.param(1, 12, AdamW, {}, id="one-rank"),
         pytest.param(2, 6, AdamW, {"zero_hpz_partition_size": 2}, id="two-ranks-hpz"),
-        pytest.param(2, 6, AdamW, {"offload_param": {"device": "cpu"}}, id="two-ranks-offloaded-parameters"),
+        pytest.param(
+            2, 6, AdamW, {"offload_param": {"device": "cpu"}}, id="two-ranks-offloaded-parameters"
+        ),
     ],
 )
-def test_ends_where_the_unsharded_run_ends(world_size: int, micro: int, kind: type, zero: dict[str, Any]) -> None:
+def test_ends_where_the_unsharded_run_ends(
+    world_size: int, micro: int, kind: type, zero: dict[str, Any]
+) -> None:
     stock = torch.optim.AdamW if kind is AdamW else torch.optim.Adam
     weights, history = reference.train_unsharded(stock, STEPS, ROWS, INTERVAL, CLIP)
     ranks = run_ranks(world_size, zero3_rank, world_size, micro, kind, zero)
@@ -100,9 +127,16 @@ def test_ends_where_the_unsharded_run_ends(world_size: int, micro: int, kind: ty
         assert ours.keys() == oracle.keys()
         assert all(ours[name] == pytest.approx(oracle[name], rel=1e-3) for name in oracle)
     for name, expected in weights.items():
-        torch.testing.assert_close(ranks[0]["weights"][name], expected, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ranks[0]["weights"][name],
+            expected,
+            rtol=0,
+            atol=TOLERANCE,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
     numel = {name: weights[name].numel() for name in history[0]}
-    assert {name: sum(rank["elements"][name] for rank in ranks) for name in numel} == numel  # decay reaches every element once
+    # decay reaches every element once
+    assert {name: sum(rank["elements"][name] for rank in ranks) for name in numel} == numel
 
 
 def test_oracle_differs_without_module_wise_decay() -> None:
@@ -131,7 +165,12 @@ def resumed_rank(rank: int, folder: str) -> dict[str, Any]:
     groups = [group["weight_decay"] for group in engine.optimizer.param_groups]
     for step in range(6, STEPS + 1):
         one_step(engine, decay, step, rank, 2, 6)
-    return {"straight": straight, "resumed": (gathered(engine), decay.weight_decays), "same": same, "groups": groups}
+    return {
+        "straight": straight,
+        "resumed": (gathered(engine), decay.weight_decays),
+        "same": same,
+        "groups": groups,
+    }
 
 
 def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
@@ -144,7 +183,9 @@ def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
 
 
 def disagreeing_rank(rank: int, how: str) -> str:
-    """What rank 1 meets with decays of its own: from a refresh, from a state, or from a state that cannot be loaded at all."""
+    """What rank 1 meets with decays of its own: from a refresh, from a state, or from a state that
+    cannot be loaded at all.
+    """
     _, decay = build(AdamW, ds_config(2, 6))
     state = decay.state_dict()
     name = next(iter(state["modules"]))
@@ -162,7 +203,11 @@ def disagreeing_rank(rank: int, how: str) -> str:
 @pytest.mark.parametrize("how", ["refresh", "state", "broken"])
 def test_ranks_with_other_decays_stop_and_are_named(how: str) -> None:
     for message in run_ranks(2, disagreeing_rank, how):
-        assert ("weight decays differ between ranks" if how == "refresh" else "given to load differ between ranks") in message
+        assert (
+            "weight decays differ between ranks"
+            if how == "refresh"
+            else "given to load differ between ranks"
+        ) in message
         assert "[1]" in message
 
 
@@ -185,7 +230,9 @@ def test_a_skipped_step_skips_its_decay() -> None:
 
 
 def spread_rank(rank: int, spread: int, save_at: int) -> dict[str, Any]:
-    """Decays at every step; `state_dict()` is called at step `save_at`, while a refresh is under way."""
+    """Decays at every step; `state_dict()` is called at step `save_at`, while a refresh is under
+    way.
+    """
     engine, decay = build(AdamW, ds_config(2, 6), interval=4, spread=spread)
     history = []
     for step in range(1, STEPS + 1):
@@ -197,9 +244,14 @@ def spread_rank(rank: int, spread: int, save_at: int) -> dict[str, Any]:
 
 
 def test_a_spread_refresh_sets_the_same_decays_on_every_rank_at_a_fixed_step() -> None:
-    plain, saved = run_ranks(2, spread_rank, 3, 0), run_ranks(2, spread_rank, 3, 5)
+    plain = run_ranks(2, spread_rank, 3, 0)
+    saved = run_ranks(2, spread_rank, 3, 5)
     assert plain[0]["history"] == plain[1]["history"] == saved[0]["history"] == saved[1]["history"]
-    changes = [step for step in range(2, STEPS + 1) if plain[0]["history"][step - 1] != plain[0]["history"][step - 2]]
+    changes = [
+        step
+        for step in range(2, STEPS + 1)
+        if plain[0]["history"][step - 1] != plain[0]["history"][step - 2]
+    ]
     assert changes == [7]  # measured before step 4, three steps later in force
     assert plain[0]["last"] == 7
     for name, weight in plain[0]["weights"].items():

@@ -1,4 +1,6 @@
-"""The published estimator's figures on one deterministic LLaMA, which every checkout beside ../shared can reproduce."""
+"""The published estimator's figures on one deterministic LLaMA, which every checkout beside
+../shared can reproduce.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,16 @@ def figures() -> dict[str, Any]:
 
 @cache
 def weights() -> dict[str, torch.Tensor]:
-    """The matrices of the README beside the figures, without transformers: a LLaMA's parameters in sorted order of name."""
+    """The matrices of the README beside the figures, without transformers: a LLaMA's parameters in
+    sorted order of name.
+    """
     model = figures()["model"]
-    hidden, inner = model["hidden"], model["inter"]
-    shapes = {"model.embed_tokens.weight": (model["vocab"], hidden), "lm_head.weight": (model["vocab"], hidden)}
+    hidden = model["hidden"]
+    inner = model["inter"]
+    shapes = {
+        "model.embed_tokens.weight": (model["vocab"], hidden),
+        "lm_head.weight": (model["vocab"], hidden),
+    }
     for layer in range(model["layers"]):
         prefix = f"model.layers.{layer}"
         shapes |= {f"{prefix}.self_attn.{kind}_proj.weight": (hidden, hidden) for kind in "qkvo"}
@@ -71,21 +79,35 @@ def test_fits_and_assignments(fit: str, method: str) -> None:
     data = figures()
     expected = data["fits"][fit]
     tail, variant = fit.split(", ")
-    rows = torch.stack([estimate(weights()[name], tail=TAILS[tail], method=method, published=True) for name in expected])
+    rows = torch.stack(
+        [
+            estimate(weights()[name], tail=TAILS[tail], method=method, published=True)
+            for name in expected
+        ]
+    )
     alphas = dict(zip(expected, rows[:, FIELDS.index("alpha")].tolist(), strict=True))
-    decays = assign_weight_decay(alphas, data["weight_decay"], data["s1"], data["s2"], MAPS.get(variant, "linear"))
-    assert alphas == pytest.approx({name: entry["alpha"] for name, entry in expected.items()}, rel=1e-4)
-    assert decays == pytest.approx({name: entry["weight_decay"] for name, entry in expected.items()}, rel=1e-3)
+    decays = assign_weight_decay(
+        alphas, data["weight_decay"], data["s1"], data["s2"], MAPS.get(variant, "linear")
+    )
+    assert alphas == pytest.approx(
+        {name: entry["alpha"] for name, entry in expected.items()}, rel=1e-4
+    )
+    assert decays == pytest.approx(
+        {name: entry["weight_decay"] for name, entry in expected.items()}, rel=1e-3
+    )
 
 
 def test_scores() -> None:
     for name, expected in figures()["metrics"].items():
         ours = dict(zip(SCORES, scores(weights()[name], published=True).tolist(), strict=True))
-        assert {theirs: ours[SCORE_NAMES[theirs]] for theirs in expected} == pytest.approx(expected, rel=1e-4), name
+        assert {theirs: ours[SCORE_NAMES[theirs]] for theirs in expected} == pytest.approx(
+            expected, rel=1e-4
+        ), name
 
 
 def test_the_default_differs_where_it_says_so() -> None:
     weight = weights()["model.layers.0.mlp.up_proj.weight"]
-    default, published = estimate(weight)[0].item(), estimate(weight, published=True)[0].item()
+    default = estimate(weight)[0].item()
+    published = estimate(weight, published=True)[0].item()
     assert 1e-4 < published / default - 1 < 0.05
     assert not torch.allclose(scores(weight), scores(weight, published=True), rtol=1e-4)

@@ -22,7 +22,15 @@ class Workplace:
 
     def start(self, launcher: str, output_dir: str, *arguments: str) -> Outcome:
         """The program with this recipe."""
-        return start(launcher, self.folder, "--config", str(self.recipe), "--output_dir", str(self.folder / output_dir), *arguments)
+        return start(
+            launcher,
+            self.folder,
+            "--config",
+            str(self.recipe),
+            "--output_dir",
+            str(self.folder / output_dir),
+            *arguments,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
-"""The program, held at a place of the test's choice: launchers start this file instead of train/pretrain.py.
+"""The program, held at a place of the test's choice: launchers start this file instead of
+train/pretrain.py.
 
-HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it has been asked to stop (or for ever, where the test kills);
-rank 0 then makes the file HELD_IN/reached. HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens.
-HELD_NAN=n makes the gradients NaN from the n-th micro batch on.
+HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it has been asked to
+stop (or for ever, where the test kills); rank 0 then makes the file HELD_IN/reached.
+HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens. HELD_NAN=n makes
+the gradients NaN from the n-th micro batch on.
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ PHASES = {
     "data": (Batches, "batch"),
     "preparation": (build, "prepare_all"),
 }
-FOLDER, RANK = Path(os.environ["HELD_IN"]), os.environ.get("RANK", "0")
+FOLDER = Path(os.environ["HELD_IN"])
+RANK = os.environ.get("RANK", "0")
 REQUESTS: list[signals.StopRequests] = []
 
 
 def before(place, name, action):
     """`action(number of the call, arguments)` runs before each call of `place.name`."""
-    original, calls = getattr(place, name), [0]
+    original = getattr(place, name)
+    calls = [0]
 
     def wrapped(*arguments, **keywords):
         calls[0] += 1
@@ -53,7 +57,8 @@ def hold(wanted):
         if call == wanted:
             if RANK == "0":
                 (FOLDER / "reached").touch()
-            while phase == "preparation" or not any(REQUESTS[0].flags()):  # there the signal itself interrupts
+            # there the signal itself interrupts
+            while phase == "preparation" or not any(REQUESTS[0].flags()):
                 time.sleep(0.05)
 
     return action
@@ -61,7 +66,13 @@ def hold(wanted):
 
 def log_batch(_call, arguments):
     batches, k, rank, size, micro = arguments
-    digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for m in original_batch(batches, k, rank, size, micro) for tensor in m[:2]))
+    digest = hashlib.sha256(
+        b"".join(
+            tensor.numpy().tobytes()
+            for m in original_batch(batches, k, rank, size, micro)
+            for tensor in m[:2]
+        )
+    )
     with (FOLDER / f"batches-{rank}.txt").open("a") as file:
         file.write(f"{k} {digest.hexdigest()}\n")
 
@@ -74,6 +85,10 @@ if "HELD_AT" in os.environ:
     before(*PHASES[phase], hold(int(number)))
 if "HELD_NAN" in os.environ:
     first = int(os.environ["HELD_NAN"])
-    before(loop, "contagious", lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None)
+    before(
+        loop,
+        "contagious",
+        lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None,
+    )
 
 runpy.run_path(str(ROOT / "train" / "pretrain.py"), run_name="__main__")

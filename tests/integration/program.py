@@ -20,9 +20,23 @@ from tests.conftest import ROOT
 from train.telemetry.metrics import read_metrics
 
 PROGRAM = str(ROOT / "train" / "pretrain.py")
-STEPS, INTERVAL, GLOBAL_BATCH, SEQUENCE, VOCABULARY = 6, 3, 4, 32, 320
+STEPS = 6
+INTERVAL = 3
+GLOBAL_BATCH = 4
+SEQUENCE = 32
+VOCABULARY = 320
 # What would make a child a rank of somebody else's run, or put it on a GPU.
-_NOT_INHERITED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT", "CROSS_RANK", "CROSS_SIZE", "LOG_LEVEL")
+_NOT_INHERITED = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "CROSS_RANK",
+    "CROSS_SIZE",
+    "LOG_LEVEL",
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +51,14 @@ def write_corpus(folder: Path, documents: int = 60) -> str:
     """Two C4-form .json.gz files of made-up words; the glob that names them."""
     folder.mkdir(parents=True, exist_ok=True)
     chance = random.Random(0)
-    words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 7))) for _ in range(200)]
+    words = [
+        "".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 7))) for _ in range(200)
+    ]
     texts = [" ".join(chance.choices(words, k=60)) for _ in range(documents)]
-    rows = [{"text": text, "url": f"https://example.org/{i}", "timestamp": "2020"} for i, text in enumerate(texts)]
+    rows = [
+        {"text": text, "url": f"https://example.org/{i}", "timestamp": "2020"}
+        for i, text in enumerate(texts)
+    ]
     for part in range(2):
         with gzip.open(folder / f"part-{part}.json.gz", "wt", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows[part::2])
@@ -50,17 +69,32 @@ def recipe(corpus: str, prepared: Path) -> dict[str, Any]:
     """A LLaMA of two layers that ends in seconds."""
     return {
         "name": "tiny",
-        "model": {"vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_layers": 2, "num_heads": 2},
+        "model": {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_layers": 2,
+            "num_heads": 2,
+        },
         "data": {
-            "source": "files", "files": [corpus], "validation_fraction": 0.2, "directory": str(prepared), "sequence_length": SEQUENCE,
+            "source": "files",
+            "files": [corpus],
+            "validation_fraction": 0.2,
+            "directory": str(prepared),
+            "sequence_length": SEQUENCE,
         },
         "optim": {"lr": 3e-3, "weight_decay": 0.1, "grad_clip": 1.0, "warmup_steps": 1},
         "decay": {"interval": INTERVAL},
-        "run": {"steps": STEPS, "global_batch": GLOBAL_BATCH, "micro_batch": 1, "precision": "float32"},
+        "run": {
+            "steps": STEPS,
+            "global_batch": GLOBAL_BATCH,
+            "micro_batch": 1,
+            "precision": "float32",
+        },
         "eval": {"every": 3, "tokens": 512},
         "checkpoint": {"every": 3, "keep": 2},
         "log": {"every": 1, "progress": "lines"},
-    }  # fmt: skip
+    }
 
 
 def write_recipe(path: Path, values: dict[str, Any]) -> Path:
@@ -69,12 +103,22 @@ def write_recipe(path: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def command(launcher: str, *arguments: str, program: str = PROGRAM, options: Sequence[str] = ()) -> list[str]:
-    """The command line of one launcher, with options of its own; deepspeed and torchrun start two ranks."""
+def command(
+    launcher: str, *arguments: str, program: str = PROGRAM, options: Sequence[str] = ()
+) -> list[str]:
+    """The command line of one launcher, with options of its own; deepspeed and torchrun start two
+    ranks.
+    """
     scripts = Path(sys.executable).parent
     starts = {
         "python": [sys.executable],
-        "deepspeed": [str(scripts / "deepspeed"), "--num_gpus", "2", "--master_port", str(_free_port())],
+        "deepspeed": [
+            str(scripts / "deepspeed"),
+            "--num_gpus",
+            "2",
+            "--master_port",
+            str(_free_port()),
+        ],
         "torchrun": [str(scripts / "torchrun"), "--standalone", "--nproc_per_node", "2"],
     }
     return [*starts[launcher], *options, program, *arguments]
@@ -83,13 +127,28 @@ def command(launcher: str, *arguments: str, program: str = PROGRAM, options: Seq
 def environment(**more: str) -> dict[str, str]:
     """This process's, made fit for a run on CPU."""
     kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    return kept | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
+    return (
+        kept
+        | {
+            "DS_ACCELERATOR": "cpu",
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "200",
+        }
+        | more
+    )
 
 
 def start(launcher: str, cwd: Path, *arguments: str) -> Outcome:
     """Runs the program to its end, on CPU, in a folder that is not the project's."""
     done = subprocess.run(
-        command(launcher, *arguments), cwd=cwd, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=150
+        command(launcher, *arguments),
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=150,
     )
     return Outcome(done.returncode, done.stdout)
 
@@ -107,7 +166,13 @@ def _free_port() -> int:
 
 def figures(folder: Path) -> list[Any]:
     """What must be the same of two runs, to the bit: its training, validation and refresh lines."""
-    training = [[record[key] for key in ("step", "loss", "lr", "grad_norm", "tokens")] for record in metrics(folder, "train")]
+    training = [
+        [record[key] for key in ("step", "loss", "lr", "grad_norm", "tokens")]
+        for record in metrics(folder, "train")
+    ]
     validation = [[record["step"], record["val_loss"]] for record in metrics(folder, "validation")]
-    refreshes = [[record["step"], record["alphas"], record["weight_decays"]] for record in metrics(folder, "refresh")]
+    refreshes = [
+        [record["step"], record["alphas"], record["weight_decays"]]
+        for record in metrics(folder, "refresh")
+    ]
     return [training, validation, refreshes]

@@ -1,4 +1,6 @@
-"""The program's Trainer on ranks of the test harness: what it consumed can be looked at, and it starts in seconds."""
+"""The program's Trainer on ranks of the test harness: what it consumed can be looked at, and it
+starts in seconds.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,21 @@ def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[
     """Trains to the end; what was consumed and what came of it.
 
     Returns:
-        first: steps done before. batches: step -> hash of the global batch's tokens. losses: step -> loss. decays: the last.
+        first: steps done before. batches: step -> hash of the global batch's tokens. losses: step
+            -> loss. decays: the last.
     """
     trainer = make_trainer(rank, world_size, arguments)
-    first, batches, losses = trainer.step, {}, {}
-    share, log = trainer.batches.batch, trainer.telemetry.train
+    first = trainer.step
+    batches = {}
+    losses = {}
+    share = trainer.batches.batch
+    log = trainer.telemetry.train
 
     def watched_share(k: int, *where: int) -> Any:
         mine = share(k, *where)
         everyone = trainer.world.gather([part[0] for part in mine])
-        rows = [tensor for step in zip(*everyone, strict=True) for tensor in step]  # accumulation-major, then by rank
+        # accumulation-major, then by rank
+        rows = [tensor for step in zip(*everyone, strict=True) for tensor in step]
         batches[k + 1] = hashlib.sha256(torch.cat(rows).numpy().tobytes()).hexdigest()
         return mine
 

@@ -1,4 +1,6 @@
-"""Starts the held program, stops it at its place, and looks at what is left: checkpoints, processes, hashes."""
+"""Starts the held program, stops it at its place, and looks at what is left: checkpoints,
+processes, hashes.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,41 @@ HELD = str(Path(__file__).with_name("held.py"))
 GUARD = 900  # seconds: a hang is a failure, a slow machine is not
 
 
-def held(cwd: Path, launcher: str, *arguments: str, at: str = "", send: int = 0, options: tuple[str, ...] = (), nan: int = 0) -> Outcome:
-    """Runs the program to its end; held `at` a place ("phase:call") it gets the signal there. Returns when its last process is gone.
+def held(
+    cwd: Path,
+    launcher: str,
+    *arguments: str,
+    at: str = "",
+    send: int = 0,
+    options: tuple[str, ...] = (),
+    nan: int = 0,
+) -> Outcome:
+    """Runs the program to its end; held `at` a place ("phase:call") it gets the signal there.
+
+    Returns when its last process is gone.
 
     SIGKILL goes to all its processes, any other signal to the launcher alone.
     """
-    mark, notes = uuid.uuid4().hex, cwd / "held"
+    mark = uuid.uuid4().hex
+    notes = cwd / "held"
     notes.mkdir(exist_ok=True)
     (notes / "reached").unlink(missing_ok=True)
-    more = {"HELD_IN": str(notes), "HELD_MARK": mark} | ({"HELD_AT": at} if at else {}) | ({"HELD_NAN": str(nan)} if nan else {})
+    more = (
+        {"HELD_IN": str(notes), "HELD_MARK": mark}
+        | ({"HELD_AT": at} if at else {})
+        | ({"HELD_NAN": str(nan)} if nan else {})
+    )
     line = command(launcher, *arguments, program=HELD, options=options)
     log = notes / f"{mark}.log"
     with log.open("w") as output:
-        process = subprocess.Popen(line, cwd=cwd, env=environment(**more), stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            line,
+            cwd=cwd,
+            env=environment(**more),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             if at:
                 until(lambda: (notes / "reached").exists() or process.poll() is not None)
@@ -64,7 +88,11 @@ def marked(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("HELD_MARK") == mark and process.pid != os.getpid():
+            if (
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get("HELD_MARK") == mark
+                and process.pid != os.getpid()
+            ):
                 found.append(process)
         except psutil.Error:
             continue
@@ -80,25 +108,38 @@ def checkpoints(folder: Path) -> list[int]:
 def expect_stop(folder: Path, step: int, reason: str, outcome: Outcome) -> None:
     """It says that it was stopped there, and goes on from there."""
     state = read_state(folder)
-    assert (state["state"], state["step"], state["reason"]) == ("stopped", step, reason), (state, outcome.output)
+    assert (state["state"], state["step"], state["reason"]) == ("stopped", step, reason), (
+        state,
+        outcome.output,
+    )
     assert state["checkpoint"] and state["checkpoint"].endswith(f"step-{step:08d}"), outcome.output
     assert f"stopped at step {step} of" in outcome.output, outcome.output
 
 
 def batches(cwd: Path, rank: int) -> list[tuple[int, str]]:
     """The batches this rank read, in order."""
-    return [(int(k), digest) for k, digest in (line.split() for line in (cwd / "held" / f"batches-{rank}.txt").read_text().splitlines())]
+    return [
+        (int(k), digest)
+        for k, digest in (
+            line.split() for line in (cwd / "held" / f"batches-{rank}.txt").read_text().splitlines()
+        )
+    ]
 
 
 def fingerprint(checkpoint: Path) -> dict[str, str]:
-    """Hashes of all that decides how a run goes on: weights, moments, decays and random states, of every rank."""
+    """Hashes of all that decides how a run goes on: weights, moments, decays and random states, of
+    every rank.
+    """
     found = {}
     for path in sorted((checkpoint / "state").iterdir()):
         content = torch.load(path, map_location="cpu", weights_only=False)
         if path.name.endswith("optim_states.pt"):
             content = content["optimizer_state_dict"]
         elif path.name.endswith("model_states.pt"):
-            content = {key: content[key] for key in ("module", "optimizer", "alphadecay", "step", "tokens", "val_perplexity")}
+            content = {
+                key: content[key]
+                for key in ("module", "optimizer", "alphadecay", "step", "tokens", "val_perplexity")
+            }
         found[path.name] = _hash(content)
     assert any("own_rank" in name for name in found)
     return found

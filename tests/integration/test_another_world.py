@@ -14,9 +14,11 @@ from tests.integration.program import metrics
 from tests.integration.ranks import train_watched
 from train import checkpoint
 
-# float32: another number of ranks adds the same gradients in another order, an ulp or two of a loss near 5.
+# float32: another number of ranks adds the same gradients in another order, an ulp or two of a loss
+# near 5.
 TOLERANCE = 1e-6
-LEG, LEGS = 3, (2, 4, 1, 2)
+LEG = 3
+LEGS = (2, 4, 1, 2)
 
 
 def test_two_ranks_of_stage_3_go_on_as_one_of_stage_2(workplace, finished):
@@ -26,7 +28,10 @@ def test_two_ranks_of_stage_3_go_on_as_one_of_stage_2(workplace, finished):
     shutil.copy(whole / "metrics.jsonl", folder)
     outcome = workplace.start("python", folder.name, "--deepspeed.config", "ds_configs/zero2.json")
     assert outcome.code == 0, outcome.output
-    assert "written by 2 ranks with ZeRO-3; this run is 1 rank with ZeRO-2: converting it" in outcome.output
+    assert (
+        "written by 2 ranks with ZeRO-3; this run is 1 rank with ZeRO-2: converting it"
+        in outcome.output
+    )
     assert "step 3 of 6" in outcome.output
     for kind, key in (("train", "loss"), ("train", "lr"), ("validation", "val_loss")):
         ours, theirs = ([record[key] for record in metrics(f, kind)] for f in (folder, whole))
@@ -44,31 +49,76 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
         (tmp_path / "out", 0, str(tmp_path / "out")),
         (tmp_path / "out", 2, f"error: {tmp_path / 'out'} exists"),
     ):
-        command = [sys.executable, "-m", "train.convert", str(source), "--out", str(out), "--workers", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "train.convert",
+            str(source),
+            "--out",
+            str(out),
+            "--workers",
+            "2",
+        ]
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=150)
         assert done.returncode == code, done.stderr
         assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
     made = checkpoint.find(str(tmp_path / "out"), tmp_path, print)
-    assert made is not None and made.universal and made.step == 3 and made.manifest["world_size"] == 2
-    names = {name.removeprefix("state/zero/model.layers.1.mlp.up_proj.weight/") for name in made.manifest["files"]}
-    assert {"fp32.pt", "exp_avg.pt", "exp_avg_sq.pt", "step.pt", "state/zero/optimizer_state.pt"} <= names
+    assert (
+        made is not None and made.universal and made.step == 3 and made.manifest["world_size"] == 2
+    )
+    names = {
+        name.removeprefix("state/zero/model.layers.1.mlp.up_proj.weight/")
+        for name in made.manifest["files"]
+    }
+    assert {
+        "fp32.pt",
+        "exp_avg.pt",
+        "exp_avg_sq.pt",
+        "step.pt",
+        "state/zero/optimizer_state.pt",
+    } <= names
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-    outcome = workplace.start("python", "refused-convert", "--resume", str(source), "--checkpoint.convert", "never")
-    assert outcome.code == 2 and "world_size was 2, is 1" in outcome.output and "--checkpoint.convert auto" in outcome.output
+    outcome = workplace.start(
+        "python", "refused-convert", "--resume", str(source), "--checkpoint.convert", "never"
+    )
+    assert (
+        outcome.code == 2
+        and "world_size was 2, is 1" in outcome.output
+        and "--checkpoint.convert auto" in outcome.output
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stages", [(2, 2, 2, 2), (3, 3, 3, 3), (1, 1, 1, 1), (2, 3, 3, 2)], ids=lambda stages: "-".join(map(str, stages)))
+@pytest.mark.parametrize(
+    "stages",
+    [(2, 2, 2, 2), (3, 3, 3, 3), (1, 1, 1, 1), (2, 3, 3, 2)],
+    ids=lambda stages: "-".join(map(str, stages)),
+)
 def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(workplace, finished, stages):
     finished("python")  # the corpus is prepared
 
     def leg(world_size, stage, output):
         return run_ranks(
-            world_size, train_watched, world_size,
-            ["--config", str(workplace.recipe), "--output_dir", str(workplace.folder / output), "--run.steps", str(LEG * len(LEGS)),
-             "--deepspeed.config", f"ds_configs/zero{stage}.json", "--checkpoint.every", str(LEG), "--checkpoint.keep", "0",
-             "--data.directory", str(workplace.folder / "prepared")],
-        )  # fmt: skip
+            world_size,
+            train_watched,
+            world_size,
+            [
+                "--config",
+                str(workplace.recipe),
+                "--output_dir",
+                str(workplace.folder / output),
+                "--run.steps",
+                str(LEG * len(LEGS)),
+                "--deepspeed.config",
+                f"ds_configs/zero{stage}.json",
+                "--checkpoint.every",
+                str(LEG),
+                "--checkpoint.keep",
+                "0",
+                "--data.directory",
+                str(workplace.folder / "prepared"),
+            ],
+        )
 
     name = "-".join(map(str, stages))
     whole = leg(2, stages[0], f"other-whole-{name}")[0]

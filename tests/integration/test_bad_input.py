@@ -1,4 +1,6 @@
-"""What a user can mend is one message that names it, before training starts: no traceback, and an exit code that is not 0."""
+"""What a user can mend is one message that names it, before training starts: no traceback, and an
+exit code that is not 0.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def load(workplace, *arguments):
     return load_config(["--config", str(workplace.recipe), *arguments])
 
 
-# -- the program itself -----------------------------------------------------------------------------------------------
+# -- the program itself
+# -----------------------------------------------------------------------------------------------
 
 
 def test_a_truncated_corpus_file(workplace, tmp_path):
@@ -41,13 +44,23 @@ def test_a_truncated_corpus_file(workplace, tmp_path):
     data = ("--data.files", str(tmp_path / "*.gz"), "--data.directory", str(tmp_path / "p"))
     outcome = workplace.start("python", "refused-truncated", *data)
     refused(outcome, str(path), "truncated")
-    assert not list((tmp_path / "p").glob("*/meta.json")) and not (workplace.folder / "refused-truncated/metrics.jsonl").exists()
+    assert (
+        not list((tmp_path / "p").glob("*/meta.json"))
+        and not (workplace.folder / "refused-truncated/metrics.jsonl").exists()
+    )
 
 
 def test_a_tokenizer_larger_than_the_model(workplace, finished):
     finished("python")
     tokenizer = next((workplace.folder / "prepared").glob("*/tokenizer.model"))
-    outcome = workplace.start("python", "refused-tokenizer", "--data.tokenizer", str(tokenizer), "--model.vocab_size", "300")
+    outcome = workplace.start(
+        "python",
+        "refused-tokenizer",
+        "--data.tokenizer",
+        str(tokenizer),
+        "--model.vocab_size",
+        "300",
+    )
     refused(outcome, str(tokenizer), f"{VOCABULARY} pieces", "model.vocab_size is 300")
 
 
@@ -82,7 +95,10 @@ def test_two_ranks_say_it_once(workplace):
         (["--optim.learning_rate", "1"], ["unknown key 'optim.learning_rate'"]),
         (["--decay.intervall", "5"], ["decay.intervall", "did you mean decay.interval?"]),
         (["--run.steps", "many"], ["run.steps", "an integer", "'many'"]),
-        (["--run.global_batch", "5", "--run.micro_batch", "2"], ["run.global_batch is 5", "4 or 6", "--run.micro_batch 1"]),
+        (
+            ["--run.global_batch", "5", "--run.micro_batch", "2"],
+            ["run.global_batch is 5", "4 or 6", "--run.micro_batch 1"],
+        ),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_loaded(workplace, arguments, parts):
@@ -91,29 +107,45 @@ def test_a_wrong_command_line_is_refused_before_anything_is_loaded(workplace, ar
     assert not (workplace.folder / "refused-early").exists()
 
 
-# -- the same functions, called -----------------------------------------------------------------------------------------
+# -- the same functions, called
+# -----------------------------------------------------------------------------------------
 
 
 def test_an_unknown_key_and_a_wrong_type_in_the_recipe(workplace, tmp_path):
-    wrong = (("decay", "intervall", 5, "did you mean decay.interval?"), ("run", "seed", "lucky", "an integer"))
+    wrong = (
+        ("decay", "intervall", 5, "did you mean decay.interval?"),
+        ("run", "seed", "lucky", "an integer"),
+    )
     for section, key, value, expected in wrong:
         values = workplace.values | {section: workplace.values[section] | {key: value}}
         path = write_recipe(tmp_path / f"{key}.yaml", values)
         with pytest.raises(UserError) as caught:
             load_config(["--config", str(path)])
-        assert f"{section}.{key}" in str(caught.value) and expected in str(caught.value) and f"{path}, line " in str(caught.value)
+        assert (
+            f"{section}.{key}" in str(caught.value)
+            and expected in str(caught.value)
+            and f"{path}, line " in str(caught.value)
+        )
 
 
 def test_a_corpus_that_is_missing_empty_or_no_text(workplace, tmp_path):
-    empty, hollow, plain = tmp_path / "empty.json.gz", tmp_path / "hollow.json.gz", tmp_path / "plain.json.gz"
+    empty = tmp_path / "empty.json.gz"
+    hollow = tmp_path / "hollow.json.gz"
+    plain = tmp_path / "plain.json.gz"
     empty.touch()
     hollow.write_bytes(gzip.compress(b""))
     plain.write_text('{"text": "not compressed"}\n')
     for path, said in (
-        (tmp_path / "missing.json.gz", "does not exist"), (tmp_path / "none-*.json.gz", "no file matches"), (empty, "is empty"),
-        (hollow, "no documents"), (plain, "not gzip"), (tmp_path, "is a folder"),
-    ):  # fmt: skip
-        config = load(workplace, "--data.files", str(path), "--data.directory", str(tmp_path / "prepared"))
+        (tmp_path / "missing.json.gz", "does not exist"),
+        (tmp_path / "none-*.json.gz", "no file matches"),
+        (empty, "is empty"),
+        (hollow, "no documents"),
+        (plain, "not gzip"),
+        (tmp_path, "is a folder"),
+    ):
+        config = load(
+            workplace, "--data.files", str(path), "--data.directory", str(tmp_path / "prepared")
+        )
         with pytest.raises(UserError) as caught:
             prepare(config.data, config.model.vocab_size)
         assert str(path) in str(caught.value) and said in str(caught.value), str(caught.value)

@@ -1,4 +1,6 @@
-"""launch/deepspeed.sh on one machine: asked to stop, it waits for the checkpoint and says that the run goes on."""
+"""launch/deepspeed.sh on one machine: asked to stop, it waits for the checkpoint and says that the
+run goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,17 @@ from train.stopping.signals import TO_BE_CONTINUED
 STEPS = 400  # more than it will come to
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM), pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["term", "int"])
-def test_it_waits_for_the_checkpoint_and_tells_that_the_run_goes_on(workplace: Workplace, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM), pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=["term", "int"],
+)
+def test_it_waits_for_the_checkpoint_and_tells_that_the_run_goes_on(
+    workplace: Workplace, number: signal.Signals
+) -> None:
     mark = uuid.uuid4().hex
-    folder, log = workplace.folder / f"cut-by-{number.name}", workplace.folder / f"cut-by-{number.name}.log"
+    folder = workplace.folder / f"cut-by-{number.name}"
+    log = workplace.folder / f"cut-by-{number.name}.log"
     rest = [
         "--config",
         workplace.recipe,
@@ -37,9 +46,24 @@ def test_it_waits_for_the_checkpoint_and_tells_that_the_run_goes_on(workplace: W
         "--eval.every",
         str(STEPS),
     ]
-    line = [str(part) for part in (ROOT / "launch" / "deepspeed.sh", "--ranks", "2", "--port", str(29700 + number), *rest)]
+    line = [
+        str(part)
+        for part in (
+            ROOT / "launch" / "deepspeed.sh",
+            "--ranks",
+            "2",
+            "--port",
+            str(29700 + number),
+            *rest,
+        )
+    ]
     with log.open("w") as output:
-        process = subprocess.Popen(line, env=environment(PYTHON=sys.executable, HELD_MARK=mark), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            line,
+            env=environment(PYTHON=sys.executable, HELD_MARK=mark),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         while process.poll() is None and not _steps(folder):
             time.sleep(0.1)
@@ -50,7 +74,9 @@ def test_it_waits_for_the_checkpoint_and_tells_that_the_run_goes_on(workplace: W
         for stray in marked(mark):
             stray.kill()
     state = read_state(folder)
-    assert state["state"] == "stopped" and state["reason"] == "SIGTERM" and 1 <= state["step"] < STEPS
+    assert (
+        state["state"] == "stopped" and state["reason"] == "SIGTERM" and 1 <= state["step"] < STEPS
+    )
     assert checkpoints(folder) == [state["step"]]
 
 

@@ -1,4 +1,6 @@
-"""A run becomes a Hugging Face folder that plain transformers loads, with the run's own logits and tokens; and it writes text."""
+"""A run becomes a Hugging Face folder that plain transformers loads, with the run's own logits and
+tokens; and it writes text.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,15 @@ torch.save([logits, ids, tokenizer.decode(ids), tokenizer.eos_token_id, model.ge
 @pytest.fixture(scope="module")
 def exported(finished, tmp_path_factory) -> tuple[Path, Path]:
     """(run, export) of two ranks under ZeRO-3."""
-    run, out = finished("torchrun"), tmp_path_factory.mktemp("export") / "hf"
+    run = finished("torchrun")
+    out = tmp_path_factory.mktemp("export") / "hf"
     done = subprocess.run(
         [sys.executable, "-m", "train.export", str(run), "--out", str(out), "--shard-size", "40KB"],
-        cwd=ROOT, text=True, capture_output=True, timeout=150,
-    )  # fmt: skip
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=150,
+    )
     assert done.returncode == 0, done.stderr
     assert "step-00000006, step 6" in done.stdout and "Traceback" not in done.stderr
     return run, out
@@ -56,18 +62,30 @@ def test_a_stranger_gets_the_same_logits_and_tokens(exported, tmp_path):
     trained = find_trained(run, "", print)
     with torch.no_grad():
         assert torch.equal(trained.load(torch.float32)(torch.arange(32)[None]).logits, logits)
-    assert ids == trained.tokenizer.encode([TEXT])[0] and text == trained.tokenizer.decode(ids) == TEXT
+    assert (
+        ids == trained.tokenizer.encode([TEXT])[0] and text == trained.tokenizer.decode(ids) == TEXT
+    )
     assert eos == generation_eos == trained.tokenizer.eos_id
 
 
 def test_what_is_in_the_folder(exported):
     _, out = exported
     names = {path.name for path in out.iterdir()}
-    assert {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"} <= names
+    assert {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+    } <= names
     shards = [name for name in names if name.endswith(".safetensors")]
     assert len(shards) > 1 and "model.safetensors.index.json" in names
     config = json.loads((out / "config.json").read_text())
-    assert config["architectures"] == ["LlamaForCausalLM"] and config["vocab_size"] == 320 and config["use_cache"] is True
+    assert (
+        config["architectures"] == ["LlamaForCausalLM"]
+        and config["vocab_size"] == 320
+        and config["use_cache"] is True
+    )
     assert not list(out.parent.glob(".*"))
 
 
@@ -77,20 +95,30 @@ def test_bfloat16_is_the_masters_rounded(exported, tmp_path):
     from safetensors.torch import load_file
 
     weights = load_file(tmp_path / "hf" / "model.safetensors")
-    masters = find_trained(run / "checkpoints" / "step-00000003", "", print).load(torch.float32).state_dict()
-    assert weights.keys() == masters.keys() and all(torch.equal(w, masters[name].bfloat16()) for name, w in weights.items())
+    masters = (
+        find_trained(run / "checkpoints" / "step-00000003", "", print)
+        .load(torch.float32)
+        .state_dict()
+    )
+    assert weights.keys() == masters.keys() and all(
+        torch.equal(w, masters[name].bfloat16()) for name, w in weights.items()
+    )
 
 
 def test_nothing_is_overwritten_unless_asked(exported, tmp_path, capsys):
     run, out = exported
     before = (out / "config.json").stat().st_mtime_ns
     assert export_main([str(run), "--out", str(out)]) == 2
-    assert "--force" in capsys.readouterr().err and (out / "config.json").stat().st_mtime_ns == before
+    assert (
+        "--force" in capsys.readouterr().err and (out / "config.json").stat().st_mtime_ns == before
+    )
     copy = tmp_path / "hf"
     shutil.copytree(out, copy)
     (copy / "stale.bin").touch()
     assert export_main([str(run), "--out", str(copy), "--force"]) == 0
-    assert not (copy / "stale.bin").exists() and [path.name for path in tmp_path.iterdir()] == ["hf"]
+    assert not (copy / "stale.bin").exists() and [path.name for path in tmp_path.iterdir()] == [
+        "hf"
+    ]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     assert export_main([str(run), "--out", str(tmp_path / "mine"), "--force"]) == 2
@@ -121,14 +149,20 @@ def test_text_is_the_same_from_run_and_export_and_repeats(exported, capsys):
     assert greedy == generate(out, prompt, 12) != ""
     warm = [generate(run, prompt, 12, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
     assert warm[0] == warm[1] != warm[2]
-    assert generate_main([str(run / "checkpoints" / "step-00000006"), "--prompt", prompt, "--tokens", "12"]) == 0
+    assert (
+        generate_main(
+            [str(run / "checkpoints" / "step-00000006"), "--prompt", prompt, "--tokens", "12"]
+        )
+        == 0
+    )
     assert capsys.readouterr().out == prompt + greedy + "\n"
 
 
 def test_greedy_text_is_the_likeliest_token_each_time(exported):
     run, _ = exported
     trained = find_trained(run, "", print)
-    model, ids = trained.load(torch.float32), trained.tokenizer.encode(["abc def"])[0]
+    model = trained.load(torch.float32)
+    ids = trained.tokenizer.encode(["abc def"])[0]
     for _ in range(8):
         with torch.no_grad():
             ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))

@@ -1,6 +1,8 @@
-"""AlphaDecayCallback in a real transformers.Trainer: one process, and two ranks under DDP, FSDP2, ZeRO-2 and ZeRO-3.
+"""AlphaDecayCallback in a real transformers.Trainer: one process, and two ranks under DDP, FSDP2,
+ZeRO-2 and ZeRO-3.
 
-The oracle is tests/distributed/reference.py: an unsharded loop with one stock group per module and float64 spectra.
+The oracle is tests/distributed/reference.py: an unsharded loop with one stock group per module and
+    float64 spectra.
 """
 
 from __future__ import annotations
@@ -18,12 +20,20 @@ from alphadecay import AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 
-STEPS, SAVE, INTERVAL, ROWS, ACCUMULATION, CLIP, BETAS = 7, 4, 3, 8, 2, 0.5, (0.9, 0.95)
+STEPS = 7
+SAVE = 4
+INTERVAL = 3
+ROWS = 8
+ACCUMULATION = 2
+CLIP = 0.5
+BETAS = (0.9, 0.95)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to run: the wrapper, the optimizer ("own" AdamW, the Trainer's "default", or one in the DeepSpeed "json"), choices."""
+    """One way to run: the wrapper, the optimizer ("own" AdamW, the Trainer's "default", or one in
+    the DeepSpeed "json"), choices.
+    """
 
     wrapper: str = ""
     optimizer: str = "default"
@@ -31,7 +41,9 @@ class Case:
     spread: int = 0
 
 
-SPREAD = (4, 3)  # interval, spread: measured before step 4, in force from step 7; the save after step 4 falls between
+# interval, spread: measured before step 4, in force from step 7; the save after step 4 falls
+# between
+SPREAD = (4, 3)
 CASES = {
     "one process": [Case(), Case("", "own"), Case("", "default", *SPREAD)],
     "ddp": [Case("ddp"), Case("ddp", "own", *SPREAD)],
@@ -39,16 +51,26 @@ CASES = {
     "zero-2": [Case("zero-2"), Case("zero-2", "json")],
     "zero-3": [Case("zero-3"), Case("zero-3", "own")],
 }
-WRAPPED = {"one process": "LlamaForCausalLM", "ddp": "DistributedDataParallel", "fsdp2": "FSDPLlamaForCausalLM"}
+WRAPPED = {
+    "one process": "LlamaForCausalLM",
+    "ddp": "DistributedDataParallel",
+    "fsdp2": "FSDPLlamaForCausalLM",
+}
 
 
 def switches(case: Case) -> dict[str, Any]:
     """What a user would tell TrainingArguments."""
     if case.wrapper == "fsdp2":
-        return {"fsdp": True, "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"]}}
+        return {
+            "fsdp": True,
+            "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"]},
+        }
     if not case.wrapper.startswith("zero"):
         return {}
-    auto = dict.fromkeys(("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"), "auto")
+    auto = dict.fromkeys(
+        ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"),
+        "auto",
+    )
     config = {**auto, "zero_optimization": {"stage": int(case.wrapper[-1])}}
     if case.optimizer == "json":
         settings = dict.fromkeys(("lr", "betas", "eps", "weight_decay"), "auto")
@@ -71,18 +93,34 @@ def trainer_of(folder: str, case: Case, world: int) -> tuple[Any, Any]:
             return SequentialSampler(self.train_dataset)
 
     arguments = TrainingArguments(
-        folder, use_cpu=True, report_to=[], disable_tqdm=True, per_device_train_batch_size=ROWS // world // ACCUMULATION,
-        gradient_accumulation_steps=ACCUMULATION, max_steps=STEPS, save_steps=SAVE, logging_steps=1, lr_scheduler_type="constant",
-        learning_rate=reference.LR, weight_decay=reference.WEIGHT_DECAY, adam_beta2=BETAS[1], max_grad_norm=CLIP, **switches(case),
-    )  # fmt: skip
-    if case.wrapper == "fsdp2":  # accelerate takes FSDP up on accelerators only: tell it that these gloo ranks are some
+        folder,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+        per_device_train_batch_size=ROWS // world // ACCUMULATION,
+        gradient_accumulation_steps=ACCUMULATION,
+        max_steps=STEPS,
+        save_steps=SAVE,
+        logging_steps=1,
+        lr_scheduler_type="constant",
+        learning_rate=reference.LR,
+        weight_decay=reference.WEIGHT_DECAY,
+        adam_beta2=BETAS[1],
+        max_grad_norm=CLIP,
+        **switches(case),
+    )
+    # accelerate takes FSDP up on accelerators only: tell it that these gloo ranks are some
+    if case.wrapper == "fsdp2":
         accelerate.PartialState(cpu=True)
-        accelerate.PartialState._shared_state["distributed_type"] = accelerate.DistributedType.MULTI_GPU
+        accelerate.PartialState._shared_state["distributed_type"] = (
+            accelerate.DistributedType.MULTI_GPU
+        )
     model = build_model(reference.TINY, reference.LENGTH, seed=7)
     rows = torch.cat([reference.tokens(step, ROWS) for step in range(1, STEPS + 1)]).tolist()
     settings = {"lr": reference.LR, "weight_decay": reference.WEIGHT_DECAY, "betas": BETAS}
     own: dict[str, Any] = {}
-    if case.optimizer == "own" and case.wrapper == "fsdp2":  # the Trainer wants the class here, for it replaces the parameters
+    # the Trainer wants the class here, for it replaces the parameters
+    if case.optimizer == "own" and case.wrapper == "fsdp2":
         own = {"optimizer_cls_and_kwargs": (AdamW, settings)}
     elif case.optimizer == "own":
         own = {"optimizers": (AdamW(model.parameters(), **settings), None)}
@@ -101,18 +139,27 @@ def gathered(trainer: Any) -> dict[str, torch.Tensor]:
             with deepspeed.zero.GatheredParameters([parameter]):
                 weights[name] = parameter.detach().clone()
         else:
-            weights[name] = (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).detach().clone()
+            weights[name] = (
+                (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter)
+                .detach()
+                .clone()
+            )
     return weights
 
 
 def seen(trainer: Any, callback: Any) -> dict[str, Any]:
     return {
-        "weights": gathered(trainer), "state": callback.decay.state_dict(), "wrapped": type(trainer.model_wrapped).__name__,
-        "log": [line for line in trainer.state.log_history if "alphadecay/alpha_mean" in line], "step": trainer.state.global_step,
-    }  # fmt: skip
+        "weights": gathered(trainer),
+        "state": callback.decay.state_dict(),
+        "wrapped": type(trainer.model_wrapped).__name__,
+        "log": [line for line in trainer.state.log_history if "alphadecay/alpha_mean" in line],
+        "step": trainer.state.global_step,
+    }
 
 
-def whole_and_resumed(rank: int, folder: str, world: int, cases: list[Case]) -> list[dict[str, Any]]:
+def whole_and_resumed(
+    rank: int, folder: str, world: int, cases: list[Case]
+) -> list[dict[str, Any]]:
     """Of each case a run to its end, and one that goes on from its checkpoint."""
     if world > 1:
         os.environ["LOCAL_WORLD_SIZE"] = str(world)
@@ -137,7 +184,9 @@ def decays_of(weights: dict[str, torch.Tensor]) -> dict[str, float]:
 
     model = build_model(reference.TINY, reference.LENGTH, seed=0)
     model.load_state_dict(weights, strict=False)
-    return AlphaDecay(model, AdamW(model.parameters(), weight_decay=reference.WEIGHT_DECAY)).weight_decays
+    return AlphaDecay(
+        model, AdamW(model.parameters(), weight_decay=reference.WEIGHT_DECAY)
+    ).weight_decays
 
 
 def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
@@ -152,8 +201,13 @@ def check_resumed(ranks: list[dict[str, Any]], folder: Path, case: Case) -> None
         assert repr(rank["whole"]["state"]) == repr(first["whole"]["state"])
         assert repr(rank["resumed"]["state"]) == repr(rank["whole"]["state"])
         assert rank["resumed"]["step"] == rank["whole"]["step"] == STEPS
-        assert all(torch.equal(rank["resumed"]["weights"][name], weight) for name, weight in rank["whole"]["weights"].items())
-    stored = json.loads((folder / f"checkpoint-{SAVE}" / "trainer_state.json").read_text())["stateful_callbacks"]["AlphaDecayCallback"]
+        assert all(
+            torch.equal(rank["resumed"]["weights"][name], weight)
+            for name, weight in rank["whole"]["weights"].items()
+        )
+    stored = json.loads((folder / f"checkpoint-{SAVE}" / "trainer_state.json").read_text())[
+        "stateful_callbacks"
+    ]["AlphaDecayCallback"]
     saved = stored["attributes"]["saved"]
     assert saved["step"] == SAVE
     assert ("pending" in saved) == bool(case.spread)
@@ -161,17 +215,24 @@ def check_resumed(ranks: list[dict[str, Any]], folder: Path, case: Case) -> None
 
 def check_against_oracle(run: dict[str, Any], refreshed: dict[str, float]) -> None:
     weights, history = reference.train_unsharded(torch.optim.AdamW, STEPS, ROWS, INTERVAL, CLIP)
-    uniform = reference.train_unsharded(torch.optim.AdamW, STEPS, ROWS, INTERVAL, CLIP, module_wise=False)[0]
+    uniform = reference.train_unsharded(
+        torch.optim.AdamW, STEPS, ROWS, INTERVAL, CLIP, module_wise=False
+    )[0]
     modules = run["state"]["modules"]
-    assert {name: numbers["weight_decay"] for name, numbers in modules.items()} == pytest.approx(history[-1], rel=1e-3)
+    assert {name: numbers["weight_decay"] for name, numbers in modules.items()} == pytest.approx(
+        history[-1], rel=1e-3
+    )
     assert run["state"]["last_refresh_step"] == STEPS // INTERVAL * INTERVAL
-    # Sums in another order, passed on by Adam's division: 2 % of a step. A decay that went astray is far outside.
+    # Sums in another order, passed on by Adam's division: 2 % of a step. A decay that went astray
+    # is far outside.
     assert distance(run["weights"], weights) < 0.02 * reference.LR < distance(uniform, weights) / 5
     assert refreshed == decays_of(run["weights"])
     assert [line["step"] for line in run["log"]] == [0, 2, 5]  # before steps 1, 3 and 6
     for line, oracle in zip(run["log"], history, strict=True):
         assert line["alphadecay/weight_decay_max"] == pytest.approx(max(oracle.values()))
-        assert line["alphadecay/weight_decay_mean"] == pytest.approx(sum(oracle.values()) / len(oracle), rel=1e-3)
+        assert line["alphadecay/weight_decay_mean"] == pytest.approx(
+            sum(oracle.values()) / len(oracle), rel=1e-3
+        )
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -30,8 +30,12 @@ def adadecay(found: list[dict[str, float]], plain: list[dict[str, float]]) -> No
 
 
 def inverted(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
-    low, high = min(plain[0].values()), max(plain[0].values())
-    assert all(math.isclose(found[0][name], low + high - decay, rel_tol=1e-6) for name, decay in plain[0].items())
+    low = min(plain[0].values())
+    high = max(plain[0].values())
+    assert all(
+        math.isclose(found[0][name], low + high - decay, rel_tol=1e-6)
+        for name, decay in plain[0].items()
+    )
 
 
 def shuffled(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
@@ -44,7 +48,9 @@ def uniform_at_mean(found: list[dict[str, float]], plain: list[dict[str, float]]
 
 
 def fixed_ratio(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
-    assert {name: round(decay / ETA, 9) for name, decay in found[-1].items()} == {n: 3.0 if "mlp" in n else 0.5 for n in plain[0]}
+    assert {name: round(decay / ETA, 9) for name, decay in found[-1].items()} == {
+        n: 3.0 if "mlp" in n else 0.5 for n in plain[0]
+    }
 
 
 def farms(found: list[dict[str, float]], plain: list[dict[str, float]]) -> None:
@@ -64,16 +70,29 @@ CASES = [
     pytest.param("inverted", inverted, (), "python", marks=SLOW),
     pytest.param("uniform_at_mean", uniform_at_mean, (), "python", marks=SLOW),
     pytest.param(
-        "fixed_ratio", fixed_ratio, ("--decay.ratios", '[{modules: "*mlp*", ratio: 3}, {modules: "*", ratio: 0.5}]'), "python", marks=SLOW
+        "fixed_ratio",
+        fixed_ratio,
+        ("--decay.ratios", '[{modules: "*mlp*", ratio: 3}, {modules: "*", ratio: 0.5}]'),
+        "python",
+        marks=SLOW,
     ),
     pytest.param("farms", farms, (), "python", marks=SLOW),
 ]
 
 
 @pytest.mark.parametrize(("method", "holds", "more", "launcher"), CASES)
-def test_a_run_by_each_method(workplace, finished, method: str, holds: Callable[..., None], more: tuple[str, ...], launcher: str) -> None:
+def test_a_run_by_each_method(
+    workplace,
+    finished,
+    method: str,
+    holds: Callable[..., None],
+    more: tuple[str, ...],
+    launcher: str,
+) -> None:
     outcome = workplace.start(launcher, f"method-{method}", "--decay.method", method, *more)
     assert outcome.code == 0, outcome.output
     folder = workplace.folder / f"method-{method}"
     holds(refreshes(folder), refreshes(finished("python")))
-    assert [record["step"] for record in metrics(folder, "train")] == [record["step"] for record in metrics(finished("python"), "train")]
+    assert [record["step"] for record in metrics(folder, "train")] == [
+        record["step"] for record in metrics(finished("python"), "train")
+    ]

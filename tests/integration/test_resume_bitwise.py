@@ -1,4 +1,6 @@
-"""20 steps in one go, and the same 20 with five interruptions: the same weights, moments, decays, random states and batches."""
+"""20 steps in one go, and the same 20 with five interruptions: the same weights, moments, decays,
+random states and batches.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,22 @@ from train.state import read_state
 
 STEPS = 20
 # Decays are refreshed after the steps 4, 9, 14 and 19; a step has two micro batches.
-SETTINGS = ("--run.steps", str(STEPS), "--decay.interval", "5", "--eval.every", "5", "--checkpoint.keep", "1")
+SETTINGS = (
+    "--run.steps",
+    str(STEPS),
+    "--decay.interval",
+    "5",
+    "--eval.every",
+    "5",
+    "--checkpoint.keep",
+    "1",
+)
 GONE = "the launcher is gone"
 STOPS = (  # launcher, held at, signal, saves every, stops at, reason
-    ("deepspeed", "step:6", signal.SIGTERM, 0, 3, GONE),  # inside the accumulation window of step 3, just before a refresh
-    ("torchrun", "refresh:2", signal.SIGUSR1, 0, 4, GONE),  # the first refresh is that of the construction
+    # inside the accumulation window of step 3, just before a refresh
+    ("deepspeed", "step:6", signal.SIGTERM, 0, 3, GONE),
+    # the first refresh is that of the construction
+    ("torchrun", "refresh:2", signal.SIGUSR1, 0, 4, GONE),
     ("deepspeed", "evaluation:1", signal.SIGUSR1, 0, 5, GONE),
     ("torchrun", "saving:1", signal.SIGTERM, 10, 10, "SIGTERM"),
 )
@@ -26,19 +39,46 @@ STAGES = [pytest.param(stage, marks=() if stage == 2 else pytest.mark.slow) for 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
-    data = ("--config", str(workplace.recipe), *SETTINGS, "--deepspeed.config", f"ds_configs/zero{stage}.json")
-    one, many = tmp_path / "one", tmp_path / "many"
+    data = (
+        "--config",
+        str(workplace.recipe),
+        *SETTINGS,
+        "--deepspeed.config",
+        f"ds_configs/zero{stage}.json",
+    )
+    one = tmp_path / "one"
+    many = tmp_path / "many"
     for folder in (one, many):
         folder.mkdir()
     whole = held(one, "deepspeed", *data, "--output_dir", "run")
     assert whole.code == 0, whole.output
 
     for launcher, at, number, every, step, reason in STOPS:
-        outcome = held(many, launcher, *data, "--output_dir", "run", "--checkpoint.every", str(every), at=at, send=number)
+        outcome = held(
+            many,
+            launcher,
+            *data,
+            "--output_dir",
+            "run",
+            "--checkpoint.every",
+            str(every),
+            at=at,
+            send=number,
+        )
         expect_stop(many / "run", step, reason, outcome)
         assert checkpoints(many / "run") == [step], outcome.output
     # Killed inside the accumulation window of step 13: step 12 is the last that was saved.
-    killed = held(many, "deepspeed", *data, "--output_dir", "run", "--checkpoint.every", "2", at="step:6", send=signal.SIGKILL)
+    killed = held(
+        many,
+        "deepspeed",
+        *data,
+        "--output_dir",
+        "run",
+        "--checkpoint.every",
+        "2",
+        at="step:6",
+        send=signal.SIGKILL,
+    )
     assert checkpoints(many / "run") == [12], killed.output
     assert read_state(many / "run")["state"] == "running"
     last = held(many, "torchrun", *data, "--output_dir", "run")
@@ -48,8 +88,11 @@ def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
     name = f"run/checkpoints/step-{STEPS:08d}"
     assert fingerprint(many / name) == fingerprint(one / name)
     for rank in range(2):
-        read, expected = batches(many, rank), batches(one, rank)
-        assert [k for k, _ in expected] == list(range(STEPS)) and len({digest for _, digest in expected}) == STEPS
+        read = batches(many, rank)
+        expected = batches(one, rank)
+        assert [k for k, _ in expected] == list(range(STEPS)) and len(
+            {digest for _, digest in expected}
+        ) == STEPS
         assert [k for k, _ in read] == [*range(13), *range(12, STEPS)]  # step 13 was begun twice
         assert set(read) == set(expected)
     same_figures(many / "run", one / "run")

@@ -1,4 +1,6 @@
-"""Asked to stop, a run saves once, leaves no process behind, says so, and goes on when started again as if nothing had been."""
+"""Asked to stop, a run saves once, leaves no process behind, says so, and goes on when started
+again as if nothing had been.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from train.state import main as state_of
 from train.state import read_state
 
 GONE = "the launcher is gone"
-# Where a run of 6 steps is held, with a refresh after steps 2 and 5, validations at 0, 3 and 6, and the step at which it then ends.
+# Where a run of 6 steps is held, with a refresh after steps 2 and 5, validations at 0, 3 and 6, and
+# the step at which it then ends.
 PHASES = {"step:4": 2, "data:2": 2, "refresh:2": 2, "evaluation:2": 3, "saving:1": 3}
 LAST = f"checkpoints/step-{STEPS:08d}"
 
@@ -28,11 +31,17 @@ def arguments(workplace, tmp_path, *more):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_the_matrix(workplace, finished, tmp_path, launcher, name, phase):
-    whole, run = finished("deepspeed"), tmp_path / "run"
-    start = arguments(workplace, tmp_path, "--checkpoint.every", "3" if phase.startswith("saving") else "0")
+    whole = finished("deepspeed")
+    run = tmp_path / "run"
+    start = arguments(
+        workplace, tmp_path, "--checkpoint.every", "3" if phase.startswith("saving") else "0"
+    )
     stopped = held(tmp_path, launcher, *start, at=phase, send=getattr(signal, name))
-    # torchrun passes SIGTERM on to its ranks; the other three end the launcher and leave the ranks to themselves.
-    expect_stop(run, PHASES[phase], name if (launcher, name) == ("torchrun", "SIGTERM") else GONE, stopped)
+    # torchrun passes SIGTERM on to its ranks; the other three end the launcher and leave the ranks
+    # to themselves.
+    expect_stop(
+        run, PHASES[phase], name if (launcher, name) == ("torchrun", "SIGTERM") else GONE, stopped
+    )
     assert checkpoints(run) == [PHASES[phase]], stopped.output
     assert state_of([str(run)]) == 75
     resumed = held(tmp_path, launcher, *start)
@@ -44,7 +53,14 @@ def test_the_matrix(workplace, finished, tmp_path, launcher, name, phase):
 @pytest.mark.slow
 def test_torchrun_that_is_told_to_pass_sigusr1_on(workplace, tmp_path):
     options = ("--signals-to-handle", "SIGTERM,SIGUSR1", "--shutdown-timeout", "600")
-    stopped = held(tmp_path, "torchrun", *arguments(workplace, tmp_path), at="step:4", send=signal.SIGUSR1, options=options)
+    stopped = held(
+        tmp_path,
+        "torchrun",
+        *arguments(workplace, tmp_path),
+        at="step:4",
+        send=signal.SIGUSR1,
+        options=options,
+    )
     expect_stop(tmp_path / "run", 2, "SIGUSR1", stopped)
     assert checkpoints(tmp_path / "run") == [2]
 
@@ -55,7 +71,9 @@ def test_while_the_corpus_is_prepared_there_is_nothing_to_save(workplace, tmp_pa
     start = arguments(workplace, tmp_path, "--data.directory", str(tmp_path / "prepared"))
     stopped = held(tmp_path, launcher, *start, at="preparation:1", send=signal.SIGTERM)
     assert "stopped before the first step" in stopped.output, stopped.output
-    assert checkpoints(tmp_path / "run") == [] and read_state(tmp_path / "run")["state"] == "stopped"
+    assert (
+        checkpoints(tmp_path / "run") == [] and read_state(tmp_path / "run")["state"] == "stopped"
+    )
     assert "Traceback" not in stopped.output.split("stopped before")[0]
 
 
@@ -66,14 +84,27 @@ def test_launchers_end_with_the_code_of_a_stop(workplace, tmp_path, launcher, co
     (tmp_path / "run/stop").touch()
     stopped = held(tmp_path, launcher, *arguments(workplace, tmp_path))
     state = read_state(tmp_path / "run")
-    assert (state["state"], state["step"], state["reason"], state["checkpoint"]) == ("stopped", 0, "stop file", None), stopped.output
-    assert stopped.code == code and not (tmp_path / "run/stop").exists() and checkpoints(tmp_path / "run") == [], stopped.output
+    assert (state["state"], state["step"], state["reason"], state["checkpoint"]) == (
+        "stopped",
+        0,
+        "stop file",
+        None,
+    ), stopped.output
+    assert (
+        stopped.code == code
+        and not (tmp_path / "run/stop").exists()
+        and checkpoints(tmp_path / "run") == []
+    ), stopped.output
 
 
-def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(workplace, finished, tmp_path):
-    whole, run = finished("python"), tmp_path / "run"
+def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(
+    workplace, finished, tmp_path
+):
+    whole = finished("python")
+    run = tmp_path / "run"
     start = arguments(workplace, tmp_path)
-    first = held(tmp_path, "python", *start, at="step:6", send=signal.SIGINT)  # four micro batches a step: in step 2
+    # four micro batches a step: in step 2
+    first = held(tmp_path, "python", *start, at="step:6", send=signal.SIGINT)
     expect_stop(run, 2, "SIGINT", first)
     assert first.code == 75 and checkpoints(run) == [2]
 
@@ -86,9 +117,11 @@ def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(w
     expect_stop(run, 2, "run.max_hours", third)
     assert third.code == 75
 
-    last = held(tmp_path, "python", *start, at=f"step:{4 * (STEPS - 4) + 2}", send=signal.SIGTERM)  # in the last step but one
+    # in the last step but one
+    last = held(tmp_path, "python", *start, at=f"step:{4 * (STEPS - 4) + 2}", send=signal.SIGTERM)
     expect_stop(run, STEPS - 1, "SIGTERM", last)
-    end = held(tmp_path, "python", *start, at="step:2", send=signal.SIGTERM)  # in the last: there is nothing left to stop
+    # in the last: there is nothing left to stop
+    end = held(tmp_path, "python", *start, at="step:2", send=signal.SIGTERM)
     assert end.code == 0 and read_state(run)["state"] == "finished", end.output
     assert_same_run(run, whole)
     assert fingerprint(run / LAST) == fingerprint(whole / LAST)
@@ -96,15 +129,32 @@ def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(w
 
 def test_too_many_skipped_steps_end_the_run_with_a_checkpoint(workplace, tmp_path):
     run = tmp_path / "run"
-    settings = arguments(workplace, tmp_path, "--run.max_skipped_steps", "2", "--deepspeed.config", "ds_configs/zero0.json")
-    ended = held(tmp_path, "python", *settings, "--decay.method", "uniform", "--checkpoint.every", "0", nan=9)  # from step 3 on
+    settings = arguments(
+        workplace,
+        tmp_path,
+        "--run.max_skipped_steps",
+        "2",
+        "--deepspeed.config",
+        "ds_configs/zero0.json",
+    )
+    # from step 3 on
+    ended = held(
+        tmp_path, "python", *settings, "--decay.method", "uniform", "--checkpoint.every", "0", nan=9
+    )
     assert ended.code == 2 and "Traceback" not in ended.output, ended.output
     errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "2 steps in a row" in errors[0] and "run.max_skipped_steps" in errors[0], ended.output
+    assert (
+        len(errors) == 1
+        and "2 steps in a row" in errors[0]
+        and "run.max_skipped_steps" in errors[0]
+    ), ended.output
     assert checkpoints(run) == [4] and state_of([str(run)]) == 1
     state = json.loads((run / "state.json").read_text())
     assert (state["state"], state["step"]) == ("failed", 4) and "not finite" in state["reason"]
-    told = [(notice["step"], notice["in_a_row"], notice["skipped_steps"]) for notice in metrics(run, "notice")]
+    told = [
+        (notice["step"], notice["in_a_row"], notice["skipped_steps"])
+        for notice in metrics(run, "notice")
+    ]
     assert told == [(3, 1, 1), (4, 2, 2)]
 
     healed = held(tmp_path, "python", *settings, "--decay.method", "uniform")

@@ -23,7 +23,11 @@ STEPS = 40
 def grid(workplace: Workplace, folder: Path) -> Path:
     """Two rows that train and one whose text is not there."""
     values = recipe(workplace.values["data"]["files"][0], workplace.folder / "prepared")
-    values |= {"eval": {"every": STEPS, "tokens": 512}, "checkpoint": {"every": 0}, "deepspeed": {"config": "ds_configs/zero0.json"}}
+    values |= {
+        "eval": {"every": STEPS, "tokens": 512},
+        "checkpoint": {"every": 0},
+        "deepspeed": {"config": "ds_configs/zero0.json"},
+    }
     values["run"] |= {"steps": STEPS}
     description = {
         "title": "Tiny",
@@ -40,13 +44,31 @@ def grid(workplace: Workplace, folder: Path) -> Path:
     return folder / "toys.yaml"
 
 
-@pytest.mark.parametrize(("ranks", "reason"), [("1", "SIGTERM"), pytest.param("2", "stop file", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("ranks", "reason"), [("1", "SIGTERM"), pytest.param("2", "stop file", marks=pytest.mark.slow)]
+)
 def test_a_sweep_is_cut_goes_on_and_ends(
-    workplace: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str], ranks: str, reason: str
+    workplace: Workplace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ranks: str,
+    reason: str,
 ) -> None:
-    command = [sys.executable, "-m", "train.sweep", str(grid(workplace, tmp_path)), "--root", str(tmp_path / "runs"), "--ranks", ranks]
+    command = [
+        sys.executable,
+        "-m",
+        "train.sweep",
+        str(grid(workplace, tmp_path)),
+        "--root",
+        str(tmp_path / "runs"),
+        "--ranks",
+        ranks,
+    ]
     place = {"cwd": tmp_path, "env": environment(PYTHONPATH=str(ROOT)), "text": True}
-    uniform, alpha, elsewhere = (tmp_path / f"runs/toys/toys-tiny-{row}/seed-3" for row in ("uniform", "alphadecay", "elsewhere"))
+    uniform, alpha, elsewhere = (
+        tmp_path / f"runs/toys/toys-tiny-{row}/seed-3"
+        for row in ("uniform", "alphadecay", "elsewhere")
+    )
 
     cut = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place)  # type: ignore[call-overload]
     while not (uniform / "metrics.jsonl").exists() and cut.poll() is None:
@@ -54,15 +76,29 @@ def test_a_sweep_is_cut_goes_on_and_ends(
     cut.send_signal(signal.SIGTERM)
     said = cut.communicate()[0]
     state = read_state(uniform)
-    assert cut.returncode == 75 and (state["state"], state["reason"]) == ("stopped", reason) and state["step"] < STEPS, said
+    assert (
+        cut.returncode == 75
+        and (state["state"], state["reason"]) == ("stopped", reason)
+        and state["step"] < STEPS
+    ), said
     assert not alpha.exists()
 
     done = subprocess.run([*command, "--jobs", "3"], capture_output=True, **place)  # type: ignore[call-overload]
     lines = done.stdout.splitlines()
-    assert done.returncode == 1 and "1 stopped" in lines[0] and "2 missing" in lines[0], done.stdout + done.stderr
-    assert any(f"toys-tiny-uniform seed 3: started again at step {state['step']} ({reason})" in line for line in lines), lines
+    assert done.returncode == 1 and "1 stopped" in lines[0] and "2 missing" in lines[0], (
+        done.stdout + done.stderr
+    )
+    assert any(
+        f"toys-tiny-uniform seed 3: started again at step {state['step']} ({reason})" in line
+        for line in lines
+    ), lines
     assert any("toys-tiny-alphadecay seed 3: finished, perplexity" in line for line in lines), lines
-    assert any("toys-tiny-elsewhere seed 3: failed" in line and "data.files" in line and str(elsewhere) in line for line in lines), lines
+    assert any(
+        "toys-tiny-elsewhere seed 3: failed" in line
+        and "data.files" in line
+        and str(elsewhere) in line
+        for line in lines
+    ), lines
     assert "failed: toys-tiny-elsewhere seed 3" in lines[-1]
     for folder in (uniform, alpha):
         assert [record["step"] for record in metrics(folder, "train")] == list(range(1, STEPS + 1))

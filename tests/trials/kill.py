@@ -1,10 +1,14 @@
-"""Kill -9 at random moments: two real ranks of the program, again and again in one output folder, and a naive writer beside it.
+"""Kill -9 at random moments: two real ranks of the program, again and again in one output folder,
+and a naive writer beside it.
 
 python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
 
-Every trial goes on from what the one before left, trains and saves every step, and is killed. The next one's resume is the
-check: it must load, and at no earlier step than the last that was reported as saved. Kills are drawn from a seed: mostly inside
-a save, else anywhere, start-up and loading included. A process is killed, not the machine: what fsync is for is not tested here.
+Every trial goes on from what the one before left, trains and saves every step, and is killed. The
+next one's resume is the
+check: it must load, and at no earlier step than the last that was reported as saved. Kills are
+    drawn from a seed: mostly inside
+a save, else anywhere, start-up and loading included. A process is killed, not the machine: what
+fsync is for is not tested here.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ from tests.integration.program import recipe, write_corpus, write_recipe
 RANKS = 2
 GUARD = 300.0  # seconds without a word from a rank: it hangs
 STEPS = 100_000
-# What the ranks say, and the word that ends it: a file is being written, a checkpoint saved, a step taken.
+# What the ranks say, and the word that ends it: a file is being written, a checkpoint saved, a step
+# taken.
 ENDS = {"writing": "wrote", "saving": "saved", "saved": "saving"}
 
 
@@ -55,7 +60,8 @@ class Tally:
     seconds: float = 0.0
 
 
-# --- a rank ---------------------------------------------------------------------------------------------------------------
+# --- a rank
+# -------------------------------------------------------------------------------------------------
 
 
 def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int) -> None:
@@ -68,9 +74,17 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
 
     from tests.integration.ranks import make_trainer
 
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_SIZE=str(RANKS))
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_SIZE=str(RANKS)
+    )
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")  # unused: the ranks meet in a file
-    dist.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=RANKS, timeout=timedelta(seconds=GUARD))
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{meet}",
+        rank=rank,
+        world_size=RANKS,
+        timeout=timedelta(seconds=GUARD),
+    )
     trainer = make_trainer(rank, RANKS, arguments)
     save = trainer.save
     if naive:
@@ -99,9 +113,16 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
 
 
 def _check_whole(trainer: Any) -> None:
-    """Raises where the ranks' moments are of different steps: that loads without a word, and is no state the run ever had."""
+    """Raises where the ranks' moments are of different steps: that loads without a word, and is no
+    state the run ever had.
+    """
     states = trainer.engine.optimizer.optimizer.state.values()
-    steps = {rank: sorted(counts) for rank, counts in enumerate(trainer.world.gather({int(s["step"]) for s in states if "step" in s}))}
+    steps = {
+        rank: sorted(counts)
+        for rank, counts in enumerate(
+            trainer.world.gather({int(s["step"]) for s in states if "step" in s})
+        )
+    }
     if trainer.step and any(counts != [trainer.step] for counts in steps.values()):
         raise AssertionError(f"step {trainer.step} is torn: the moments are of {steps}")
 
@@ -114,12 +135,15 @@ def _naive(trainer: Any) -> Callable[[], None]:
         trainer.step = 0 if path is None else int(state["step"])
 
     def save() -> None:
-        trainer.engine.save_checkpoint(folder, tag="checkpoint", client_state={"step": trainer.step})
+        trainer.engine.save_checkpoint(
+            folder, tag="checkpoint", client_state={"step": trainer.step}
+        )
 
     return save
 
 
-# --- a trial --------------------------------------------------------------------------------------------------------------
+# --- a trial
+# -------------------------------------------------------------------------------------------------
 
 
 class Pair:
@@ -144,11 +168,17 @@ class Pair:
             _rank(rank, meet, arguments, naive, tell)
         except BaseException as error:
             traceback.print_exc()
-            os.write(tell, f"failed rank {rank}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n".encode())
+            os.write(
+                tell,
+                f"failed rank {rank}: {type(error).__name__}: "
+                f"{str(error).splitlines()[0] if str(error) else ''}\n".encode(),
+            )
         os._exit(1)
 
     def hear(self, until: float | None = None) -> list[str] | None:
-        """The next thing said, as words; None at `until` (seconds of time.monotonic()), or [] when both ranks have ended."""
+        """The next thing said, as words; None at `until` (seconds of time.monotonic()), or [] when
+        both ranks have ended.
+        """
         while b"\n" not in self._buffer:
             left = GUARD if until is None else until - time.monotonic()
             ready, _, _ = select.select([self._read], [], [], max(0.0, left))
@@ -179,7 +209,14 @@ class Pair:
         return said
 
 
-def run_trial(tally: Tally, folder: Path, arguments: Sequence[str], naive: bool, chance: random.Random, saved: int) -> int:
+def run_trial(
+    tally: Tally,
+    folder: Path,
+    arguments: Sequence[str],
+    naive: bool,
+    chance: random.Random,
+    saved: int,
+) -> int:
     """One start, checked, and its kill. Returns the last step reported as saved."""
     pair = Pair(folder, arguments, naive)
     early = chance.random() < 0.1
@@ -188,12 +225,16 @@ def run_trial(tally: Tally, folder: Path, arguments: Sequence[str], naive: bool,
     moment = "start"
     if words is not None:
         if words[:1] != ["loaded"]:
-            tally.failures.append(f"trial {tally.trials}: " + " ".join(words or ["the ranks ended"]))
+            tally.failures.append(
+                f"trial {tally.trials}: " + " ".join(words or ["the ranks ended"])
+            )
             pair.kill(chance)
             pair.rest()
             return -1
         if int(words[1]) < saved:
-            tally.failures.append(f"trial {tally.trials}: step {saved} had been saved, went on from {words[1]}")
+            tally.failures.append(
+                f"trial {tally.trials}: step {saved} had been saved, went on from {words[1]}"
+            )
         first = saved = int(words[1])
         moment, saved = _run_on(pair, chance, saved)
         tally.steps += max(0, saved - first)
@@ -205,19 +246,26 @@ def run_trial(tally: Tally, folder: Path, arguments: Sequence[str], naive: bool,
 
 
 def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
-    """Lets the ranks work until the moment drawn has come; what was going on, and the last step reported as saved."""
+    """Lets the ranks work until the moment drawn has come; what was going on, and the last step
+    reported as saved.
+    """
     aim = chance.choices(list(ENDS), weights=[6, 2, 2])[0]
     turns = chance.randint(2, 4)  # from the second on it is known how long such a thing takes
-    began, lasts, moment, limit = 0.0, 0.1, "saved", None
+    began = 0.0
+    lasts = 0.1
+    moment = "saved"
+    limit = None
     while (words := pair.hear(limit)) is not None:
         if not words or words[0] not in (*ENDS, "wrote"):
             raise AssertionError(f"the ranks ended by themselves: {words}")
-        moment, now = words[0], time.monotonic()
+        moment = words[0]
+        now = time.monotonic()
         saved = int(words[1]) if moment == "saved" else saved
         if moment == ENDS[aim] and began:
             lasts = now - began
         if moment == aim:
-            began, turns = now, turns - 1
+            began = now
+            turns = turns - 1
         if turns == 0 and limit is None:
             limit = now + chance.uniform(0.0, 1.1 * lasts)
     return moment, saved
@@ -225,23 +273,34 @@ def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
 
 def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) -> Tally:
     """`trials` kills in one output folder, and the start after the last."""
-    tally, chance = Tally("naive" if naive else "commit by rename"), random.Random(seed)
+    tally = Tally("naive" if naive else "commit by rename")
+    chance = random.Random(seed)
     values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
-    values["model"] |= {"hidden_size": 192, "intermediate_size": 512}  # 15 MB a checkpoint: writing takes a while
+    # 15 MB a checkpoint: writing takes a while
+    values["model"] |= {"hidden_size": 192, "intermediate_size": 512}
     values["run"] |= {"steps": STEPS, "global_batch": 2}
     values["eval"] |= {"every": STEPS}
     values["checkpoint"] = {"every": 1, "keep": 2}
     values["log"] = {"every": 1000, "progress": "off"}
     path = write_recipe(folder / "recipe.yaml", values)
-    arguments = ["--config", str(path), "--output_dir", str(folder / "out"), "--deepspeed.config", f"ds_configs/zero{stage}.json"]
+    arguments = [
+        "--config",
+        str(path),
+        "--output_dir",
+        str(folder / "out"),
+        "--deepspeed.config",
+        f"ds_configs/zero{stage}.json",
+    ]
     if naive:
         arguments += ["--resume", "never"]
     _import_all(arguments)
-    saved, started = -1, time.monotonic()
+    saved = -1
+    started = time.monotonic()
     for tally.trials in range(1, trials + 1):
         saved = run_trial(tally, folder, arguments, naive, chance, saved)
         if saved < 0:
-            shutil.rmtree(folder / "out", ignore_errors=True)  # a run that cannot start would never start again
+            # a run that cannot start would never start again
+            shutil.rmtree(folder / "out", ignore_errors=True)
     tally.seconds = round(time.monotonic() - started, 1)
     return tally
 
@@ -265,8 +324,15 @@ def versions() -> dict[str, str]:
     import deepspeed
     import torch
 
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, text=True, capture_output=True).stdout.strip()
-    return {"commit": commit, "python": sys.version.split()[0], "torch": torch.__version__, "deepspeed": deepspeed.__version__}
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, text=True, capture_output=True
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "deepspeed": deepspeed.__version__,
+    }
 
 
 def main() -> None:
@@ -288,7 +354,12 @@ def main() -> None:
                 tally = run_trials(Path(folder), trials, naive, stage, given.seed + stage)
             tallies.append({"zero_stage": stage, **asdict(tally)})
             print(json.dumps({**tallies[-1], "failures": len(tally.failures)}), flush=True)
-            given.out.write_text(json.dumps({"ranks": RANKS, "seed": given.seed, **versions(), "trials": tallies}, indent=1) + "\n")
+            given.out.write_text(
+                json.dumps(
+                    {"ranks": RANKS, "seed": given.seed, **versions(), "trials": tallies}, indent=1
+                )
+                + "\n"
+            )
 
 
 if __name__ == "__main__":

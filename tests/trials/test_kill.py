@@ -1,4 +1,6 @@
-"""Kill -9 at random moments: nothing that was saved is lost, and nothing half written is taken for a checkpoint."""
+"""Kill -9 at random moments: nothing that was saved is lost, and nothing half written is taken for
+a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,15 @@ from tests.conftest import ROOT
 def trials(out: Path, *arguments: str) -> list[dict[str, Any]]:
     """In a process of its own: it forks the ranks, which pytest's could not do safely."""
     command = [sys.executable, "-m", "tests.trials.kill", "--out", str(out), *arguments]
-    environment = os.environ | {"TMPDIR": str(out.parent), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=3600)
+    environment = os.environ | {
+        "TMPDIR": str(out.parent),
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=3600
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found: list[dict[str, Any]] = json.loads(out.read_text())["trials"]
     return found
@@ -36,6 +45,8 @@ def test_a_hundred_kills_lose_nothing_where_a_naive_writer_loses_often(tmp_path:
     naive = [tally for tally in tallies if tally["writer"] == "naive"]
     assert sum(tally["trials"] for tally in ours) == 100
     assert [failure for tally in ours for failure in tally["failures"]] == []
-    assert sum(tally["moments"].get("writing", 0) for tally in ours) >= 10  # kills did fall into the writing
-    # 5 of 32 were seen. At that rate fewer than two of forty come once in a hundred runs; ours must have none.
+    # kills did fall into the writing
+    assert sum(tally["moments"].get("writing", 0) for tally in ours) >= 10
+    # 5 of 32 were seen. At that rate fewer than two of forty come once in a hundred runs; ours must
+    # have none.
     assert sum(len(tally["failures"]) for tally in naive) >= 2

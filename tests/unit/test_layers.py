@@ -1,4 +1,6 @@
-"""Imports point down only: L0 spectral, policy, placement < L1 modules < L2 transport, fragments < L3 < L4 < train."""
+"""Imports point down only: L0 spectral, policy, placement < L1 modules < L2 transport, fragments <
+L3 < L4 < train.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,43 @@ from pathlib import Path
 import pytest
 
 LAYERS: dict[str, float] = {
-    "alphadecay.spectral": 0, "alphadecay.policy": 0, "alphadecay.placement": 0, "alphadecay.config": 0,
-    "alphadecay.modules": 1, "alphadecay.transport": 2, "alphadecay.fragments": 2,
-    "alphadecay.spans": 2.5, "alphadecay.finite": 2.5, "alphadecay.optim": 3, "alphadecay.foreign": 3.2, "alphadecay.measure": 3,
-    "alphadecay.assignment": 1, "alphadecay.binding": 3.3, "alphadecay.gradient_decay": 3.5, "alphadecay.uniform": 3.5,
+    "alphadecay.spectral": 0,
+    "alphadecay.policy": 0,
+    "alphadecay.placement": 0,
+    "alphadecay.config": 0,
+    "alphadecay.modules": 1,
+    "alphadecay.transport": 2,
+    "alphadecay.fragments": 2,
+    "alphadecay.spans": 2.5,
+    "alphadecay.finite": 2.5,
+    "alphadecay.optim": 3,
+    "alphadecay.foreign": 3.2,
+    "alphadecay.measure": 3,
+    "alphadecay.assignment": 1,
+    "alphadecay.binding": 3.3,
+    "alphadecay.gradient_decay": 3.5,
+    "alphadecay.uniform": 3.5,
     "alphadecay.controller": 3.5,
-    "alphadecay.integrations": 4, "alphadecay.cli": 4, "alphadecay": 4, "alphadecay.examples": 4.5, "train": 5,
-}  # fmt: skip
+    "alphadecay.integrations": 4,
+    "alphadecay.cli": 4,
+    "alphadecay": 4,
+    "alphadecay.examples": 4.5,
+    "train": 5,
+}
 OPTIONAL = {
-    "deepspeed", "transformers", "accelerate", "bitsandbytes", "datasets", "sentencepiece", "wandb", "tensorboard", "rich", "matplotlib",
-    "jsonargparse", "yaml",
-}  # fmt: skip
+    "deepspeed",
+    "transformers",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "sentencepiece",
+    "wandb",
+    "tensorboard",
+    "rich",
+    "matplotlib",
+    "jsonargparse",
+    "yaml",
+}
 EXAMPLES = {"zero": "deepspeed", "trainer": "transformers"}  # what an example is about
 
 
@@ -39,7 +67,10 @@ def imports(path: Path) -> Iterator[str]:
 
 def sources(root: Path) -> list[tuple[Path, str]]:
     files = [*root.glob("alphadecay/**/*.py"), *root.glob("train/**/*.py")]
-    return [(f, ".".join(f.relative_to(root).with_suffix("").parts).removesuffix(".__init__")) for f in files]
+    return [
+        (f, ".".join(f.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
+        for f in files
+    ]
 
 
 def violations(root: Path) -> list[str]:
@@ -68,11 +99,17 @@ def test_the_check_sees_a_violation(tmp_path: Path) -> None:
 def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
     folder = root / "alphadecay" / part
     for path in [folder] if folder.is_file() else folder.rglob("*.py"):
-        assert not {t for t in imports(path) if t == "torch.nn" or t.startswith(("torch.distributed", "torch.nn.modules"))}, path
+        assert not {
+            t
+            for t in imports(path)
+            if t == "torch.nn" or t.startswith(("torch.distributed", "torch.nn.modules"))
+        }, path
 
 
 def test_the_library_imports_optional_packages_only_under_their_name(root: Path) -> None:
     for path, _ in sources(root):
         if "alphadecay" in path.relative_to(root).parts[0]:
             taken = {t.split(".")[0] for t in imports(path)} & OPTIONAL
-            assert all(package in path.stem or package == EXAMPLES.get(path.stem) for package in taken), (path, taken)
+            assert all(
+                package in path.stem or package == EXAMPLES.get(path.stem) for package in taken
+            ), (path, taken)

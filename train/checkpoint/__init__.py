@@ -1,4 +1,5 @@
-"""Checkpoints that commit by rename: a folder is either complete, with a manifest, or it is not a checkpoint.
+"""Checkpoints that commit by rename: a folder is either complete, with a manifest, or it is not a
+checkpoint.
 
 <output_dir>/checkpoints/step-00000100/state/...   what DeepSpeed writes, one file per rank; own_rank_*.pt
                                       /manifest.json   step, model, world size, and size and hash of every file
@@ -15,6 +16,20 @@ from train.checkpoint.universal import convert, fitting
 from train.checkpoint.write import prune, save
 
 __all__ = [
-    "FOLDER", "LATEST", "MANIFEST", "STATE", "Checkpoint", "NotSaved", "Saver",
-    "check_identity", "convert", "find", "fitting", "identity", "load", "load_own", "prune", "save",
-]  # fmt: skip
+    "FOLDER",
+    "LATEST",
+    "MANIFEST",
+    "STATE",
+    "Checkpoint",
+    "NotSaved",
+    "Saver",
+    "check_identity",
+    "convert",
+    "find",
+    "fitting",
+    "identity",
+    "load",
+    "load_own",
+    "prune",
+    "save",
+]

@@ -18,15 +18,21 @@ LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
 def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
-    """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells whether it must be converted.
+    """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells
+    whether it must be converted.
 
-    The seed of the data and the global batch decide which tokens batch k holds, so another one would repeat some and leave others out.
-    The optimizer's constants come back with its state, and a decay method with its own: others would be taken over without effect.
+    The seed of the data and the global batch decide which tokens batch k holds, so another one
+    would repeat some and leave others out. The optimizer's constants come back with its state, and
+    a decay method with its own: others would be taken over without effect.
     """
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
-        "optimizer": {key: getattr(config.optim, key) for key in ("name", "beta1", "beta2", "eps", "weight_decay")},
-        "decay": json.loads(json.dumps(asdict(config.decay))),  # lists for tuples, as a manifest has them
+        "optimizer": {
+            key: getattr(config.optim, key)
+            for key in ("name", "beta1", "beta2", "eps", "weight_decay")
+        },
+        # lists for tuples, as a manifest has them
+        "decay": json.loads(json.dumps(asdict(config.decay))),
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,
         "world_size": world.size,
@@ -39,17 +45,22 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
 
 
 def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from: the newest complete one for "auto", none for "never", else the one at the path given.
+    """The checkpoint to go on from: the newest complete one for "auto", none for "never", else the
+    one at the path given.
 
     Raises:
-        UserError: the path given is no complete checkpoint; or there are checkpoints and not one is complete.
+        UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
+            complete.
     """
     if resume == "never":
         return None
     if resume != "auto":
         reason = problem(Path(resume))
         if reason:
-            raise UserError(f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as {folder}/step-00000100")
+            raise UserError(
+                f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
+                f"{folder}/step-00000100"
+            )
         return read(Path(resume))
     found = _newest_first(folder)
     _check_latest(folder, say)
@@ -59,12 +70,16 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
             return read(path)
         say(f"passing over {path}: {reason}")
     if found:
-        raise UserError(f"{folder} has checkpoints and none is complete; --resume never starts again, in an output_dir of its own")
+        raise UserError(
+            f"{folder} has checkpoints and none is complete; --resume never starts again, in an "
+            "output_dir of its own"
+        )
     return None
 
 
 def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str = "auto") -> None:
-    """Refuses a checkpoint of another run, or one that would have to be converted and cannot or must not be.
+    """Refuses a checkpoint of another run, or one that would have to be converted and cannot or
+    must not be.
 
     Raises:
         UserError: names every value that differs.
@@ -76,12 +91,16 @@ def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str 
     if differences:
         raise UserError(
             f"{checkpoint.path} was written by another run: {'; '.join(differences)}. "
-            "Go on with the recipe it was written with, or give this run an --output_dir of its own" + _hint(saved, who, convert)
+            "Go on with the recipe it was written with, or give this run an --output_dir of its own"
+            + _hint(saved, who, convert)
         )
 
 
 def another_layout(checkpoint: Checkpoint, who: Mapping[str, Any]) -> bool:
-    """True where the state has to be converted first. Stage 0 holds it whole, in one file for any number of ranks."""
+    """True where the state has to be converted first.
+
+    Stage 0 holds it whole, in one file for any number of ranks.
+    """
     saved = checkpoint.manifest
     if checkpoint.universal or saved["zero_stage"] == who["zero_stage"] == 0:
         return False
@@ -102,9 +121,13 @@ def _hint(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> str
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """By commit; those that do not say come first, for what was being written when a run died is the newest."""
+    """By commit; those that do not say come first, for what was being written when a run died is
+    the newest.
+    """
     paths = [(path, order(path)) for path in folder.glob("step-*")]
-    ranked = sorted(paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True)
+    ranked = sorted(
+        paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True
+    )
     return [path for path, _ in ranked]
 
 

@@ -1,4 +1,7 @@
-"""Brings a checkpoint into the engine. DeepSpeed unpickles in full: only what `find` has verified comes here."""
+"""Brings a checkpoint into the engine.
+
+DeepSpeed unpickles in full: only what `find` has verified comes here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from train.errors import UserError
 
 
 def load(engine: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Loads weights, moments and client state into the engine. Collective. The manifest's hashes have been checked.
+    """Loads weights, moments and client state into the engine.
+
+    Collective. The manifest's hashes have been checked.
 
     Raises:
         UserError: there is nothing to load.
@@ -26,6 +31,8 @@ def load(engine: Any, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def load_own(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
-    """What this rank saved for itself; None where there were fewer ranks, or another layout was converted."""
+    """What this rank saved for itself; None where there were fewer ranks, or another layout was
+    converted.
+    """
     path = checkpoint.path / STATE / OWN.format(rank)
     return dict(torch.load(path, weights_only=True)) if path.is_file() else None

@@ -53,7 +53,10 @@ def facts_of(root: Path, files: Iterable[Path]) -> Facts:
     paths = sorted(files)
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets other threads run
         hashes = list(pool.map(_sha256, paths))
-    return {str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": h} for p, h in zip(paths, hashes, strict=True)}
+    return {
+        str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": h}
+        for p, h in zip(paths, hashes, strict=True)
+    }
 
 
 def problem(path: Path) -> str:
@@ -62,7 +65,10 @@ def problem(path: Path) -> str:
         return "no such folder"
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): (int(facts["bytes"]), str(facts["sha256"])) for name, facts in manifest["files"].items()}
+        files = {
+            str(name): (int(facts["bytes"]), str(facts["sha256"]))
+            for name, facts in manifest["files"].items()
+        }
         int(manifest["step"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is missing or unreadable"
@@ -84,7 +90,8 @@ def problem(path: Path) -> str:
 
 
 def order(path: Path) -> int | None:
-    """When it was committed, as a number that grows by one at every commit; None where the manifest does not say.
+    """When it was committed, as a number that grows by one at every commit; None where the manifest
+    does not say.
 
     Not the step: after going back to an earlier step, the newest is not the one of the highest.
     """

@@ -30,7 +30,14 @@ class Saver:
         UserError: the disk has no room for even one.
     """
 
-    def __init__(self, config: CheckpointConfig, folder: Path, engine: Any, who: Mapping[str, Any], world: World) -> None:
+    def __init__(
+        self,
+        config: CheckpointConfig,
+        folder: Path,
+        engine: Any,
+        who: Mapping[str, Any],
+        world: World,
+    ) -> None:
         self._config = config
         self._folder = folder
         self._engine = engine
@@ -43,7 +50,13 @@ class Saver:
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
-    def save(self, step: int, client_state: Mapping[str, Any], own: Mapping[str, Any] | None = None, last: bool = False) -> Path | None:
+    def save(
+        self,
+        step: int,
+        client_state: Mapping[str, Any],
+        own: Mapping[str, Any] | None = None,
+        last: bool = False,
+    ) -> Path | None:
         """One checkpoint; None where it could not be written and the run goes on without.
 
         Args:
@@ -54,7 +67,16 @@ class Saver:
             UserError: it failed, and it was the last or one of too many in a row. On every rank.
         """
         try:
-            path = save(self._engine, self._folder, step, client_state, self._who, self._world, self._needed, own)
+            path = save(
+                self._engine,
+                self._folder,
+                step,
+                client_state,
+                self._who,
+                self._world,
+                self._needed,
+                own,
+            )
         except NotSaved as failure:
             self.failures += 1
             self._in_a_row += 1
@@ -68,7 +90,19 @@ class Saver:
     def _bear(self, step: int, failure: NotSaved, last: bool) -> None:
         what = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
-            reason = "it was to be the run's last" if last else f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
-            raise UserError(f"{what}. {reason}; make room and start the run again: it goes on from the newest in {self._folder}")
+            reason = (
+                "it was to be the run's last"
+                if last
+                else f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            )
+            raise UserError(
+                f"{what}. {reason}; make room and start the run again: it goes on from the newest "
+                f"in {self._folder}"
+            )
         if self._world.is_main:
-            print(f"warning: {what} ({self._in_a_row} in a row, {self.failures} in all); the run goes on", file=sys.stderr, flush=True)
+            print(
+                f"warning: {what} ({self._in_a_row} in a row, {self.failures} in all); the run "
+                "goes on",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -15,7 +15,10 @@ _PER_FILE = 1 << 20  # what DeepSpeed and the zip format add, at most
 
 
 class NotSaved(UserError):
-    """A checkpoint could not be written. Raised on every rank; nothing is left of it, and older ones are as they were."""
+    """A checkpoint could not be written.
+
+    Raised on every rank; nothing is left of it, and older ones are as they were.
+    """
 
 
 def bytes_needed(parameters: Iterable[Any], ranks: int) -> int:
@@ -25,7 +28,13 @@ def bytes_needed(parameters: Iterable[Any], ranks: int) -> int:
         parameters: the model's, whole or ZeRO-3's.
         ranks: files of each kind.
     """
-    return sum(int(getattr(p, "ds_numel", p.numel())) * (_MOMENTS + p.element_size()) for p in parameters) + 2 * ranks * _PER_FILE
+    return (
+        sum(
+            int(getattr(p, "ds_numel", p.numel())) * (_MOMENTS + p.element_size())
+            for p in parameters
+        )
+        + 2 * ranks * _PER_FILE
+    )
 
 
 def shortage(folder: Path, needed: int) -> str:
@@ -38,7 +47,11 @@ def shortage(folder: Path, needed: int) -> str:
 
 def told(error: BaseException, folder: Path) -> str:
     """A failed write in one line: torch's own messages do not say why."""
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else (str(error).splitlines() or [""])[0][:200]
+    reason = (
+        os.strerror(error.errno)
+        if isinstance(error, OSError) and error.errno
+        else (str(error).splitlines() or [""])[0][:200]
+    )
     return f"{reason or type(error).__name__} ({_size(shutil.disk_usage(_existing(folder)).free)} free in {folder})"
 
 

@@ -1,8 +1,10 @@
-"""Universal checkpoints: the state by parameter instead of by rank, so that any world size and ZeRO stage 1 to 3 can load it.
+"""Universal checkpoints: the state by parameter instead of by rank, so that any world size and ZeRO
+stage 1 to 3 can load it.
 
-DeepSpeed's converter does the work. What it writes serves only the stage it came from; `_serve_every_stage` adds the rest:
-the step of every parameter (stage 3 keeps it once), every tensor in a dict (stage 3 writes it bare), the optimizer's common state
-in the form of both families, and the model-state file under both names.
+DeepSpeed's converter does the work. What it writes serves only the stage it came from;
+`_serve_every_stage` adds the rest: the step of every parameter (stage 3 keeps it once), every
+tensor in a dict (stage 3 writes it bare), the optimizer's common state in the form of both
+families, and the model-state file under both names.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from typing import Any
 import torch
 
 from train.checkpoint.find import another_layout
-from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, TEMPORARY, Checkpoint, facts_of, problem, read
+from train.checkpoint.manifest import (
+    FORMAT,
+    MANIFEST,
+    STATE,
+    TEMPORARY,
+    Checkpoint,
+    facts_of,
+    problem,
+    read,
+)
 from train.checkpoint.space import shortage, told
 from train.checkpoint.write import commit
 from train.errors import UserError
@@ -32,8 +43,11 @@ _MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_
 _SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow", "ds_version")
 
 
-def fitting(checkpoint: Checkpoint, who: Mapping[str, Any], say: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint itself where it fits this world size and ZeRO stage, else its universal form, made once.
+def fitting(
+    checkpoint: Checkpoint, who: Mapping[str, Any], say: Callable[[str], None]
+) -> Checkpoint:
+    """The checkpoint itself where it fits this world size and ZeRO stage, else its universal form,
+    made once.
 
     Raises:
         UserError: it cannot be converted.
@@ -51,7 +65,8 @@ def fitting(checkpoint: Checkpoint, who: Mapping[str, Any], say: Callable[[str],
 
 
 def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
-    """Writes the universal form of a verified checkpoint of ZeRO stage 1 to 3, and commits it by rename.
+    """Writes the universal form of a verified checkpoint of ZeRO stage 1 to 3, and commits it by
+    rename.
 
     Args:
         workers: processes that extract; more than one only where no process group has been started.
@@ -62,11 +77,16 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
     if source.universal:
         raise UserError(f"{source.path} is universal already")
     if source.manifest["zero_stage"] == 0:
-        raise UserError(f"{source.path} is of ZeRO stage 0, which DeepSpeed cannot convert; stage 0 loads it at any world size")
+        raise UserError(
+            f"{source.path} is of ZeRO stage 0, which DeepSpeed cannot convert; stage 0 loads it "
+            "at any world size"
+        )
     temporary = final.with_name(f"{TEMPORARY}{final.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     # The parameters and moments in pieces, then whole.
-    short = shortage(final.parent, 2 * sum(facts["bytes"] for facts in source.manifest["files"].values()))
+    short = shortage(
+        final.parent, 2 * sum(facts["bytes"] for facts in source.manifest["files"].values())
+    )
     if short:
         raise UserError(f"cannot convert {source.path}: {short}")
     try:
@@ -75,8 +95,18 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
         files = [path for path in (temporary / STATE).rglob("*") if path.is_file()]
         for path in files:
             sync(path)
-        kept = {key: value for key, value in source.manifest.items() if key not in ("files", "format", "commit")}
-        manifest = {"format": FORMAT, **kept, "universal": True, "source": _digest(source), "files": facts_of(temporary, files)}
+        kept = {
+            key: value
+            for key, value in source.manifest.items()
+            if key not in ("files", "format", "commit")
+        }
+        manifest = {
+            "format": FORMAT,
+            **kept,
+            "universal": True,
+            "source": _digest(source),
+            "files": facts_of(temporary, files),
+        }
         commit(temporary, final, manifest)
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise UserError(f"cannot convert {source.path}: {told(error, final.parent)}") from error
@@ -90,10 +120,16 @@ def _run_converter(source: Path, target: Path, workers: int) -> None:
 
     target.mkdir(parents=True)
     arguments = argparse.Namespace(
-        input_folder=str(source), output_folder=str(target), num_extract_workers=workers, num_merge_workers=workers,
-        keep_temp_folder=False, strict=True, inject_missing_state=True,
-    )  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it narrates
+        input_folder=str(source),
+        output_folder=str(target),
+        num_extract_workers=workers,
+        num_merge_workers=workers,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    # it narrates
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(arguments)
     (target.parent / "latest_universal").unlink(missing_ok=True)
 
@@ -104,16 +140,24 @@ def _serve_every_stage(state: Path) -> None:
     inner = saved.get("optimizer_state_dict", {})
     groups = saved["param_groups"]
     folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
-    step = inner["state"][0]["step"] if inner else load_restricted(next(iter(sorted(folders))) / "step.pt")
+    step = (
+        inner["state"][0]["step"]
+        if inner
+        else load_restricted(next(iter(sorted(folders))) / "step.pt")
+    )
     for folder in folders:
         torch.save(step, folder / "step.pt")
         for path in folder.glob("*.pt"):
             tensor = load_restricted(path) if path.name != "step.pt" else None
             if isinstance(tensor, torch.Tensor):
                 torch.save({"param": tensor}, path)
-    common = {key: saved[key] for key in _SHARED if key in saved} | {"ds_version": _deepspeed_version()}
+    common = {key: saved[key] for key in _SHARED if key in saved} | {
+        "ds_version": _deepspeed_version()
+    }
     by_stage_3 = {"state": {0: {"step": step}}, "param_groups": groups}
-    torch.save(common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}, state / _OPTIMIZER)
+    torch.save(
+        common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}, state / _OPTIMIZER
+    )
     there = [state / name for name in _MODEL_STATES if (state / name).is_file()]
     for name in _MODEL_STATES:
         if not (state / name).exists():

@@ -1,4 +1,6 @@
-"""Writes a checkpoint: temporary folder, every file synced, all ranks done, one rename, then the pointer."""
+"""Writes a checkpoint: temporary folder, every file synced, all ranks done, one rename, then the
+pointer.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint.manifest import FORMAT, LATEST, MANIFEST, OWN, STATE, TEMPORARY, Facts, facts_of, order
+from train.checkpoint.manifest import (
+    FORMAT,
+    LATEST,
+    MANIFEST,
+    OWN,
+    STATE,
+    TEMPORARY,
+    Facts,
+    facts_of,
+    order,
+)
 from train.checkpoint.space import NotSaved, shortage, told
 from train.files import sync, write_atomically
 from train.world import World
@@ -19,10 +31,18 @@ _OLD = ".old-"
 
 
 def save(
-    engine: Any, folder: Path, step: int, client_state: Mapping[str, Any], who: Mapping[str, Any], world: World, needed: int = 0,
+    engine: Any,
+    folder: Path,
+    step: int,
+    client_state: Mapping[str, Any],
+    who: Mapping[str, Any],
+    world: World,
+    needed: int = 0,
     own: Mapping[str, Any] | None = None,
-) -> Path:  # fmt: skip
-    """Writes one checkpoint. Collective. A run that dies at any moment leaves the older ones as they were.
+) -> Path:
+    """Writes one checkpoint.
+
+    Collective. A run that dies at any moment leaves the older ones as they were.
 
     Every rank writes, hashes and syncs its own files; rank 0 renames once all are done.
 
@@ -37,7 +57,9 @@ def save(
     temporary = folder / f"{TEMPORARY}{final.name}"
     _agree(world, world.once(lambda: _fresh(temporary, needed)), temporary)
     with _watched(engine) as writes:
-        engine.save_checkpoint(str(temporary), tag=STATE, client_state=dict(client_state), save_latest=False)
+        engine.save_checkpoint(
+            str(temporary), tag=STATE, client_state=dict(client_state), save_latest=False
+        )
         if own is not None:
             writes.save(dict(own), str(temporary / STATE / OWN.format(world.rank)))
     facts = writes.finish(temporary)
@@ -51,14 +73,19 @@ def save(
 
 
 def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
-    """Makes a checkpoint of a finished folder: manifest, sync, rename. The files are synced already.
+    """Makes a checkpoint of a finished folder: manifest, sync, rename.
+
+    The files are synced already.
 
     Raises:
         OSError: it could not be written; or a file in the manifest cannot be seen from here.
     """
     unseen = [name for name in manifest["files"] if not (temporary / name).is_file()]
     if unseen:
-        raise OSError(f"{temporary / unseen[0]} was written by another node and is not here; put output_dir where every node sees it")
+        raise OSError(
+            f"{temporary / unseen[0]} was written by another node and is not here; put output_dir "
+            "where every node sees it"
+        )
     write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1))
     for path in [*(p for p in temporary.rglob("*") if p.is_dir()), temporary]:
         sync(path)
@@ -74,20 +101,32 @@ def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
 def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
     """Removes all but the `keep` checkpoints written last, and what a killed run left half written.
 
-    By the order of writing, not by step: after going back to an earlier step, a damaged or abandoned later one must not push
+    By the order of writing, not by step: after going back to an earlier step, a damaged or
+        abandoned later one must not push
     the new ones out. Complete ones whose step is a multiple of `keep_every` stay.
     """
-    for stale in [*folder.glob(f"{TEMPORARY}*"), *folder.glob(f"{_OLD}*"), *folder.glob("universal-*")]:
+    for stale in [
+        *folder.glob(f"{TEMPORARY}*"),
+        *folder.glob(f"{_OLD}*"),
+        *folder.glob("universal-*"),
+    ]:
         _remove(stale)  # a universal one has served once its run has gone on
-    written = sorted(folder.glob("step-*"), key=lambda path: (order(path) or 0, path.name), reverse=True)
+    written = sorted(
+        folder.glob("step-*"), key=lambda path: (order(path) or 0, path.name), reverse=True
+    )
     for path in written[keep:] if keep else []:
-        kept = keep_every and int(path.name.removeprefix("step-")) % keep_every == 0 and order(path) is not None
+        kept = (
+            keep_every
+            and int(path.name.removeprefix("step-")) % keep_every == 0
+            and order(path) is not None
+        )
         if not kept:
             _remove(path)
 
 
 def _remove(path: Path) -> None:
-    (path / MANIFEST).unlink(missing_ok=True)  # first, so that a kill half-way leaves no checkpoint that looks whole
+    # first, so that a kill half-way leaves no checkpoint that looks whole
+    (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -119,8 +158,11 @@ def _commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> str:
 
 
 class _Writes:
-    """Stands in for DeepSpeed's writer of files. After a failure it writes nothing more and raises nothing: a rank that left
-    DeepSpeed's save early would leave the others waiting in its barriers."""
+    """Stands in for DeepSpeed's writer of files.
+
+    After a failure it writes nothing more and raises nothing: a rank that left DeepSpeed's save
+    early would leave the others waiting in its barriers.
+    """
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
@@ -162,7 +204,9 @@ class _Writes:
 
 @contextmanager
 def _watched(engine: Any) -> Iterator[_Writes]:
-    """DeepSpeed's files go through `_Writes`; its recovery scripts, which unpickle whatever they find, are left out."""
+    """DeepSpeed's files go through `_Writes`; its recovery scripts, which unpickle whatever they
+    find, are left out.
+    """
     writer = engine.checkpoint_engine
     writes = _Writes(writer)
     engine.checkpoint_engine = writes

@@ -1,1 +1,3 @@
-"""Finished runs of a grid as a table: collect, compare over seeds, say what differs from the paper, write."""
+"""Finished runs of a grid as a table: collect, compare over seeds, say what differs from the paper,
+write.
+"""

@@ -19,7 +19,8 @@ class Figures:
     Args:
         values: by seed, in the order of the seeds.
         spread: over its seeds; None where no run has it.
-        difference: to the baseline of the same column; None for the baseline itself, and where they share no seed.
+        difference: to the baseline of the same column; None for the baseline itself, and where they
+            share no seed.
     """
 
     values: Mapping[int, float]
@@ -58,18 +59,30 @@ class Entry:
         return self.published.spread.mean - self.cell.paper
 
 
-def aggregate(grid: Grid, records: Sequence[Record], diverged: Collection[str] = ()) -> tuple[Entry, ...]:
+def aggregate(
+    grid: Grid, records: Sequence[Record], diverged: Collection[str] = ()
+) -> tuple[Entry, ...]:
     """An entry for every cell of the grid, in its order, with runs or without.
 
     Args:
         diverged: keys of cells with a run that did; the mean of the others is no best.
     """
-    unbiased, published = _figures(grid, records, lambda r: r.perplexity), _figures(grid, records, lambda r: r.published)
+    unbiased = _figures(grid, records, lambda r: r.perplexity)
+    published = _figures(grid, records, lambda r: r.published)
     entries = []
     for cell in grid.cells:
-        rivals = [found.mean for other in grid.cells if other.column == cell.column and (found := unbiased[other.key].spread)]
+        rivals = [
+            found.mean
+            for other in grid.cells
+            if other.column == cell.column and (found := unbiased[other.key].spread)
+        ]
         mine = unbiased[cell.key].spread
-        best = mine is not None and len(rivals) > 1 and mine.mean == min(rivals) and cell.key not in diverged
+        best = (
+            mine is not None
+            and len(rivals) > 1
+            and mine.mean == min(rivals)
+            and cell.key not in diverged
+        )
         entries.append(Entry(cell, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
     return tuple(entries)
 
@@ -84,7 +97,8 @@ def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[st
     baselines = {cell.column: cell.key for cell in grid.cells if cell.row == grid.baseline}
     found = {}
     for cell in grid.cells:
-        values, baseline = by_cell[cell.key], baselines.get(cell.column, cell.key)
+        values = by_cell[cell.key]
+        baseline = baselines.get(cell.column, cell.key)
         difference = None if baseline == cell.key else paired_difference(values, by_cell[baseline])
         found[cell.key] = Figures(values, spread([*values.values()]), difference)
     return found

@@ -35,7 +35,8 @@ class Record:
         config: its resolved settings.
         summary: its summary.json.
         perplexity: on the validation set, the mean over tokens.
-        published: as the published code counts; see train/evaluate.py. None where the run did not record it.
+        published: as the published code counts; see train/evaluate.py. None where the run did not
+            record it.
         tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
     """
 
@@ -53,8 +54,8 @@ class Absent:
 
     Args:
         run: which one.
-        why: missing (never started), unfinished (running or stopped), failed, diverged (finished without a finite perplexity),
-            other settings (than the grid has now), or unreadable.
+        why: missing (never started), unfinished (running or stopped), failed, diverged (finished
+            without a finite perplexity), other settings (than the grid has now), or unreadable.
         detail: what was found.
     """
 
@@ -78,7 +79,10 @@ def collect(runs: Iterable[Run], extra: Mapping[str, str] = MappingProxyType({})
         extra: overrides that the sweep was given besides the grid's.
     """
     found = [_read(run, extra) for run in runs]
-    return Collected(tuple(r for r in found if isinstance(r, Record)), tuple(r for r in found if isinstance(r, Absent)))
+    return Collected(
+        tuple(r for r in found if isinstance(r, Record)),
+        tuple(r for r in found if isinstance(r, Absent)),
+    )
 
 
 def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
@@ -96,9 +100,18 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
     if summary is None:
         return Absent(run, "unreadable", f"no {SUMMARY} that can be read")
     # A folder that was used again may hold the summary of what ran there before.
-    stale = [key for key, now in (("steps", config.run.steps), ("method", config.decay.method)) if summary.get(key) != now]
+    stale = [
+        key
+        for key, now in (("steps", config.run.steps), ("method", config.decay.method))
+        if summary.get(key) != now
+    ]
     if stale:
-        return Absent(run, "unreadable", f"{SUMMARY} is of another run: {', '.join(f'{key} {summary.get(key)}' for key in stale)}")
+        return Absent(
+            run,
+            "unreadable",
+            f"{SUMMARY} is of another run: "
+            f"{', '.join(f'{key} {summary.get(key)}' for key in stale)}",
+        )
     perplexity = _figure(summary.get("val_perplexity"))
     if perplexity is None:
         return Absent(run, "diverged", "finished without a finite perplexity")
@@ -108,13 +121,19 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
 
 def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
     stands = state.get("state")
-    at = f"{stands} at step {state.get('step')} of {state.get('steps')}" + (f": {state['reason']}" if state.get("reason") else "")
+    at = f"{stands} at step {state.get('step')} of {state.get('steps')}" + (
+        f": {state['reason']}" if state.get("reason") else ""
+    )
     if stands == "failed":
         return Absent(run, "failed", at)
     if stands in ("running", "stopped"):
         return Absent(run, "unfinished", at)
     started = run.folder.is_dir() and any(run.folder.iterdir())
-    return Absent(run, "unfinished", "no state.json that can be read") if started else Absent(run, "missing", "never started")
+    return (
+        Absent(run, "unfinished", "no state.json that can be read")
+        if started
+        else Absent(run, "missing", "never started")
+    )
 
 
 def _figure(value: Any) -> float | None:

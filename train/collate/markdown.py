@@ -1,4 +1,6 @@
-"""A table as Markdown: methods by columns, then every figure of every cell, then what must be said of them."""
+"""A table as Markdown: methods by columns, then every figure of every cell, then what must be said
+of them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from train.collate.collect import Why
 from train.collate.paired import CONFIDENCE, Difference, Spread
 from train.collate.table import Table
 
-NONE, MINUS = "–", "−"
+NONE = "–"
+MINUS = "−"
 MARKS = {-1: " ↓", 0: "", 1: " ↑"}
 REASONS: dict[Why, str] = {
     "missing": "never started",
@@ -24,7 +27,13 @@ LONGEST = 300  # characters told of one run
 
 def markdown(table: Table) -> str:
     """The whole page of a table that has runs, ending in a line feed."""
-    blocks = [f"# {table.grid.title}", "\n".join(_overview(table)), _legend(table), "## Every cell", "\n".join(_cells(table))]
+    blocks = [
+        f"# {table.grid.title}",
+        "\n".join(_overview(table)),
+        _legend(table),
+        "## Every cell",
+        "\n".join(_cells(table)),
+    ]
     blocks += [_cells_legend(table), *_caption(table), *_absent(table)]
     return "\n\n".join(blocks) + "\n"
 
@@ -51,7 +60,8 @@ def _legend(table: Table) -> str:
     told = f"Validation perplexity, the mean over tokens: {_over(table)}. Bold: lowest mean of its column."
     if any(entry.unbiased.difference for entry in table.entries):
         told += (
-            f" ↓ and ↑: the {CONFIDENCE:.0%} interval of the paired difference to {table.grid.baseline} lies wholly below or above 0; "
+            f" ↓ and ↑: the {CONFIDENCE:.0%} interval of the paired difference to "
+            f"{table.grid.baseline} lies wholly below or above 0; "
             "with many cells some do by chance, and nothing here corrects for that."
         )
     if any(len(entry.seeds) < entry.planned for entry in table.entries):
@@ -61,7 +71,11 @@ def _legend(table: Table) -> str:
 
 def _over(table: Table) -> str:
     seeds = table.grid.seeds
-    return f"mean ± standard deviation (n {MINUS} 1) over {len(seeds)} seeds" if len(seeds) > 1 else f"one seed, {seeds[0]}"
+    return (
+        f"mean ± standard deviation (n {MINUS} 1) over {len(seeds)} seeds"
+        if len(seeds) > 1
+        else f"one seed, {seeds[0]}"
+    )
 
 
 def _cells(table: Table) -> Iterator[str]:
@@ -91,36 +105,54 @@ def _cell(entry: Entry, of_paper: bool) -> list[str]:
 def _cells_legend(table: Table) -> str:
     baseline = table.grid.baseline
     told = (
-        f"{MINUS} {baseline}: mean difference to {baseline} of the same column over the seeds that both have, with Student's two-sided "
-        f"{CONFIDENCE:.0%} interval; one seed has no interval. As published: counted as the published code does, which takes the mean over "
+        f"{MINUS} {baseline}: mean difference to {baseline} of the same column over the seeds that "
+        "both have, with Student's two-sided "
+        f"{CONFIDENCE:.0%} interval; one seed has no interval. As published: counted as the "
+        "published code does, which takes the mean over "
         "batches and divides by one batch too many, so that it is too low."
     )
     if table.caption.departures is not None:
         told += " The paper's figures are counted so."
-    bare = [column for column in table.grid.columns if (entry := table.entry(baseline, column)) is None or entry.unbiased.spread is None]
+    bare = [
+        column
+        for column in table.grid.columns
+        if (entry := table.entry(baseline, column)) is None or entry.unbiased.spread is None
+    ]
     if bare:
         told += f" No difference where {baseline} has no run that counts: {'; '.join(bare)}."
     return told
 
 
 def _caption(table: Table) -> Iterator[str]:
-    grid, said = table.grid, table.caption
+    grid = table.grid
+    said = table.caption
     if said.departures is not None:
         yield "## What differs from the paper's set-up"
         yield f"Paper: {grid.source}." + (f" Its set-up: {grid.setup}." if grid.setup else "")
         yield _list(f"{d.what}: {d.here} (paper: {d.paper})" for d in said.departures)
     elif grid.source:
         yield "## The source's set-up"
-        yield f"Source: {grid.source}. " + (f"Its set-up: {grid.setup}." if grid.setup else "What it was is not stated.")
+        yield f"Source: {grid.source}. " + (
+            f"Its set-up: {grid.setup}." if grid.setup else "What it was is not stated."
+        )
     yield "## How the runs were made"
-    overrides = [f"overrides besides the grid's: {', '.join(f'{key}={text!r}' for key, text in table.overrides.items())}"]
-    yield _list([*(f"{name}: {words}" for name, words in said.made), *(overrides if table.overrides else [])])
+    overrides = [
+        "overrides besides the grid's: "
+        f"{', '.join(f'{key}={text!r}' for key, text in table.overrides.items())}"
+    ]
+    yield _list(
+        [
+            *(f"{name}: {words}" for name, words in said.made),
+            *(overrides if table.overrides else []),
+        ]
+    )
     yield "## What runs of one column do not have in common"
     yield _list(said.disagreements)
 
 
 def _absent(table: Table) -> Iterator[str]:
-    absent, planned = table.collected.absent, len(table.collected.absent) + len(table.collected.records)
+    absent = table.collected.absent
+    planned = len(table.collected.absent) + len(table.collected.records)
     yield f"## Runs that are not counted: {len(absent)} of {planned}"
     lines = []
     for why, words in REASONS.items():
@@ -132,11 +164,15 @@ def _absent(table: Table) -> Iterator[str]:
             lines.append(f"{words}: {len(runs)}")
             lines += [f"  - {found.run.label}: {_one_line(found.detail)}" for found in runs]
     if table.strangers:
-        lines.append(f"seeds with folders of their own that were not asked for (--seeds): {', '.join(map(str, table.strangers))}")
+        lines.append(
+            "seeds with folders of their own that were not asked for (--seeds): "
+            f"{', '.join(map(str, table.strangers))}"
+        )
     yield _list(lines)
 
 
-# --- words ------------------------------------------------------------------------------------------------------------
+# --- words
+# -------------------------------------------------------------------------------------------------
 
 
 def _spread(found: Spread | None) -> str:
@@ -166,7 +202,10 @@ def _row(cells: Sequence[str]) -> str:
 
 def _list(items: Iterable[str]) -> str:
     """A bulleted list; an item that is indented is one level down. `none` where there is nothing."""
-    return "\n".join(f"- {item}" if not item.startswith("  - ") else item for item in items) or "- none"
+    return (
+        "\n".join(f"- {item}" if not item.startswith("  - ") else item for item in items)
+        or "- none"
+    )
 
 
 def _one_line(text: str) -> str:

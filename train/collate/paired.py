@@ -43,7 +43,9 @@ class Difference:
 
     @property
     def side(self) -> int:
-        """-1 or 1 where the whole interval lies below or above 0; 0 where it does not, or where there is none."""
+        """-1 or 1 where the whole interval lies below or above 0; 0 where it does not, or where
+        there is none.
+        """
         if self.low is None or self.high is None:
             return 0
         return -1 if self.high < 0 else 1 if self.low > 0 else 0
@@ -56,10 +58,14 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
-def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """The mean difference over the seeds that both have, with Student's t interval; None where they share no seed.
+def paired_difference(
+    values: Mapping[int, float], baseline: Mapping[int, float]
+) -> Difference | None:
+    """The mean difference over the seeds that both have, with Student's t interval; None where they
+    share no seed.
 
-    The two-sided interval, of confidence CONFIDENCE, takes the differences for draws of a normal distribution.
+    The two-sided interval, of confidence CONFIDENCE, takes the differences for draws of a normal
+    distribution.
 
     Args:
         values: a method's figures by seed.
@@ -78,14 +84,16 @@ def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]
 def t_quantile(confidence: float, freedom: int) -> float:
     """The t that Student's distribution stays within, on both sides, with this probability.
 
-    Its distribution function is a finite sum where the degrees of freedom are whole (Abramowitz & Stegun, 26.7.3 and 26.7.4), so halving
-    an interval finds it to the last bits, and no package is needed.
+    Its distribution function is a finite sum where the degrees of freedom are whole (Abramowitz &
+    Stegun, 26.7.3 and 26.7.4), so halving an interval finds it to the last bits, and no package is
+    needed.
 
     Args:
         confidence: in (0, 1).
         freedom: degrees of freedom, at least 1.
     """
-    low, high = 0.0, math.pi / 2
+    low = 0.0
+    high = math.pi / 2
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
     return math.sqrt(freedom) * math.tan(high)
@@ -93,9 +101,11 @@ def t_quantile(confidence: float, freedom: int) -> float:
 
 def _within(angle: float, freedom: int) -> float:
     """P(|T| <= t) of t = √freedom · tan(angle)."""
-    sine, cosine = math.sin(angle), math.cos(angle)
+    sine = math.sin(angle)
+    cosine = math.cos(angle)
     odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
+    term = cosine if odd else 1.0
+    total = 0.0
     for k in range(1 + odd, freedom, 2):  # the term of cosine to the power k - 1
         total += term
         term *= cosine * cosine * k / (k + 1)

@@ -19,24 +19,44 @@ from train.collate.table import Table
 
 WIDEST = 3  # columns of the table side by side
 BAR = 0.18  # how far below the middle of its row
-INK, POINT, BETTER, WORSE, PAPER = "#333333", "#7a8ba0", "#1a7f4b", "#b3372f", "#c77d0a"
+INK = "#333333"
+POINT = "#7a8ba0"
+BETTER = "#1a7f4b"
+WORSE = "#b3372f"
+PAPER = "#c77d0a"
 DIAMOND: dict[str, Any] = {
-    "marker": "D", "markersize": 6.5, "markerfacecolor": "none", "markeredgecolor": PAPER, "markeredgewidth": 1.4,
-    "linestyle": "none", "zorder": 6,
-}  # fmt: skip
+    "marker": "D",
+    "markersize": 6.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": PAPER,
+    "markeredgewidth": 1.4,
+    "linestyle": "none",
+    "zorder": 6,
+}
 DOT: dict[str, Any] = {
-    "marker": "o", "markersize": 5, "color": POINT, "markeredgecolor": "white", "markeredgewidth": 0.7, "linestyle": "none", "zorder": 5,
-}  # fmt: skip
+    "marker": "o",
+    "markersize": 5,
+    "color": POINT,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.7,
+    "linestyle": "none",
+    "zorder": 5,
+}
 COLOURS = {-1: BETTER, 0: INK, 1: WORSE}
 
 
 def write_plot(path: Path, table: Table) -> None:
     """Draws the PNG of a table that has runs.
 
-    On the left of a pair the seeds with their mean ± standard deviation, on the right their differences to the baseline with the mean's
-    interval, and a diamond where the paper has a difference, as it counts.
+    On the left of a pair the seeds with their mean ± standard deviation, on the right their
+    differences to the baseline with the mean's interval, and a diamond where the paper has a
+    difference, as it counts.
     """
-    shown = [column for column in table.grid.columns if any(e.cell.column == column and e.seeds for e in table.entries)]
+    shown = [
+        column
+        for column in table.grid.columns
+        if any(e.cell.column == column and e.seeds for e in table.entries)
+    ]
     # Columns of one method, such as no decay, below the others: their panels are low.
     lone = [column for column in shown if len(_entries(table, column)) == 1]
     full = [column for column in shown if column not in lone]
@@ -51,7 +71,13 @@ def write_plot(path: Path, table: Table) -> None:
     for line, row in zip(lines, parts, strict=True):
         for column, part in zip(line, row, strict=False):
             _column(part, table, column)
-    legend = figure.legend(handles=_key(table), loc="outside lower center", ncols=5 if across > 1 else 2, fontsize=9, frameon=False)
+    legend = figure.legend(
+        handles=_key(table),
+        loc="outside lower center",
+        ncols=5 if across > 1 else 2,
+        fontsize=9,
+        frameon=False,
+    )
     if table.caption.departures:
         told = f"Differs from the paper in: {', '.join(departure.what for departure in table.caption.departures)}"
         legend.set_title("\n".join(wrap(told, 70 * across)), prop=FontProperties(size=9))
@@ -90,7 +116,9 @@ def _difference(axis: Axes, at: int, entry: Entry, table: Table) -> None:
     if baseline is None or entry is baseline:
         return
     if found is not None:
-        values = [entry.unbiased.values[seed] - baseline.unbiased.values[seed] for seed in found.seeds]
+        values = [
+            entry.unbiased.values[seed] - baseline.unbiased.values[seed] for seed in found.seeds
+        ]
         axis.plot(values, _rows(at, len(values)), **DOT)
         low, high = (found.mean if end is None else end for end in (found.low, found.high))
         _bar(axis, at, found.mean, low, high, COLOURS[found.side])
@@ -99,7 +127,14 @@ def _difference(axis: Axes, at: int, entry: Entry, table: Table) -> None:
 
 
 def _bar(axis: Axes, at: int, mean: float, low: float, high: float, colour: str) -> None:
-    axis.plot([low, high], [at + BAR, at + BAR], color=colour, linewidth=1.8, solid_capstyle="butt", zorder=3)
+    axis.plot(
+        [low, high],
+        [at + BAR, at + BAR],
+        color=colour,
+        linewidth=1.8,
+        solid_capstyle="butt",
+        zorder=3,
+    )
     axis.plot(mean, at + BAR, "|", color=colour, markersize=11, markeredgewidth=2.4, zorder=4)
 
 
@@ -122,11 +157,19 @@ def _key(table: Table) -> list[Line2D]:
     compared = [entry.unbiased.difference for entry in table.entries if entry.unbiased.difference]
     handles = [
         Line2D([], [], label="one seed", **DOT),
-        Line2D([], [], color=INK, linewidth=1.8, label=f"mean ± sd; of a difference: mean and {CONFIDENCE:.0%} interval"),
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=1.8,
+            label=f"mean ± sd; of a difference: mean and {CONFIDENCE:.0%} interval",
+        ),
     ]
     words = {-1: "interval below 0", 1: "interval above 0"}
     seen = [side for side in words if any(difference.side == side for difference in compared)]
-    handles += [Line2D([], [], color=COLOURS[side], linewidth=1.8, label=words[side]) for side in seen]
+    handles += [
+        Line2D([], [], color=COLOURS[side], linewidth=1.8, label=words[side]) for side in seen
+    ]
     if compared and any(entry.cell.paper is not None for entry in table.entries):
         handles.append(Line2D([], [], label="the paper's difference, as it counts", **DIAMOND))
     return handles
@@ -137,9 +180,19 @@ def _entries(table: Table, column: str) -> list[Entry]:
 
 
 def _label(entry: Entry) -> str:
-    return entry.cell.row if len(entry.seeds) == entry.planned else f"{entry.cell.row} ({len(entry.seeds)} of {entry.planned})"
+    return (
+        entry.cell.row
+        if len(entry.seeds) == entry.planned
+        else f"{entry.cell.row} ({len(entry.seeds)} of {entry.planned})"
+    )
 
 
 def _rows(at: int, count: int) -> list[float]:
-    """Heights of the points, above the bar: the seeds in order, so that equal figures are all seen and a seed is found again."""
-    return [at - 0.31 + 0.27 * k / (count - 1) for k in range(count)] if count > 1 else [at - 0.18] * count
+    """Heights of the points, above the bar: the seeds in order, so that equal figures are all seen
+    and a seed is found again.
+    """
+    return (
+        [at - 0.31 + 0.27 * k / (count - 1) for k in range(count)]
+        if count > 1
+        else [at - 0.18] * count
+    )

@@ -1,4 +1,6 @@
-"""A grid's table, whole: figures, runs that count and runs that do not, and what must be said of them."""
+"""A grid's table, whole: figures, runs that count and runs that do not, and what must be said of
+them.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,19 @@ class Table:
 
     def entry(self, row: str, column: str) -> Entry | None:
         """A cell's entry; None where the grid has no such cell."""
-        return next((entry for entry in self.entries if (entry.cell.row, entry.cell.column) == (row, column)), None)
+        return next(
+            (
+                entry
+                for entry in self.entries
+                if (entry.cell.row, entry.cell.column) == (row, column)
+            ),
+            None,
+        )
 
 
-def make_table(grid: Grid, root: Path, overrides: Mapping[str, str] = MappingProxyType({})) -> Table:
+def make_table(
+    grid: Grid, root: Path, overrides: Mapping[str, str] = MappingProxyType({})
+) -> Table:
     """Reads the runs of a grid.
 
     Args:
@@ -48,10 +59,21 @@ def make_table(grid: Grid, root: Path, overrides: Mapping[str, str] = MappingPro
     collected = collect(grid.runs(root), overrides)
     records = collected.records
     diverged = {absent.run.cell.key for absent in collected.absent if absent.why == "diverged"}
-    return Table(grid, aggregate(grid, records, diverged), collected, caption(grid, records), overrides, _strangers(grid, root))
+    return Table(
+        grid,
+        aggregate(grid, records, diverged),
+        collected,
+        caption(grid, records),
+        overrides,
+        _strangers(grid, root),
+    )
 
 
 def _strangers(grid: Grid, root: Path) -> tuple[int, ...]:
     folders = [folder for run in grid.runs(root) for folder in run.folder.parent.glob("seed-*")]
-    seeds = {int(number) for folder in folders if (number := folder.name.removeprefix("seed-")).isdecimal()}
+    seeds = {
+        int(number)
+        for folder in folders
+        if (number := folder.name.removeprefix("seed-")).isdecimal()
+    }
     return tuple(sorted(seeds - set(grid.seeds)))

@@ -17,36 +17,73 @@ from train.results.summary import PACKAGES
 from train.telemetry.metrics import finite_or_none
 
 FROM_SUMMARY = (
-    "steps", "tokens", "precision", "device", "world_size", "zero_stage", "method", "data", "commit", "sources", "seconds_training",
+    "steps",
+    "tokens",
+    "precision",
+    "device",
+    "world_size",
+    "zero_stage",
+    "method",
+    "data",
+    "commit",
+    "sources",
+    "seconds_training",
     "cumulative_decay_mean",
-)  # fmt: skip
+)
 VERSIONS = ("python", *PACKAGES)
 RUN_COLUMNS = (
-    "column", "row", "cell", "seed", "status", "detail", "perplexity", "perplexity_published", "validation_tokens",
-    *FROM_SUMMARY, "tokenizer_sha256", *VERSIONS, "folder",
-)  # fmt: skip
+    "column",
+    "row",
+    "cell",
+    "seed",
+    "status",
+    "detail",
+    "perplexity",
+    "perplexity_published",
+    "validation_tokens",
+    *FROM_SUMMARY,
+    "tokenizer_sha256",
+    *VERSIONS,
+    "folder",
+)
 CELL_COLUMNS = (
-    "column", "row", "cell", "planned", "seeds", "best",
-    *(f"{prefix}{name}" for prefix in ("", "published_") for name in ("mean", "sd", "n", "difference", "low", "high", "pairs")),
-    "paper", "published_minus_paper",
-)  # fmt: skip
+    "column",
+    "row",
+    "cell",
+    "planned",
+    "seeds",
+    "best",
+    *(
+        f"{prefix}{name}"
+        for prefix in ("", "published_")
+        for name in ("mean", "sd", "n", "difference", "low", "high", "pairs")
+    ),
+    "paper",
+    "published_minus_paper",
+)
 
 Line = dict[str, Any]
 
 
 def runs_csv(table: Table) -> str:
-    """A line for every run of the grid, counted or not, nothing rounded; a run that is not counted has no figures."""
+    """A line for every run of the grid, counted or not, nothing rounded; a run that is not counted
+    has no figures.
+    """
     return _csv(RUN_COLUMNS, run_lines(table))
 
 
 def cells_csv(table: Table) -> str:
     """A line for every cell of the grid, nothing rounded."""
-    return _csv(CELL_COLUMNS, [{**line, "seeds": " ".join(map(str, line["seeds"]))} for line in cell_lines(table)])
+    return _csv(
+        CELL_COLUMNS,
+        [{**line, "seeds": " ".join(map(str, line["seeds"]))} for line in cell_lines(table)],
+    )
 
 
 def as_json(table: Table) -> str:
     """Everything: the grid, its cells, its runs and the caption."""
-    grid, said = table.grid, table.caption
+    grid = table.grid
+    said = table.caption
     found = {
         "grid": grid.name,
         "title": grid.title,
@@ -60,7 +97,9 @@ def as_json(table: Table) -> str:
         "confidence": CONFIDENCE,
         "cells": cell_lines(table),
         "runs": run_lines(table),
-        "differs_from_paper": None if said.departures is None else [asdict(departure) for departure in said.departures],
+        "differs_from_paper": None
+        if said.departures is None
+        else [asdict(departure) for departure in said.departures],
         "made": dict(said.made),
         "disagreements": said.disagreements,
         "seeds_not_asked_for": table.strangers,
@@ -72,7 +111,9 @@ def run_lines(table: Table) -> list[Line]:
     """A run each, in the order of the grid's."""
     places = {cell.key: at for at, cell in enumerate(table.grid.cells)}
     found: list[Record | Absent] = [*table.collected.records, *table.collected.absent]
-    return [_run(entry) for entry in sorted(found, key=lambda f: (places[f.run.cell.key], f.run.seed))]
+    return [
+        _run(entry) for entry in sorted(found, key=lambda f: (places[f.run.cell.key], f.run.seed))
+    ]
 
 
 def cell_lines(table: Table) -> list[Line]:
@@ -82,26 +123,49 @@ def cell_lines(table: Table) -> list[Line]:
 
 def _run(found: Record | Absent) -> Line:
     cell = found.run.cell
-    line: Line = {"column": cell.column, "row": cell.row, "cell": cell.key, "seed": found.run.seed, "folder": str(found.run.folder)}
+    line: Line = {
+        "column": cell.column,
+        "row": cell.row,
+        "cell": cell.key,
+        "seed": found.run.seed,
+        "folder": str(found.run.folder),
+    }
     if isinstance(found, Absent):
         return dict.fromkeys(RUN_COLUMNS) | line | {"status": found.why, "detail": found.detail}
     validated = found.summary.get("val_tokens")
-    figures = {"perplexity": found.perplexity, "perplexity_published": found.published, "validation_tokens": validated}
+    figures = {
+        "perplexity": found.perplexity,
+        "perplexity_published": found.published,
+        "validation_tokens": validated,
+    }
     versions = found.summary.get("versions") or {}
-    rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {name: versions.get(name) for name in VERSIONS}
+    rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {
+        name: versions.get(name) for name in VERSIONS
+    }
     line |= figures | rest | {"status": "counted", "tokenizer_sha256": found.tokenizer}
     return dict.fromkeys(RUN_COLUMNS) | line
 
 
 def _cell(entry: Entry) -> Line:
     cell = entry.cell
-    line: Line = {"column": cell.column, "row": cell.row, "cell": cell.key, "planned": entry.planned, "seeds": entry.seeds}
-    line |= {"best": entry.best, **_figures("", entry.unbiased), **_figures("published_", entry.published)}
+    line: Line = {
+        "column": cell.column,
+        "row": cell.row,
+        "cell": cell.key,
+        "planned": entry.planned,
+        "seeds": entry.seeds,
+    }
+    line |= {
+        "best": entry.best,
+        **_figures("", entry.unbiased),
+        **_figures("published_", entry.published),
+    }
     return line | {"paper": cell.paper, "published_minus_paper": entry.over_paper}
 
 
 def _figures(prefix: str, found: Figures) -> Line:
-    spread, difference = found.spread, found.difference
+    spread = found.spread
+    difference = found.difference
     line: Line = {
         "mean": spread and spread.mean,
         "sd": spread and spread.sd,

@@ -1,6 +1,8 @@
-"""TrainConfig: every choice of a run, typed, in frozen sections; one YAML file plus dotted overrides fills it.
+"""TrainConfig: every choice of a run, typed, in frozen sections; one YAML file plus dotted
+overrides fills it.
 
-The recipe owns the model, batch, learning rate, decay and steps. The file named by `deepspeed.config` owns ZeRO.
+The recipe owns the model, batch, learning rate, decay and steps. The file named by
+`deepspeed.config` owns ZeRO.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class TrainConfig:
     Args:
         name: name of the run.
         output_dir: folder of its results; empty means runs/<name>.
-        resume: auto goes on from the last complete checkpoint in output_dir, never starts afresh, or a checkpoint's path.
+        resume: auto goes on from the last complete checkpoint in output_dir, never starts afresh,
+            or a checkpoint's path.
         model: the LLaMA to build.
         data: where text comes from.
         optim: the optimizer and its schedule.

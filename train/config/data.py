@@ -14,7 +14,8 @@ class MixtureSource:
         name: of the source; also decides the order in which it is read.
         files: paths or globs of its training text, as data.files.
         weight: its share of the rows, relative to the other sources' weights.
-        validation_files: as data.validation_files; empty holds out data.validation_fraction of its documents.
+        validation_files: as data.validation_files; empty holds out data.validation_fraction of its
+            documents.
     """
 
     name: str
@@ -28,20 +29,29 @@ class DataConfig:
     """Where text comes from and how it becomes rows of tokens.
 
     Args:
-        source: stdlib (the running Python's own library), files (see files), or c4 (allenai/c4, streamed from the hub).
-        files: paths or globs of training text: C4-form .json.gz, .jsonl or .json (a `text` field a line), or .txt.
-        validation_files: the same for validation; empty holds out validation_fraction of the documents.
-        validation_fraction: share of documents held out when there are no validation files, in (0, 0.5].
-        tokenizer: a SentencePiece .model file, or hf:NAME@REVISION or hf:FOLDER for a Hugging Face one; empty trains a SentencePiece
-            model of model.vocab_size pieces on the corpus.
-        directory: folder for prepared token files; they are reused when source and tokenizer are unchanged.
+        source: stdlib (the running Python's own library), files (see files), or c4 (allenai/c4,
+            streamed from the hub).
+        files: paths or globs of training text: C4-form .json.gz, .jsonl or .json (a `text` field a
+            line), or .txt.
+        validation_files: the same for validation; empty holds out validation_fraction of the
+            documents.
+        validation_fraction: share of documents held out when there are no validation files, in (0,
+            0.5].
+        tokenizer: a SentencePiece .model file, or hf:NAME@REVISION or hf:FOLDER for a Hugging Face
+            one; empty trains a SentencePiece model of model.vocab_size pieces on the corpus.
+        directory: folder for prepared token files; they are reused when source and tokenizer are
+            unchanged.
         sequence_length: tokens in a row.
-        rows: packed (documents joined by end-of-sequence and cut into rows, no fill) or padded (one document a row, cut or filled).
+        rows: packed (documents joined by end-of-sequence and cut into rows, no fill) or padded (one
+            document a row, cut or filled).
         max_documents: stop preparing after this many training documents; 0 takes all.
         max_bad_fraction: stop preparing when more than this share of the rows had to be set aside.
-        max_row_bytes: rows (lines, or whole .txt files) longer than this are set aside; 0 sets no limit.
-        workers: processes that prepare; 0 means as many as cores. The result is the same with any number.
-        mixture: several sources of files in shares, instead of files: a list of {name, files, weight, validation_files}.
+        max_row_bytes: rows (lines, or whole .txt files) longer than this are set aside; 0 sets no
+            limit.
+        workers: processes that prepare; 0 means as many as cores. The result is the same with any
+            number.
+        mixture: several sources of files in shares, instead of files: a list of {name, files,
+            weight, validation_files}.
     """
 
     source: Literal["stdlib", "files", "c4"] = "c4"

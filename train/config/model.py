@@ -11,7 +11,8 @@ class ModelConfig:
     """The LLaMA to build.
 
     Args:
-        vocab_size: rows of the embedding and of the head; at least the tokenizer's number of pieces.
+        vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
+            pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
         intermediate_size: width of the MLP.
         num_layers: decoder layers.
@@ -24,7 +25,8 @@ class ModelConfig:
         attention: attention kernel of transformers.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
         compile: torch.compile the model; the first steps take minutes, a compiler must be there.
-        fused_cross_entropy: loss without the logits in memory, by liger-kernel; needs a CUDA GPU and the extra `liger`.
+        fused_cross_entropy: loss without the logits in memory, by liger-kernel; needs a CUDA GPU
+            and the extra `liger`.
     """
 
     vocab_size: int = 32000
@@ -43,5 +45,6 @@ class ModelConfig:
     fused_cross_entropy: bool = False
 
 
-# Fields of ModelConfig that change how the model is computed, not what it is: a run may go on with others.
+# Fields of ModelConfig that change how the model is computed, not what it is: a run may go on with
+# others.
 HOW_IT_COMPUTES = ("activation_checkpointing", "attention", "compile", "fused_cross_entropy")

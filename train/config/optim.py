@@ -23,7 +23,8 @@ class OptimConfig:
         beta2: decay of the second moment.
         eps: Adam's epsilon.
         weight_decay: the base decay, eta.
-        fused: one kernel for the whole update, torch's, in place of a dozen; its figures differ in the last bits.
+        fused: one kernel for the whole update, torch's, in place of a dozen; its figures differ in
+            the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
@@ -63,29 +64,47 @@ class DecayConfig:
     """How weight decay is shared out over the modules.
 
     Args:
-        method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or none; awd (arXiv 2210.00094),
-            adadecay (per module, as published with AlphaDecay) or adadecay_parameters (arXiv 1907.08931), from gradients; and to compare
-            AlphaDecay with: frobenius_norm, spectral_norm or gradient_norm in alpha's place, farms (alpha free of the aspect ratio),
-            inverted (the map upside down), shuffled (its decays dealt out at random), uniform_at_mean (its mean everywhere) and
-            fixed_ratio (constants by module, see ratios).
+        method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or
+            none; awd (arXiv 2210.00094), adadecay (per module, as published with AlphaDecay) or
+            adadecay_parameters (arXiv 1907.08931), from gradients; and to compare AlphaDecay with:
+            frobenius_norm, spectral_norm or gradient_norm in alpha's place, farms (alpha free of
+            the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
+            random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see
+            ratios).
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.
         assign: map from alpha to decay: linear, sqrt or log2.
         tail: how alpha is fitted; hill is the paper's.
         estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
-        spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0 does all at one step.
-        compat: published reproduces the published code's deviations from the paper, norm gains decayed under every method among them;
-            empty follows the paper, and leaves norm gains out under every method.
-        awd_scale: of awd: its decay is this times the base decay times gradient norm over weight norm.
+        spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0
+            does all at one step.
+        compat: published reproduces the published code's deviations from the paper, norm gains
+            decayed under every method among them; empty follows the paper, and leaves norm gains
+            out under every method.
+        awd_scale: of awd: its decay is this times the base decay times gradient norm over weight
+            norm.
         seed: of shuffled.
-        ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts, and one must for every weight.
+        ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts,
+            and one must for every weight.
     """
 
     method: Literal[
-        "alphadecay", "uniform", "none", "awd", "adadecay", "adadecay_parameters",
-        "frobenius_norm", "spectral_norm", "gradient_norm", "farms", "inverted", "shuffled", "uniform_at_mean", "fixed_ratio",
-    ] = "alphadecay"  # fmt: skip
+        "alphadecay",
+        "uniform",
+        "none",
+        "awd",
+        "adadecay",
+        "adadecay_parameters",
+        "frobenius_norm",
+        "spectral_norm",
+        "gradient_norm",
+        "farms",
+        "inverted",
+        "shuffled",
+        "uniform_at_mean",
+        "fixed_ratio",
+    ] = "alphadecay"
     interval: int = 500
     s1: float = 0.67
     s2: float = 5.0

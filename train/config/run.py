@@ -13,13 +13,16 @@ class RunConfig:
     Args:
         steps: optimizer steps.
         global_batch: rows per optimizer step over all ranks.
-        micro_batch: rows per rank and forward pass; global_batch must be a multiple of micro_batch x world size.
+        micro_batch: rows per rank and forward pass; global_batch must be a multiple of micro_batch
+            x world size.
         precision: auto takes bf16 with float32 masters where the hardware has it, else float32.
         seed: seed of the initialisation, of the order of the data and of anything else drawn.
         init_seed: of the initialisation alone; -1 takes seed.
         data_seed: of the order of the data alone; -1 takes seed.
-        max_hours: stop by itself, in time for a checkpoint, this long after the start of this process; 0 has no limit.
-        max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not finite; 0 never does.
+        max_hours: stop by itself, in time for a checkpoint, this long after the start of this
+            process; 0 has no limit.
+        max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not
+            finite; 0 never does.
         spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.
     """
 
@@ -53,7 +56,8 @@ class EvalConfig:
         every: optimizer steps between validations; also before the first step and after the last.
         tokens: validation tokens used, at most; 0 uses all.
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
-        published_batch: rows of a batch, over all ranks, of the published code's figure, which depends on it; see train/evaluate.py.
+        published_batch: rows of a batch, over all ranks, of the published code's figure, which
+            depends on it; see train/evaluate.py.
     """
 
     every: int = 500
@@ -67,11 +71,15 @@ class CheckpointConfig:
     """Checkpoints.
 
     Args:
-        every: optimizer steps between checkpoints; one more is written at the end. 0 writes only that one.
+        every: optimizer steps between checkpoints; one more is written at the end. 0 writes only
+            that one.
         keep: newest complete checkpoints kept; 0 keeps all.
-        keep_every: checkpoints of steps that are a multiple of this are kept for good; 0 keeps none so.
-        max_failures: saves that may fail in a row, the disk being full, before the run stops; the last save must not fail.
-        convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by converting it; never refuses it.
+        keep_every: checkpoints of steps that are a multiple of this are kept for good; 0 keeps none
+            so.
+        max_failures: saves that may fail in a row, the disk being full, before the run stops; the
+            last save must not fail.
+        convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by
+            converting it; never refuses it.
     """
 
     every: int = 1000
@@ -99,13 +107,16 @@ class LogConfig:
     """What is written while it runs.
 
     Args:
-        every: optimizer steps between training lines in metrics.jsonl; the first and the last step have one too.
+        every: optimizer steps between training lines in metrics.jsonl; the first and the last step
+            have one too.
         wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
         wandb_project: its project.
         tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.
         progress: auto draws a live bar on a terminal and plain lines elsewhere; off is silent.
-        peak_tflops: TFLOP/s of one rank's device that MFU is stated against; auto is a known GPU's data sheet, else a matmul timed here.
-        profile_from: first step of a torch.profiler trace of rank 0, written to output_dir; 0 traces nothing.
+        peak_tflops: TFLOP/s of one rank's device that MFU is stated against; auto is a known GPU's
+            data sheet, else a matmul timed here.
+        profile_from: first step of a torch.profiler trace of rank 0, written to output_dir; 0
+            traces nothing.
         profile_steps: steps of the trace.
     """
 

@@ -1,7 +1,8 @@
-"""Files as chunks: raw rows in a fixed order, cut at fixed places, each chunk knowing where the next one starts.
+"""Files as chunks: raw rows in a fixed order, cut at fixed places, each chunk knowing where the
+next one starts.
 
-A chunk is the unit that workers encode. Its cuts depend on the corpus alone, never on who reads it, and decide nothing but how work is
-shared out: the documents are the same whatever they are.
+A chunk is the unit that workers encode. Its cuts depend on the corpus alone, never on who reads it,
+and decide nothing but how work is shared out: the documents are the same whatever they are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Chunk:
     """Rows of a corpus, as they were read.
 
     Args:
-        form: what the content of a row is: json (a line), text (the bytes of a file) or value (what the hub gave as text).
+        form: what the content of a row is: json (a line), text (the bytes of a file) or value (what
+            the hub gave as text).
         rows: file, line (1-based; 0 for a whole file) and content of each.
         after: where the next chunk starts; what the source's `chunks` takes.
         begins: the file of rows whose first chunk this is; empty if it is none.
@@ -53,12 +55,20 @@ class Chunk:
         return self.bytes >= CHUNK_BYTES or len(self.rows) >= CHUNK_ROWS
 
 
-def file_chunks(paths: list[Path], max_row_bytes: int, start: dict[str, Any] | None) -> Iterator[Chunk]:
-    """Chunks of files of rows (by their ending) and of texts (all others), from `start` (a chunk's `after`) on."""
+def file_chunks(
+    paths: list[Path], max_row_bytes: int, start: dict[str, Any] | None
+) -> Iterator[Chunk]:
+    """Chunks of files of rows (by their ending) and of texts (all others), from `start` (a chunk's
+    `after`) on.
+    """
     at = start or {"file": 0, "offset": 0, "line": 0}
     while at["file"] < len(paths):
         path = paths[at["file"]]
-        chunks = _row_chunks(path, max_row_bytes, at) if path.name.endswith(ROW_SUFFIXES) else iter([_text_chunk(paths, max_row_bytes, at)])
+        chunks = (
+            _row_chunks(path, max_row_bytes, at)
+            if path.name.endswith(ROW_SUFFIXES)
+            else iter([_text_chunk(paths, max_row_bytes, at)])
+        )
         for chunk in chunks:
             at = chunk.after
             yield chunk
@@ -66,7 +76,8 @@ def file_chunks(paths: list[Path], max_row_bytes: int, start: dict[str, Any] | N
 
 def _text_chunk(paths: list[Path], max_row_bytes: int, at: dict[str, Any]) -> Chunk:
     """One chunk of whole files, up to the next file of rows."""
-    chunk, number = Chunk("text"), at["file"]
+    chunk = Chunk("text")
+    number = at["file"]
     for path in paths[number:]:
         if path.name.endswith(ROW_SUFFIXES):
             break
@@ -88,26 +99,34 @@ def _whole(path: Path, max_row_bytes: int) -> bytes | Refused:
 
 
 def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[Chunk]:
-    offset, line, begins = at["offset"], at["line"], "" if at["offset"] else str(path)
-    chunk, broken = Chunk("json", begins=begins), ""
+    offset = at["offset"]
+    line = at["line"]
+    begins = "" if at["offset"] else str(path)
+    chunk = Chunk("json", begins=begins)
+    broken = ""
     try:
         with _opened(path) as file:
             file.seek(offset)
             for raw, content in _lines(file, max_row_bytes):
-                offset, line = offset + raw, line + 1
-                if content.strip() and chunk.add(str(path), line, content, raw):  # a blank line is layout, not a row
+                offset = offset + raw
+                line = line + 1
+                # a blank line is layout, not a row
+                if content.strip() and chunk.add(str(path), line, content, raw):
                     chunk.after = {"file": at["file"], "offset": offset, "line": line}
                     yield chunk
                     chunk = Chunk("json")
     except BROKEN_GZIP as error:
         broken = str(error) or type(error).__name__
     chunk.after = {"file": at["file"] + 1, "offset": 0, "line": 0}
-    chunk.ends, chunk.broken = str(path), broken
+    chunk.ends = str(path)
+    chunk.broken = broken
     yield chunk
 
 
 def _lines(file: IO[bytes], max_row_bytes: int) -> Iterator[tuple[int, bytes | Refused]]:
-    """Length as read and content of every line; of one that is too long no more than the limit is held in memory."""
+    """Length as read and content of every line; of one that is too long no more than the limit is
+    held in memory.
+    """
     most = max_row_bytes + 1 if max_row_bytes else -1  # its newline
     while content := file.readline(most):
         size = len(content)
@@ -129,7 +148,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def row_text(form: str, content: Any) -> str:
-    """The text of a row. Raises ValueError, whose message is the reason, where there is none to use."""
+    """The text of a row.
+
+    Raises ValueError, whose message is the reason, where there is none to use.
+    """
     if isinstance(content, Refused):
         raise ValueError(content)
     if form == "value":

@@ -1,7 +1,8 @@
-"""Corpora: the running Python's library, files, or allenai/c4 streamed from the hub, each as chunks of rows in a fixed order.
+"""Corpora: the running Python's library, files, or allenai/c4 streamed from the hub, each as chunks
+of rows in a fixed order.
 
-A document is one source file (stdlib), one line's `text` field (.json.gz, .jsonl, .jsonl.gz, .json; C4's own form), or one whole file
-(.txt, .txt.gz).
+A document is one source file (stdlib), one line's `text` field (.json.gz, .jsonl, .jsonl.gz, .json;
+C4's own form), or one whole file (.txt, .txt.gz).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from train.errors import UserError
 TEXT_SUFFIXES = (".txt", ".txt.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 # Third-party packages are not the library; tests are repetitive and partly broken on purpose.
-SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"})
+SKIPPED_FOLDERS = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,15 @@ class Source:
     expected: int = 0
 
     def documents(self, quarantine: Quarantine) -> Iterator[str]:
-        """Every usable text; unusable rows go to the quarantine. Raises UserError at a file that has none."""
+        """Every usable text; unusable rows go to the quarantine.
+
+        Raises UserError at a file that has none.
+        """
         good = before = 0
         for chunk in self.chunks(None):
             if chunk.begins:
-                good, before = 0, quarantine.set_aside
+                good = 0
+                before = quarantine.set_aside
             for file, line, content in chunk.rows:
                 try:
                     text = row_text(chunk.form, content)
@@ -59,7 +66,9 @@ class Source:
                 good += 1
                 yield text
             if chunk.ends and not chunk.broken and not good:
-                raise no_documents(chunk.ends, quarantine.set_aside - before, quarantine.last_reason)
+                raise no_documents(
+                    chunk.ends, quarantine.set_aside - before, quarantine.last_reason
+                )
 
 
 def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
@@ -68,21 +77,28 @@ def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
     Runs the cheap checks of every file (present, not empty, form known) before anything is read.
 
     Raises:
-        UserError: a path is missing, a glob matches nothing, a file is empty or of unknown form, or is in both splits.
+        UserError: a path is missing, a glob matches nothing, a file is empty or of unknown form, or
+            is in both splits.
     """
     if config.source == "files":
         if not config.files:
-            raise UserError("data.source is files but data.files is empty; name at least one path or glob there.")
+            raise UserError(
+                "data.source is files but data.files is empty; name at least one path or glob "
+                "there."
+            )
         training_paths = expand(config.files, "data.files")
     else:
         training_paths = []
     validation = None
     if config.validation_files:
         validation_paths = expand(config.validation_files, "data.validation_files")
-        shared = {path.resolve() for path in training_paths} & {path.resolve() for path in validation_paths}
+        shared = {path.resolve() for path in training_paths} & {
+            path.resolve() for path in validation_paths
+        }
         if shared:
             raise UserError(
-                f"{min(shared)} is in data.files and in data.validation_files; validation on training text means nothing: "
+                f"{min(shared)} is in data.files and in data.validation_files; validation on "
+                "training text means nothing: "
                 "take it out of one of them."
             )
         validation = files_source(validation_paths, config.max_row_bytes)
@@ -91,14 +107,19 @@ def open_sources(config: DataConfig) -> tuple[Source, Source | None]:
     if config.source == "stdlib":
         return stdlib_source(), validation
     limit = config.max_row_bytes
-    return c4_source("train", max_row_bytes=limit), validation or c4_source("validation", max_row_bytes=limit)
+    return c4_source("train", max_row_bytes=limit), validation or c4_source(
+        "validation", max_row_bytes=limit
+    )
 
 
-# -- the running Python's own library ---------------------------------------------------------------------------------
+# -- the running Python's own library
+# -------------------------------------------------------------------------------------------------
 
 
 def stdlib_paths() -> list[Path]:
-    """Source files of the running Python's library, sorted, without tests, third-party packages and empty files."""
+    """Source files of the running Python's library, sorted, without tests, third-party packages and
+    empty files.
+    """
     root = sysconfig.get_path("stdlib")
     found = []
     for folder, subfolders, names in os.walk(root):
@@ -109,29 +130,43 @@ def stdlib_paths() -> list[Path]:
 
 
 def stdlib_source() -> Source:
-    """The running Python's library as a source; its identity is the Python version and the files' names and sizes."""
-    root, paths = Path(sysconfig.get_path("stdlib")), stdlib_paths()
+    """The running Python's library as a source; its identity is the Python version and the files'
+    names and sizes.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = stdlib_paths()
     if not paths:
-        raise UserError(f"This Python has no library sources under {root}; set data.source to files and name text in data.files.")
+        raise UserError(
+            f"This Python has no library sources under {root}; set data.source to files and name "
+            "text in data.files."
+        )
     version = f"{platform.python_implementation()} {platform.python_version()}"
     # Times are left out on purpose: the same Python in another container is the same corpus.
     sizes = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in paths]
     description = f"standard library of {version}"
-    return Source(description, ["stdlib", version, sizes], lambda start: file_chunks(paths, 0, start), len(paths))
+    return Source(
+        description,
+        ["stdlib", version, sizes],
+        lambda start: file_chunks(paths, 0, start),
+        len(paths),
+    )
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files
+# -------------------------------------------------------------------------------------------------
 
 
 def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
-    """Files named by paths and globs, each once, in the order of the patterns and sorted within a glob.
+    """Files named by paths and globs, each once, in the order of the patterns and sorted within a
+    glob.
 
     Args:
         patterns: paths or globs (`**` recurses); a path that exists is never read as a glob.
         key: the configuration key, for messages.
 
     Raises:
-        UserError: nothing there, an empty file, a folder, an unknown form, or a .gz that is not gzip.
+        UserError: nothing there, an empty file, a folder, an unknown form, or a .gz that is not
+            gzip.
     """
     paths: dict[Path, None] = {}
     for pattern in patterns:
@@ -139,11 +174,19 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
         if os.path.exists(pattern):
             matches = [pattern]
         elif glob.has_magic(pattern):
-            matches = sorted(match for match in glob.glob(pattern, recursive=True) if os.path.isfile(match))
+            matches = sorted(
+                match for match in glob.glob(pattern, recursive=True) if os.path.isfile(match)
+            )
             if not matches:
-                raise UserError(f"{key}: no file matches {pattern!r} (from {os.getcwd()}); correct the pattern or get the corpus.")
+                raise UserError(
+                    f"{key}: no file matches {pattern!r} (from {os.getcwd()}); correct the pattern "
+                    "or get the corpus."
+                )
         else:
-            raise UserError(f"{key}: {pattern} does not exist (from {os.getcwd()}); correct the path or get the corpus.")
+            raise UserError(
+                f"{key}: {pattern} does not exist (from {os.getcwd()}); correct the path or get "
+                "the corpus."
+            )
         for match in matches:
             _check_cheaply(Path(match), key)
             paths[Path(match)] = None
@@ -152,29 +195,45 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
 
 def _check_cheaply(path: Path, key: str) -> None:
     if path.is_dir():
-        raise UserError(f"{key}: {path} is a folder; name the files in it, for example {path}/*.json.gz.")
+        raise UserError(
+            f"{key}: {path} is a folder; name the files in it, for example {path}/*.json.gz."
+        )
     if not path.name.endswith(ROW_SUFFIXES + TEXT_SUFFIXES):
-        raise UserError(f"{key}: {path} has no known ending; use one of {', '.join(ROW_SUFFIXES + TEXT_SUFFIXES)}.")
+        raise UserError(
+            f"{key}: {path} has no known ending; use one of "
+            f"{', '.join(ROW_SUFFIXES + TEXT_SUFFIXES)}."
+        )
     if path.stat().st_size == 0:
         raise UserError(f"{key}: {path} is empty (0 bytes); get it again or take it out of {key}.")
     try:
         with open(path, "rb") as file:
             start = file.read(2)
     except OSError as error:
-        raise UserError(f"{key}: {path} cannot be read ({error.strerror}); mend its permissions or take it out of {key}.") from error
+        raise UserError(
+            f"{key}: {path} cannot be read ({error.strerror}); mend its permissions or take it out "
+            f"of {key}."
+        ) from error
     if path.suffix == ".gz" and start != GZIP_MAGIC:
-        raise UserError(f"{key}: {path} is not gzip although its name ends in .gz; get it again or rename it.")
+        raise UserError(
+            f"{key}: {path} is not gzip although its name ends in .gz; get it again or rename it."
+        )
 
 
 def files_source(paths: list[Path], max_row_bytes: int = 0) -> Source:
-    """Checked files as a source; its identity is their absolute paths, sizes and modification times."""
+    """Checked files as a source; its identity is their absolute paths, sizes and modification
+    times.
+    """
     stats = [(path, path.stat()) for path in paths]
-    identity = ["files", [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]]
+    identity = [
+        "files",
+        [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+    ]
     shown = str(paths[0]) if len(paths) == 1 else f"{len(paths)} files, {paths[0]} first"
     return Source(shown, identity, lambda start: file_chunks(paths, max_row_bytes, start))
 
 
-# -- allenai/c4 -------------------------------------------------------------------------------------------------------
+# -- allenai/c4
+# -------------------------------------------------------------------------------------------------
 
 
 def c4_source(split: str, revision: str | None = None, max_row_bytes: int = 0) -> Source:
@@ -187,16 +246,26 @@ def c4_source(split: str, revision: str | None = None, max_row_bytes: int = 0) -
     """
     pinned = f"@{revision}" if revision else ""
     return Source(
-        f"allenai/c4 en {split}{pinned}", ["c4", "en", split, revision], lambda start: c4_chunks(split, revision, max_row_bytes, start)
+        f"allenai/c4 en {split}{pinned}",
+        ["c4", "en", split, revision],
+        lambda start: c4_chunks(split, revision, max_row_bytes, start),
     )
 
 
-def c4_chunks(split: str, revision: str | None, max_row_bytes: int, start: dict[str, Any] | None) -> Iterator[Chunk]:
-    """Stream allenai/c4 `en`. Raises UserError when `datasets` is missing or the hub cannot be read."""
+def c4_chunks(
+    split: str, revision: str | None, max_row_bytes: int, start: dict[str, Any] | None
+) -> Iterator[Chunk]:
+    """Stream allenai/c4 `en`.
+
+    Raises UserError when `datasets` is missing or the hub cannot be read.
+    """
     try:
         from datasets import load_dataset  # only preparation from the hub needs it
     except ImportError as error:
-        raise UserError("Streaming allenai/c4 needs the datasets package; install it or set data.source to files.") from error
+        raise UserError(
+            "Streaming allenai/c4 needs the datasets package; install it or set data.source to "
+            "files."
+        ) from error
     name = f"allenai/c4 en/{split}"
     try:
         dataset = load_dataset("allenai/c4", "en", split=split, streaming=True, revision=revision)
@@ -206,17 +275,22 @@ def c4_chunks(split: str, revision: str | None, max_row_bytes: int, start: dict[
             number += 1
             text = row.get("text")
             size = len(text.encode("utf-8", "replace")) if isinstance(text, str) else 0
-            if chunk.add(name, number, too_long(max_row_bytes) if 0 < max_row_bytes < size else text, size):
+            if chunk.add(
+                name, number, too_long(max_row_bytes) if 0 < max_row_bytes < size else text, size
+            ):
                 chunk.after = _c4_position(dataset, number)
                 yield chunk
                 chunk = Chunk("value")
         chunk.after = _c4_position(dataset, number)
     except (UserError, GeneratorExit):
         raise
-    except Exception as error:  # the hub's clients raise dozens of unrelated types when a network is missing
+    # the hub's clients raise dozens of unrelated types when a network is missing
+    except Exception as error:
         raise UserError(
-            f"{name} cannot be read from the hub ({type(error).__name__}: {error}). Check the network and HF_ENDPOINT, or download its "
-            ".json.gz files, set data.source to files and name them in data.files. The same command again goes on from what was prepared."
+            f"{name} cannot be read from the hub ({type(error).__name__}: {error}). Check the "
+            "network and HF_ENDPOINT, or download its "
+            ".json.gz files, set data.source to files and name them in data.files. The same "
+            "command again goes on from what was prepared."
         ) from error
     yield chunk
 
@@ -232,4 +306,7 @@ def _c4_rows(dataset: Any, start: dict[str, Any] | None) -> tuple[int, Iterator[
 
 
 def _c4_position(dataset: Any, number: int) -> dict[str, Any]:
-    return {"rows": number, "state": dataset.state_dict() if hasattr(dataset, "state_dict") else None}
+    return {
+        "rows": number,
+        "state": dataset.state_dict() if hasattr(dataset, "state_dict") else None,
+    }

@@ -1,4 +1,6 @@
-"""From a configuration to what the loop reads: prepared folders, training batches, and the fixed rows of validation."""
+"""From a configuration to what the loop reads: prepared folders, training batches, and the fixed
+rows of validation.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from train.data.sampler import Batches, validation_rows
 from train.data.tokenizer import SAMPLE_CHARACTERS, TRAINING, sample_documents, train_on_sample
 
 
-def prepare_all(config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None) -> list[Path]:
+def prepare_all(
+    config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None
+) -> list[Path]:
     """Prepare every source of a configuration, or find it prepared.
 
     Args:
@@ -37,7 +41,8 @@ def prepare_all(config: DataConfig, vocab_size: int, report: Callable[[str], Non
         return [prepare(config, vocab_size, report)]
     parts = [_part(config, at) for at in range(len(config.mixture))]
     for part in parts:
-        open_sources(part)  # a missing file of the last source is found before the first is prepared
+        # a missing file of the last source is found before the first is prepared
+        open_sources(part)
     if not config.tokenizer:
         tokenizer = str(_joint_tokenizer(config, parts, vocab_size))
         parts = [replace(part, tokenizer=tokenizer) for part in parts]
@@ -53,8 +58,16 @@ def open_data(folders: Sequence[Path], config: TrainConfig) -> tuple[Batches, La
     sources = config.data.mixture
     weights = [source.weight for source in sources] or None
     names = [source.name for source in sources] or [""]
-    batches = Batches(_rows(folders, "train", config.data), config.run.seed_of_data, config.run.global_batch, weights, names)
-    return batches, validation_rows(_rows(folders, "validation", config.data), config.eval.tokens, weights)
+    batches = Batches(
+        _rows(folders, "train", config.data),
+        config.run.seed_of_data,
+        config.run.global_batch,
+        weights,
+        names,
+    )
+    return batches, validation_rows(
+        _rows(folders, "validation", config.data), config.eval.tokens, weights
+    )
 
 
 def data_identity(folders: Sequence[Path], data: DataConfig) -> str:
@@ -64,25 +77,48 @@ def data_identity(folders: Sequence[Path], data: DataConfig) -> str:
         return f"{fingerprints[0]} {data.rows}"
     shares = whole_shares([source.weight for source in data.mixture])
     named = zip(data.mixture, shares, fingerprints, strict=True)
-    return ", ".join(f"{source.name} {share} {fingerprint}" for source, share, fingerprint in named) + f" {data.rows}"
+    return (
+        ", ".join(f"{source.name} {share} {fingerprint}" for source, share, fingerprint in named)
+        + f" {data.rows}"
+    )
 
 
 def _rows(folders: Sequence[Path], split: Split, data: DataConfig) -> list[Rows]:
-    return [open_rows(TokenFile(folder, split), data.sequence_length, data.rows) for folder in folders]
+    return [
+        open_rows(TokenFile(folder, split), data.sequence_length, data.rows) for folder in folders
+    ]
 
 
 def _part(config: DataConfig, at: int) -> DataConfig:
     source = config.mixture[at]
-    return replace(config, source="files", mixture=(), files=tuple(source.files), validation_files=tuple(source.validation_files))
+    return replace(
+        config,
+        source="files",
+        mixture=(),
+        files=tuple(source.files),
+        validation_files=tuple(source.validation_files),
+    )
 
 
 def _joint_tokenizer(config: DataConfig, parts: list[DataConfig], vocab_size: int) -> Path:
-    """One model for all sources, trained on a sample that has each source's share of the characters."""
+    """One model for all sources, trained on a sample that has each source's share of the
+    characters.
+    """
     opened = [open_sources(part) for part in parts]
     shares = whole_shares([source.weight for source in config.mixture])
     facts = [
-        [(training.identity, held_out is None, share) for (training, held_out), share in zip(opened, shares, strict=True)],
-        [vocab_size, config.validation_fraction, config.max_documents, config.max_row_bytes, SAMPLE_CHARACTERS, TRAINING],
+        [
+            (training.identity, held_out is None, share)
+            for (training, held_out), share in zip(opened, shares, strict=True)
+        ],
+        [
+            vocab_size,
+            config.validation_fraction,
+            config.max_documents,
+            config.max_row_bytes,
+            SAMPLE_CHARACTERS,
+            TRAINING,
+        ],
     ]
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     path = Path(config.directory).expanduser() / f"tokenizer-{name}.model"

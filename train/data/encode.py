@@ -1,4 +1,6 @@
-"""A chunk of rows -> tokens, documents and set-aside rows: what a worker does, a function of the chunk and the plan alone."""
+"""A chunk of rows -> tokens, documents and set-aside rows: what a worker does, a function of the
+chunk and the plan alone.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Plan:
 
 @dataclass
 class Piece:
-    """What a chunk adds to one split: tokens with eos, length of every document in tokens, and bytes of text."""
+    """What a chunk adds to one split: tokens with eos, length of every document in tokens, and
+    bytes of text.
+    """
 
     tokens: bytes = b""
     lengths: bytes = b""
@@ -48,7 +52,8 @@ class Encoded:
 
     Args:
         rows: rows of it that were used up.
-        bad: number in the chunk (1-based), file, line and reason of every row that was set aside, in order.
+        bad: number in the chunk (1-based), file, line and reason of every row that was set aside,
+            in order.
         pieces: by split.
     """
 
@@ -62,10 +67,12 @@ class Encoded:
 
 
 def is_held_out(first: bool, text: str, fraction: float) -> bool:
-    """Whether a document belongs to validation, by its text alone, so that copies of one document never fall on both sides.
+    """Whether a document belongs to validation, by its text alone, so that copies of one document
+    never fall on both sides.
 
     Args:
-        first: whether it is the first of its source; that is always held out, so that there is at least one.
+        first: whether it is the first of its source; that is always held out, so that there is at
+            least one.
         text: the document.
         fraction: share to hold out.
     """
@@ -75,7 +82,9 @@ def is_held_out(first: bool, text: str, fraction: float) -> bool:
     return int.from_bytes(digest, "little") < fraction * 2**64
 
 
-def encode_chunk(chunk: Chunk, tokenizer: AnyTokenizer, plan: Plan, first: bool = False, limit: int = 0) -> Encoded:
+def encode_chunk(
+    chunk: Chunk, tokenizer: AnyTokenizer, plan: Plan, first: bool = False, limit: int = 0
+) -> Encoded:
     """Encode a chunk.
 
     Args:
@@ -83,7 +92,8 @@ def encode_chunk(chunk: Chunk, tokenizer: AnyTokenizer, plan: Plan, first: bool 
         limit: stop right after this many documents of plan.split; 0 takes all.
     """
     result = Encoded()
-    texts, numbers = [], []
+    texts = []
+    numbers = []
     for number, (file, line, content) in enumerate(chunk.rows, start=1):
         try:
             texts.append(row_text(chunk.form, content))

@@ -1,4 +1,6 @@
-"""Hugging Face tokenizers: by name at a pinned revision, or from a folder; used as the fast tokenizer they are."""
+"""Hugging Face tokenizers: by name at a pinned revision, or from a folder; used as the fast
+tokenizer they are.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,14 @@ class HuggingFaceTokenizer:
         self.eos_id: int = self._tokenizer.get_vocab(with_added_tokens=True)[eos_token]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without eos and without anything else that the tokenizer would put around it."""
+        """Ids of each text, without eos and without anything else that the tokenizer would put
+        around it.
+        """
         os.environ["TOKENIZERS_PARALLELISM"] = "false" if self.threads == 1 else "true"
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return [
+            encoding.ids
+            for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, as well as the tokenizer can."""
@@ -55,7 +62,11 @@ class HuggingFaceTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write what load_saved reads; AutoTokenizer reads it too."""
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": self.eos_token, "clean_up_tokenization_spaces": False}
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": self.eos_token,
+            "clean_up_tokenization_spaces": False,
+        }
         write_atomically(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")
         write_atomically(folder / FILE_NAME, self.definition)
 
@@ -64,15 +75,20 @@ def load_saved(folder: Path) -> HuggingFaceTokenizer:
     """What `save` wrote. Raises UserError if it is damaged."""
     try:
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-        return HuggingFaceTokenizer((folder / FILE_NAME).read_text(encoding="utf-8"), config["eos_token"], str(folder))
+        return HuggingFaceTokenizer(
+            (folder / FILE_NAME).read_text(encoding="utf-8"), config["eos_token"], str(folder)
+        )
     except Exception as error:  # tokenizers raises bare Exception
         raise UserError(
-            f"The tokenizer in {folder} is damaged ({type(error).__name__}: {error}); delete {folder} and prepare again."
+            f"The tokenizer in {folder} is damaged ({type(error).__name__}: {error}); delete "
+            f"{folder} and prepare again."
         ) from error
 
 
 def check_name(name: str) -> tuple[str, str | None]:
-    """Name and revision of `hf:NAME@REVISION`; folder and None of `hf:FOLDER`. Reads nothing but whether the folder is there.
+    """Name and revision of `hf:NAME@REVISION`; folder and None of `hf:FOLDER`.
+
+    Reads nothing but whether the folder is there.
 
     Raises:
         UserError: no revision, a revision that moves, or no name.
@@ -82,9 +98,15 @@ def check_name(name: str) -> tuple[str, str | None]:
         return str(Path(text).expanduser()), None
     repository, _, revision = text.partition("@")
     if not repository or repository.startswith((".", "/", "~")) or repository.count("/") > 1:
-        raise UserError(f"data.tokenizer is {name!r}, which is neither a folder nor a name on the hub; {HOW}")
+        raise UserError(
+            f"data.tokenizer is {name!r}, which is neither a folder nor a name on the hub; {HOW}"
+        )
     if revision in ("", "main", "master"):
-        found = f"names the branch {revision}, which moves" if revision else "names no revision, so it would not stay the same"
+        found = (
+            f"names the branch {revision}, which moves"
+            if revision
+            else "names no revision, so it would not stay the same"
+        )
         raise UserError(f"data.tokenizer is {name!r}: it {found}; {HOW}")
     return repository, revision
 
@@ -93,7 +115,8 @@ def load_huggingface(name: str) -> HuggingFaceTokenizer:
     """Load `hf:NAME@REVISION` or `hf:FOLDER`. Code that comes with a tokenizer is never run.
 
     Raises:
-        UserError: not pinned, not to be had, not a fast tokenizer, or without end-of-sequence token.
+        UserError: not pinned, not to be had, not a fast tokenizer, or without end-of-sequence
+            token.
     """
     repository, revision = check_name(name)
     try:
@@ -103,9 +126,20 @@ def load_huggingface(name: str) -> HuggingFaceTokenizer:
         tokenizer = AutoTokenizer.from_pretrained(repository, trust_remote_code=False, **pinned)
     except Exception as error:  # the hub's clients raise dozens of unrelated types
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        raise UserError(f"data.tokenizer: {name} cannot be loaded ({reason}); check the name, the revision and the network.") from error
+        raise UserError(
+            f"data.tokenizer: {name} cannot be loaded ({reason}); check the name, the revision and "
+            "the network."
+        ) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise UserError(f"data.tokenizer: {name} has no fast form (tokenizer.json); name another, or its SentencePiece .model file.")
+        raise UserError(
+            f"data.tokenizer: {name} has no fast form (tokenizer.json); name another, or its "
+            "SentencePiece .model file."
+        )
     if tokenizer.eos_token is None:
-        raise UserError(f"data.tokenizer: {name} has no end-of-sequence token to end documents with; use another tokenizer.")
-    return HuggingFaceTokenizer(tokenizer.backend_tokenizer.to_str(), str(tokenizer.eos_token), name)
+        raise UserError(
+            f"data.tokenizer: {name} has no end-of-sequence token to end documents with; use "
+            "another tokenizer."
+        )
+    return HuggingFaceTokenizer(
+        tokenizer.backend_tokenizer.to_str(), str(tokenizer.eos_token), name
+    )

@@ -1,4 +1,6 @@
-"""Sources -> token files: chunks are read in order, encoded by workers, and written in order, with a note now and then of how far it is."""
+"""Sources -> token files: chunks are read in order, encoded by workers, and written in order, with
+a note now and then of how far it is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from train.data.tokenizer import AnyTokenizer
 from train.data.work import State, WorkFolder
 from train.data.workers import encode_all
 
-RECORD_BYTES = 64_000_000  # of text between two records: what a kill costs at most, but for chunks in work
+# of text between two records: what a kill costs at most, but for chunks in work
+RECORD_BYTES = 64_000_000
 BROKEN_FILE = "truncated or corrupt file"
 
 
@@ -38,7 +41,14 @@ class Stage:
 class Ingest:
     """Fills a work folder, from wherever its state says it is."""
 
-    def __init__(self, work: WorkFolder, tokenizer: AnyTokenizer, quarantine: Quarantine, progress: Progress, workers: int) -> None:
+    def __init__(
+        self,
+        work: WorkFolder,
+        tokenizer: AnyTokenizer,
+        quarantine: Quarantine,
+        progress: Progress,
+        workers: int,
+    ) -> None:
         self.work = work
         self.tokenizer = tokenizer
         self.quarantine = quarantine
@@ -56,22 +66,34 @@ class Ingest:
         for stage in stages[self.work.state.phase :]:
             self._run(stage)
             state = self.work.state
-            state.phase, state.position, state.first, state.taken, state.file_start = state.phase + 1, None, True, 0, None
+            state.phase = state.phase + 1
+            state.position = None
+            state.first = True
+            state.taken = 0
+            state.file_start = None
             self.work.record()
         self.quarantine.check()
 
     def _go_on(self) -> None:
         state = self.work.state
         self.quarantine.restore(state.rows, state.reasons)
-        documents, tokens = (sum(getattr(counts, name) for counts in state.counts.values()) for name in ("documents", "tokens"))
+        documents, tokens = (
+            sum(getattr(counts, name) for counts in state.counts.values())
+            for name in ("documents", "tokens")
+        )
         if state.records:
-            self.progress.say(f"Going on from {self.work.folder}: {documents:,} documents, {tokens:,} tokens are there")
+            self.progress.say(
+                f"Going on from {self.work.folder}: {documents:,} documents, {tokens:,} tokens are "
+                "there"
+            )
         self.progress.advance(documents, tokens)
 
     def _run(self, stage: Stage) -> None:
         plan = Plan(stage.split, stage.held_out, dtype_name(self.tokenizer.size))
         chunks = stage.source.chunks(self.work.state.position)
-        for chunk, encoded in encode_all(chunks, self.tokenizer, self.work.folder, plan, self.workers):
+        for chunk, encoded in encode_all(
+            chunks, self.tokenizer, self.work.folder, plan, self.workers
+        ):
             if self._take(chunk, encoded, stage, plan):
                 return
             self._since_record += chunk.bytes
@@ -102,20 +124,23 @@ class Ingest:
         return enough
 
     def _count(self, encoded: Encoded) -> None:
-        state, done = self.work.state, 0
+        state = self.work.state
+        done = 0
         for number, file, line, reason in encoded.bad:
             self.quarantine.accept(number - done - 1)
             self.quarantine.reject(file, line, reason)
             done = number
         self.quarantine.accept(encoded.rows - done)
-        state.rows, state.reasons = self.quarantine.rows, dict(self.quarantine.reasons)
+        state.rows = self.quarantine.rows
+        state.reasons = dict(self.quarantine.reasons)
 
     def _end_file(self, chunk: Chunk) -> None:
         """A broken file vouches for none of its rows; one without documents is a mistake."""
         state = self.work.state
         assert state.file_start is not None
         before = State.of(state.file_start)
-        rows, bad = state.rows - before.rows, sum(state.reasons.values()) - sum(before.reasons.values())
+        rows = state.rows - before.rows
+        bad = sum(state.reasons.values()) - sum(before.reasons.values())
         if chunk.broken:
             self._set_aside_file(chunk, rows)
         elif rows == bad:
@@ -123,14 +148,20 @@ class Ingest:
 
     def _set_aside_file(self, chunk: Chunk, rows: int) -> None:
         counts = self.work.state.counts
-        documents, tokens = (sum(getattr(own, name) for own in counts.values()) for name in ("documents", "tokens"))
+        documents, tokens = (
+            sum(getattr(own, name) for own in counts.values()) for name in ("documents", "tokens")
+        )
         self.work.back_to_file_start()
         state = self.work.state
         documents -= sum(own.documents for own in state.counts.values())
         tokens -= sum(own.tokens for own in state.counts.values())
         self.progress.advance(-documents, -tokens)
-        self.progress.say(f"{chunk.ends} is truncated or corrupt ({chunk.broken}); its {rows:,} readable rows are set aside")
+        self.progress.say(
+            f"{chunk.ends} is truncated or corrupt ({chunk.broken}); its {rows:,} readable rows "
+            "are set aside"
+        )
         self.quarantine.restore(state.rows, state.reasons)
         state.position = chunk.after
         self.quarantine.reject(chunk.ends, 0, BROKEN_FILE, rows + 1)  # and the one that broke off
-        state.rows, state.reasons = self.quarantine.rows, dict(self.quarantine.reasons)
+        state.rows = self.quarantine.rows
+        state.reasons = dict(self.quarantine.reasons)

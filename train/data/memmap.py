@@ -1,8 +1,10 @@
-"""The prepared corpus on disk: a folder of token files, meta.json and the tokenizer, complete or not there at all.
+"""The prepared corpus on disk: a folder of token files, meta.json and the tokenizer, complete or
+not there at all.
 
-train.bin and validation.bin are plain arrays of token ids, uint16 where the vocabulary allows it, else uint32, in little-endian order.
-Every document is its tokens, at least one, followed by eos. train.ends and validation.ends are arrays of uint64, one number a document:
-where it ends in the .bin file, in tokens.
+train.bin and validation.bin are plain arrays of token ids, uint16 where the vocabulary allows it,
+else uint32, in little-endian order. Every document is its tokens, at least one, followed by eos.
+train.ends and validation.ends are arrays of uint64, one number a document: where it ends in the
+.bin file, in tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from train.errors import UserError
 
 FORMAT_VERSION = 2
 META_NAME = "meta.json"
-TOKENIZER_NAME = "tokenizer.model"  # of a SentencePiece model; a Hugging Face tokenizer has its own files
+# of a SentencePiece model; a Hugging Face tokenizer has its own files
+TOKENIZER_NAME = "tokenizer.model"
 QUARANTINE_NAME = "quarantine.jsonl"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
@@ -85,14 +88,26 @@ def read_meta(folder: str | Path) -> Meta:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if values["format_version"] != FORMAT_VERSION:
             raise UserError(
-                f"{path} is of format {values['format_version']}, this program reads {FORMAT_VERSION}; delete {folder} and prepare again."
+                f"{path} is of format {values['format_version']}, this program reads "
+                f"{FORMAT_VERSION}; delete {folder} and prepare again."
             )
-        meta = Meta(**{**values, "train": SplitCounts(**values["train"]), "validation": SplitCounts(**values["validation"])})
+        meta = Meta(
+            **{
+                **values,
+                "train": SplitCounts(**values["train"]),
+                "validation": SplitCounts(**values["validation"]),
+            }
+        )
         DTYPES[meta.dtype]
     except FileNotFoundError as error:
-        raise UserError(f"{folder} is not a prepared corpus: it has no {META_NAME}; delete it and prepare again.") from error
+        raise UserError(
+            f"{folder} is not a prepared corpus: it has no {META_NAME}; delete it and prepare "
+            "again."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}); delete {folder} and prepare again.") from error
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}); delete {folder} and prepare again."
+        ) from error
     return meta
 
 
@@ -117,8 +132,12 @@ class TokenFile:
         self.split: Split = split
         self.meta = read_meta(folder)
         counts = self.meta.split(split)
-        self.tokens: npt.NDArray[np.unsignedinteger] = _mapped(self.path, DTYPES[self.meta.dtype], counts.tokens)
-        self.ends: npt.NDArray[np.uint64] = _mapped(self.path.with_suffix(".ends"), ENDS_DTYPE, counts.documents)
+        self.tokens: npt.NDArray[np.unsignedinteger] = _mapped(
+            self.path, DTYPES[self.meta.dtype], counts.tokens
+        )
+        self.ends: npt.NDArray[np.uint64] = _mapped(
+            self.path.with_suffix(".ends"), ENDS_DTYPE, counts.documents
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -127,7 +146,8 @@ class TokenFile:
         """Number of documents. Raises UserError if there is none."""
         if not len(self.ends):
             raise UserError(
-                f"The {self.split} split has no document: give more text, change data.validation_fraction, or name files in "
+                f"The {self.split} split has no document: give more text, change "
+                "data.validation_fraction, or name files in "
                 "data.validation_files."
             )
         return len(self.ends)
@@ -136,10 +156,16 @@ class TokenFile:
         """Number of whole rows. Raises UserError if there is none."""
         count = len(self.tokens) // sequence_length
         if count == 0:
-            more = "raise data.validation_fraction" if self.split == "validation" else "lower data.validation_fraction"
+            more = (
+                "raise data.validation_fraction"
+                if self.split == "validation"
+                else "lower data.validation_fraction"
+            )
             raise UserError(
-                f"The {self.split} split has {len(self.tokens)} tokens in {self.meta.split(self.split).documents} documents, fewer than "
-                f"one row of data.sequence_length {sequence_length}: give more text, {more}, name files in data.validation_files, "
+                f"The {self.split} split has {len(self.tokens)} tokens in "
+                f"{self.meta.split(self.split).documents} documents, fewer than "
+                f"one row of data.sequence_length {sequence_length}: give more text, {more}, name "
+                "files in data.validation_files, "
                 "or lower data.sequence_length."
             )
         return count
@@ -148,10 +174,13 @@ class TokenFile:
 def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing; delete {path.parent} and prepare again.")
-    found, expected = path.stat().st_size, count * dtype.itemsize
+    found = path.stat().st_size
+    expected = count * dtype.itemsize
     if found != expected:
         raise UserError(
-            f"{path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs to another preparation; "
+            f"{path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs "
+            "to another preparation; "
             f"delete {path.parent} and prepare again."
         )
-    return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)  # numpy cannot map a file of no bytes
+    # numpy cannot map a file of no bytes
+    return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)

@@ -1,4 +1,5 @@
-"""Which source each row of the run comes from: a pure function of the seed and the row's position, in exact proportions.
+"""Which source each row of the run comes from: a pure function of the seed and the row's position,
+in exact proportions.
 
 Shapes: n positions asked for, S sources, A rows of a block.
 """
@@ -18,7 +19,8 @@ FINEST = 1_000_000  # longest block: shares are kept to a millionth
 
 
 def whole_shares(weights: Sequence[float]) -> list[int]:
-    """Smallest whole numbers in the proportion of the weights; shares finer than a millionth are rounded to it.
+    """Smallest whole numbers in the proportion of the weights; shares finer than a millionth are
+    rounded to it.
 
     Args:
         weights: positive numbers, as they were written: 0.7 counts as 7/10.
@@ -38,12 +40,16 @@ def whole_shares(weights: Sequence[float]) -> list[int]:
     for at in largest[: FINEST - sum(counts)]:
         counts[at] += 1
     if 0 in counts:
-        raise UserError(f"data.mixture: weight {weights[counts.index(0)]:g} is less than a millionth of the whole; leave that source out.")
+        raise UserError(
+            f"data.mixture: weight {weights[counts.index(0)]:g} is less than a millionth of the "
+            "whole; leave that source out."
+        )
     return counts
 
 
 class Shares:
-    """Blocks of A positions, each with exactly its share of rows from every source, in an order of its own.
+    """Blocks of A positions, each with exactly its share of rows from every source, in an order of
+    its own.
 
     Args:
         weights: one positive number for each source.
@@ -56,11 +62,15 @@ class Shares:
         self._block = sum(counts)
 
     def draw(self, seed: int, positions: Int64s) -> tuple[Int64s, Int64s]:
-        """For each position [n] its source [n] and its number in the endless reading of that source [n].
+        """For each position [n] its source [n] and its number in the endless reading of that source
+        [n].
 
-        Every source is read without gap or repetition: its numbers over all positions are 0, 1, 2, ..., each once.
+        Every source is read without gap or repetition: its numbers over all positions are 0, 1, 2,
+            ..., each once.
         """
         blocks, offsets = np.divmod(positions, self._block)
         places = permute(seed, blocks, offsets, self._block)
         sources = np.searchsorted(self._starts, places, side="right") - 1
-        return sources.astype(np.int64), blocks * self.counts[sources] + places - self._starts[sources]
+        return sources.astype(np.int64), blocks * self.counts[sources] + places - self._starts[
+            sources
+        ]

@@ -1,4 +1,5 @@
-"""The order in which rows are read: every epoch a permutation of its own, computed for any position without the others.
+"""The order in which rows are read: every epoch a permutation of its own, computed for any position
+without the others.
 
 Shapes: n positions asked for, R rows of a token file.
 """
@@ -30,7 +31,8 @@ def rows_at(seed: int, positions: Int64s, num_rows: int) -> Int64s:
 
 
 def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s:
-    """Map each offset in [0, R) to a row in [0, R), one bijection per (seed, epoch), in O(1) memory.
+    """Map each offset in [0, R) to a row in [0, R), one bijection per (seed, epoch), in O(1)
+    memory.
 
     Args:
         seed: of the whole run.
@@ -41,8 +43,9 @@ def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s
     Returns:
         int64 [n].
     """
-    # A balanced Feistel network permutes [0, 4**half_bits). Values that land outside [0, R) walk on along their cycle until they
-    # are inside again, which keeps it a bijection of [0, R); 4**half_bits <= 4R, so a walk takes at most four steps on average.
+    # A balanced Feistel network permutes [0, 4**half_bits). Values that land outside [0, R) walk on
+    # along their cycle until they are inside again, which keeps it a bijection of [0, R);
+    # 4**half_bits <= 4R, so a walk takes at most four steps on average.
     half_bits = max(1, -(-(num_rows - 1).bit_length() // 2))
     epoch_keys = _mix(_mix(np.full(1, seed & MASK_64, dtype=np.uint64)) ^ epochs.astype(np.uint64))
     values = _feistel(offsets.astype(np.uint64), epoch_keys, half_bits)
@@ -52,8 +55,10 @@ def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s
 
 
 def _feistel(values: UInt64s, keys: UInt64s, half_bits: int) -> UInt64s:
-    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
-    left, right = values >> shift, values & mask
+    shift = np.uint64(half_bits)
+    mask = np.uint64((1 << half_bits) - 1)
+    left = values >> shift
+    right = values & mask
     for index in range(ROUNDS):
         round_keys = _mix(keys + np.uint64(index + 1))
         left, right = right, left ^ (_mix(right ^ round_keys) & mask)

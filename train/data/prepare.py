@@ -1,8 +1,9 @@
-"""Text -> token files, once: `python -m train.data.prepare --config train/recipes/NAME.yaml [--section.key value ...]`.
+"""Text -> token files, once: `python -m train.data.prepare --config train/recipes/NAME.yaml
+[--section.key value ...]`.
 
-The result is reused by every run with the same text, tokenizer and split; sequence length, form of the rows and seed do not matter to it.
-A preparation that was killed goes on where it was when the same one is asked for again, and ends with the same bits, as it does with any
-number of workers.
+The result is reused by every run with the same text, tokenizer and split; sequence length, form of
+the rows and seed do not matter to it. A preparation that was killed goes on where it was when the
+same one is asked for again, and ends with the same bits, as it does with any number of workers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from train.config import DataConfig
 from train.data.corpus import Source, open_sources
 from train.data.encode import is_held_out
 from train.data.ingest import Ingest, Stage
-from train.data.memmap import FORMAT_VERSION, QUARANTINE_NAME, SPLITS, TOKENIZER_NAME, Meta, TokenFile, dtype_name, read_meta
+from train.data.memmap import (
+    FORMAT_VERSION,
+    QUARANTINE_NAME,
+    SPLITS,
+    TOKENIZER_NAME,
+    Meta,
+    TokenFile,
+    dtype_name,
+    read_meta,
+)
 from train.data.progress import Progress
 from train.data.quarantine import BadCorpus, Quarantine
 from train.data.tokenizer import (
@@ -40,13 +50,17 @@ machine that sees data.directory. Only the data section and model.vocab_size mat
 Prints the folder of each source."""
 
 
-def prepare(config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None) -> Path:
+def prepare(
+    config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None
+) -> Path:
     """Prepare the corpus of a configuration without a mixture, or find it prepared.
 
     Args:
         config: the data section.
-        vocab_size: model.vocab_size; the size of a tokenizer trained here, an upper bound for a given one.
-        report: takes progress lines; None draws a bar on stderr, or writes lines there if it is no terminal.
+        vocab_size: model.vocab_size; the size of a tokenizer trained here, an upper bound for a
+            given one.
+        report: takes progress lines; None draws a bar on stderr, or writes lines there if it is no
+            terminal.
 
     Returns:
         The folder; open it with TokenFile(folder, "train") and TokenFile(folder, "validation").
@@ -56,11 +70,15 @@ def prepare(config: DataConfig, vocab_size: int, report: Callable[[str], None] |
     """
     training, validation, tokenizer, fingerprint = _plan(config, vocab_size)
     folder = _folder(config, fingerprint)
-    with Progress("Preparing tokens", report, config.max_documents or training.expected) as progress:
+    with Progress(
+        "Preparing tokens", report, config.max_documents or training.expected
+    ) as progress:
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
         else:
-            _Preparation(config, training, validation, folder, fingerprint, progress).run(tokenizer, vocab_size)
+            _Preparation(config, training, validation, folder, fingerprint, progress).run(
+                tokenizer, vocab_size
+            )
     _check_result(folder, config, vocab_size)
     return folder
 
@@ -78,7 +96,9 @@ def training_documents(config: DataConfig, training: Source, holds_out: bool) ->
 
 
 def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
-    """The folder that `prepare` makes or reuses, and whether it is there. Checks what it can of the sources; writes nothing.
+    """The folder that `prepare` makes or reuses, and whether it is there.
+
+    Checks what it can of the sources; writes nothing.
 
     Raises:
         UserError: as `prepare`.
@@ -89,14 +109,21 @@ def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
     return folder, folder.exists()
 
 
-def _plan(config: DataConfig, vocab_size: int) -> tuple[Source, Source | None, AnyTokenizer | None, str]:
+def _plan(
+    config: DataConfig, vocab_size: int
+) -> tuple[Source, Source | None, AnyTokenizer | None, str]:
     """Training source, validation source, given tokenizer, and the fingerprint of what they make."""
     _check_settings(config)
     training, validation = open_sources(config)
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     if tokenizer is not None:
         check_vocab(tokenizer, vocab_size)
-    return training, validation, tokenizer, _fingerprint(config, training, validation, tokenizer, vocab_size)
+    return (
+        training,
+        validation,
+        tokenizer,
+        _fingerprint(config, training, validation, tokenizer, vocab_size),
+    )
 
 
 def _folder(config: DataConfig, fingerprint: str) -> Path:
@@ -105,16 +132,32 @@ def _folder(config: DataConfig, fingerprint: str) -> Path:
 
 def _check_settings(config: DataConfig) -> None:
     if not config.validation_files and not 0 < config.validation_fraction <= 0.5:
-        raise UserError(f"data.validation_fraction is {config.validation_fraction}; it must be above 0 and at most 0.5.")
+        raise UserError(
+            f"data.validation_fraction is {config.validation_fraction}; it must be above 0 and at "
+            "most 0.5."
+        )
     if not 0 <= config.max_bad_fraction <= 1:
-        raise UserError(f"data.max_bad_fraction is {config.max_bad_fraction}; it must be between 0 and 1.")
+        raise UserError(
+            f"data.max_bad_fraction is {config.max_bad_fraction}; it must be between 0 and 1."
+        )
     if config.sequence_length < 2:
-        raise UserError(f"data.sequence_length is {config.sequence_length}; a row needs at least 2 tokens to predict one.")
+        raise UserError(
+            f"data.sequence_length is {config.sequence_length}; a row needs at least 2 tokens to "
+            "predict one."
+        )
     if config.max_documents < 0:
-        raise UserError(f"data.max_documents is {config.max_documents}; use 0 for all or a positive number.")
+        raise UserError(
+            f"data.max_documents is {config.max_documents}; use 0 for all or a positive number."
+        )
 
 
-def _fingerprint(config: DataConfig, training: Source, validation: Source | None, tokenizer: AnyTokenizer | None, vocab_size: int) -> str:
+def _fingerprint(
+    config: DataConfig,
+    training: Source,
+    validation: Source | None,
+    tokenizer: AnyTokenizer | None,
+    vocab_size: int,
+) -> str:
     """12 hex digits of everything that decides the tokens."""
     facts = {
         "format": FORMAT_VERSION,
@@ -124,14 +167,19 @@ def _fingerprint(config: DataConfig, training: Source, validation: Source | None
         "max_row_bytes": config.max_row_bytes,
         # It also cuts c4's own validation split, see _Preparation._stages.
         "validation_fraction": None if config.validation_files else config.validation_fraction,
-        "tokenizer": tokenizer.sha256 if tokenizer is not None else [vocab_size, SAMPLE_CHARACTERS, TRAINING],
+        "tokenizer": tokenizer.sha256
+        if tokenizer is not None
+        else [vocab_size, SAMPLE_CHARACTERS, TRAINING],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
-    """What depends on the run rather than on the prepared folder, so it is checked for a reused one too."""
-    from train.data.rows import open_rows  # not above: worker processes load this module and need no torch
+    """What depends on the run rather than on the prepared folder, so it is checked for a reused one
+    too.
+    """
+    # not above: worker processes load this module and need no torch
+    from train.data.rows import open_rows
 
     check_vocab(load_prepared(folder), vocab_size)
     for split in SPLITS:
@@ -139,8 +187,10 @@ def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     meta = read_meta(folder)
     if meta.rows_set_aside > config.max_bad_fraction * meta.rows:
         raise UserError(
-            f"{folder}: {meta.rows_set_aside} of {meta.rows} rows of the corpus had to be set aside ({QUARANTINE_NAME} there says why), "
-            f"above data.max_bad_fraction {config.max_bad_fraction:.1%}; mend the corpus or raise it."
+            f"{folder}: {meta.rows_set_aside} of {meta.rows} rows of the corpus had to be set "
+            f"aside ({QUARANTINE_NAME} there says why), "
+            f"above data.max_bad_fraction {config.max_bad_fraction:.1%}; mend the corpus or raise "
+            "it."
         )
 
 
@@ -148,7 +198,13 @@ class _Preparation:
     """One preparation, from sources to a folder in place."""
 
     def __init__(
-        self, config: DataConfig, training: Source, validation: Source | None, folder: Path, fingerprint: str, progress: Progress
+        self,
+        config: DataConfig,
+        training: Source,
+        validation: Source | None,
+        folder: Path,
+        fingerprint: str,
+        progress: Progress,
     ) -> None:
         self.config = config
         self.training = training
@@ -162,7 +218,9 @@ class _Preparation:
         started = time.monotonic()
         with WorkFolder(self.folder, self.progress.say) as work:
             if work.finished:
-                self.progress.say(f"Using the corpus that another process prepared in {self.folder}")
+                self.progress.say(
+                    f"Using the corpus that another process prepared in {self.folder}"
+                )
                 return
             self.progress.say(f"Preparing {self.training.description} into {self.folder}")
             try:
@@ -174,13 +232,19 @@ class _Preparation:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise UserError(
-                    f"data.directory: {self.folder.parent} is full ({error.strerror}); free some space, and the same command goes on "
+                    f"data.directory: {self.folder.parent} is full ({error.strerror}); free some "
+                    "space, and the same command goes on "
                     "from what was prepared."
                 ) from error
         self.progress.say(
-            f"Prepared {meta.train.documents:,} documents, {meta.train.tokens:,} tokens for training and {meta.validation.documents:,}, "
+            f"Prepared {meta.train.documents:,} documents, {meta.train.tokens:,} tokens for "
+            f"training and {meta.validation.documents:,}, "
             f"{meta.validation.tokens:,} for validation in {time.monotonic() - started:.1f} s"
-            + (f"; {meta.rows_set_aside} rows set aside, see {self.folder / QUARANTINE_NAME}" if meta.rows_set_aside else "")
+            + (
+                f"; {meta.rows_set_aside} rows set aside, see {self.folder / QUARANTINE_NAME}"
+                if meta.rows_set_aside
+                else ""
+            )
         )
 
     def _write(self, work: WorkFolder, given: AnyTokenizer | None, vocab_size: int) -> Meta:
@@ -211,10 +275,14 @@ class _Preparation:
         config = self.config
         if self.validation is None:
             return [Stage(self.training, "train", config.max_documents, config.validation_fraction)]
-        # Of c4's own validation split, a sample of c4 takes a share of its own size, not all 360 000 documents.
+        # Of c4's own validation split, a sample of c4 takes a share of its own size, not all 360
+        # 000 documents.
         sample = config.max_documents and not config.validation_files
         share = max(1, round(config.max_documents * config.validation_fraction)) if sample else 0
-        return [Stage(self.training, "train", config.max_documents), Stage(self.validation, "validation", share)]
+        return [
+            Stage(self.training, "train", config.max_documents),
+            Stage(self.validation, "validation", share),
+        ]
 
     def _description(self) -> str:
         if self.validation is not None:

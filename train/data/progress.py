@@ -1,4 +1,6 @@
-"""What a person sees while a corpus is prepared: a bar on a terminal, a line every few seconds elsewhere; on stderr."""
+"""What a person sees while a corpus is prepared: a bar on a terminal, a line every few seconds
+elsewhere; on stderr.
+"""
 
 from __future__ import annotations
 
@@ -68,5 +70,10 @@ def _rich_bar():  # type: ignore[no-untyped-def]
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
 
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn()]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeElapsedColumn(),
+    ]
     return RichProgress(*columns, console=Console(stderr=True))

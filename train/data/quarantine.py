@@ -1,4 +1,6 @@
-"""Rows that cannot be used are set aside with a reason, counted, and too many of them stop the preparation."""
+"""Rows that cannot be used are set aside with a reason, counted, and too many of them stop the
+preparation.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,22 @@ EXAMPLES = 3
 
 
 class BadCorpus(UserError):
-    """The corpus itself must be mended first: too many rows had to be set aside, or a file has none to use."""
+    """The corpus itself must be mended first: too many rows had to be set aside, or a file has none
+    to use.
+    """
 
 
 def no_documents(file: str, bad: int, reason: str) -> BadCorpus:
     """The error of a file that was read to its end and gave nothing."""
     detail = f"; {bad} rows were set aside ({reason})" if bad else ""
-    return BadCorpus(f"{file} holds no documents{detail}. Get it again or take it out of the configuration.")
+    return BadCorpus(
+        f"{file} holds no documents{detail}. Get it again or take it out of the configuration."
+    )
 
 
 class Quarantine:
-    """Counts rows and writes the bad ones as JSON lines: file, line (1-based, 0 for a whole file), reason, and rows where it is several.
+    """Counts rows and writes the bad ones as JSON lines: file, line (1-based, 0 for a whole file),
+    reason, and rows where it is several.
 
     Args:
         write: takes each line; None only counts.
@@ -33,7 +40,12 @@ class Quarantine:
         shown_path: where the user will find the lines, for messages; None names no file.
     """
 
-    def __init__(self, write: Callable[[bytes], Any] | None, max_bad_fraction: float, shown_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], Any] | None,
+        max_bad_fraction: float,
+        shown_path: Path | None = None,
+    ) -> None:
         self.rows = 0
         self.reasons: Counter[str] = Counter()
         self.last_reason = ""
@@ -49,26 +61,35 @@ class Quarantine:
 
     def accept(self, count: int = 1) -> None:
         """Count good rows."""
-        before, self.rows = self.rows, self.rows + count
+        before = self.rows
+        self.rows = self.rows + count
         # A burst of bad rows at 999 must not hide behind the next good ones.
         if before < EARLY_CHECK_ROWS <= self.rows:
             self._check(self.set_aside, EARLY_CHECK_ROWS)
 
     def reject(self, file: str, line: int, reason: str, count: int = 1) -> None:
-        """Count bad rows and write them down. Raises BadCorpus once the share is too high and enough rows were read."""
+        """Count bad rows and write them down.
+
+        Raises BadCorpus once the share is too high and enough rows were read.
+        """
         self.rows += count
         self.reasons[reason] += count
         self.last_reason = reason
-        self._examples.setdefault(reason, f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+        self._examples.setdefault(
+            reason, f"{file}:{line}: {reason}" if line else f"{file}: {reason}"
+        )
         if self._write is not None:
-            record = {"file": file, "line": line, "reason": reason} | ({"rows": count} if count != 1 else {})
+            record = {"file": file, "line": line, "reason": reason} | (
+                {"rows": count} if count != 1 else {}
+            )
             self._write(json.dumps(record).encode() + b"\n")
         if self.rows >= EARLY_CHECK_ROWS:
             self.check()
 
     def restore(self, rows: int, reasons: Mapping[str, int]) -> None:
         """Go on from earlier counts."""
-        self.rows, self.reasons = rows, Counter(reasons)
+        self.rows = rows
+        self.reasons = Counter(reasons)
 
     def check(self) -> None:
         """Raise BadCorpus if the share of bad rows so far is above the limit."""
@@ -76,10 +97,20 @@ class Quarantine:
 
     def _check(self, bad: int, rows: int) -> None:
         if bad > self.max_bad_fraction * rows:
-            where = f" All of them are listed in {self.shown_path}." if self.shown_path is not None else ""
-            # The commonest reasons, each with its first row; rows of a preparation that was gone on with are not at hand.
-            examples = "; ".join(self._examples.get(reason, reason) for reason, _ in self.reasons.most_common(EXAMPLES))
+            where = (
+                f" All of them are listed in {self.shown_path}."
+                if self.shown_path is not None
+                else ""
+            )
+            # The commonest reasons, each with its first row; rows of a preparation that was gone on
+            # with are not at hand.
+            examples = "; ".join(
+                self._examples.get(reason, reason)
+                for reason, _ in self.reasons.most_common(EXAMPLES)
+            )
             raise BadCorpus(
-                f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, data.max_bad_fraction allows "
-                f"{self.max_bad_fraction:.1%}), for example: {examples}.{where} Mend the corpus or raise data.max_bad_fraction."
+                f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, "
+                "data.max_bad_fraction allows "
+                f"{self.max_bad_fraction:.1%}), for example: {examples}.{where} Mend the corpus or "
+                "raise data.max_bad_fraction."
             )

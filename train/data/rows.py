@@ -1,12 +1,15 @@
-"""Token files as rows of L tokens with labels: packed (windows over joined documents) or padded (one document a row).
+"""Token files as rows of L tokens with labels: packed (windows over joined documents) or padded
+(one document a row).
 
-Packed: documents are joined by eos and cut into windows that do not overlap; the last, incomplete one is left out. Attention is plain
-causal attention over the window, so it sees over the borders of documents, and the loss counts every token but a row's first, the first
-token of the next document after an eos included.
+Packed: documents are joined by eos and cut into windows that do not overlap; the last, incomplete
+    one is left out. Attention is plain
+causal attention over the window, so it sees over the borders of documents, and the loss counts
+every token but a row's first, the first token of the next document after an eos included.
 
-Padded: a row is one document, its eos kept; a longer one keeps its first L - 1 tokens and eos. What is left is filled with eos whose
-labels are -100. The fill stands on the right, where causal attention never lets a real token see it: no mask is needed, and the loss is
-that of the real tokens alone.
+Padded: a row is one document, its eos kept; a longer one keeps its first L - 1 tokens and eos. What
+    is left is filled with eos whose
+labels are -100. The fill stands on the right, where causal attention never lets a real token see
+it: no mask is needed, and the loss is that of the real tokens alone.
 
 Shapes: n rows asked for, L tokens of a row, R rows of a token file.
 """
@@ -27,7 +30,9 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Labelled(NamedTuple):
-    """Rows with their labels: both int64 [n, L]; a label is its token, or -100 where there is nothing to predict."""
+    """Rows with their labels: both int64 [n, L]; a label is its token, or -100 where there is
+    nothing to predict.
+    """
 
     tokens: Tensor
     labels: Tensor
@@ -48,9 +53,15 @@ class Rows(Protocol):
         """The rows themselves."""
 
 
-def open_rows(token_file: TokenFile, sequence_length: int, form: Literal["packed", "padded"]) -> Rows:
+def open_rows(
+    token_file: TokenFile, sequence_length: int, form: Literal["packed", "padded"]
+) -> Rows:
     """A token file in the form of data.rows. Raises UserError if it has not one row."""
-    return PackedRows(token_file, sequence_length) if form == "packed" else PaddedRows(token_file, sequence_length)
+    return (
+        PackedRows(token_file, sequence_length)
+        if form == "packed"
+        else PaddedRows(token_file, sequence_length)
+    )
 
 
 class PackedRows:
@@ -59,7 +70,8 @@ class PackedRows:
     def __init__(self, token_file: TokenFile, sequence_length: int) -> None:
         count = token_file.check_rows(sequence_length)
         self.sequence_length = sequence_length
-        self._windows = token_file.tokens[: count * sequence_length].reshape(count, sequence_length)  # copies nothing
+        # copies nothing
+        self._windows = token_file.tokens[: count * sequence_length].reshape(count, sequence_length)
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -78,7 +90,9 @@ class PaddedRows:
     def __init__(self, token_file: TokenFile, sequence_length: int) -> None:
         token_file.check_documents()
         self.sequence_length = sequence_length
-        self._tokens, self._ends, self._eos = token_file.tokens, token_file.ends, token_file.meta.eos_id
+        self._tokens = token_file.tokens
+        self._ends = token_file.ends
+        self._eos = token_file.meta.eos_id
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -93,7 +107,8 @@ class PaddedRows:
         labels = np.full_like(tokens, IGNORED)
         for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             length = min(end - start, self.sequence_length)
-            tokens[row, : length - 1] = self._tokens[start : start + length - 1]  # its last is eos, which is there already
+            # its last is eos, which is there already
+            tokens[row, : length - 1] = self._tokens[start : start + length - 1]
             labels[row, :length] = tokens[row, :length]
         return Labelled(torch.from_numpy(tokens), torch.from_numpy(labels))
 

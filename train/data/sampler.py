@@ -1,4 +1,5 @@
-"""Which rows make batch k: a pure function of (seed, k), so a resumed run needs no loader state and any world size sees the same tokens.
+"""Which rows make batch k: a pure function of (seed, k), so a resumed run needs no loader state and
+any world size sees the same tokens.
 
 Shapes: B rows of a global batch, M rows of a micro batch, L tokens of a row.
 """
@@ -25,8 +26,9 @@ class MicroBatch(NamedTuple):
     Args:
         tokens: int64 [M, L].
         labels: int64 [M, L]; -100 where there is nothing to predict.
-        scale: multiplies the mean loss over this micro batch's predicted tokens, so that the plain mean over all micro batches and
-            ranks is the mean over all predicted tokens of the global batch. 1 for packed rows.
+        scale: multiplies the mean loss over this micro batch's predicted tokens, so that the plain
+            mean over all micro batches and ranks is the mean over all predicted tokens of the
+            global batch. 1 for packed rows.
     """
 
     tokens: Tensor
@@ -42,7 +44,8 @@ class Batches:
         seed: of the order of the data.
         global_batch: rows per optimizer step over all ranks, B.
         weights: share of rows from each source; None for a single one.
-        names: of the sources; they decide each one's order, so that listing them otherwise changes only which row comes when.
+        names: of the sources; they decide each one's order, so that listing them otherwise changes
+            only which row comes when.
     """
 
     def __init__(
@@ -55,7 +58,8 @@ class Batches:
     ) -> None:
         self._sources = list(sources)
         self._shares = Shares(weights or [1.0] * len(sources))
-        # Sources of equal size must not be read in the same order; a single one has the seed itself.
+        # Sources of equal size must not be read in the same order; a single one has the seed
+        # itself.
         self._seeds = [seed ^ _salt(name) if len(sources) > 1 else seed for name in names]
         self.seed = seed
         self.global_batch = global_batch
@@ -81,8 +85,9 @@ class Batches:
     def batch(self, k: int, rank: int, world_size: int, micro_batch: int) -> list[MicroBatch]:
         """This rank's share of batch k, one for each accumulation step.
 
-        The order is accumulation-major: row i of step a on rank r is row (a * world_size + r) * M + i of the global batch. So
-        concatenating the ranks within each step, and then the steps, gives the same B rows for any world size and micro batch.
+        The order is accumulation-major: row i of step a on rank r is row (a * world_size + r) * M +
+        i of the global batch. So concatenating the ranks within each step, and then the steps,
+        gives the same B rows for any world size and micro batch.
 
         Args:
             k: number of the batch, 0-based.
@@ -98,7 +103,8 @@ class Batches:
         """
         if self.global_batch % (world_size * micro_batch):
             raise UserError(
-                f"run.global_batch {self.global_batch} is not a multiple of run.micro_batch {micro_batch} x {world_size} ranks "
+                f"run.global_batch {self.global_batch} is not a multiple of run.micro_batch "
+                f"{micro_batch} x {world_size} ranks "
                 f"= {world_size * micro_batch}; change one of them."
             )
         if not 0 <= rank < world_size:
@@ -106,8 +112,17 @@ class Batches:
         which, rows, real = self._counted(k)
         predicted = real - 1  # a row's first token is given, not predicted
         mean = predicted.sum() / (self.global_batch // micro_batch)
-        shares = zip(*(each.reshape(-1, world_size, micro_batch)[:, rank] for each in (which, rows, predicted)), strict=True)
-        return [MicroBatch(*self._read(sources, numbers), float(count.sum() / mean)) for sources, numbers, count in shares]
+        shares = zip(
+            *(
+                each.reshape(-1, world_size, micro_batch)[:, rank]
+                for each in (which, rows, predicted)
+            ),
+            strict=True,
+        )
+        return [
+            MicroBatch(*self._read(sources, numbers), float(count.sum() / mean))
+            for sources, numbers, count in shares
+        ]
 
     def _counted(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
         """`rows` and their real tokens; of the batch asked for last without drawing it again."""
@@ -131,11 +146,15 @@ class Batches:
         return Labelled(tokens, labels)
 
 
-def validation_rows(sources: Sequence[Rows], max_tokens: int, weights: Sequence[float] | None = None) -> Labelled:
-    """The validation rows, the same whatever the world size: the first of every source, its share of the tokens by weight.
+def validation_rows(
+    sources: Sequence[Rows], max_tokens: int, weights: Sequence[float] | None = None
+) -> Labelled:
+    """The validation rows, the same whatever the world size: the first of every source, its share
+    of the tokens by weight.
 
-    With several sources there is one figure, the loss on the mixture that is trained on. Where a source has fewer tokens than its
-    share, all of it is taken; `max_tokens` 0 takes all of every source.
+    With several sources there is one figure, the loss on the mixture that is trained on. Where a
+    source has fewer tokens than its share, all of it is taken; `max_tokens` 0 takes all of every
+    source.
 
     Args:
         sources: the validation rows of each source.
@@ -146,7 +165,9 @@ def validation_rows(sources: Sequence[Rows], max_tokens: int, weights: Sequence[
     whole = int(counts.sum())
     most = [max(1, max_tokens * int(count) // whole) if max_tokens else 0 for count in counts]
     parts = [first_rows(own, tokens) for own, tokens in zip(sources, most, strict=True)]
-    return Labelled(torch.cat([part.tokens for part in parts]), torch.cat([part.labels for part in parts]))
+    return Labelled(
+        torch.cat([part.tokens for part in parts]), torch.cat([part.labels for part in parts])
+    )
 
 
 def _salt(name: str) -> int:

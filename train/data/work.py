@@ -1,7 +1,9 @@
-"""A preparation in progress: a folder beside the final one that outlives a kill, and what of it is done.
+"""A preparation in progress: a folder beside the final one that outlives a kill, and what of it is
+done.
 
-`.NAME.work` holds the files of the folder-to-be and state.json, which says how far they are good: at which place of the corpus, at which
-length of every file. Going on cuts the files to those lengths and reads from that place, so the result is the same to the bit.
+`.NAME.work` holds the files of the folder-to-be and state.json, which says how far they are good:
+at which place of the corpus, at which length of every file. Going on cuts the files to those
+lengths and reads from that place, so the result is the same to the bit.
 """
 
 from __future__ import annotations
@@ -21,7 +23,16 @@ from typing import IO, Any
 import numpy as np
 
 from train.data.encode import Encoded
-from train.data.memmap import ENDS_DTYPE, META_NAME, QUARANTINE_NAME, SPLITS, Meta, Split, SplitCounts, read_meta
+from train.data.memmap import (
+    ENDS_DTYPE,
+    META_NAME,
+    QUARANTINE_NAME,
+    SPLITS,
+    Meta,
+    Split,
+    SplitCounts,
+    read_meta,
+)
 from train.errors import UserError
 from train.files import sync, write_atomically
 
@@ -44,7 +55,8 @@ class State:
         reasons: rows set aside, by reason.
         counts: of each split.
         sizes: bytes of each file.
-        file_start: the state where the current file of rows began, to go back to should it turn out to be broken.
+        file_start: the state where the current file of rows began, to go back to should it turn out
+            to be broken.
     """
 
     records: int = 0
@@ -54,21 +66,28 @@ class State:
     taken: int = 0
     rows: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    counts: dict[Split, SplitCounts] = field(default_factory=lambda: {split: SplitCounts() for split in SPLITS})
+    counts: dict[Split, SplitCounts] = field(
+        default_factory=lambda: {split: SplitCounts() for split in SPLITS}
+    )
     sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
     file_start: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> State:
         """From what asdict or state.json gives."""
-        return cls(**{**values, "counts": {split: SplitCounts(**values["counts"][split]) for split in SPLITS}})
+        return cls(
+            **{
+                **values,
+                "counts": {split: SplitCounts(**values["counts"][split]) for split in SPLITS},
+            }
+        )
 
 
 class WorkFolder:
     """The folder of one preparation, held by one process at a time; a context manager.
 
-    Left by an error that another attempt can get past (a kill, a full disk, no network), it stays and `state` tells how far it is;
-    left after `discard` it goes.
+    Left by an error that another attempt can get past (a kill, a full disk, no network), it stays
+    and `state` tells how far it is; left after `discard` it goes.
 
     Args:
         final: the folder to appear.
@@ -101,7 +120,8 @@ class WorkFolder:
                 self._cut()
         except OSError as error:
             raise UserError(
-                f"data.directory: {self.final.parent} cannot be written ({error.strerror}); mend it or choose another folder."
+                f"data.directory: {self.final.parent} cannot be written ({error.strerror}); mend "
+                "it or choose another folder."
             ) from error
         return self
 
@@ -121,11 +141,17 @@ class WorkFolder:
         total = 0
         for split, piece in encoded.pieces.items():
             counts = self.state.counts[split]
-            ends = counts.tokens + np.cumsum(np.frombuffer(piece.lengths, ENDS_DTYPE), dtype=ENDS_DTYPE)
+            ends = counts.tokens + np.cumsum(
+                np.frombuffer(piece.lengths, ENDS_DTYPE), dtype=ENDS_DTYPE
+            )
             self._write(f"{split}.bin", piece.tokens)
             self._write(f"{split}.ends", ends.astype(ENDS_DTYPE).tobytes())
             total += int(ends[-1]) - counts.tokens
-            counts.tokens, counts.documents, counts.bytes = int(ends[-1]), counts.documents + len(ends), counts.bytes + piece.bytes
+            counts.tokens, counts.documents, counts.bytes = (
+                int(ends[-1]),
+                counts.documents + len(ends),
+                counts.bytes + piece.bytes,
+            )
         return total
 
     def quarantine(self, line: bytes) -> None:
@@ -152,17 +178,23 @@ class WorkFolder:
             os.fsync(file.fileno())
 
     def record(self) -> None:
-        """Write down that everything up to here is done, so that a kill from now on costs nothing of it."""
+        """Write down that everything up to here is done, so that a kill from now on costs nothing
+        of it.
+        """
         self.flush()
         self.state.records += 1
         write_atomically(self.folder / STATE_NAME, json.dumps(asdict(self.state)))
 
     def commit(self, meta: Meta) -> Path:
-        """Flush everything to the disk and move the folder into place; if another process was first, its folder stays."""
+        """Flush everything to the disk and move the folder into place; if another process was
+        first, its folder stays.
+        """
         self.record()
         if not self.state.sizes[QUARANTINE_NAME]:
             (self.folder / QUARANTINE_NAME).unlink()
-        (self.folder / META_NAME).write_text(json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8")
+        (self.folder / META_NAME).write_text(
+            json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8"
+        )
         for path in [*self.folder.iterdir(), self.folder]:
             sync(path)
         try:
@@ -191,16 +223,23 @@ class WorkFolder:
         """What an earlier attempt left, if it can be trusted."""
         try:
             state = State.of(json.loads((self.folder / STATE_NAME).read_text(encoding="utf-8")))
-            short = [name for name in FILES if (self.folder / name).stat().st_size < state.sizes[name]]
+            short = [
+                name for name in FILES if (self.folder / name).stat().st_size < state.sizes[name]
+            ]
         except (OSError, ValueError, KeyError, TypeError):
             return State()
         if short:
-            self._say(f"{self.folder / short[0]} is shorter than its state says; preparing from the start")
+            self._say(
+                f"{self.folder / short[0]} is shorter than its state says; preparing from the start"
+            )
             return State()
         return state
 
     def _hold(self) -> None:
-        """Wait until no other process prepares this folder. The lock goes with the process, however it ends."""
+        """Wait until no other process prepares this folder.
+
+        The lock goes with the process, however it ends.
+        """
         said = False
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -218,8 +257,11 @@ class WorkFolder:
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
                     raise
-                # Without locks two processes must not share a folder; this one cannot be gone on with.
-                self.folder = self.folder.with_name(f".{self.final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.work")
+                # Without locks two processes must not share a folder; this one cannot be gone on
+                # with.
+                self.folder = self.folder.with_name(
+                    f".{self.final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.work"
+                )
                 self.folder.mkdir(parents=True)
                 lock.close()
                 return

@@ -1,4 +1,6 @@
-"""Chunks encoded in their order, in this process or in several; how many changes the time and nothing else."""
+"""Chunks encoded in their order, in this process or in several; how many changes the time and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ AHEAD = 2  # chunks read ahead for each worker
 _tokenizer: AnyTokenizer | None = None  # of a worker process
 
 
-def encode_all(chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, plan: Plan, workers: int) -> Iterator[tuple[Chunk, Encoded]]:
+def encode_all(
+    chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, plan: Plan, workers: int
+) -> Iterator[tuple[Chunk, Encoded]]:
     """Every chunk with its result, in order.
 
     Args:
@@ -45,19 +49,24 @@ def encode_all(chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, p
             yield chunk, encode_chunk(chunk, tokenizer, plan)
         return
     # Not fork: the parent may hold a GPU, a process group and their threads.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(str(folder),))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(str(folder),)
+    )
     try:
         yield from _in_order(pool, chunks, plan, AHEAD * workers)
     except BrokenProcessPool as error:
         raise UserError(
-            "A worker of the preparation was killed, perhaps for memory; lower data.workers. The same command again goes on from "
+            "A worker of the preparation was killed, perhaps for memory; lower data.workers. The "
+            "same command again goes on from "
             "what was prepared."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], plan: Plan, ahead: int) -> Iterator[tuple[Chunk, Encoded]]:
+def _in_order(
+    pool: ProcessPoolExecutor, chunks: Iterator[Chunk], plan: Plan, ahead: int
+) -> Iterator[tuple[Chunk, Encoded]]:
     waiting: deque[tuple[Chunk, Future[Encoded]]] = deque()
     for chunk in chunks:
         waiting.append((chunk, pool.submit(_encode, chunk, plan)))
@@ -69,7 +78,9 @@ def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], plan: Plan, ah
 
 
 def _begin(folder: str) -> None:
-    """First in a worker process: load the tokenizer, leave Ctrl-C to the parent, and end with it however it ends."""
+    """First in a worker process: load the tokenizer, leave Ctrl-C to the parent, and end with it
+    however it ends.
+    """
     global _tokenizer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -82,7 +93,8 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        os._exit(1)  # killed: nobody reads this worker's queue any more, and it would wait there for ever
+        # killed: nobody reads this worker's queue any more, and it would wait there for ever
+        os._exit(1)
 
 
 def _encode(chunk: Chunk, plan: Plan) -> Encoded:

@@ -1,8 +1,10 @@
-"""A SentencePiece model as a Hugging Face tokenizer that encodes and decodes alike: what AutoTokenizer.from_pretrained loads.
+"""A SentencePiece model as a Hugging Face tokenizer that encodes and decodes alike: what
+AutoTokenizer.from_pretrained loads.
 
-Pieces have kinds (sentencepiece_model.proto): normal ones and the model's own symbols match text; unknown, control and byte pieces
-never do, even where the text spells them. Byte-pair models come out exact. Of a unigram model about one document in a thousand is cut
-otherwise somewhere, where two ways are likely alike: SentencePiece adds up in 32 bits, tokenizers in 64.
+Pieces have kinds (sentencepiece_model.proto): normal ones and the model's own symbols match text;
+unknown, control and byte pieces never do, even where the text spells them. Byte-pair models come
+out exact. Of a unigram model about one document in a thousand is cut otherwise somewhere, where two
+ways are likely alike: SentencePiece adds up in 32 bits, tokenizers in 64.
 """
 
 from __future__ import annotations
@@ -15,8 +17,12 @@ from train.data.huggingface import HuggingFaceTokenizer
 from train.data.tokenizer import AnyTokenizer, Tokenizer
 from train.errors import UserError
 
-_UNKNOWN, _CONTROL, _SYMBOL, _BYTE = 2, 3, 4, 6
-_UNIGRAM, _BPE = 1, 2
+_UNKNOWN = 2
+_CONTROL = 3
+_SYMBOL = 4
+_BYTE = 6
+_UNIGRAM = 1
+_BPE = 2
 _SPACE = "▁"  # how SentencePiece writes a space in a piece
 
 
@@ -37,8 +43,16 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path, longest: int) -> None
 
     proto = _proto(tokenizer)
     spec = proto.trainer_spec
-    of_id = {id_: proto.pieces[id_].piece for id_ in (spec.bos_id, spec.eos_id, spec.pad_id) if 0 <= id_ < len(proto.pieces)}
-    named = {"bos_token": of_id.get(spec.bos_id), "eos_token": of_id.get(spec.eos_id), "pad_token": of_id.get(spec.pad_id)}
+    of_id = {
+        id_: proto.pieces[id_].piece
+        for id_ in (spec.bos_id, spec.eos_id, spec.pad_id)
+        if 0 <= id_ < len(proto.pieces)
+    }
+    named = {
+        "bos_token": of_id.get(spec.bos_id),
+        "eos_token": of_id.get(spec.eos_id),
+        "pad_token": of_id.get(spec.pad_id),
+    }
     fast = PreTrainedTokenizerFast(
         tokenizer_object=_convert(proto, tokenizer.path),
         unk_token=spec.unk_piece,
@@ -65,28 +79,44 @@ def _convert(proto: Any, path: Path) -> Any:
 
     kind = proto.trainer_spec.model_type
     if kind not in (_UNIGRAM, _BPE):
-        raise UserError(f"{path} is neither a unigram nor a BPE model; Hugging Face tokenizers have nothing that encodes like it")
+        raise UserError(
+            f"{path} is neither a unigram nor a BPE model; Hugging Face tokenizers have nothing "
+            "that encodes like it"
+        )
     fast = Fast(_unigram(proto) if kind == _UNIGRAM else _bpe(proto))
     fast.normalizer = _normalizer(proto)
     if kind == _UNIGRAM:
         fast.pre_tokenizer = _words(proto)
     fast.decoder = _decoder(proto)
     # A model's own symbols are cut out of the text first; control pieces only get their names.
-    fast.add_tokens([AddedToken(p.piece, normalized=False) for p in proto.pieces if p.type == _SYMBOL])
-    fast.add_special_tokens([AddedToken(p.piece, normalized=False, special=True) for p in proto.pieces if p.type == _CONTROL])
+    fast.add_tokens(
+        [AddedToken(p.piece, normalized=False) for p in proto.pieces if p.type == _SYMBOL]
+    )
+    fast.add_special_tokens(
+        [
+            AddedToken(p.piece, normalized=False, special=True)
+            for p in proto.pieces
+            if p.type == _CONTROL
+        ]
+    )
     return fast
 
 
 def _unigram(proto: Any) -> Any:
     from tokenizers.models import Unigram
 
-    return Unigram([(p.piece, p.score) for p in proto.pieces], unk_id=_unknown(proto), byte_fallback=proto.trainer_spec.byte_fallback)
+    return Unigram(
+        [(p.piece, p.score) for p in proto.pieces],
+        unk_id=_unknown(proto),
+        byte_fallback=proto.trainer_spec.byte_fallback,
+    )
 
 
 def _words(proto: Any) -> Any:
     """Where a text may be cut before the unigram model sees it.
 
-    At spaces, which no piece crosses. And inside whatever spells a piece that must not match text: this model has no kinds of pieces.
+    At spaces, which no piece crosses. And inside whatever spells a piece that must not match text:
+        this model has no kinds of pieces.
     """
     from tokenizers import Regex, pre_tokenizers
 
@@ -94,20 +124,41 @@ def _words(proto: Any) -> Any:
     inside = [f"{re.escape(piece[0])}(?={re.escape(piece[1:])})" for piece in spelt]
     if proto.trainer_spec.byte_fallback:
         inside.append("<(?=0x[0-9A-F]{2}>)")
-    spaces = [pre_tokenizers.Split(_SPACE, "merged_with_next")] if proto.trainer_spec.split_by_whitespace else []
-    return pre_tokenizers.Sequence([*spaces, pre_tokenizers.Split(Regex("|".join(inside)), "merged_with_previous")])
+    spaces = (
+        [pre_tokenizers.Split(_SPACE, "merged_with_next")]
+        if proto.trainer_spec.split_by_whitespace
+        else []
+    )
+    return pre_tokenizers.Sequence(
+        [*spaces, pre_tokenizers.Split(Regex("|".join(inside)), "merged_with_previous")]
+    )
 
 
 def _bpe(proto: Any) -> Any:
-    """Every way to join two pieces into a third, best score first; only pieces that may match text take part."""
+    """Every way to join two pieces into a third, best score first; only pieces that may match text
+    take part.
+    """
     from tokenizers.models import BPE
 
-    scores = {p.piece: p.score for p in proto.pieces if p.type not in (_UNKNOWN, _CONTROL, _SYMBOL, _BYTE)}
-    merges = [(piece[:i], piece[i:]) for piece in scores for i in range(1, len(piece)) if piece[:i] in scores and piece[i:] in scores]
+    scores = {
+        p.piece: p.score for p in proto.pieces if p.type not in (_UNKNOWN, _CONTROL, _SYMBOL, _BYTE)
+    }
+    merges = [
+        (piece[:i], piece[i:])
+        for piece in scores
+        for i in range(1, len(piece))
+        if piece[:i] in scores and piece[i:] in scores
+    ]
     merges.sort(key=lambda pair: -scores[pair[0] + pair[1]])
     vocab = {p.piece: id_ for id_, p in enumerate(proto.pieces)}
     unknown = proto.pieces[_unknown(proto)].piece
-    return BPE(vocab=vocab, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=proto.trainer_spec.byte_fallback)
+    return BPE(
+        vocab=vocab,
+        merges=merges,
+        unk_token=unknown,
+        fuse_unk=True,
+        byte_fallback=proto.trainer_spec.byte_fallback,
+    )
 
 
 def _unknown(proto: Any) -> int:
@@ -122,7 +173,10 @@ def _normalizer(proto: Any) -> Any:
     if spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+        steps += [
+            normalizers.Replace(Regex(r"\A +| +\z"), ""),
+            normalizers.Replace(Regex(" {2,}"), " "),
+        ]
     if spec.escape_whitespaces:
         steps.append(normalizers.Replace(" ", _SPACE))
     if spec.add_dummy_prefix:
@@ -133,7 +187,9 @@ def _normalizer(proto: Any) -> Any:
 def _decoder(proto: Any) -> Any:
     from tokenizers import Regex, decoders
 
-    steps: list[Any] = [decoders.Replace(proto.trainer_spec.unk_piece, proto.trainer_spec.unk_surface)]
+    steps: list[Any] = [
+        decoders.Replace(proto.trainer_spec.unk_piece, proto.trainer_spec.unk_surface)
+    ]
     if proto.trainer_spec.byte_fallback:
         steps.append(decoders.ByteFallback())
     steps.append(decoders.Fuse())

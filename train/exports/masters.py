@@ -1,7 +1,9 @@
-"""The float32 weights of a checkpoint, whole, in one process: from its files, without ranks and without an engine.
+"""The float32 weights of a checkpoint, whole, in one process: from its files, without ranks and
+without an engine.
 
-DeepSpeed's own tool reads what its ZeRO 1, 2 and 3 optimizers wrote. Stage 0 and its BF16_Optimizer (stage 1 in bf16) it refuses;
-those two are read here. Its tool unpickles in full: check the manifest's hashes before.
+DeepSpeed's own tool reads what its ZeRO 1, 2 and 3 optimizers wrote. Stage 0 and its BF16_Optimizer
+(stage 1 in bf16) it refuses; those two are read here. Its tool unpickles in full: check the
+manifest's hashes before.
 """
 
 from __future__ import annotations
@@ -31,17 +33,33 @@ def read_masters(state: Path) -> dict[str, Tensor]:
     Raises:
         UserError: a layout that this version does not know.
     """
-    model = load_restricted(state / _MODEL, mmap=True) if (state / _MODEL).is_file() else None  # ZeRO-3 writes one per rank instead
+    # ZeRO-3 writes one per rank instead
+    model = load_restricted(state / _MODEL, mmap=True) if (state / _MODEL).is_file() else None
     shards = sorted(state.glob("*zero_pp_rank_*_optim_states.pt"), key=_rank)
     if model is not None and not shards:
         weights = _stage_0(model)
-    elif model is not None and "zero_stage" not in load_restricted(shards[0], mmap=True)["optimizer_state_dict"]:
-        weights = _partitions(model, [load_restricted(shard, mmap=True)["optimizer_state_dict"][_PARTITIONS] for shard in shards])
+    elif (
+        model is not None
+        and "zero_stage" not in load_restricted(shards[0], mmap=True)["optimizer_state_dict"]
+    ):
+        weights = _partitions(
+            model,
+            [
+                load_restricted(shard, mmap=True)["optimizer_state_dict"][_PARTITIONS]
+                for shard in shards
+            ],
+        )
     elif shards:
         weights = _by_deepspeed(state)
     else:
-        raise UserError(f"{state} holds no weights that this version can read: neither {_MODEL} nor *_optim_states.pt")
-    return {name.removeprefix("module.").replace("_orig_mod.", ""): weight.detach().float() for name, weight in weights.items()}
+        raise UserError(
+            f"{state} holds no weights that this version can read: neither {_MODEL} nor "
+            "*_optim_states.pt"
+        )
+    return {
+        name.removeprefix("module.").replace("_orig_mod.", ""): weight.detach().float()
+        for name, weight in weights.items()
+    }
 
 
 def _by_deepspeed(state: Path) -> dict[str, Tensor]:
@@ -52,9 +70,13 @@ def _by_deepspeed(state: Path) -> dict[str, Tensor]:
 
 
 def _stage_0(model: Mapping[str, Any]) -> dict[str, Tensor]:
-    """In float32 the model's own weights; in 16 bits the optimizer's copies, in the order of the model, tied weights once."""
-    weights, optimizer = dict(model["module"]), model["optimizer"]
-    first: dict[int, str] = {}  # DeepSpeed notes neither shapes nor ties at stage 0; a tied weight is stored once all the same
+    """In float32 the model's own weights; in 16 bits the optimizer's copies, in the order of the
+    model, tied weights once.
+    """
+    weights = dict(model["module"])
+    optimizer = model["optimizer"]
+    # DeepSpeed notes neither shapes nor ties at stage 0; a tied weight is stored once all the same
+    first: dict[int, str] = {}
     ties = {name: first.setdefault(weight.data_ptr(), name) for name, weight in weights.items()}
     own = {name: weights[name].shape for name, stored in ties.items() if name == stored}
     if "fp32_groups" in optimizer:
@@ -67,11 +89,16 @@ def _stage_0(model: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _partitions(model: Mapping[str, Any], ranks: list[list[Tensor]]) -> dict[str, Tensor]:
     """BF16_Optimizer: each rank holds an equal share of each flattened group, padded at the end."""
-    weights = _unflatten(model["param_shapes"], [torch.cat(list(parts)) for parts in zip(*ranks, strict=True)])
-    return weights | {name: weights[stored] for name, stored in model["shared_params"].items()}  # the second name of a tied weight
+    weights = _unflatten(
+        model["param_shapes"], [torch.cat(list(parts)) for parts in zip(*ranks, strict=True)]
+    )
+    # the second name of a tied weight
+    return weights | {name: weights[stored] for name, stored in model["shared_params"].items()}
 
 
-def _unflatten(groups: Iterable[Mapping[str, torch.Size]], flats: Iterable[Tensor]) -> dict[str, Tensor]:
+def _unflatten(
+    groups: Iterable[Mapping[str, torch.Size]], flats: Iterable[Tensor]
+) -> dict[str, Tensor]:
     weights = {}
     for shapes, flat in zip(groups, flats, strict=True):
         offset = 0

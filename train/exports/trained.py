@@ -1,4 +1,6 @@
-"""A trained model from what a run left: a run's folder or one checkpoint -> model, tokenizer, and where they came from."""
+"""A trained model from what a run left: a run's folder or one checkpoint -> model, tokenizer, and
+where they came from.
+"""
 
 from __future__ import annotations
 
@@ -37,22 +39,33 @@ class Trained:
     sequence_length: int
 
     def config(self) -> LlamaConfig:
-        """transformers' description, with the special tokens of the tokenizer: LlamaConfig's own defaults are another's."""
+        """transformers' description, with the special tokens of the tokenizer: LlamaConfig's own
+        defaults are another's.
+        """
         config = llama_config(self.model, self.sequence_length)
         config.use_cache = True
-        config.eos_token_id, config.bos_token_id, config.pad_token_id = self.tokenizer.eos_id, None, None
+        config.eos_token_id = self.tokenizer.eos_id
+        config.bos_token_id = None
+        config.pad_token_id = None
         return config
 
     def load(self, dtype: torch.dtype) -> LlamaForCausalLM:
-        """The model with the checkpoint's float32 weights, rounded to `dtype`; on the CPU, in evaluation mode."""
+        """The model with the checkpoint's float32 weights, rounded to `dtype`; on the CPU, in
+        evaluation mode.
+        """
         config = self.config()
         weights = read_masters(self.checkpoint.path / checkpoint.STATE)
         with torch.device("meta"):
-            wanted = {name: weight.shape for name, weight in LlamaForCausalLM(config).state_dict().items()}
+            wanted = {
+                name: weight.shape for name, weight in LlamaForCausalLM(config).state_dict().items()
+            }
         found = {name: weight.shape for name, weight in weights.items() if name in wanted}
         odd = sorted(name for name in wanted if found.get(name) != wanted[name])
         if odd:
-            raise UserError(f"{self.checkpoint.path}: {odd[0]} is missing or not of the shape its manifest describes")
+            raise UserError(
+                f"{self.checkpoint.path}: {odd[0]} is missing or not of the shape its manifest "
+                "describes"
+            )
         model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(
             None, config=config, state_dict={name: weights[name] for name in wanted}, dtype=dtype
         )
@@ -72,11 +85,25 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
     found = _find(path, say)
     manifest = found.manifest
     known = {field.name for field in fields(ModelConfig)}
-    model = ModelConfig(**{key: value for key, value in manifest["model"].items() if key in known and value is not None})
+    model = ModelConfig(
+        **{
+            key: value
+            for key, value in manifest["model"].items()
+            if key in known and value is not None
+        }
+    )
     run = found.path.parent.parent
     if not tokenizer and not any((run / name).is_file() for name in (TOKENIZER_NAME, FILE_NAME)):
-        raise UserError(f"{run / TOKENIZER_NAME} does not exist; name the tokenizer of the run with --tokenizer FILE.model")
-    return Trained(found, load_tokenizer(tokenizer) if tokenizer else load_prepared(run), model, int(manifest["sequence_length"]))
+        raise UserError(
+            f"{run / TOKENIZER_NAME} does not exist; name the tokenizer of the run with "
+            "--tokenizer FILE.model"
+        )
+    return Trained(
+        found,
+        load_tokenizer(tokenizer) if tokenizer else load_prepared(run),
+        model,
+        int(manifest["sequence_length"]),
+    )
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -86,10 +113,15 @@ def is_checkpoint(path: Path) -> bool:
 
 def _find(path: Path, say: Callable[[str], None]) -> checkpoint.Checkpoint:
     if not path.is_dir():
-        raise UserError(f"{path} is no folder; name a run, such as runs/quickstart, or one of its checkpoints")
+        raise UserError(
+            f"{path} is no folder; name a run, such as runs/quickstart, or one of its checkpoints"
+        )
     found: Any = checkpoint.find(str(path), path.parent, say) if is_checkpoint(path) else None
     found = found or checkpoint.find("auto", path / checkpoint.FOLDER, say)
     if found is None:
-        raise UserError(f"{path} has no checkpoints/ and is no checkpoint; name a run, such as runs/quickstart, or one of its checkpoints")
+        raise UserError(
+            f"{path} has no checkpoints/ and is no checkpoint; name a run, such as "
+            "runs/quickstart, or one of its checkpoints"
+        )
     assert isinstance(found, checkpoint.Checkpoint)
     return found

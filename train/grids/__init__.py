@@ -1,1 +1,3 @@
-"""Grids of experiments: what a table's cells are (cells, description), and how their runs stand and are started (the rest)."""
+"""Grids of experiments: what a table's cells are (cells, description), and how their runs stand and
+are started (the rest).
+"""

@@ -1,4 +1,6 @@
-"""What every command about a grid takes: which of its runs, where they are, and after `--` overrides of them all."""
+"""What every command about a grid takes: which of its runs, where they are, and after `--`
+overrides of them all.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,23 @@ from train.grids.description import FROM_THE_SWEEP
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """--only, --seeds and --root."""
-    parser.add_argument("--only", nargs="+", default=(), metavar="PATTERN", help="cells whose row, column or key matches, as '60M*'")
-    parser.add_argument("--seeds", nargs="+", type=whole(0), metavar="N", help="instead of the grid's own")
-    parser.add_argument("--root", type=Path, default=Path("runs"), metavar="FOLDER", help="where the runs' folders are; default runs")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=(),
+        metavar="PATTERN",
+        help="cells whose row, column or key matches, as '60M*'",
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=whole(0), metavar="N", help="instead of the grid's own"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("runs"),
+        metavar="FOLDER",
+        help="where the runs' folders are; default runs",
+    )
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -47,5 +63,8 @@ def overrides_of(words: Sequence[str]) -> dict[str, str]:
     found = {setting.key: setting.text for setting in once(settings).values()}
     for key in found:
         if key in FROM_THE_SWEEP:
-            raise UserError(f"--{key} cannot stand after --: the sweep sets it for each run" + " (--seeds)" * (key == "run.seed"))
+            raise UserError(
+                f"--{key} cannot stand after --: the sweep sets it for each run"
+                + " (--seeds)" * (key == "run.seed")
+            )
     return found

@@ -22,7 +22,8 @@ class Cell:
         recipe: the recipe it builds upon.
         overrides: dotted key -> text, as in `--config RECIPE --key text`.
         paper: the perplexity that the grid's source gives for it; None where it gives none.
-        key: fit for a folder's name, unlike that of any other cell of the grid, and stable: "adam-60m-1e-5-alphadecay".
+        key: fit for a folder's name, unlike that of any other cell of the grid, and stable:
+            "adam-60m-1e-5-alphadecay".
     """
 
     grid: str
@@ -40,7 +41,11 @@ class Cell:
             extra: overrides that win over the cell's own.
         """
         overrides = {**self.overrides, **(extra or {})}
-        return ["--config", str(self.recipe), *(word for key, text in overrides.items() for word in (f"--{key}", text))]
+        return [
+            "--config",
+            str(self.recipe),
+            *(word for key, text in overrides.items() for word in (f"--{key}", text)),
+        ]
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,12 @@ class Grid:
     Args:
         name: by which it is asked for.
         title: of the table.
-        source: where its figures come from, e.g. "arXiv 2506.14562, Table 1"; empty for one of our own.
+        source: where its figures come from, e.g. "arXiv 2506.14562, Table 1"; empty for one of our
+            own.
         setup: what the source trained on and how, for the caption; may be empty.
         rows: labels, in order.
-        columns: labels, in order. A cell has one of each; not every pair has a cell, e.g. no decay has one column a size, "60M, 0".
+        columns: labels, in order. A cell has one of each; not every pair has a cell, e.g. no decay
+            has one column a size, "60M, 0".
         baseline: the row that others are compared with.
         cells: row by row, in the order of the columns.
         seeds: each cell is run once with each.
@@ -100,14 +107,23 @@ class Grid:
     seeds: tuple[int, ...]
 
     def runs(self, root: Path = Path("runs")) -> tuple[Run, ...]:
-        """Every seed of every cell: all cells of the first seed, then of the next, so that a sweep cut short leaves whole tables."""
-        return tuple(Run(cell, seed, root / self.name / cell.key / f"seed-{seed}") for seed in self.seeds for cell in self.cells)
+        """Every seed of every cell: all cells of the first seed, then of the next, so that a sweep
+        cut short leaves whole tables.
+        """
+        return tuple(
+            Run(cell, seed, root / self.name / cell.key / f"seed-{seed}")
+            for seed in self.seeds
+            for cell in self.cells
+        )
 
     def narrowed(self, only: Sequence[str] = (), seeds: Iterable[int] | None = None) -> Grid:
-        """The same grid with fewer cells, or with other seeds. Rows and columns without a cell go, too.
+        """The same grid with fewer cells, or with other seeds.
+
+        Rows and columns without a cell go, too.
 
         Args:
-            only: shell patterns; kept is a cell whose row, column or key matches one of them, case aside. Empty keeps all.
+            only: shell patterns; kept is a cell whose row, column or key matches one of them, case
+                aside. Empty keeps all.
             seeds: instead of the grid's own; None keeps those.
 
         Raises:
@@ -116,11 +132,17 @@ class Grid:
         for pattern in only:
             if not any(_matches(cell, pattern) for cell in self.cells):
                 raise UserError(
-                    f"--only {pattern!r} matches no cell of {self.name}; it has the rows {', '.join(self.rows)} and the columns "
+                    f"--only {pattern!r} matches no cell of {self.name}; it has the rows "
+                    f"{', '.join(self.rows)} and the columns "
                     f"{'; '.join(self.columns)}. Patterns are the shell's, as in '60M*'"
                 )
-        cells = tuple(cell for cell in self.cells if not only or any(_matches(cell, pattern) for pattern in only))
-        rows, columns = {cell.row for cell in cells}, {cell.column for cell in cells}
+        cells = tuple(
+            cell
+            for cell in self.cells
+            if not only or any(_matches(cell, pattern) for pattern in only)
+        )
+        rows = {cell.row for cell in cells}
+        columns = {cell.column for cell in cells}
         return dataclasses.replace(
             self,
             cells=cells,
@@ -131,4 +153,6 @@ class Grid:
 
 
 def _matches(cell: Cell, pattern: str) -> bool:
-    return any(fnmatchcase(name.lower(), pattern.lower()) for name in (cell.row, cell.column, cell.key))
+    return any(
+        fnmatchcase(name.lower(), pattern.lower()) for name in (cell.row, cell.column, cell.key)
+    )

@@ -1,13 +1,17 @@
 """A grid as it is written down, in YAML: read, checked, and multiplied out into cells.
 
     title: How strong a decay                    # of the table
-    source: arXiv 2506.14562, Table 1            # where the figures under `paper` come from; left out for a grid of one's own
-    setup: 1 B tokens of C4                      # what the source trained on, for the caption; may be left out
+    source: arXiv 2506.14562, Table 1            # where the figures under `paper` come from; left
+        out for a grid of one's own
+    setup: 1 B tokens of C4                      # what the source trained on, for the caption; may
+        be left out
     recipe: train/recipes/llama_60m.yaml         # what every cell builds upon
     common: {optim.name: adam}                   # overrides of every cell; or a list of such
     seeds: [0, 1, 2]                             # run.seed of each cell's runs; 42 where left out
-    baseline: Uniform                            # the row that others are compared with; Uniform where left out
-    columns:                                     # label -> overrides; or a list of such axes, whose product it then is: "60M, 1e-5"
+    baseline: Uniform                            # the row that others are compared with; Uniform
+        where left out
+    columns:                                     # label -> overrides; or a list of such axes, whose
+        product it then is: "60M, 1e-5"
       - 60M: {}
         135M: {recipe: train/recipes/llama_130m.yaml}
       - 1e-5: {optim.weight_decay: 1e-5}
@@ -15,14 +19,18 @@
     rows:                                        # label -> overrides
       Uniform: {decay.method: uniform}
       AlphaDecay: {decay.method: alphadecay, decay.s2: 3}
-    paper:                                       # the source's figures, for each row one a column that it has; ~ where there is none
-      Uniform: [32.39, 32.56, 22.99, 23.14]
+    paper:                                       # the source's figures, for each row one a column
+        that it has; ~ where there is none Uniform: [32.39, 32.56, 22.99, 23.14]
 
-Overrides are keys and values as on the command line of train/pretrain.py. Later ones win: the recipe, `common`, the axes of the columns
-in their order, the row. Two words stand among them: `recipe`, another recipe; and `only`, which cells there are: shell patterns of columns
-in a row's overrides, of rows in a column's. What every run gets from the sweep (name, output_dir, resume, run.seed) is not set here.
+Overrides are keys and values as on the command line of train/pretrain.py. Later ones win: the
+    recipe, `common`, the axes of the columns
+in their order, the row. Two words stand among them: `recipe`, another recipe; and `only`, which
+    cells there are: shell patterns of columns
+in a row's overrides, of rows in a column's. What every run gets from the sweep (name, output_dir,
+resume, run.seed) is not set here.
 
-A file may hold several grids: `grids: {NAME: {title: ...}, ...}`. `parts` may then hold what they share, by YAML's anchors and aliases.
+A file may hold several grids: `grids: {NAME: {title: ...}, ...}`. `parts` may then hold what they
+    share, by YAML's anchors and aliases.
 A file of one grid may say its `name`; else it is the file's.
 """
 
@@ -47,7 +55,19 @@ from train.grids.planned import config_of
 from train.recipe_file import yaml_problem
 from train.sources import ROOT
 
-KEYS = ("name", "title", "source", "setup", "recipe", "common", "seeds", "baseline", "columns", "rows", "paper")
+KEYS = (
+    "name",
+    "title",
+    "source",
+    "setup",
+    "recipe",
+    "common",
+    "seeds",
+    "baseline",
+    "columns",
+    "rows",
+    "paper",
+)
 NEEDED = ("title", "columns", "rows")
 FILE_KEYS = ("grids", "parts")
 FROM_THE_SWEEP = ("name", "output_dir", "resume", "run.seed")
@@ -75,11 +95,16 @@ def read_descriptions(path: Path) -> dict[str, Description]:
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the grid {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+        raise UserError(
+            f"cannot read the grid {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
+        ) from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}{yaml_problem(error)}") from error
     if not isinstance(found, dict):
-        raise UserError(f"{path}: a grid takes keys and values, such as title, columns and rows; see train/grids/description.py")
+        raise UserError(
+            f"{path}: a grid takes keys and values, such as title, columns and rows; see "
+            "train/grids/description.py"
+        )
     if "grids" not in found:
         single = {key: value for key, value in found.items() if key != "parts"}
         return {_text(found.get("name", path.stem), f"{path}: name"): single}
@@ -95,7 +120,8 @@ def make_grid(path: Path, name: str, description: Description) -> Grid:
         path: its file, to point at.
 
     Raises:
-        UserError: an unknown key, a cell that train/pretrain.py would refuse, two cells of one name, figures without a cell.
+        UserError: an unknown key, a cell that train/pretrain.py would refuse, two cells of one
+            name, figures without a cell.
     """
     where = f"{path}: {name}"
     _known(description, KEYS, where)
@@ -103,27 +129,54 @@ def make_grid(path: Path, name: str, description: Description) -> Grid:
         if not description.get(key):
             raise UserError(f"{where} has no {key}; see train/grids/description.py")
     rows = _entries(description["rows"], f"{where}, rows")
-    axes = description["columns"] if isinstance(description["columns"], list) else [description["columns"]]
+    axes = (
+        description["columns"]
+        if isinstance(description["columns"], list)
+        else [description["columns"]]
+    )
     columns = list(itertools.product(*(_entries(axis, f"{where}, columns") for axis in axes)))
     labels = [", ".join(value.label for value in column) for column in columns]
     baseline = _text(description.get("baseline", "Uniform"), f"{where}, baseline")
     if baseline not in [row.label for row in rows]:
-        raise UserError(f"{where}: the baseline {baseline!r} is no row; set `baseline` to one of {', '.join(row.label for row in rows)}")
+        raise UserError(
+            f"{where}: the baseline {baseline!r} is no row; set `baseline` to one of "
+            f"{', '.join(row.label for row in rows)}"
+        )
     base = _base(description, where)
-    pairs = [(row, label, column) for row in rows for label, column in zip(labels, columns, strict=True) if _exists(row, label, column)]
+    pairs = [
+        (row, label, column)
+        for row in rows
+        for label, column in zip(labels, columns, strict=True)
+        if _exists(row, label, column)
+    ]
     _all_used(rows, columns, labels, where)
     paper = _paper(description.get("paper", {}), pairs, where)
-    cells = tuple(_cell(name, row, label, (*base, *column, row), paper, where) for row, label, column in pairs)
+    cells = tuple(
+        _cell(name, row, label, (*base, *column, row), paper, where) for row, label, column in pairs
+    )
     _distinct(cells, where)
     for cell in cells:
         _read(cell, path)
-    title, source, setup = (_text(description.get(key, ""), f"{where}, {key}") for key in ("title", "source", "setup"))
+    title, source, setup = (
+        _text(description.get(key, ""), f"{where}, {key}") for key in ("title", "source", "setup")
+    )
     used = {cell.column for cell in cells}
     columns_used = tuple(label for label in labels if label in used)
-    return Grid(name, title, source, setup, tuple(row.label for row in rows), columns_used, baseline, cells, _seeds(description, where))
+    return Grid(
+        name,
+        title,
+        source,
+        setup,
+        tuple(row.label for row in rows),
+        columns_used,
+        baseline,
+        cells,
+        _seeds(description, where),
+    )
 
 
-# --- cells ------------------------------------------------------------------------------------------------------------
+# --- cells
+# -------------------------------------------------------------------------------------------------
 
 
 def _exists(row: _Entry, label: str, column: tuple[_Entry, ...]) -> bool:
@@ -131,14 +184,32 @@ def _exists(row: _Entry, label: str, column: tuple[_Entry, ...]) -> bool:
     return wanted and (not row.only or _any(label, row.only))
 
 
-def _cell(grid: str, row: _Entry, label: str, parts: Iterable[_Entry], paper: Mapping[tuple[str, str], float | None], where: str) -> Cell:
-    recipe, overrides = "", dict[str, str]()
+def _cell(
+    grid: str,
+    row: _Entry,
+    label: str,
+    parts: Iterable[_Entry],
+    paper: Mapping[tuple[str, str], float | None],
+    where: str,
+) -> Cell:
+    recipe = ""
+    overrides = dict[str, str]()
     for part in parts:
         recipe = part.recipe or recipe
         overrides.update(part.overrides)
     if not recipe:
-        raise UserError(f"{where}: {row.label} at {label} has no recipe; add `recipe: train/recipes/NAME.yaml`")
-    return Cell(grid, row.label, label, _recipe(recipe), overrides, paper.get((row.label, label)), _slug(f"{grid} {label} {row.label}"))
+        raise UserError(
+            f"{where}: {row.label} at {label} has no recipe; add `recipe: train/recipes/NAME.yaml`"
+        )
+    return Cell(
+        grid,
+        row.label,
+        label,
+        _recipe(recipe),
+        overrides,
+        paper.get((row.label, label)),
+        _slug(f"{grid} {label} {row.label}"),
+    )
 
 
 def _recipe(text: str) -> Path:
@@ -165,29 +236,42 @@ def _distinct(cells: tuple[Cell, ...], where: str) -> None:
         other = seen.setdefault(cell.key, cell)
         if other is not cell:
             raise UserError(
-                f"{where}: {other.row} at {other.column} and {cell.row} at {cell.column} would share the folder {cell.key}; rename one"
+                f"{where}: {other.row} at {other.column} and {cell.row} at {cell.column} would "
+                f"share the folder {cell.key}; rename one"
             )
 
 
-def _all_used(rows: list[_Entry], columns: list[tuple[_Entry, ...]], labels: list[str], where: str) -> None:
+def _all_used(
+    rows: list[_Entry], columns: list[tuple[_Entry, ...]], labels: list[str], where: str
+) -> None:
     """A pattern that matches nothing is a misspelt one."""
     row_labels = [row.label for row in rows]
     wanted = [(row.label, pattern, labels) for row in rows for pattern in row.only]
-    wanted += [(value.label, pattern, row_labels) for column in columns for value in column for pattern in value.only]
+    wanted += [
+        (value.label, pattern, row_labels)
+        for column in columns
+        for value in column
+        for pattern in value.only
+    ]
     for label, pattern, names in wanted:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UserError(f"{where}: {label}: only {pattern!r} matches none of {'; '.join(names)}")
+            raise UserError(
+                f"{where}: {label}: only {pattern!r} matches none of {'; '.join(names)}"
+            )
 
 
 def _any(label: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(label, pattern) for pattern in patterns)
 
 
-# --- values -----------------------------------------------------------------------------------------------------------
+# --- values
+# -------------------------------------------------------------------------------------------------
 
 
 class _Loader(yaml.BaseLoader):
-    """Every scalar stays the text it was written as, so that 1e-5 is a label, too; a key that stands twice is refused."""
+    """Every scalar stays the text it was written as, so that 1e-5 is a label, too; a key that
+    stands twice is refused.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
@@ -201,7 +285,9 @@ class _Loader(yaml.BaseLoader):
 
 
 def _entries(axis: Any, where: str) -> list[_Entry]:
-    return [_entry(label, value, f"{where}, {label}") for label, value in _mapping(axis, where).items()]
+    return [
+        _entry(label, value, f"{where}, {label}") for label, value in _mapping(axis, where).items()
+    ]
 
 
 def _base(description: Description, where: str) -> list[_Entry]:
@@ -214,8 +300,11 @@ def _base(description: Description, where: str) -> list[_Entry]:
 
 def _entry(label: str, value: Any, where: str) -> _Entry:
     words = dict(_mapping(value, where))
-    recipe, only = _text(words.pop("recipe", ""), f"{where}, recipe"), words.pop("only", [])
-    patterns = tuple(_text(pattern, f"{where}, only") for pattern in (only if isinstance(only, list) else [only]))
+    recipe = _text(words.pop("recipe", ""), f"{where}, recipe")
+    only = words.pop("only", [])
+    patterns = tuple(
+        _text(pattern, f"{where}, only") for pattern in (only if isinstance(only, list) else [only])
+    )
     return _Entry(label, recipe, patterns, _overrides(words, where))
 
 
@@ -224,12 +313,17 @@ def _overrides(values: Any, where: str) -> dict[str, str]:
     for word, value in _mapping(values, where).items():
         key = SHORT.get(word, word)
         if key in FROM_THE_SWEEP:
-            raise UserError(f"{where}: {key} is set by the sweep for each run; " + ("use seeds" if key == "run.seed" else "leave it out"))
+            raise UserError(
+                f"{where}: {key} is set by the sweep for each run; "
+                + ("use seeds" if key == "run.seed" else "leave it out")
+            )
         found[key] = value if isinstance(value, str) else json.dumps(value)
     return found
 
 
-def _paper(values: Any, pairs: list[tuple[_Entry, str, tuple[_Entry, ...]]], where: str) -> dict[tuple[str, str], float | None]:
+def _paper(
+    values: Any, pairs: list[tuple[_Entry, str, tuple[_Entry, ...]]], where: str
+) -> dict[tuple[str, str], float | None]:
     found: dict[tuple[str, str], float | None] = {}
     columns: dict[str, list[str]] = {}
     for row, label, _ in pairs:
@@ -240,9 +334,14 @@ def _paper(values: Any, pairs: list[tuple[_Entry, str, tuple[_Entry, ...]]], whe
         names = columns[row_label]
         given = given if isinstance(given, list) else [given]
         if len(given) != len(names):
-            raise UserError(f"{where}, paper, {row_label}: {len(given)} figures, and the row has {len(names)} columns: {'; '.join(names)}")
+            raise UserError(
+                f"{where}, paper, {row_label}: {len(given)} figures, and the row has {len(names)} "
+                f"columns: {'; '.join(names)}"
+            )
         for label, text in zip(names, given, strict=True):
-            found[row_label, label] = None if text in NO_FIGURE else _number(text, f"{where}, paper, {row_label}")
+            found[row_label, label] = (
+                None if text in NO_FIGURE else _number(text, f"{where}, paper, {row_label}")
+            )
     return found
 
 
@@ -280,4 +379,7 @@ def _known(found: Iterable[str], keys: Iterable[str], where: str) -> None:
     for key in found:
         if key not in keys:
             near = difflib.get_close_matches(key, keys, n=1)
-            raise UserError(f"{where}: unknown key {key!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"))
+            raise UserError(
+                f"{where}: unknown key {key!r}; "
+                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}")
+            )

@@ -57,19 +57,30 @@ def list_grids(grids: Sequence[tuple[Grid, Sequence[Planned]]], speed: Speed) ->
 def list_runs(grid: Grid, runs: Sequence[Planned], speed: Speed, queue: Queue) -> Iterator[str]:
     """What each run of a grid costs and how it stands, and the sums."""
     yield f"{grid.name}: {grid.title}" + (f" ({grid.source})" if grid.source else "")
-    rows, stand = [], []
+    rows = []
+    stand = []
     for planned in runs:
-        config, now = planned.config, standing(planned.run.folder, queue)
+        config = planned.config
+        now = standing(planned.run.folder, queue)
         stand.append(now)
-        facts = (f"{config.run.steps:,}", number(tokens(config)), _hours(speed.hours(config)), _state(planned, now))
+        facts = (
+            f"{config.run.steps:,}",
+            number(tokens(config)),
+            _hours(speed.hours(config)),
+            _state(planned, now),
+        )
         rows.append((planned.run.cell.row, planned.run.cell.column, str(planned.run.seed), *facts))
-    yield from table(("row", "column", "seed", "steps", "tokens", "GPU hours", "state"), rows, right=(2, 3, 4, 5))
+    yield from table(
+        ("row", "column", "seed", "steps", "tokens", "GPU hours", "state"), rows, right=(2, 3, 4, 5)
+    )
     total = sum(speed.hours(planned.config) for planned in runs)
     yield f"{count(stand)}; {number(sum(tokens(planned.config) for planned in runs))} tokens, {_hours(total)} GPU hours"
     yield _reckoned(speed)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> Iterator[str]:
     """Lines with their columns one below the other.
 
     Args:
@@ -77,7 +88,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
     """
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     for row in (head, *rows):
-        cells = (text.rjust(width) if at in right else text.ljust(width) for at, (text, width) in enumerate(zip(row, widths, strict=True)))
+        cells = (
+            text.rjust(width) if at in right else text.ljust(width)
+            for at, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
         yield "  ".join(cells).rstrip()
 
 

@@ -34,7 +34,9 @@ def plan(run: Run, extra: Mapping[str, str]) -> Planned:
         UserError: train/pretrain.py would refuse them.
     """
     config = config_of(run.cell, extra)
-    config = replace(config, name=run.name, output_dir=str(run.folder), run=replace(config.run, seed=run.seed))
+    config = replace(
+        config, name=run.name, output_dir=str(run.folder), run=replace(config.run, seed=run.seed)
+    )
     return Planned(run, tuple(run.arguments(extra)), config)
 
 

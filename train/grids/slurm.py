@@ -1,4 +1,6 @@
-"""The runs of a grid as one job array of launch/slurm: a line of overrides for each, and a note in each run's folder of who has it."""
+"""The runs of a grid as one job array of launch/slurm: a line of overrides for each, and a note in
+each run's folder of who has it.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,27 @@ def queue() -> set[str]:
     """
     if not shutil.which("squeue"):
         raise UserError(
-            "runs of this grid were submitted to SLURM, and there is no squeue here to ask how they stand; run this where it is, or "
+            "runs of this grid were submitted to SLURM, and there is no squeue here to ask how "
+            "they stand; run this where it is, or "
             "remove slurm.json from their folders"
         )
-    return set(_slurm("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format=%i").split())
+    return set(
+        _slurm(
+            "squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format=%i"
+        ).split()
+    )
 
 
 def command_line(count: int, jobs: int | None, script: Path, grid: str) -> list[str]:
     """What submits `count` runs, at most `jobs` of them at a time."""
     throttle = f"%{jobs}" if jobs else ""
-    return ["sbatch", "--parsable", f"--job-name={grid}", f"--array=1-{count}{throttle}", str(script)]
+    return [
+        "sbatch",
+        "--parsable",
+        f"--job-name={grid}",
+        f"--array=1-{count}{throttle}",
+        str(script),
+    ]
 
 
 def line(planned: Planned) -> str:
@@ -47,18 +60,27 @@ def line(planned: Planned) -> str:
         UserError: one of them has a line break.
     """
     if any("\n" in word for word in planned.arguments):
-        raise UserError(f"{planned.run.label}: an override with a line break cannot go into a job array")
+        raise UserError(
+            f"{planned.run.label}: an override with a line break cannot go into a job array"
+        )
     return shlex.join(planned.arguments)
 
 
 def submit(
-    runs: Sequence[Planned], folder: Path, grid: str, jobs: int | None, ranks: int | None, script: Path, say: Callable[[str], None]
+    runs: Sequence[Planned],
+    folder: Path,
+    grid: str,
+    jobs: int | None,
+    ranks: int | None,
+    script: Path,
+    say: Callable[[str], None],
 ) -> None:
     """Submits runs that nobody has, from the project's folder.
 
     Args:
         runs: their output folders are absolute.
-        folder: of the grid; the list of overrides is kept there, for tasks read it again when they are requeued.
+        folder: of the grid; the list of overrides is kept there, for tasks read it again when they
+            are requeued.
         grid: the job's name.
         jobs: runs at a time; None leaves that to SLURM.
         ranks: on each node; None leaves that to the allocation.
@@ -73,11 +95,15 @@ def submit(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     variables = {"SWEEP": str(path)} | ({"RANKS": str(ranks)} if ranks else {})
-    before = [stamp(planned.run.folder) for planned in runs]  # not after: the first tasks may run while the last are noted
+    # not after: the first tasks may run while the last are noted
+    before = [stamp(planned.run.folder) for planned in runs]
     job = _slurm(*command_line(len(runs), jobs, script, grid), **variables).strip().split(";")[0]
     for task, (planned, stood) in enumerate(zip(runs, before, strict=True), start=1):
         write_job(planned.run.folder, f"{job}_{task}", stood)
-    say(f"submitted {len(runs)} run{'s' * (len(runs) != 1)} as job {job}; task k has line k of {path}")
+    say(
+        f"submitted {len(runs)} run{'s' * (len(runs) != 1)} as job {job}; task k has line k of "
+        f"{path}"
+    )
 
 
 def _slurm(*command: str, **variables: str) -> str:
@@ -85,8 +111,12 @@ def _slurm(*command: str, **variables: str) -> str:
     try:
         done = subprocess.run(command, env=os.environ | variables, text=True, capture_output=True)
     except OSError as error:
-        raise UserError(f"cannot run {command[0]}: {error.strerror}; submit where SLURM is") from error
+        raise UserError(
+            f"cannot run {command[0]}: {error.strerror}; submit where SLURM is"
+        ) from error
     if done.returncode:
-        said = [text.strip() for text in done.stderr.splitlines() if text.strip()] or [f"it ended with {done.returncode}"]
+        said = [text.strip() for text in done.stderr.splitlines() if text.strip()] or [
+            f"it ended with {done.returncode}"
+        ]
         raise UserError(f"{shlex.join(command)}: {said[-1]}")
     return done.stdout

@@ -26,7 +26,8 @@ State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]
 LOCK = "sweep.lock"
 JOB = "slurm.json"
 KILLED = "killed"
-# What a run may go on with differently: where and how it computes, and what it keeps, not what it trains.
+# What a run may go on with differently: where and how it computes, and what it keeps, not what it
+# trains.
 _SECTIONS = ("checkpoint", "deepspeed", "log")
 _FREE = {"name", "output_dir", "resume", "data.directory", "data.workers", "eval.micro_batch"}
 _FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
@@ -36,7 +37,8 @@ _FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
 @dataclass(frozen=True)
 class Standing:
     """Args:
-    state: queued is SLURM's; running, that a process or a job has it; stopped, that it goes on when started again.
+    state: queued is SLURM's; running, that a process or a job has it; stopped, that it goes on when
+        started again.
     step: optimizer steps done, when state.json was last written.
     reason: why it stopped or failed; the job that it waits for.
     """
@@ -54,15 +56,22 @@ def standing(folder: Path, queue: Queue, ours: bool = False) -> Standing:
         queue: asked where the run was submitted to SLURM.
         ours: this process holds the run, and its program has ended.
     """
-    found, job = read_state(folder), read_job(folder)
-    state, step, reason = str(found.get("state", "missing")), _whole(found.get("step")), str(found.get("reason") or "")
+    found = read_state(folder)
+    job = read_job(folder)
+    state = str(found.get("state", "missing"))
+    step = _whole(found.get("step"))
+    reason = str(found.get("reason") or "")
     if not ours and held(folder):
         return Standing("running", step)
     begun = not job or job["before"] != stamp(folder)
     if job and job["job"] in queue():
-        return Standing("running" if begun and state == "running" else "queued", step, f"job {job['job']}")
+        return Standing(
+            "running" if begun and state == "running" else "queued", step, f"job {job['job']}"
+        )
     if not begun:
-        return Standing("failed", step, f"job {job['job']} ended before the run began; its output says why")
+        return Standing(
+            "failed", step, f"job {job['job']} ended before the run began; its output says why"
+        )
     if state == "running":
         return Standing("stopped", step, KILLED)
     if state in ("stopped", "finished", "failed"):
@@ -74,7 +83,9 @@ def count(runs: Iterable[Standing]) -> str:
     """How many runs stand how: "6 runs: 4 finished, 2 missing"."""
     states = Counter(now.state for now in runs)
     total = states.total()
-    return f"{total} run{'s' * (total != 1)}: " + ", ".join(f"{states[state]} {state}" for state in sorted(states))
+    return f"{total} run{'s' * (total != 1)}: " + ", ".join(
+        f"{states[state]} {state}" for state in sorted(states)
+    )
 
 
 def perplexity(folder: Path) -> float | None:
@@ -84,7 +95,9 @@ def perplexity(folder: Path) -> float | None:
 
 
 def differences(planned: Planned) -> list[str]:
-    """What the run in its folder was started with and would not be now: "optim.lr was 0.001, is 0.002"."""
+    """What the run in its folder was started with and would not be now: "optim.lr was 0.001, is
+    0.002".
+    """
     path = planned.run.folder / CONFIG
     if not path.is_file():
         return []
@@ -96,9 +109,16 @@ def differences(planned: Planned) -> list[str]:
 
 
 def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
-    """Settings of a run that decide what it trains and are not the same: "optim.lr was 0.001, is 0.002"."""
-    before, after = _flat(was), _flat(now)
-    return [f"{key} was {before[key]}, is {value}" for key, value in after.items() if before[key] != value]
+    """Settings of a run that decide what it trains and are not the same: "optim.lr was 0.001, is
+    0.002".
+    """
+    before = _flat(was)
+    after = _flat(now)
+    return [
+        f"{key} was {before[key]}, is {value}"
+        for key, value in after.items()
+        if before[key] != value
+    ]
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:
@@ -112,16 +132,19 @@ def refuse_mixtures(runs: Collection[Planned]) -> None:
         folder, found = mixed[0]
         more = f" (and so have {len(mixed) - 1} other folders)" if len(mixed) > 1 else ""
         raise UserError(
-            f"{folder} has a run with other settings{more}: {'; '.join(found)}. Give the sweep the settings that it was begun with, or a "
+            f"{folder} has a run with other settings{more}: {'; '.join(found)}. Give the sweep the "
+            "settings that it was begun with, or a "
             "--root of its own"
         )
 
 
-# --- who has it -------------------------------------------------------------------------------------------------------
+# --- who has it
+# -------------------------------------------------------------------------------------------------
 
 
 def hold(folder: Path) -> IO[bytes] | None:
-    """The run's lock, which every process that inherits the file holds until it ends; None where another has it.
+    """The run's lock, which every process that inherits the file holds until it ends; None where
+    another has it.
 
     Raises:
         UserError: the folder cannot be written.
@@ -130,7 +153,9 @@ def hold(folder: Path) -> IO[bytes] | None:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("ab")
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; mend it, or give the sweep another --root") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}; mend it, or give the sweep another --root"
+        ) from error
     for _ in range(5):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +163,10 @@ def hold(folder: Path) -> IO[bytes] | None:
         except BlockingIOError:
             time.sleep(0.02)  # somebody who only looks has it for a moment
         except OSError as error:
-            raise UserError(f"cannot lock {folder / LOCK}: {error.strerror}; give the sweep a --root where files can be locked") from error
+            raise UserError(
+                f"cannot lock {folder / LOCK}: {error.strerror}; give the sweep a --root where "
+                "files can be locked"
+            ) from error
     file.close()
     return None
 

@@ -1,6 +1,7 @@
 """What a forward pass keeps for the backward pass, counted on tensors without contents.
 
-The model's own code runs under torch's FakeTensorMode with one and with two layers; more layers add what the second added.
+The model's own code runs under torch's FakeTensorMode with one and with two layers; more layers add
+what the second added.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Activations:
     """Bytes on one rank for one micro batch.
 
     Args:
-        layers: kept by all decoder layers; with recomputation their inputs, and one layer while it is recomputed.
+        layers: kept by all decoder layers; with recomputation their inputs, and one layer while it
+            is recomputed.
         head: kept by the embedding, the last norm, the head and the loss: mostly logits.
     """
 
@@ -27,14 +29,18 @@ class Activations:
     head: int
 
 
-def count_activations(model: ModelConfig, rows: int, sequence_length: int, bf16: bool) -> Activations:
+def count_activations(
+    model: ModelConfig, rows: int, sequence_length: int, bf16: bool
+) -> Activations:
     """Args:
     rows: of a micro batch.
     sequence_length: tokens of a row.
     bf16: weights and activations in 16 bits.
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
-    one, two = (_saved(replace(model, num_layers=layers), rows, sequence_length, dtype) for layers in (1, 2))
+    one, two = (
+        _saved(replace(model, num_layers=layers), rows, sequence_length, dtype) for layers in (1, 2)
+    )
     layer = two - one
     if not model.activation_checkpointing:
         return Activations(layer * model.num_layers, one - layer)
@@ -57,11 +63,14 @@ def _saved(model: ModelConfig, rows: int, sequence_length: int, dtype: torch.dty
         return tensor
 
     with FakeTensorMode():
-        llama = LlamaForCausalLM._from_config(llama_config(replace(model, attention="sdpa"), sequence_length), dtype=dtype)
+        llama = LlamaForCausalLM._from_config(
+            llama_config(replace(model, attention="sdpa"), sequence_length), dtype=dtype
+        )
         weights = {StorageWeakRef(parameter.untyped_storage()) for parameter in llama.parameters()}
         tokens_BL = torch.zeros(rows, sequence_length, dtype=torch.int64)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = llama(input_ids=tokens_BL, labels=tokens_BL).loss  # keeps the graph, and with it every storage
+            # keeps the graph, and with it every storage
+            loss = llama(input_ids=tokens_BL, labels=tokens_BL).loss
         total = sum(size for storage, size in kept.items() if storage not in weights)
         del loss
     return total

@@ -1,6 +1,8 @@
-"""What a run would be, without running it: `python train/pretrain.py --config RECIPE --dry-run [--world-size N]`.
+"""What a run would be, without running it: `python train/pretrain.py --config RECIPE --dry-run
+[--world-size N]`.
 
-Nothing is built, downloaded or written. Every mistake that can be seen from here is told at once, not only the first.
+Nothing is built, downloaded or written. Every mistake that can be seen from here is told at once,
+not only the first.
 """
 
 from __future__ import annotations
@@ -67,7 +69,11 @@ class DryRun:
         """Fills the report."""
         c = self.config
         accumulation = self.attempt(lambda: accumulation_steps(c, self.world_size))
-        ds_config = self.attempt(lambda: load_ds_config(c, accumulation or 1, self.world_size)) if accumulation else None
+        ds_config = (
+            self.attempt(lambda: load_ds_config(c, accumulation or 1, self.world_size))
+            if accumulation
+            else None
+        )
         self.attempt(lambda: check_machine(c.model))
         self.attempt(lambda: check_sinks(c))
         model = _meta_model(c)
@@ -82,19 +88,30 @@ class DryRun:
             self.attempt(lambda: _method(c, ds_config or {}))
         self.lines += ["", *self._checkpoints(model, ds_config or {}, prepared)]
 
-    def _checkpoints(self, model: torch.nn.Module, ds_config: Mapping[str, Any], prepared: tuple[Path, bool] | None) -> Iterator[str]:
-        c, stage = self.config, _stage(ds_config)
+    def _checkpoints(
+        self,
+        model: torch.nn.Module,
+        ds_config: Mapping[str, Any],
+        prepared: tuple[Path, bool] | None,
+    ) -> Iterator[str]:
+        c = self.config
+        stage = _stage(ds_config)
         folder = c.folder
         size = _checkpoint_bytes(model, ds_config)
-        count = (c.checkpoint.keep or max(1, c.run.steps // max(1, c.checkpoint.every or c.run.steps))) + 1
+        count = (
+            c.checkpoint.keep or max(1, c.run.steps // max(1, c.checkpoint.every or c.run.steps))
+        ) + 1
         yield f"Checkpoints in {folder}: {size / GB:,.2f} GB each, up to {count * size / GB:,.2f} GB at once"
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not os.access(nearest, os.W_OK) or not nearest.is_dir():
-            self.problems.append(f"output_dir: {nearest} cannot be written; choose another --output_dir")
+            self.problems.append(
+                f"output_dir: {nearest} cannot be written; choose another --output_dir"
+            )
         free = shutil.disk_usage(nearest).free
         if free < count * size:
             self.problems.append(
-                f"output_dir: {nearest} has {free / GB:,.1f} GB free, checkpoints take up to {count * size / GB:,.1f} GB; "
+                f"output_dir: {nearest} has {free / GB:,.1f} GB free, checkpoints take up to "
+                f"{count * size / GB:,.1f} GB; "
                 "choose another --output_dir or a smaller --checkpoint.keep"
             )
         found = _newest(c, folder)
@@ -122,7 +139,9 @@ def _meta_model(c: TrainConfig) -> torch.nn.Module:
     from transformers import LlamaForCausalLM
 
     with torch.device("meta"):  # shapes without memory
-        return LlamaForCausalLM(llama_config(replace(c.model, attention="sdpa"), c.data.sequence_length))
+        return LlamaForCausalLM(
+            llama_config(replace(c.model, attention="sdpa"), c.data.sequence_length)
+        )
 
 
 def _stage(ds_config: Mapping[str, Any]) -> int:
@@ -130,7 +149,13 @@ def _stage(ds_config: Mapping[str, Any]) -> int:
 
 
 def _parameters(model: torch.nn.Module) -> Iterator[str]:
-    parts = {"embedding": "embed_tokens", "attention": "self_attn", "MLP": "mlp", "head": "lm_head", "norms": "norm"}
+    parts = {
+        "embedding": "embed_tokens",
+        "attention": "self_attn",
+        "MLP": "mlp",
+        "head": "lm_head",
+        "norms": "norm",
+    }
     counts = dict.fromkeys(parts, 0)
     for name, parameter in model.named_parameters():
         counts[next(part for part, word in parts.items() if word in name)] += parameter.numel()
@@ -138,7 +163,9 @@ def _parameters(model: torch.nn.Module) -> Iterator[str]:
     yield from (f"  {part:<12}{count / 1e6:>12,.2f}M" for part, count in counts.items())
 
 
-def _memory(c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any], world_size: int) -> Iterator[str]:
+def _memory(
+    c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any], world_size: int
+) -> Iterator[str]:
     sharding = sharding_of(ds_config, world_size)
     held = predict_memory([tuple(p.shape) for p in model.parameters()], sharding)
     bf16 = sharding.itemsize == 2
@@ -152,19 +179,34 @@ def _memory(c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any]
         "logits, loss": (head, False),
     }
     if c.decay.method in SPECTRAL:
-        parts["refresh"] = (_refresh_bytes(find_modules(model), sharding.itemsize, sharding.stage), False)
+        parts["refresh"] = (
+            _refresh_bytes(find_modules(model), sharding.itemsize, sharding.stage),
+            False,
+        )
     where = f"ZeRO-{sharding.stage} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro batch {c.run.micro_batch}"
     yield f"Memory per rank, {where}; the refresh has no activations beside it"
-    yield from (f"  {part:<14}{size / GB:>10,.3f} GB{'  in host memory' if host else ''}" for part, (size, host) in parts.items())
-    device = [size for part, (size, host) in parts.items() if not host and part not in ("activations", "logits, loss", "refresh")]
+    yield from (
+        f"  {part:<14}{size / GB:>10,.3f} GB{'  in host memory' if host else ''}"
+        for part, (size, host) in parts.items()
+    )
+    device = [
+        size
+        for part, (size, host) in parts.items()
+        if not host and part not in ("activations", "logits, loss", "refresh")
+    ]
     peak = sum(device) + max(activations.layers + head, parts.get("refresh", (0, False))[0])
     yield f"  {'largest sum':<14}{peak / GB:>10,.3f} GB, without DeepSpeed's reduction buffers, the allocator's and the libraries' own"
 
 
 def _refresh_bytes(modules: list[WeightModule], itemsize: int, stage: int) -> int:
-    """The largest module on its owner: gathered (ZeRO-3), in float32, its Gram, and the solver's copy."""
+    """The largest module on its owner: gathered (ZeRO-3), in float32, its Gram, and the solver's
+    copy.
+    """
     sides = [(max(m.shape), min(m.shape)) for m in modules]
-    return max((itemsize if stage == 3 else 0) * long * short + 4 * long * short + 3 * 4 * short * short for long, short in sides)
+    return max(
+        (itemsize if stage == 3 else 0) * long * short + 4 * long * short + 3 * 4 * short * short
+        for long, short in sides
+    )
 
 
 def _tokens(c: TrainConfig, prepared: tuple[Path, bool] | None) -> Iterator[str]:
@@ -181,8 +223,13 @@ def _tokens(c: TrainConfig, prepared: tuple[Path, bool] | None) -> Iterator[str]
 
 
 def _refreshes(c: TrainConfig, model: torch.nn.Module, world_size: int) -> Iterator[str]:
-    """The owner plan, and what a refresh costs on this machine: the costliest matrix is timed, the rest is in proportion."""
-    shapes = {module.name: module.shape for module in find_modules(model, drop_first=c.decay.compat == "published")}
+    """The owner plan, and what a refresh costs on this machine: the costliest matrix is timed, the
+    rest is in proportion.
+    """
+    shapes = {
+        module.name: module.shape
+        for module in find_modules(model, drop_first=c.decay.compat == "published")
+    }
     plan: Plan = plan_owners(shapes, world_size)
     yield plan.describe()
     shape = max(shapes.values(), key=module_cost)
@@ -204,11 +251,15 @@ def _method(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
     try:
         refuse_configuration(ds_config)
     except ValueError as error:
-        raise UserError(f"decay.method {c.decay.method} cannot work on this run ({c.deepspeed.config}): {error}") from error
+        raise UserError(
+            f"decay.method {c.decay.method} cannot work on this run ({c.deepspeed.config}): {error}"
+        ) from error
 
 
 def _checkpoint_bytes(model: torch.nn.Module, ds_config: Mapping[str, Any]) -> int:
-    """Weights as computed with, masters where they are another copy, and both moments, over all ranks."""
+    """Weights as computed with, masters where they are another copy, and both moments, over all
+    ranks.
+    """
     elements = sum(parameter.numel() for parameter in model.parameters())
     bf16 = bool(ds_config.get("bf16", {}).get("enabled"))
     masters = 4 if bf16 or _stage(ds_config) else 0
@@ -219,7 +270,11 @@ def _newest(c: TrainConfig, folder: Path) -> checkpoint.Checkpoint | None:
     """The checkpoint the run would look at first, by its manifest alone."""
     if c.resume == "never":
         return None
-    paths = sorted((folder / checkpoint.FOLDER).glob("step-*"), reverse=True) if c.resume == "auto" else [Path(c.resume)]
+    paths = (
+        sorted((folder / checkpoint.FOLDER).glob("step-*"), reverse=True)
+        if c.resume == "auto"
+        else [Path(c.resume)]
+    )
     for path in paths:
         try:
             manifest = json.loads((path / checkpoint.MANIFEST).read_text())

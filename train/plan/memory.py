@@ -1,6 +1,8 @@
-"""What a rank holds between and during steps, in bytes, from shapes and the DeepSpeed configuration alone.
+"""What a rank holds between and during steps, in bytes, from shapes and the DeepSpeed configuration
+alone.
 
-P parameters, W ranks. Under ZeRO 1 and 2 a rank owns an equal share of the flattened group, under 3 a slice of every parameter.
+P parameters, W ranks. Under ZeRO 1 and 2 a rank owns an equal share of the flattened group, under 3
+a slice of every parameter.
 """
 
 from __future__ import annotations
@@ -54,7 +56,10 @@ def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
     stage = int(zero.get("stage", 0))
     bf16 = bool(ds_config.get("bf16", {}).get("enabled"))
     wide = ds_config.get("data_types", {}).get("grad_accum_dtype") == "fp32"
-    offloaded = [(zero.get(key) or {}).get("device", "none") != "none" for key in ("offload_optimizer", "offload_param")]
+    offloaded = [
+        (zero.get(key) or {}).get("device", "none") != "none"
+        for key in ("offload_optimizer", "offload_param")
+    ]
     return Sharding(
         stage=stage,
         ranks=ranks,
@@ -66,7 +71,10 @@ def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
 
 
 def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memory:
-    """Args: shapes of all parameters, tied ones once. A test compares the result with the tensors of real engines."""
+    """Args: shapes of all parameters, tied ones once.
+
+    A test compares the result with the tensors of real engines.
+    """
     elements = sum(prod(shape) for shape in shapes)
     if sharding.stage == 3:
         share = sum(-(-prod(shape) // sharding.ranks) for shape in shapes)
@@ -75,11 +83,13 @@ def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memor
         share = -(-elements // unit) * _ALIGNMENT
     else:
         share = elements
-    masters = _FLOAT32 if sharding.stage or sharding.itemsize < _FLOAT32 else 0  # else the weights are the masters
+    # else the weights are the masters
+    masters = _FLOAT32 if sharding.stage or sharding.itemsize < _FLOAT32 else 0
     summed = elements if sharding.stage < 2 else share
     gradients = sharding.accumulation * summed
     if sharding.stage == 1 and sharding.itemsize < sharding.accumulation:
-        gradients += sharding.itemsize * elements  # its float32 sums are beside the gradients of the backward pass
+        # its float32 sums are beside the gradients of the backward pass
+        gradients += sharding.itemsize * elements
     return Memory(
         weights=sharding.itemsize * (share if sharding.stage == 3 else elements),
         gradients=gradients,

@@ -12,7 +12,11 @@ try:
 
     status = main(sys.argv[1:])
 except ImportError as error:
-    print(f"preflight: {socket.gethostname()}: {sys.executable} cannot import what training needs: {error}", file=sys.stderr)
+    print(
+        f"preflight: {socket.gethostname()}: {sys.executable} cannot import what training needs: "
+        f"{error}",
+        file=sys.stderr,
+    )
     status = 1
 sys.stdout.flush()
 sys.stderr.flush()

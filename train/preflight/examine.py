@@ -1,4 +1,6 @@
-"""The order of a preflight: every node looks at itself, the first compares, then all of them talk, and the first says the verdict."""
+"""The order of a preflight: every node looks at itself, the first compares, then all of them talk,
+and the first says the verdict.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,15 @@ def main(arguments: list[str]) -> int:
     facts = Facts()
     try:
         if not options.head or options.node is None or options.nodes is None:
-            raise UserError("needs --nodes, --node and --head, or to be started by srun (with --head) or torchrun")
-        names = options.hosts.split(",") if options.hosts else [f"node {index}" for index in range(options.nodes)]
+            raise UserError(
+                "needs --nodes, --node and --head, or to be started by srun (with --head) or "
+                "torchrun"
+            )
+        names = (
+            options.hosts.split(",")
+            if options.hosts
+            else [f"node {index}" for index in range(options.nodes)]
+        )
         if len(names) != options.nodes:
             raise UserError(f"--hosts has {len(names)} names for {options.nodes} nodes")
         host, _, port = options.head.rpartition(":")
@@ -51,7 +60,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int) -> int:
-    folder, wait = Path(options.output_dir), options.timeout * 2
+    folder = Path(options.output_dir)
+    wait = options.timeout * 2
     if meeting.is_head:
         meeting.post("token", uuid.uuid4().hex[:8])
     token = meeting.heard("token", wait)
@@ -63,7 +73,13 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
         if meeting.is_head:
             meeting.post("known", {"time": time.time(), "nodes": list(known)})
         told = meeting.heard("known", wait)
-        meeting.post("shared", {"skew": time.time() - told["time"], "unseen": _unseen(folder, token, told["nodes"], mine)})
+        meeting.post(
+            "shared",
+            {
+                "skew": time.time() - told["time"],
+                "unseen": _unseen(folder, token, told["nodes"], mine),
+            },
+        )
         if meeting.is_head:
             bad = _compare(meeting, known, meeting.collect("shared"))
             meeting.post("sound", not any(bad.values()))
@@ -85,7 +101,9 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
 
 
 def _named(meeting: Meeting, options: argparse.Namespace) -> dict[int, Any]:
-    """What the nodes found, each under its name in --hosts; without that, each is called by its own."""
+    """What the nodes found, each under its name in --hosts; without that, each is called by its
+    own.
+    """
     known = meeting.collect("facts")
     for index, found in known.items():
         if options.hosts:
@@ -96,35 +114,55 @@ def _named(meeting: Meeting, options: argparse.Namespace) -> dict[int, Any]:
 
 
 def _unseen(folder: Path, token: str, nodes: list[int], mine: Facts) -> list[int]:
-    """The nodes whose file does not appear here. NFS may show a new file late, though hardly one never asked for before."""
-    missing, end = list(nodes), time.monotonic() + 10.0
+    """The nodes whose file does not appear here.
+
+    NFS may show a new file late, though hardly one never asked for before.
+    """
+    missing = list(nodes)
+    end = time.monotonic() + 10.0
     while mine.free_gb is not None:
-        missing = [index for index in missing if not (folder / f".preflight-{token}-{index}").exists()]
+        missing = [
+            index for index in missing if not (folder / f".preflight-{token}-{index}").exists()
+        ]
         if not missing or time.monotonic() > end:
             return missing
         time.sleep(0.2)
     return []  # it cannot write there, and has said so
 
 
-def _compare(meeting: Meeting, known: dict[int, Any], shared: dict[int, Any]) -> dict[int, list[str]]:
+def _compare(
+    meeting: Meeting, known: dict[int, Any], shared: dict[int, Any]
+) -> dict[int, list[str]]:
     """By node, what is wrong; prints a line for each."""
     names = meeting.names
     facts = {index: Facts(**found) for index, found in known.items()}
     print(f"preflight of {len(names)} nodes", flush=True)
     for node in facts.values():
         free = "" if node.free_gb is None else f", {node.free_gb:.0f} GB free"
-        print(f"  {node.host}: {node.commit or node.sources}, torch {node.versions['torch']}, {summary(node.devices)}{free}", flush=True)
+        print(
+            f"  {node.host}: {node.commit or node.sources}, torch {node.versions['torch']}, "
+            f"{summary(node.devices)}{free}",
+            flush=True,
+        )
         for warning in node.warnings:
             print(f"  {node.host}: warning: {warning}", flush=True)
     for index, word in shared.items():
         if abs(word["skew"]) > _SKEW:
-            print(f"  {names[index]}: warning: its clock is {word['skew']:+.0f} s off that of {names[0]}", flush=True)
+            print(
+                f"  {names[index]}: warning: its clock is {word['skew']:+.0f} s off that of "
+                f"{names[0]}",
+                flush=True,
+            )
     bad = {
-        index: list(facts[index].problems) if index in facts else [f"said nothing within {meeting.seconds:.0f} s"]
+        index: list(facts[index].problems)
+        if index in facts
+        else [f"said nothing within {meeting.seconds:.0f} s"]
         for index in range(len(names))
     }
     wrote = {index for index, node in facts.items() if node.free_gb is not None}
-    hidden = apart({index: wrote - set(word["unseen"]) for index, word in shared.items() if index in wrote})
+    hidden = apart(
+        {index: wrote - set(word["unseen"]) for index, word in shared.items() if index in wrote}
+    )
     for index, others in hidden.items():
         words = f"does not see what {', '.join(names[other] for other in others)} wrote to the output folder; it is not shared"
         bad[index].append(words)
@@ -133,8 +171,15 @@ def _compare(meeting: Meeting, known: dict[int, Any], shared: dict[int, Any]) ->
     return bad
 
 
-def _judge_traffic(meeting: Meeting, options: argparse.Namespace, bad: dict[int, list[str]]) -> None:
-    patient = Meeting(meeting.store, 0, meeting.names, longest(len(meeting.names), options.timeout) + options.timeout)
+def _judge_traffic(
+    meeting: Meeting, options: argparse.Namespace, bad: dict[int, list[str]]
+) -> None:
+    patient = Meeting(
+        meeting.store,
+        0,
+        meeting.names,
+        longest(len(meeting.names), options.timeout) + options.timeout,
+    )
     found = patient.collect("traffic")
     for index, words in judge(found, meeting.names, options.slowest).items():
         bad[index] += words
@@ -151,7 +196,11 @@ def _tell(bad: dict[int, list[str]], names: Any) -> int:
     if not guilty:
         print("preflight: all nodes are fit to train", flush=True)
         return 0
-    print(f"preflight: {len(guilty)} of {len(names)} nodes must not train:", file=sys.stderr, flush=True)
+    print(
+        f"preflight: {len(guilty)} of {len(names)} nodes must not train:",
+        file=sys.stderr,
+        flush=True,
+    )
     for index, words in guilty.items():
         for word in words:
             print(f"preflight: {names[index]}: {word}", file=sys.stderr, flush=True)
@@ -160,20 +209,66 @@ def _tell(bad: dict[int, list[str]], names: Any) -> int:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     environment = os.environ
-    torchrun = f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}" if "TORCHELASTIC_RUN_ID" in environment else None
-    parser = argparse.ArgumentParser(
-        prog="python -m train.preflight", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    torchrun = (
+        f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
+        if "TORCHELASTIC_RUN_ID" in environment
+        else None
     )
-    parser.add_argument("--nodes", type=int, default=_first("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"), help="how many; srun and torchrun tell")
-    parser.add_argument("--node", type=int, default=_first("RANK", "SLURM_PROCID"), help="this one, from 0; srun and torchrun tell")
-    parser.add_argument("--head", default=torchrun, metavar="HOST:PORT", help="the first node and a free port on it; torchrun tells")
-    parser.add_argument("--hosts", default="", metavar="A,B", help="names of the nodes, to call them by")
-    parser.add_argument("--output_dir", default="runs", help="folder of the results, on every node the same (runs)")
-    parser.add_argument("--ranks", type=int, default=1, help="ranks a node, with a GPU each where there are GPUs (1)")
-    parser.add_argument("--megabytes", type=int, default=64, help="size of the timed all-reduces (64)")
-    parser.add_argument("--free", type=float, default=1.0, metavar="GB", help="least room for the results (1)")
-    parser.add_argument("--slowest", type=float, default=0.2, help="least share of a good link's rate that every link must reach (0.2)")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for a node or a collective (60)")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.preflight",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=_first("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"),
+        help="how many; srun and torchrun tell",
+    )
+    parser.add_argument(
+        "--node",
+        type=int,
+        default=_first("RANK", "SLURM_PROCID"),
+        help="this one, from 0; srun and torchrun tell",
+    )
+    parser.add_argument(
+        "--head",
+        default=torchrun,
+        metavar="HOST:PORT",
+        help="the first node and a free port on it; torchrun tells",
+    )
+    parser.add_argument(
+        "--hosts", default="", metavar="A,B", help="names of the nodes, to call them by"
+    )
+    parser.add_argument(
+        "--output_dir", default="runs", help="folder of the results, on every node the same (runs)"
+    )
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        help="ranks a node, with a GPU each where there are GPUs (1)",
+    )
+    parser.add_argument(
+        "--megabytes", type=int, default=64, help="size of the timed all-reduces (64)"
+    )
+    parser.add_argument(
+        "--free", type=float, default=1.0, metavar="GB", help="least room for the results (1)"
+    )
+    parser.add_argument(
+        "--slowest",
+        type=float,
+        default=0.2,
+        help="least share of a good link's rate that every link must reach (0.2)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for a node or a collective (60)",
+    )
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from train.results.summary import versions
 from train.sources import ROOT, commit_of, hash_of
 
-_SMALL_SHM_MB = 512  # NCCL's and the data loaders' messages on one node go through it; containers begin with 64
+# NCCL's and the data loaders' messages on one node go through it; containers begin with 64
+_SMALL_SHM_MB = 512
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Facts:
 
     Args:
         host: its name.
-        commit: of the checkout, with "+" where tracked files are changed; empty where there is no git.
+        commit: of the checkout, with "+" where tracked files are changed; empty where there is no
+            git.
         sources: hash of the program's files.
         versions: of Python, of packages, of CUDA, NCCL and the driver.
         devices: names of the GPUs that torch sees.
@@ -42,33 +44,44 @@ class Facts:
     problems: list[str] = field(default_factory=list)
 
 
-def look(output_dir: Path, probe: str, ranks: int, minimum_free_gb: float, root: Path = ROOT) -> Facts:
+def look(
+    output_dir: Path, probe: str, ranks: int, minimum_free_gb: float, root: Path = ROOT
+) -> Facts:
     """This node's facts. Leaves the file `probe` in output_dir, for the other nodes to find."""
     facts = Facts(commit=commit_of(root), sources=hash_of(root))
-    facts.versions, facts.devices = versions() | _cuda_versions(), _devices()
+    facts.versions = versions() | _cuda_versions()
+    facts.devices = _devices()
     if facts.devices and len(facts.devices) < ranks:
         facts.problems.append(f"torch sees {len(facts.devices)} GPUs for {ranks} ranks")
     given = int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
     if given and not facts.devices:
         facts.problems.append(
-            f"SLURM gave it {given} GPUs, torch {facts.versions['torch']} sees none; is it a build for CPUs, or the driver?"
+            f"SLURM gave it {given} GPUs, torch {facts.versions['torch']} sees none; is it a build "
+            "for CPUs, or the driver?"
         )
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         (output_dir / probe).write_text(facts.host, encoding="utf-8")
         facts.free_gb = shutil.disk_usage(output_dir).free / 1e9
         if facts.free_gb < minimum_free_gb:
-            facts.problems.append(f"{facts.free_gb:.1f} GB are free in {output_dir}, less than {minimum_free_gb:g}")
+            facts.problems.append(
+                f"{facts.free_gb:.1f} GB are free in {output_dir}, less than {minimum_free_gb:g}"
+            )
     except OSError as error:
         facts.problems.append(f"cannot write to {output_dir}: {error.strerror}")
     shm = Path("/dev/shm")
     if ranks > 1 and shm.exists() and shutil.disk_usage(shm).total < _SMALL_SHM_MB * 1e6:
-        facts.warnings.append(f"/dev/shm holds {shutil.disk_usage(shm).total / 1e6:.0f} MB; a container wants --ipc=host or --shm-size")
+        facts.warnings.append(
+            f"/dev/shm holds {shutil.disk_usage(shm).total / 1e6:.0f} MB; a container wants "
+            "--ipc=host or --shm-size"
+        )
     return facts
 
 
 def odd_ones(nodes: Mapping[int, Facts]) -> dict[int, list[str]]:
-    """By node, what it has and most others have not; where there is no majority, what the first node has is right."""
+    """By node, what it has and most others have not; where there is no majority, what the first
+    node has is right.
+    """
     found: dict[int, list[str]] = {index: [] for index in nodes}
 
     def compare(value: Callable[[Facts], Any], words: Callable[[Facts], str]) -> None:
@@ -79,15 +92,24 @@ def odd_ones(nodes: Mapping[int, Facts]) -> dict[int, list[str]]:
             if repr(value(facts)) != usual:
                 found[index].append(f"{words(facts)}; {model.host} has {words(model)}")
 
-    compare(lambda facts: (facts.commit, facts.sources), lambda facts: f"commit {facts.commit or '-'}, sources {facts.sources}")
+    compare(
+        lambda facts: (facts.commit, facts.sources),
+        lambda facts: f"commit {facts.commit or '-'}, sources {facts.sources}",
+    )
     for name in dict.fromkeys(name for facts in nodes.values() for name in facts.versions):
-        compare(lambda facts, name=name: facts.versions.get(name), lambda facts, name=name: f"{name} {facts.versions.get(name)}")  # type: ignore[misc]
+        compare(
+            lambda facts, name=name: facts.versions.get(name),
+            lambda facts, name=name: f"{name} {facts.versions.get(name)}",
+        )  # type: ignore[misc]
     compare(lambda facts: facts.devices, lambda facts: summary(facts.devices))
     return found
 
 
 def apart(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
-    """By node, whose files it misses; `seen` says whose each node sees. Where there is no majority, the first node is right."""
+    """By node, whose files it misses; `seen` says whose each node sees.
+
+    Where there is no majority, the first node is right.
+    """
     counts = Counter(frozenset(files) for files in seen.values())
     usual = counts.most_common(1)[0][0] if counts else frozenset()
     return {index: sorted(usual - files) for index, files in seen.items() if usual - files}
@@ -95,7 +117,10 @@ def apart(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
 
 def summary(devices: list[str]) -> str:
     """`8 × NVIDIA H100`, or `no GPU`."""
-    return " and ".join(f"{count} × {name}" for name, count in sorted(Counter(devices).items())) or "no GPU"
+    return (
+        " and ".join(f"{count} × {name}" for name, count in sorted(Counter(devices).items()))
+        or "no GPU"
+    )
 
 
 def _devices() -> list[str]:

@@ -1,4 +1,6 @@
-"""Where the nodes exchange what they found: a store on the first node, and no collective that one bad node could hold up."""
+"""Where the nodes exchange what they found: a store on the first node, and no collective that one
+bad node could hold up.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Meeting:
 
     def collect(self, topic: str) -> dict[int, Any]:
         """Every node's word by index; who said nothing in time is left out."""
-        end, found = time.monotonic() + self.seconds, dict[int, Any]()
+        end = time.monotonic() + self.seconds
+        found = dict[int, Any]()
         while True:
             for index in range(len(self.names)):
                 if index not in found and self.store.check([f"{topic}/{index}"]):
@@ -55,10 +58,14 @@ class Meeting:
             self.store.set_timeout(timedelta(seconds=seconds))
             return json.loads(self.store.get(f"{topic}/0"))
         except RuntimeError:
-            raise UserError(f"the first node, {self.names[0]}, said nothing more within {seconds:.0f} s") from None
+            raise UserError(
+                f"the first node, {self.names[0]}, said nothing more within {seconds:.0f} s"
+            ) from None
 
 
-def meet(host: str, port: int, index: int, names: list[str], seconds: float, store_is_there: bool) -> Meeting:
+def meet(
+    host: str, port: int, index: int, names: list[str], seconds: float, store_is_there: bool
+) -> Meeting:
     """Opens the store on the first node, or finds it from another.
 
     Args:
@@ -71,7 +78,9 @@ def meet(host: str, port: int, index: int, names: list[str], seconds: float, sto
 
     is_master = index == 0 and not store_is_there
     try:
-        store = TCPStore(host, port, None, is_master, timeout=timedelta(seconds=seconds), wait_for_workers=False)
+        store = TCPStore(
+            host, port, None, is_master, timeout=timedelta(seconds=seconds), wait_for_workers=False
+        )
     except (RuntimeError, ValueError) as error:
         reason = f"{error}".splitlines()[0][:200]
         verb = "open" if is_master else "reach"

@@ -1,6 +1,9 @@
-"""Timed all-reduces: within each node, between neighbours, and over all. Each rank is a process of its own, which may be ended.
+"""Timed all-reduces: within each node, between neighbours, and over all.
 
-A collective over all tells that something is wrong, but not where. Pairs of neighbours do: a node whose every link fails is the bad
+Each rank is a process of its own, which may be ended.
+
+A collective over all tells that something is wrong, but not where. Pairs of neighbours do: a node
+    whose every link fails is the bad
 one. All pairs of one colour talk at the same time, so that the number of nodes costs nothing.
 """
 
@@ -17,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 ALL = "all"
-_PATIENCE = 6.0  # timeouts that a failing group may take: gloo waits five for a connection that does not come
+# timeouts that a failing group may take: gloo waits five for a connection that does not come
+_PATIENCE = 6.0
 
 
 def links(nodes: int) -> list[list[tuple[int, int]]]:
@@ -31,28 +35,44 @@ def links(nodes: int) -> list[list[tuple[int, int]]]:
 
 
 def groups(node: int, local: int, nodes: int, ranks: int) -> list[tuple[str, list[int]]]:
-    """What one rank takes part in, round by round: (name, members), the members empty in a round that it sits out.
+    """What one rank takes part in, round by round: (name, members), the members empty in a round
+    that it sits out.
 
-    Links join ranks of the same place on two nodes: GPU by GPU. All ranks have the same number of rounds.
+    Links join ranks of the same place on two nodes: GPU by GPU. All ranks have the same number of
+        rounds.
     """
-    found = [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []
+    found = (
+        [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []
+    )
     for pairs in links(nodes):
         mine = [(a, b) for a, b in pairs if node in (a, b)]
-        found.append((f"link {mine[0][0]} {mine[0][1]} {local}", [end * ranks + local for end in mine[0]]) if mine else ("none", []))
+        found.append(
+            (f"link {mine[0][0]} {mine[0][1]} {local}", [end * ranks + local for end in mine[0]])
+            if mine
+            else ("none", [])
+        )
     return [*found, (ALL, list(range(nodes * ranks)))]
 
 
 def longest(nodes: int, seconds: float) -> float:
-    """After how long a rank that has not ended hangs: at worst each round is waited for, and fails by its own timeout."""
+    """After how long a rank that has not ended hangs: at worst each round is waited for, and fails
+    by its own timeout.
+    """
     return (_PATIENCE + 1) * seconds * (len(links(nodes)) + 2)
 
 
-def measure(host: str, port: int, node: int, nodes: int, ranks: int, megabytes: int, seconds: float) -> list[dict[str, Any]]:
-    """Starts this node's ranks and brings back, for each, {group: seconds or error}; a rank that hangs is ended."""
+def measure(
+    host: str, port: int, node: int, nodes: int, ranks: int, megabytes: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Starts this node's ranks and brings back, for each, {group: seconds or error}; a rank that
+    hangs is ended.
+    """
     limit = time.monotonic() + longest(nodes, seconds)
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        files = [(Path(folder) / f"{local}.out", Path(folder) / f"{local}.err") for local in range(ranks)]
+        files = [
+            (Path(folder) / f"{local}.out", Path(folder) / f"{local}.err") for local in range(ranks)
+        ]
         children = []
         for local, (out, err) in enumerate(files):
             arguments = [host, *map(str, (port, node, local, nodes, ranks, megabytes, seconds))]
@@ -79,7 +99,8 @@ def _last_line(path: Path) -> str:
     return lines[-1][:300] if lines else "without a word"
 
 
-# --- one rank ---------------------------------------------------------------------------------------------------------
+# --- one rank
+# -------------------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> None:
@@ -87,21 +108,38 @@ def main(arguments: list[str]) -> None:
     import torch
     from torch.distributed import PrefixStore, TCPStore
 
-    host, (port, node, local, nodes, ranks, megabytes), seconds = arguments[0], map(int, arguments[1:7]), float(arguments[7])
-    os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"  # raise in time instead of ending the process from another thread
+    host = arguments[0]
+    (port, node, local, nodes, ranks, megabytes) = map(int, arguments[1:7])
+    seconds = float(arguments[7])
+    # raise in time instead of ending the process from another thread
+    os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"
     cuda = torch.cuda.is_available() and os.environ.get("DS_ACCELERATOR") != "cpu"
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    store = PrefixStore("traffic", TCPStore(host, port, None, False, timeout=timedelta(seconds=seconds), wait_for_workers=False))
-    rank, total = node * ranks + local, nodes * ranks
+    store = PrefixStore(
+        "traffic",
+        TCPStore(
+            host, port, None, False, timeout=timedelta(seconds=seconds), wait_for_workers=False
+        ),
+    )
+    rank = node * ranks + local
+    total = nodes * ranks
     for turn, (name, members) in enumerate(groups(node, local, nodes, ranks)):
-        # Together into every round: who comes from one that failed must find the others still there.
+        # Together into every round: who comes from one that failed must find the others still
+        # there.
         _wait_for_all(store, f"round {turn}", total, _PATIENCE * seconds)
         if name == ALL and store.add("failed", 0):
             break  # what is known to be broken would only be waited for
         if not members:
             continue
         try:
-            result: Any = _all_reduce(PrefixStore(name, store), members.index(rank), len(members), device, megabytes, seconds)
+            result: Any = _all_reduce(
+                PrefixStore(name, store),
+                members.index(rank),
+                len(members),
+                device,
+                megabytes,
+                seconds,
+            )
         except Exception as error:
             store.add("failed", 1)
             result = f"{error}".splitlines()[0][:300]
@@ -109,14 +147,18 @@ def main(arguments: list[str]) -> None:
 
 
 def _wait_for_all(store: Any, name: str, total: int, seconds: float) -> None:
-    """Until all ranks are here; whoever does not come in time is given up, and what needs it will say so."""
+    """Until all ranks are here; whoever does not come in time is given up, and what needs it will
+    say so.
+    """
     store.add(name, 1)
     end = time.monotonic() + seconds
     while store.add(name, 0) < total and time.monotonic() < end:
         time.sleep(0.02)
 
 
-def _all_reduce(store: Any, rank: int, size: int, device: Any, megabytes: int, seconds: float) -> float:
+def _all_reduce(
+    store: Any, rank: int, size: int, device: Any, megabytes: int, seconds: float
+) -> float:
     """Seconds of the quickest of three, after one to warm up."""
     import torch
     import torch.distributed as dist
@@ -124,9 +166,12 @@ def _all_reduce(store: Any, rank: int, size: int, device: Any, megabytes: int, s
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    # A group that failed to start stays counted, and the next would look for its members under another number than theirs.
+    # A group that failed to start stays counted, and the next would look for its members under
+    # another number than theirs.
     dist.distributed_c10d._world.group_count = 0
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
+    dist.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=seconds)
+    )
     try:
         times = []
         for _ in range(4):

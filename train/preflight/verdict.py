@@ -8,12 +8,16 @@ from typing import Any
 from train.preflight.traffic import ALL
 
 
-def judge(found: Mapping[int, Sequence[Mapping[str, Any]]], names: Sequence[str], slowest: float) -> dict[int, list[str]]:
+def judge(
+    found: Mapping[int, Sequence[Mapping[str, Any]]], names: Sequence[str], slowest: float
+) -> dict[int, list[str]]:
     """By node, what is wrong with its traffic.
 
     Args:
-        found: by node, for each of its ranks, {group: seconds or error}; "end" says how a rank ended that did not end well.
-        slowest: a link below this share of a good one's rate is at fault, where there are three links or more; 0 accepts any.
+        found: by node, for each of its ranks, {group: seconds or error}; "end" says how a rank
+            ended that did not end well.
+        slowest: a link below this share of a good one's rate is at fault, where there are three
+            links or more; 0 accepts any.
     """
     blame: dict[int, list[str]] = {index: [] for index in found}
     times: dict[tuple[int, int], float] = {}
@@ -34,7 +38,8 @@ def judge(found: Mapping[int, Sequence[Mapping[str, Any]]], names: Sequence[str]
                 elif name == ALL and isinstance(result, str):
                     blame[index].append(f"the all-reduce over all nodes failed: {result}")
     if slowest and len(times) >= 3:
-        usual = sorted(times.values())[len(times) // 4]  # of four links, two belong to the slow node
+        # of four links, two belong to the slow node
+        usual = sorted(times.values())[len(times) // 4]
         for link, seconds in times.items():
             if seconds > usual / slowest:
                 broken.setdefault(link, f"{seconds * 1e3:.0f} ms, good ones take {usual * 1e3:.0f}")
@@ -46,16 +51,29 @@ def judge(found: Mapping[int, Sequence[Mapping[str, Any]]], names: Sequence[str]
 
 
 def _at_fault(link: tuple[int, int], good: set[tuple[int, int]]) -> list[int]:
-    """Of the two ends, the one that has no good link while the other has one; both where that does not tell."""
+    """Of the two ends, the one that has no good link while the other has one; both where that does
+    not tell.
+    """
     fine = [any(end in other for other in good) for end in link]
-    return [end for end, well in zip(link, fine, strict=True) if not well] if fine[0] != fine[1] else list(link)
+    return (
+        [end for end, well in zip(link, fine, strict=True) if not well]
+        if fine[0] != fine[1]
+        else list(link)
+    )
 
 
 def rate(found: Mapping[int, Sequence[Mapping[str, Any]]], megabytes: int) -> str:
     """The all-reduce over all ranks in words; empty where there was none."""
-    times = [results[ALL] for ranks in found.values() for results in ranks if isinstance(results.get(ALL), float)]
+    times = [
+        results[ALL]
+        for ranks in found.values()
+        for results in ranks
+        if isinstance(results.get(ALL), float)
+    ]
     if not times:
         return ""
-    seconds, size = max(times), len(times)
-    moved = 2 * (size - 1) / size * megabytes / 1e3 / seconds  # what each rank's link carries in a ring
+    seconds = max(times)
+    size = len(times)
+    # what each rank's link carries in a ring
+    moved = 2 * (size - 1) / size * megabytes / 1e3 / seconds
     return f"all-reduce of {megabytes} MB over {size} ranks: {seconds * 1e3:.1f} ms, {moved:.2f} GB/s for each"

@@ -1,4 +1,6 @@
-"""The end of a run: state.json, summary.json, the heat map, and a few lines a person enjoys reading."""
+"""The end of a run: state.json, summary.json, the heat map, and a few lines a person enjoys
+reading.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,18 @@ def running(trainer: Trainer) -> Iterator[None]:
 
 
 def leave(trainer: Trainer) -> int:
-    """The last line and state.json, and the exit code. Collective: the first rank to end makes the launcher end the others."""
+    """The last line and state.json, and the exit code.
+
+    Collective: the first rank to end makes the launcher end the others.
+    """
     finished = not trainer.stopped
     if not finished:
         steps = trainer.config.run.steps
         kept = f"checkpoint {trainer.saved}" if trainer.saved else "nothing to save yet"
-        trainer.telemetry.message(f"stopped at step {trainer.step} of {steps} ({trainer.stopped}); {kept}; the same command again goes on")
+        trainer.telemetry.message(
+            f"stopped at step {trainer.step} of {steps} ({trainer.stopped}); {kept}; the same "
+            "command again goes on"
+        )
         trainer.telemetry.close()
     if trainer.world.is_main:
         _state(trainer, "finished" if finished else "stopped", trainer.stopped)
@@ -48,7 +56,14 @@ def leave(trainer: Trainer) -> int:
 def _state(trainer: Trainer, state: State, reason: str = "") -> None:
     if trainer.world.is_main:
         saved = str(trainer.saved) if trainer.saved else None
-        write_state(trainer.folder, state, step=trainer.step, steps=trainer.config.run.steps, reason=reason, checkpoint=saved)
+        write_state(
+            trainer.folder,
+            state,
+            step=trainer.step,
+            steps=trainer.config.run.steps,
+            reason=reason,
+            checkpoint=saved,
+        )
 
 
 def close(trainer: Trainer, elapsed: float) -> None:
@@ -69,8 +84,18 @@ def close(trainer: Trainer, elapsed: float) -> None:
     kept = None if trainer.telemetry.began else read_summary(path)
     summary = kept or write_summary(path, _facts(trainer) | figures)
     if weight_decays:
-        history = [record for record in read_metrics(trainer.folder / METRICS) if record["kind"] == "refresh"]
-        write_heatmaps(trainer.folder / HEATMAP, alphas, weight_decays, history, title=f"{trainer.config.name}, step {trainer.step}")
+        history = [
+            record
+            for record in read_metrics(trainer.folder / METRICS)
+            if record["kind"] == "refresh"
+        ]
+        write_heatmaps(
+            trainer.folder / HEATMAP,
+            alphas,
+            weight_decays,
+            history,
+            title=f"{trainer.config.name}, step {trainer.step}",
+        )
     print_closing_summary(summary, alphas, weight_decays, trainer.folder, elapsed)
 
 

@@ -13,11 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# The order in which a token meets them; other types follow in the order of their names in the model.
+# The order in which a token meets them; other types follow in the order of their names in the
+# model.
 TYPE_ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "down")
 NO_LAYER = -1
 
-Grid = tuple[np.ndarray, list[str], list[str]]  # values (NaN where there is no module), row labels, column labels
+# values (NaN where there is no module), row labels, column labels
+Grid = tuple[np.ndarray, list[str], list[str]]
 
 
 def write_heatmaps(
@@ -27,13 +29,15 @@ def write_heatmaps(
     history: Sequence[Mapping[str, Any]] = (),
     title: str = "",
 ) -> None:
-    """Draw both maps side by side, a row a layer and a column a module type; an empty map leaves its panel out.
+    """Draw both maps side by side, a row a layer and a column a module type; an empty map leaves
+    its panel out.
 
     Args:
         path: the PNG to write; its folder is made.
         alphas: by weight name.
         weight_decays: by weight name.
-        history: the refresh lines of metrics.jsonl; from two on, a third panel shows how alpha moved.
+        history: the refresh lines of metrics.jsonl; from two on, a third panel shows how alpha
+            moved.
         title: a line above the panels.
     """
     maps = (
@@ -45,15 +49,24 @@ def write_heatmaps(
         return
     moved = [record for record in history if record.get("alphas")]
     rows, columns = panels[0][0][0].shape
-    height, below = max(2.6, 0.36 * rows + 1.2), 2.6 if len(moved) > 1 else 0.0
+    height = max(2.6, 0.36 * rows + 1.2)
+    below = 2.6 if len(moved) > 1 else 0.0
     # Agg on a figure of our own: pyplot would touch the caller's backend and keep the figure alive.
-    figure = Figure(figsize=(len(panels) * max(4.2, 0.7 * columns + 1.4), height + below), layout="constrained", dpi=130)
+    figure = Figure(
+        figsize=(len(panels) * max(4.2, 0.7 * columns + 1.4), height + below),
+        layout="constrained",
+        dpi=130,
+    )
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold")
     # Separate sub-figures: in one grid the legend below would push the colour bars above apart.
-    parts = figure.subfigures(2 if below else 1, 1, squeeze=False, height_ratios=[height, below] if below else None)[:, 0]
-    for axis, (cells, heading, colours) in zip(parts[0].subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    parts = figure.subfigures(
+        2 if below else 1, 1, squeeze=False, height_ratios=[height, below] if below else None
+    )[:, 0]
+    for axis, (cells, heading, colours) in zip(
+        parts[0].subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
         _map(axis, cells, heading, colours)
     if below:
         _history(parts[1].subplots(), moved)
@@ -75,7 +88,8 @@ def layer_and_type(name: str) -> tuple[int, str]:
         parts = parts[:-1]
     numbers = [index for index, part in enumerate(parts) if part.isdigit()]
     layer = int(parts[numbers[0]]) if numbers else NO_LAYER
-    # Below a second number (an expert, a block inside a layer) the last part alone would name several modules alike.
+    # Below a second number (an expert, a block inside a layer) the last part alone would name
+    # several modules alike.
     start = numbers[1] - 1 if len(numbers) > 1 else len(parts) - 1
     kind = ".".join(re.sub(r"_proj$", "", part) for part in parts[start:]) or name
     return layer, kind + (split[1] if split else "")
@@ -86,8 +100,15 @@ def grid(values: Mapping[str, float]) -> Grid:
     cells = {layer_and_type(name): value for name, value in values.items()}
     layers = sorted({layer for layer, _ in cells}, key=lambda layer: (layer == NO_LAYER, layer))
     seen = list(dict.fromkeys(kind for _, kind in cells))
-    kinds = sorted(seen, key=lambda kind: TYPE_ORDER.index(kind) if kind in TYPE_ORDER else len(TYPE_ORDER) + seen.index(kind))
-    table = np.array([[_number(cells.get((layer, kind))) for kind in kinds] for layer in layers], dtype=float)
+    kinds = sorted(
+        seen,
+        key=lambda kind: (
+            TYPE_ORDER.index(kind) if kind in TYPE_ORDER else len(TYPE_ORDER) + seen.index(kind)
+        ),
+    )
+    table = np.array(
+        [[_number(cells.get((layer, kind))) for kind in kinds] for layer in layers], dtype=float
+    )
     return table, ["other" if layer == NO_LAYER else str(layer) for layer in layers], kinds
 
 
@@ -105,11 +126,14 @@ def _map(axis: Axes, cells: Grid, heading: str, colours: str) -> None:
     finite = table[np.isfinite(table)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     if low == high:  # one value everywhere belongs in the middle of the colours
-        low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
+        low = low - (abs(low) or 1.0)
+        high = high + (abs(high) or 1.0)
     image = axis.imshow(table, cmap=colours, vmin=low, vmax=high, aspect="auto")
     axis.set_title(heading, fontsize=11)
     axis.set_ylabel("layer", fontsize=10)
-    axis.set_xticks(range(len(columns)), columns, fontsize=9, rotation=30 if max(map(len, columns)) > 8 else 0)
+    axis.set_xticks(
+        range(len(columns)), columns, fontsize=9, rotation=30 if max(map(len, columns)) > 8 else 0
+    )
     axis.set_yticks(range(len(rows)), rows, fontsize=9)
     axis.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
@@ -121,7 +145,9 @@ def _map(axis: Axes, cells: Grid, heading: str, colours: str) -> None:
             red, green, blue, _ = image.cmap(image.norm(value))
             ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
             axis.text(column, row, figures(value), ha="center", va="center", fontsize=8, color=ink)
-    bar = axis.figure.colorbar(image, ax=axis, fraction=0.05, pad=0.02, aspect=max(20, 2 * len(rows)))
+    bar = axis.figure.colorbar(
+        image, ax=axis, fraction=0.05, pad=0.02, aspect=max(20, 2 * len(rows))
+    )
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
 
@@ -137,7 +163,14 @@ def _history(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
             values = values[np.isfinite(values)]
             means[kind].append(float(values.mean()) if values.size else math.nan)
     for kind, line in means.items():
-        axis.plot([record["step"] for record in records], line, marker="o", markersize=3, linewidth=1.5, label=kind)
+        axis.plot(
+            [record["step"] for record in records],
+            line,
+            marker="o",
+            markersize=3,
+            linewidth=1.5,
+            label=kind,
+        )
     axis.set_title("mean α over the layers, at each refresh", fontsize=11)
     axis.set_xlabel("step", fontsize=10)
     axis.tick_params(labelsize=8)

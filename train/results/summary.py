@@ -1,4 +1,6 @@
-"""summary.json: a run's figures with the versions that made them; and the names of what else a run leaves in its folder."""
+"""summary.json: a run's figures with the versions that made them; and the names of what else a run
+leaves in its folder.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from typing import Any
 from train.files import write_atomically
 from train.telemetry.metrics import finite_or_none
 
-CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY = "checkpoints", "config.yaml", "heatmap.png", "metrics.jsonl", "summary.json"
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
+HEATMAP = "heatmap.png"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
 PACKAGES = ("torch", "deepspeed", "transformers", "alphadecay")
 
 
@@ -34,7 +40,9 @@ def read_summary(path: str | Path) -> dict[str, Any] | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide the result; None for one that is not installed."""
+    """Versions of Python and of the packages that decide the result; None for one that is not
+    installed.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

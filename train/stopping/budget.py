@@ -22,7 +22,8 @@ def process_start() -> float:
 class Budget:
     """Args:
     hours: from `start` on; 0 has no end.
-    longest: seconds of the longest step, refresh, evaluation and save so far, by name; checkpoints carry it on.
+    longest: seconds of the longest step, refresh, evaluation and save so far, by name; checkpoints
+        carry it on.
     """
 
     hours: float
@@ -31,12 +32,19 @@ class Budget:
     longest: dict[str, float] = field(default_factory=dict)
 
     def spent(self) -> bool:
-        """Whether to stop now. After each No at most one piece of work runs before this is asked again; a save must still fit after it."""
+        """Whether to stop now.
+
+        After each No at most one piece of work runs before this is asked again; a save must still
+        fit after it.
+        """
         if not self.hours:
             return False
         total = self.hours * 3600.0
         save = self.longest.get("save", UNKNOWN_SAVE * total)
-        return self.now() - self.start + SAFETY * (max(self.longest.values(), default=0.0) + save) >= total
+        return (
+            self.now() - self.start + SAFETY * (max(self.longest.values(), default=0.0) + save)
+            >= total
+        )
 
     @contextmanager
     def timed(self, piece: str) -> Iterator[None]:

@@ -1,4 +1,6 @@
-"""Steps that must change nothing, and losses that look wrong: counted and told, alike on every rank."""
+"""Steps that must change nothing, and losses that look wrong: counted and told, alike on every
+rank.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ EXPERIENCE = 20  # steps seen before a loss can be called a spike
 def contagious(loss: Tensor) -> Tensor:
     """The loss, with gradients that are all NaN where it is not finite.
 
-    Summed over the ranks they are NaN everywhere, so that every rank skips the step without asking another. An infinite loss
-    can have finite gradients. Waits for no device.
+    Summed over the ranks they are NaN everywhere, so that every rank skips the step without asking
+    another. An infinite loss can have finite gradients. Waits for no device.
     """
     return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan).to(loss.dtype)
 
@@ -46,8 +48,9 @@ class Skips:
 class Spikes:
     """Notices a loss above its running mean by more than `threshold` standard deviations.
 
-    Mean and variance forget exponentially (West 1979). A spike counts in them with the value that would just not have been one, so
-    that one outlier does not hide the next, and a lasting rise is accepted in the end.
+    Mean and variance forget exponentially (West 1979). A spike counts in them with the value that
+    would just not have been one, so that one outlier does not hide the next, and a lasting rise is
+    accepted in the end.
     """
 
     threshold: float
@@ -56,7 +59,10 @@ class Spikes:
     seen: int = 0
 
     def note(self, loss: float) -> float:
-        """Takes one loss in. Its distance above the mean in standard deviations where that is a spike, else 0."""
+        """Takes one loss in.
+
+        Its distance above the mean in standard deviations where that is a spike, else 0.
+        """
         if not self.threshold or not math.isfinite(loss):
             return 0.0
         self.seen += 1
@@ -78,4 +84,6 @@ class Spikes:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken."""
-        self.mean, self.variance, self.seen = float(state["mean"]), float(state["variance"]), int(state["seen"])
+        self.mean = float(state["mean"])
+        self.variance = float(state["variance"])
+        self.seen = int(state["seen"])

@@ -1,6 +1,9 @@
-"""Asked to stop: by a signal, by the death of the launcher, by a file. Noted here, acted on by the loop when all ranks agree.
+"""Asked to stop: by a signal, by the death of the launcher, by a file.
 
-A handler only takes a note; each rank's notes travel in the message that carries the loss, so every rank stops after the same step.
+Noted here, acted on by the loop when all ranks agree.
+
+A handler only takes a note; each rank's notes travel in the message that carries the loss, so every
+rank stops after the same step.
 """
 
 from __future__ import annotations
@@ -16,11 +19,20 @@ from typing import Any
 from train.errors import Stopped
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP")
-LAUNCHER, STOP_FILE, HOURS = "the launcher is gone", "stop file", "run.max_hours"
+LAUNCHER = "the launcher is gone"
+STOP_FILE = "stop file"
+HOURS = "run.max_hours"
 REASONS = (*SIGNALS, LAUNCHER, STOP_FILE, HOURS)
 FILE_NAME = "stop"
 TO_BE_CONTINUED = 75  # EX_TEMPFAIL of sysexits.h: run it again
-_LAUNCHERS = {"deepspeed", "ds", "deepspeed.launcher.runner", "deepspeed.launcher.launch", "torchrun", "torch.distributed.run"}
+_LAUNCHERS = {
+    "deepspeed",
+    "ds",
+    "deepspeed.launcher.runner",
+    "deepspeed.launcher.launch",
+    "torchrun",
+    "torch.distributed.run",
+}
 
 
 class StopRequests:
@@ -38,24 +50,36 @@ class StopRequests:
         self._orphaned = False
 
     def install(self) -> None:
-        """Takes the signals over, in this process only, and remembers which ancestors are its launchers."""
+        """Takes the signals over, in this process only, and remembers which ancestors are its
+        launchers.
+        """
         for name in SIGNALS:
             if name == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
                 continue  # started by nohup
             signal.signal(getattr(signal, name), self._note)
         # A pool that ends its workers by SIGTERM must find them mortal, from their first moment on.
-        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget_handlers)
+        os.register_at_fork(
+            before=_block, after_in_parent=_unblock, after_in_child=_forget_handlers
+        )
         self._launchers = launchers()
 
     def flags(self, out_of_time: bool = False) -> list[float]:
         """One number a reason, in the order of REASONS: 1 where this process has it."""
-        present = {LAUNCHER: any(_dead(p) for p in self._launchers), STOP_FILE: self.file is not None and self.file.exists()}
-        return [float(present.get(reason, reason in self._received)) for reason in REASONS[:-1]] + [float(out_of_time)]
+        present = {
+            LAUNCHER: any(_dead(p) for p in self._launchers),
+            STOP_FILE: self.file is not None and self.file.exists(),
+        }
+        return [float(present.get(reason, reason in self._received)) for reason in REASONS[:-1]] + [
+            float(out_of_time)
+        ]
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within, a signal or the launcher's death raises Stopped in the main thread; one that came before does so on entry."""
-        self._raise, over = True, threading.Event()
+        """Within, a signal or the launcher's death raises Stopped in the main thread; one that came
+        before does so on entry.
+        """
+        self._raise = True
+        over = threading.Event()
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         try:
             if self._received:
@@ -96,14 +120,17 @@ def agreed(flags: list[float]) -> str:
 
 
 def exit_code() -> int:
-    """Of a run that stopped early and can go on. torchrun takes any code but 0 for a crash, and would start the ranks again."""
+    """Of a run that stopped early and can go on. torchrun takes any code but 0 for a crash, and
+    would start the ranks again.
+    """
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else TO_BE_CONTINUED
 
 
 def launchers() -> list[Any]:
     """The ancestors of this process that are deepspeed's or torchrun's, as psutil processes.
 
-    The `deepspeed` command dies of SIGTERM and SIGUSR1 and torchrun of SIGUSR1 without a word to the ranks, so their death is one.
+    The `deepspeed` command dies of SIGTERM and SIGUSR1 and torchrun of SIGUSR1 without a word to
+    the ranks, so their death is one.
     """
     import psutil
 
@@ -152,5 +179,7 @@ def _unblock() -> None:
 def _forget_handlers() -> None:
     for number in _NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(
+                number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            )
     _unblock()

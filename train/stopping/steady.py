@@ -1,4 +1,6 @@
-"""Output that outlives its reader: a closed pipe or terminal must not end a run before its checkpoint."""
+"""Output that outlives its reader: a closed pipe or terminal must not end a run before its
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ from typing import Any
 
 
 class Steady:
-    """A text stream whose writes are lost, not raised, once nobody reads it (Ctrl-C also ends the `tee` behind a pipe)."""
+    """A text stream whose writes are lost, not raised, once nobody reads it (Ctrl-C also ends the
+    `tee` behind a pipe).
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

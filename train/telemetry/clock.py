@@ -1,7 +1,9 @@
-"""Where the time of a step goes: data, forward and backward, optimizer step, refresh, evaluation, checkpoint.
+"""Where the time of a step goes: data, forward and backward, optimizer step, refresh, evaluation,
+checkpoint.
 
-On CUDA a part is a pair of events on the current stream, so nothing waits for the device until the clock is read. What is timed
-there is the device's own time line: data that was ready before the device needed it costs nothing.
+On CUDA a part is a pair of events on the current stream, so nothing waits for the device until the
+clock is read. What is timed there is the device's own time line: data that was ready before the
+device needed it costs nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from contextlib import contextmanager
 
 import torch
 
-TRAINING = ("data", "forward_backward", "step", "refresh")  # what tokens per second are reckoned over
+# what tokens per second are reckoned over
+TRAINING = ("data", "forward_backward", "step", "refresh")
 PARTS = (*TRAINING, "evaluation", "checkpoint")
 
 
@@ -30,7 +33,9 @@ class StepClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time of the block counts for `name`, one of PARTS; an exception inside is timed like the rest."""
+        """Time of the block counts for `name`, one of PARTS; an exception inside is timed like the
+        rest.
+        """
         if name not in self._since:
             raise ValueError(f"{name} is no part of a step; use one of {', '.join(PARTS)}")
         start = self._now()
@@ -50,7 +55,8 @@ class StepClock:
         for name, start, end in self._unread:
             self._since[name] += start.elapsed_time(end) / 1e3
         self._unread.clear()
-        seconds, self._since = self._since, dict.fromkeys(PARTS, 0.0)
+        seconds = self._since
+        self._since = dict.fromkeys(PARTS, 0.0)
         return seconds
 
     def _now(self) -> float | torch.cuda.Event:

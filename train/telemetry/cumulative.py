@@ -1,4 +1,6 @@
-"""How much each module has been decayed: the sum of lr · decay over the steps taken, and how long its weights take to halve."""
+"""How much each module has been decayed: the sum of lr · decay over the steps taken, and how long
+its weights take to halve.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,19 @@ from collections.abc import Mapping
 
 
 class CumulativeDecay:
-    """Σ lr · λ by module name. Its state is plain numbers, so that a resumed run has the sums of an uninterrupted one, to the bit."""
+    """Σ lr · λ by module name.
+
+    Its state is plain numbers, so that a resumed run has the sums of an uninterrupted one, to the
+    bit.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
 
     def add(self, lr: float, weight_decays: Mapping[str, float]) -> None:
-        """One step that was applied, with the decays it ran on; a step skipped for overflow is not added."""
+        """One step that was applied, with the decays it ran on; a step skipped for overflow is not
+        added.
+        """
         for name, decay in weight_decays.items():
             self._sums[name] = self._sums.get(name, 0.0) + lr * decay
 
@@ -32,12 +40,21 @@ class CumulativeDecay:
         self._sums = {name: float(value) for name, value in sums.items()}
 
 
-def half_lives(lr: float, weight_decays: Mapping[str, float], tokens_per_step: int) -> dict[str, dict[str, float | None]]:
-    """Steps, and tokens, in which decay alone would halve each module's weights at this learning rate: ln 2 / (lr · λ).
+def half_lives(
+    lr: float, weight_decays: Mapping[str, float], tokens_per_step: int
+) -> dict[str, dict[str, float | None]]:
+    """Steps, and tokens, in which decay alone would halve each module's weights at this learning
+    rate: ln 2 / (lr · λ).
 
     Returns:
-        {"half_life_steps": {name: steps}, "half_life_tokens": {name: tokens}}; None where nothing decays.
+        {"half_life_steps": {name: steps}, "half_life_tokens": {name: tokens}}; None where nothing
+        decays.
     """
-    steps = {name: math.log(2.0) / (lr * decay) if lr * decay > 0 else None for name, decay in weight_decays.items()}
-    tokens = {name: None if value is None else value * tokens_per_step for name, value in steps.items()}
+    steps = {
+        name: math.log(2.0) / (lr * decay) if lr * decay > 0 else None
+        for name, decay in weight_decays.items()
+    }
+    tokens = {
+        name: None if value is None else value * tokens_per_step for name, value in steps.items()
+    }
     return {"half_life_steps": steps, "half_life_tokens": tokens}

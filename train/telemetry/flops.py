@@ -1,14 +1,17 @@
-"""Model FLOPs of a trained token, and the peaks of known GPUs: model FLOPs utilisation (arXiv 2204.02311, appendix B).
+"""Model FLOPs of a trained token, and the peaks of known GPUs: model FLOPs utilisation (arXiv
+2204.02311, appendix B).
 
-Counted is what the model needs, a multiplication and an addition as two, so recomputed activations do not count. Attention counts as
-whole rows, without the half that a causal kernel saves, as is usual; the embedding's look-up counts as nothing.
+Counted is what the model needs, a multiplication and an addition as two, so recomputed activations
+do not count. Attention counts as whole rows, without the half that a causal kernel saves, as is
+usual; the embedding's look-up counts as nothing.
 """
 
 from __future__ import annotations
 
 from train.config import ModelConfig
 
-# Dense bf16 TFLOP/s with float32 accumulation, without sparsity, from makers' data sheets; the first name that is a word of the device's.
+# Dense bf16 TFLOP/s with float32 accumulation, without sparsity, from makers' data sheets; the
+# first name that is a word of the device's.
 PEAK_BF16 = {
     "B200": 2250.0,  # NVIDIA DGX B200 data sheet
     "H200": 989.4,  # NVIDIA H200 data sheet
@@ -39,5 +42,6 @@ def flops_per_token(model: ModelConfig, sequence_length: int) -> float:
     width = model.hidden_size
     projections = 2 * width * width + 2 * width * keys + 3 * width * model.intermediate_size
     weights = model.num_layers * projections + width * model.vocab_size
-    attention = model.num_layers * 2 * width * sequence_length  # scores, and their product with the values
+    # scores, and their product with the values
+    attention = model.num_layers * 2 * width * sequence_length
     return 3.0 * 2.0 * (weights + attention)

@@ -1,4 +1,6 @@
-"""metrics.jsonl: one JSON object a line, kind train, validation, refresh or notice; append-only, and cut back on resume."""
+"""metrics.jsonl: one JSON object a line, kind train, validation, refresh or notice; append-only,
+and cut back on resume.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ class MetricsWriter:
 
     Args:
         path: the file; its folder is made.
-        resume_step: the step gone on from. Later lines are dropped, for those steps are run again. None starts an empty file and
-            keeps an old one beside it as `<name>.previous`.
+        resume_step: the step gone on from. Later lines are dropped, for those steps are run again.
+            None starts an empty file and keeps an old one beside it as `<name>.previous`.
     """
 
     def __init__(self, path: str | Path, resume_step: int | None = None) -> None:
@@ -34,8 +36,14 @@ class MetricsWriter:
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
-        """Append one line and return what was written; NaN and infinity become null, which strict JSON has no word for."""
-        record: Record = {"kind": kind, "step": step, **{key: finite_or_none(value) for key, value in values.items()}}
+        """Append one line and return what was written; NaN and infinity become null, which strict
+        JSON has no word for.
+        """
+        record: Record = {
+            "kind": kind,
+            "step": step,
+            **{key: finite_or_none(value) for key, value in values.items()},
+        }
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
         return record
@@ -69,7 +77,9 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
         except json.JSONDecodeError as error:
             if number == len(lines):
                 break
-            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}); delete that line") from error
+            raise UserError(
+                f"{path}, line {number}: not valid JSON ({error.msg}); delete that line"
+            ) from error
         if kind is None or record["kind"] == kind:
             records.append(record)
     return records
@@ -84,7 +94,10 @@ def perplexity(loss: float) -> float:
 
 
 def scalars(record: Record) -> dict[str, float]:
-    """A record's figures under flat names, kind/key or kind/key/module: what dashboards take. Text and missing values are left out."""
+    """A record's figures under flat names, kind/key or kind/key/module: what dashboards take.
+
+    Text and missing values are left out.
+    """
     found: dict[str, float] = {}
 
     def walk(name: str, value: Any) -> None:

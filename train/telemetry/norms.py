@@ -1,4 +1,6 @@
-"""Norms of the weights from the float32 masters that each rank holds: no weight is gathered, one small all-reduce."""
+"""Norms of the weights from the float32 masters that each rank holds: no weight is gathered, one
+small all-reduce.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,33 @@ class WeightNorms:
         self._world = world
         parameters = list(engine.module.named_parameters())
         self._names = [name for name, _ in parameters]
-        self._elements = torch.tensor([math.prod(whole_shape(parameter)) for _, parameter in parameters], dtype=torch.float64)
+        self._elements = torch.tensor(
+            [math.prod(whole_shape(parameter)) for _, parameter in parameters], dtype=torch.float64
+        )
         index = {id(parameter): position for position, (_, parameter) in enumerate(parameters)}
         spans = engine_spans(engine, getattr(engine, "basic_optimizer", None) or engine.optimizer)
-        self._spans: list[tuple[int, Span]] = [(index[id(span.parameter)], span) for span in spans if span.length]
+        self._spans: list[tuple[int, Span]] = [
+            (index[id(span.parameter)], span) for span in spans if span.length
+        ]
 
     @torch.no_grad()
     def squares(self) -> dict[str, float]:
         """Squared Frobenius norm of every parameter, by name. Collective."""
-        views = [span.tensor.detach().view(-1).narrow(0, span.offset, span.length) for _, span in self._spans]
-        found = torch.zeros(2, len(self._names), dtype=torch.float64)  # squares, and elements they are of
+        views = [
+            span.tensor.detach().view(-1).narrow(0, span.offset, span.length)
+            for _, span in self._spans
+        ]
+        # squares, and elements they are of
+        found = torch.zeros(2, len(self._names), dtype=torch.float64)
         if views:
             positions = torch.tensor([position for position, _ in self._spans])
             squares = torch.stack(torch._foreach_norm(views)).double().cpu() ** 2
             found[0].index_add_(0, positions, squares)
-            found[1].index_add_(0, positions, torch.tensor([float(view.numel()) for view in views], dtype=torch.float64))
+            found[1].index_add_(
+                0,
+                positions,
+                torch.tensor([float(view.numel()) for view in views], dtype=torch.float64),
+            )
         if self._world.size > 1:
             dist.all_reduce(found, group=self._world.control)
         # Where ranks hold replicas each element was counted more than once.

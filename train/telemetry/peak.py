@@ -31,7 +31,8 @@ class Peak:
 
 
 def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) -> Peak:
-    """The peak that MFU is stated against: the one given, a known GPU's, or what a matmul reaches here. Collective.
+    """The peak that MFU is stated against: the one given, a known GPU's, or what a matmul reaches
+    here. Collective.
 
     Args:
         given: log.peak_tflops.
@@ -47,14 +48,21 @@ def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) 
     size = _SIZE.get(world.device.type, 1024)
     kind = str(dtype).removeprefix("torch.")
     return Peak(
-        measured_tflops(size, dtype, world), f"measured: {kind} matmul of {size} x {size} on {world.device.type}, all ranks at once"
+        measured_tflops(size, dtype, world),
+        f"measured: {kind} matmul of {size} x {size} on {world.device.type}, all ranks at once",
     )
 
 
 def measured_tflops(size: int, dtype: torch.dtype, world: World) -> float:
-    """The best rate of a square matmul, mean over the ranks, which measure together as they train together. Collective."""
-    generator = torch.Generator(world.device).manual_seed(0)  # of its own: a resumed run must not draw more than an uninterrupted one
-    left, right = (torch.randn(size, size, device=world.device, generator=generator).to(dtype) for _ in range(2))
+    """The best rate of a square matmul, mean over the ranks, which measure together as they train
+    together. Collective.
+    """
+    # of its own: a resumed run must not draw more than an uninterrupted one
+    generator = torch.Generator(world.device).manual_seed(0)
+    left, right = (
+        torch.randn(size, size, device=world.device, generator=generator).to(dtype)
+        for _ in range(2)
+    )
     if world.size > 1:
         dist.barrier(group=world.control)
     seconds = min(_timed(left, right) for _ in range(_REPEATS))

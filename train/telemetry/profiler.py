@@ -1,4 +1,6 @@
-"""A window of steps under torch.profiler, for rank 0: one trace file that chrome://tracing and Perfetto open."""
+"""A window of steps under torch.profiler, for rank 0: one trace file that chrome://tracing and
+Perfetto open.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class ProfileWindow:
     """
 
     def __init__(self, first: int, count: int, folder: Path) -> None:
-        self._first, self._last, self._folder = first, first + count - 1, folder
+        self._first = first
+        self._last = first + count - 1
+        self._folder = folder
         self._profile: Any = None
 
     def begin(self, step: int) -> None:
@@ -42,7 +46,9 @@ class ProfileWindow:
         return self._write() if self._profile is not None else None
 
     def _write(self) -> Path:
-        profile, self._profile, self._first = self._profile, None, 0
+        profile = self._profile
+        self._profile = None
+        self._first = 0
         profile.__exit__(None, None, None)
         path = self._folder / f"trace-step-{self._began:08d}.json"
         profile.export_chrome_trace(str(path))

@@ -1,4 +1,5 @@
-"""What the person at the console sees while it runs: a live bar on a terminal, plain lines elsewhere. For rank 0 alone.
+"""What the person at the console sees while it runs: a live bar on a terminal, plain lines
+elsewhere. For rank 0 alone.
 
 Everything goes to standard output, so that a log file has it in order.
 """
@@ -22,20 +23,26 @@ SMOOTHING = 0.9  # one slow step (a refresh, a checkpoint) should not make the e
 
 
 class Progress:
-    """The silent one, and what all have in common: the count of steps and the estimate of the time left."""
+    """The silent one, and what all have in common: the count of steps and the estimate of the time
+    left.
+    """
 
     def start(self, total: int, initial: int = 0) -> None:
         """Begin; initial is the step already reached by the run gone on from."""
-        self.total, self.step = total, initial
-        self._last, self._pace = time.monotonic(), 0.0
+        self.total = total
+        self.step = initial
+        self._last = time.monotonic()
+        self._pace = 0.0
 
     def advance(self, step: int) -> None:
         """A training step is done."""
-        now, done = time.monotonic(), step - self.step
+        now = time.monotonic()
+        done = step - self.step
         if done > 0:
             pace = (now - self._last) / done
             self._pace = SMOOTHING * self._pace + (1 - SMOOTHING) * pace if self._pace else pace
-            self.step, self._last = step, now
+            self.step = step
+            self._last = now
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Show a record of metrics.jsonl."""
@@ -43,10 +50,12 @@ class Progress:
         if record["kind"] == "train":
             self._show(record)
         elif record["kind"] == "validation":
-            loss, shown = number_or_dash(record["val_loss"], "{:.4f}"), number_or_dash(record["val_perplexity"])
+            loss = number_or_dash(record["val_loss"], "{:.4f}")
+            shown = number_or_dash(record["val_perplexity"])
             self.message(f"step {step}: validation loss {loss}, perplexity {shown}")
         elif record["kind"] == "refresh":
-            modules, seconds = len(record["weight_decays"]), record["refresh_seconds"]
+            modules = len(record["weight_decays"])
+            seconds = record["refresh_seconds"]
             self.message(f"step {step}: decays of {modules} modules refreshed in {seconds:.2f} s")
         elif record["kind"] == "notice":
             self.message(f"step {step}: {record['notice']}")
@@ -68,20 +77,25 @@ class Lines(Progress):
     """Plain lines, at most one every two seconds, the first and the last step always."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream, self._shown = stream or sys.stdout, float("-inf")
+        self._stream = stream or sys.stdout
+        self._shown = float("-inf")
 
     def message(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
     def _show(self, record: Mapping[str, Any]) -> None:
-        now, step = time.monotonic(), record["step"]
+        now = time.monotonic()
+        step = record["step"]
         if now - self._shown < SECONDS_BETWEEN_LINES and step < self.total:
             return
         self._shown = now
         text = _figures(record)
         figures = f"loss {text['loss']}  ppl {text['ppl']}  lr {number_or_dash(record['lr'], '{:.2e}')}  {text['speed']} tokens/s"
         mfu = f"  mfu {text['mfu']}" if record.get("mfu") is not None else ""
-        self.message(f"step {step:>{len(str(self.total))}}/{self.total}  {figures}{mfu}  {self.time_left()} left")
+        self.message(
+            f"step {step:>{len(str(self.total))}}/{self.total}  {figures}{mfu}  {self.time_left()} "
+            "left"
+        )
 
 
 class Bar(Progress):
@@ -99,9 +113,15 @@ class Bar(Progress):
             "mfu {task.fields[mfu]}",
         )
         figures = " ".join((*names, "{task.fields[left]} left"))
-        columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(bar_width=None), TextColumn(figures))
+        columns = (
+            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=None),
+            TextColumn(figures),
+        )
         self._bar = RichProgress(*columns, console=self._console, expand=True, refresh_per_second=4)
-        self._task = self._bar.add_task("", total=total, completed=initial, loss="-", ppl="-", speed="-", mfu="-", left="-:--")
+        self._task = self._bar.add_task(
+            "", total=total, completed=initial, loss="-", ppl="-", speed="-", mfu="-", left="-:--"
+        )
         self._bar.start()
 
     def message(self, text: str) -> None:
@@ -129,7 +149,9 @@ def make_progress(mode: Mode, stream: TextIO | None = None) -> Progress:
     if mode == "off":
         return Progress()
     if mode == "bar" or (mode == "auto" and stream.isatty()):
-        return Bar(Console(file=stream, highlight=False, force_terminal=True if mode == "bar" else None))
+        return Bar(
+            Console(file=stream, highlight=False, force_terminal=True if mode == "bar" else None)
+        )
     return Lines(stream)
 
 
@@ -155,7 +177,13 @@ def number(value: float) -> str:
         if limit <= abs(value) < float("inf"):
             scaled = value / (1e3 if suffix == "k" else limit)
             return f"{scaled:.2f}{suffix}" if scaled < 10 else f"{scaled:.1f}{suffix}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 1000
+        else f"{value:.3g}"
+        if abs(value) < 1
+        else f"{value:.4g}"
+    )
 
 
 def clock(seconds: float) -> str:

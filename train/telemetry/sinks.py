@@ -1,4 +1,6 @@
-"""Views of metrics.jsonl beside the console: each takes the records that were written, and none can stop a run."""
+"""Views of metrics.jsonl beside the console: each takes the records that were written, and none can
+stop a run.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Guarded:
     """
 
     def __init__(self, name: str, make: Callable[[], Sink], say: Callable[[str], None]) -> None:
-        self._name, self._say = name, say
+        self._name = name
+        self._say = say
         self._sink: Sink | None = None
         self._sink = self._try(make)
 
@@ -40,7 +43,8 @@ class Guarded:
 
     def close(self) -> None:
         """Ends the sink; a second call does nothing."""
-        sink, self._sink = self._sink, None
+        sink = self._sink
+        self._sink = None
         if sink is not None:
             self._try(sink.close)
 
@@ -49,7 +53,10 @@ class Guarded:
             return action()
         except Exception as error:  # whatever a dashboard's client raises, the run is worth more
             self._sink = None
-            self._say(f"{self._name} failed and is left out from here on, metrics.jsonl has everything: {type(error).__name__}: {error}")
+            self._say(
+                f"{self._name} failed and is left out from here on, metrics.jsonl has everything: "
+                f"{type(error).__name__}: {error}"
+            )
             return None
 
 
@@ -65,13 +72,30 @@ def check_sinks(config: TrainConfig) -> None:
         tensorboard_sink.check_installed()
 
 
-def make_sinks(config: TrainConfig, folder: Path, resume_step: int | None, say: Callable[[str], None]) -> list[Guarded]:
+def make_sinks(
+    config: TrainConfig, folder: Path, resume_step: int | None, say: Callable[[str], None]
+) -> list[Guarded]:
     """Those the recipe asks for. For rank 0."""
-    log, sinks = config.log, []
+    log = config.log
+    sinks = []
     resumed = resume_step is not None
     if log.wandb:
         settings = asdict(config)
-        sinks.append(Guarded("log.wandb", lambda: wandb_sink.WandbSink(log.wandb_project, config.name, folder, settings, resumed), say))
+        sinks.append(
+            Guarded(
+                "log.wandb",
+                lambda: wandb_sink.WandbSink(
+                    log.wandb_project, config.name, folder, settings, resumed
+                ),
+                say,
+            )
+        )
     if log.tensorboard:
-        sinks.append(Guarded("log.tensorboard", lambda: tensorboard_sink.TensorBoardSink(folder, resume_step), say))
+        sinks.append(
+            Guarded(
+                "log.tensorboard",
+                lambda: tensorboard_sink.TensorBoardSink(folder, resume_step),
+                say,
+            )
+        )
     return sinks

@@ -1,4 +1,5 @@
-"""Where a run's figures go: metrics.jsonl first, then the console and dashboards as views of the records written there.
+"""Where a run's figures go: metrics.jsonl first, then the console and dashboards as views of the
+records written there.
 
 Every rank has one and calls it alike, for some figures are over all ranks; rank 0 alone writes.
 """
@@ -36,13 +37,20 @@ class Telemetry:
     resume_step: the step gone on from; None starts afresh.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, world: World, engine: Any, resume_step: int | None) -> None:
-        self._config, self._folder, self._world, self._engine = config, folder, world, engine
+    def __init__(
+        self, config: TrainConfig, folder: Path, world: World, engine: Any, resume_step: int | None
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._world = world
+        self._engine = engine
         self.clock = StepClock(world.device)
-        self._positions_per_step = config.run.global_batch * config.data.sequence_length  # tokens, fill included
+        # tokens, fill included
+        self._positions_per_step = config.run.global_batch * config.data.sequence_length
         self._flops_per_token = flops_per_token(config.model, config.data.sequence_length)
         self._peak: Peak | None = None
-        self._totals, self._cumulative = Totals(), CumulativeDecay()
+        self._totals = Totals()
+        self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
         self._timed_step = resume_step or 0  # up to here steps are in the totals
@@ -51,7 +59,9 @@ class Telemetry:
         self._metrics: MetricsWriter | None = None
         self._sinks: list[Guarded] = []
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
-        self._profile = ProfileWindow(config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder)
+        self._profile = ProfileWindow(
+            config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
+        )
         world.once(lambda: self._open(resume_step))  # a damaged file stops every rank, not one
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
@@ -71,19 +81,26 @@ class Telemetry:
             self._began = True
             dtype = next(self._engine.module.parameters()).dtype
             self._peak = find_peak(self._config.log.peak_tflops, dtype, self._world)
-            self.message(f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})")
+            self.message(
+                f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
+            )
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: Decay | None) -> None:
-        """An optimizer step was applied, not skipped, on the decays that are in force until `decay.step()`."""
+        """An optimizer step was applied, not skipped, on the decays that are in force until
+        `decay.step()`.
+        """
         base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
         self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
-        """A training step is done; it has a line if it is the first, one in log.every or the last. Collective where it has.
+        """A training step is done; it has a line if it is the first, one in log.every or the last.
+
+        Collective where it has.
 
         Args:
-            values: what the line says; among it "tokens", the real tokens since the start of the run.
+            values: what the line says; among it "tokens", the real tokens since the start of the
+                run.
         """
         self._tokens = int(values["tokens"])
         self._progress.advance(step)
@@ -99,7 +116,8 @@ class Telemetry:
 
     def refresh(self, decay: Decay) -> None:
         """A refresh of the decays; its step is the first that runs on them."""
-        step, decays = decay.last_refresh_step, decay.weight_decays
+        step = decay.last_refresh_step
+        decays = decay.weight_decays
         lr = learning_rate(self._config.optim, max(1, step), self._config.run.steps)
         sums = self._cumulative.sums
         values: dict[str, Any] = {
@@ -109,10 +127,15 @@ class Telemetry:
             "cumulative_decay": {name: sums.get(name, 0.0) for name in decays},
             **half_lives(lr, decays, self._positions_per_step),
         }
-        self._write("refresh", step, values | ({"statuses": decay.statuses} if decay.statuses else {}))
+        self._write(
+            "refresh", step, values | ({"statuses": decay.statuses} if decay.statuses else {})
+        )
 
     def notice(self, step: int, text: str, **values: Any) -> None:
-        """Something a person should know of later: a step skipped, a spike of the loss. A line of its own in metrics.jsonl."""
+        """Something a person should know of later: a step skipped, a spike of the loss.
+
+        A line of its own in metrics.jsonl.
+        """
         self._write("notice", step, {"notice": text, **values})
 
     def message(self, text: str) -> None:
@@ -165,7 +188,8 @@ class Telemetry:
     def _figures(self, step: int) -> dict[str, Any]:
         """What a training line says of the steps since the line before. Collective."""
         used = self._tally(step)
-        window, self._window = self._window, Totals()
+        window = self._window
+        self._window = Totals()
         found = window.summary()
         return {
             "tokens_per_second": found["tokens_per_second"],
@@ -178,9 +202,13 @@ class Telemetry:
         }
 
     def _tally(self, step: int) -> dict[str, float]:
-        """Moves what the clock has to the window and the totals; the memory of the fullest rank. Collective."""
+        """Moves what the clock has to the window and the totals; the memory of the fullest rank.
+
+        Collective.
+        """
         used, seconds = over_ranks(memory(self._world.device), self.clock.read(), self._world)
-        steps, self._timed_step = step - self._timed_step, step
+        steps = step - self._timed_step
+        self._timed_step = step
         flops = steps * self._positions_per_step * self._flops_per_token
         peak = self._peak.tflops * 1e12 * self._world.size if self._peak else 0.0
         tokens = self._tokens - self._totals.tokens

@@ -21,7 +21,8 @@ def check_installed() -> None:
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError(
-            "log.tensorboard is on, and tensorboard is not installed; pip install 'alphadecay[tensorboard]' or --log.tensorboard false"
+            "log.tensorboard is on, and tensorboard is not installed; pip install "
+            "'alphadecay[tensorboard]' or --log.tensorboard false"
         )
 
 
@@ -30,7 +31,8 @@ class TensorBoardSink:
 
     Args:
         output_dir: they go to its tensorboard/.
-        resume_step: the step gone on from; TensorBoard drops what an earlier process wrote of later ones.
+        resume_step: the step gone on from; TensorBoard drops what an earlier process wrote of later
+            ones.
     """
 
     def __init__(self, output_dir: str | Path, resume_step: int | None = None) -> None:

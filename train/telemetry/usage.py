@@ -1,4 +1,6 @@
-"""What a run takes: memory of the fullest rank, the ranks' time by part, and how much of the hardware's peak that was."""
+"""What a run takes: memory of the fullest rank, the ranks' time by part, and how much of the
+hardware's peak that was.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,23 @@ class Totals:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     memory: dict[str, float] = field(default_factory=dict)
 
-    def add(self, tokens: int, flops: float, capacity: float, seconds: Mapping[str, float], memory: Mapping[str, float]) -> None:
+    def add(
+        self,
+        tokens: int,
+        flops: float,
+        capacity: float,
+        seconds: Mapping[str, float],
+        memory: Mapping[str, float],
+    ) -> None:
         """A window of steps."""
-        self.tokens, self.flops, self.capacity = self.tokens + tokens, self.flops + flops, self.capacity + capacity
+        self.tokens = self.tokens + tokens
+        self.flops = self.flops + flops
+        self.capacity = self.capacity + capacity
         for name, value in seconds.items():
             self.seconds[name] += value
-        self.memory = {name: max(value, self.memory.get(name, 0.0)) for name, value in memory.items()}
+        self.memory = {
+            name: max(value, self.memory.get(name, 0.0)) for name, value in memory.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -48,24 +61,31 @@ class Totals:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Goes on from the sums of the run resumed."""
-        self.tokens, self.flops, self.capacity = int(state["tokens"]), float(state["flops"]), float(state["capacity"])
+        self.tokens = int(state["tokens"])
+        self.flops = float(state["flops"])
+        self.capacity = float(state["capacity"])
         self.seconds = {name: float(state["seconds"].get(name, 0.0)) for name in PARTS}
         self.memory = {name: float(value) for name, value in state["memory"].items()}
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says of them; None where nothing was timed."""
-        training, whole = training_seconds(self.seconds), sum(self.seconds.values())
+        training = training_seconds(self.seconds)
+        whole = sum(self.seconds.values())
         return {
             "seconds_training": training,
             "tokens_per_second": self.tokens / training if training else None,
             "mfu": self.flops / self.capacity if self.capacity else None,
             "memory": self.memory,
-            "time_shares": {name: value / whole for name, value in self.seconds.items()} if whole else {},
+            "time_shares": {name: value / whole for name, value in self.seconds.items()}
+            if whole
+            else {},
         }
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """Bytes on this rank: on CUDA the most that was allocated and reserved, on a CPU the resident set now and at its largest."""
+    """Bytes on this rank: on CUDA the most that was allocated and reserved, on a CPU the resident
+    set now and at its largest.
+    """
     if device.type == "cuda":
         return {
             "peak_allocated_bytes": float(torch.cuda.max_memory_allocated(device)),
@@ -74,12 +94,21 @@ def memory(device: torch.device) -> dict[str, float]:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
     statm = Path("/proc/self/statm")
-    now = float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")) if statm.exists() else peak
+    now = (
+        float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        if statm.exists()
+        else peak
+    )
     return {"resident_bytes": now, "peak_resident_bytes": max(peak, now)}
 
 
-def over_ranks(largest: Mapping[str, float], mean: Mapping[str, float], world: World) -> tuple[dict[str, float], dict[str, float]]:
-    """The first's largest values and the second's mean values over the ranks. Collective; the same keys on every rank."""
+def over_ranks(
+    largest: Mapping[str, float], mean: Mapping[str, float], world: World
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The first's largest values and the second's mean values over the ranks.
+
+    Collective; the same keys on every rank.
+    """
     if world.size == 1:
         return dict(largest), dict(mean)
     ranks = world.gather((dict(largest), dict(mean)))

@@ -22,11 +22,16 @@ def check_installed() -> None:
         UserError: wandb is not installed.
     """
     if importlib.util.find_spec("wandb") is None:
-        raise UserError("log.wandb is on, and wandb is not installed; pip install 'alphadecay[wandb]' or --log.wandb false")
+        raise UserError(
+            "log.wandb is on, and wandb is not installed; pip install 'alphadecay[wandb]' or "
+            "--log.wandb false"
+        )
 
 
 class WandbSink:
-    """One W&B run fed with the records of metrics.jsonl. WANDB_MODE=offline writes to the output folder alone.
+    """One W&B run fed with the records of metrics.jsonl.
+
+    WANDB_MODE=offline writes to the output folder alone.
 
     Args:
         project: W&B project.
@@ -36,17 +41,37 @@ class WandbSink:
         resumed: go on with the run whose id the folder has; else a new run.
     """
 
-    def __init__(self, project: str, name: str, output_dir: str | Path, config: Mapping[str, Any], resumed: bool = False) -> None:
+    def __init__(
+        self,
+        project: str,
+        name: str,
+        output_dir: str | Path,
+        config: Mapping[str, Any],
+        resumed: bool = False,
+    ) -> None:
         import wandb
 
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         # No patch of the working tree, no source: what a user has lying about is no metric.
-        settings = wandb.Settings(silent=True, disable_git=True, disable_code=True, save_code=False, disable_job_creation=True)
-        self._run = wandb.init(
-            project=project, name=name, dir=str(folder), config=dict(config), settings=settings, id=_run_id(folder, resumed), resume="allow"
+        settings = wandb.Settings(
+            silent=True,
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            disable_job_creation=True,
         )
-        # W&B's own counter refuses a second record of the same step after a later one, and steps run again after a resume.
+        self._run = wandb.init(
+            project=project,
+            name=name,
+            dir=str(folder),
+            config=dict(config),
+            settings=settings,
+            id=_run_id(folder, resumed),
+            resume="allow",
+        )
+        # W&B's own counter refuses a second record of the same step after a later one, and steps
+        # run again after a resume.
         self._run.define_metric("*", step_metric="step")
 
     def log(self, record: Mapping[str, Any]) -> None:

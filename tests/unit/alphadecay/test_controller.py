@@ -35,22 +35,36 @@ def gradients(model: nn.Module, step: int) -> None:
 def test_weight_decay_multiples_of_the_optimizers_own_by_weight_name() -> None:
     model = Net()
     decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
-    alphas = {"up.weight": pl_alpha_hill(model.up.weight), "down.weight": pl_alpha_hill(model.down.weight)}
+    alphas = {
+        "up.weight": pl_alpha_hill(model.up.weight),
+        "down.weight": pl_alpha_hill(model.down.weight),
+    }
     assert decay.alphas == pytest.approx(alphas, rel=1e-6)
-    assert decay.weight_decays == assign_weight_decay(decay.alphas, weight_decay=0.1, s1=0.67, s2=5.0)
+    assert decay.weight_decays == assign_weight_decay(
+        decay.alphas, weight_decay=0.1, s1=0.67, s2=5.0
+    )
     assert sorted(decay.weight_decays.values()) == pytest.approx([0.067, 0.5])
 
 
 @pytest.mark.parametrize(("ours", "stock"), [(AdamW, torch.optim.AdamW), (Adam, torch.optim.Adam)])
 @pytest.mark.parametrize("interval", [1, 3])
 def test_bit_equal_to_one_stock_group_per_module(ours: type, stock: type, interval: int) -> None:
-    model, twin = Net(), Net()
+    model = Net()
+    twin = Net()
     optimizer = ours(model.parameters(), lr=1e-2, weight_decay=0.1)
     decay = AlphaDecay(model, optimizer, interval=interval)
-    twins = stock([{"params": [p], "name": n, "weight_decay": 0.0 if p.dim() < 2 else 0.1} for n, p in twin.named_parameters()], lr=1e-2)
+    twins = stock(
+        [
+            {"params": [p], "name": n, "weight_decay": 0.0 if p.dim() < 2 else 0.1}
+            for n, p in twin.named_parameters()
+        ],
+        lr=1e-2,
+    )
     for step in range(1, 9):
         if step == 1 or step % interval == 0:
-            alphas = {name: pl_alpha_hill(dict(twin.named_parameters())[name]) for name in decay.alphas}
+            alphas = {
+                name: pl_alpha_hill(dict(twin.named_parameters())[name]) for name in decay.alphas
+            }
             decays = assign_weight_decay(alphas, weight_decay=0.1)
             for group in twins.param_groups:
                 group["weight_decay"] = decays.get(group["name"], group["weight_decay"])
@@ -69,12 +83,17 @@ COUPLED = ("ASGD", "Adadelta", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "R
 
 @pytest.mark.parametrize("stock", [getattr(torch.optim, name) for name in (*COUPLED, "AdamW")])
 def test_takes_over_any_torch_optimizer(stock: type) -> None:
-    model, twin = Net(), Net()
+    model = Net()
+    twin = Net()
     optimizer = stock(model.parameters(), lr=1e-2, weight_decay=0.1)
     decay = AlphaDecay(model, optimizer)
     decays = decay.weight_decays
     twins = stock(
-        [{"params": [p], "weight_decay": decays.get(n, 0.0 if p.dim() < 2 else 0.1)} for n, p in twin.named_parameters()], lr=1e-2
+        [
+            {"params": [p], "weight_decay": decays.get(n, 0.0 if p.dim() < 2 else 0.1)}
+            for n, p in twin.named_parameters()
+        ],
+        lr=1e-2,
     )
     for step in range(3):
         for net, opt in ((model, optimizer), (twin, twins)):
@@ -88,26 +107,37 @@ def test_takes_over_any_torch_optimizer(stock: type) -> None:
 def test_each_module_scales_its_own_groups_decay() -> None:
     model = Net()
     rest = [p for n, p in model.named_parameters() if not n.startswith("down")]
-    optimizer = AdamW([{"params": rest}, {"params": model.down.parameters(), "weight_decay": 0.02}], weight_decay=0.1)
+    optimizer = AdamW(
+        [{"params": rest}, {"params": model.down.parameters(), "weight_decay": 0.02}],
+        weight_decay=0.1,
+    )
     decay = AlphaDecay(model, optimizer)
     for base, name in ((0.1, "up.weight"), (0.02, "down.weight")):
-        assert decay.weight_decays[name] == assign_weight_decay(decay.alphas, weight_decay=base)[name]
+        assert (
+            decay.weight_decays[name] == assign_weight_decay(decay.alphas, weight_decay=base)[name]
+        )
 
 
 def test_unbound_it_is_torchs_own() -> None:
-    model, twin = Net(), Net()
-    ours, stock = AdamW(model.parameters(), weight_decay=0.3), torch.optim.AdamW(twin.parameters(), weight_decay=0.3)
+    model = Net()
+    twin = Net()
+    ours = AdamW(model.parameters(), weight_decay=0.3)
+    stock = torch.optim.AdamW(twin.parameters(), weight_decay=0.3)
     for net, opt in ((model, ours), (twin, stock)):
         gradients(net, 0)
         opt.step()
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 0.0])
 def test_a_broken_module_keeps_the_base_decay_and_moves_no_other(poison: float) -> None:
     model = Net()
     model.third = nn.Linear(20, 30)
-    healthy = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), exclude=["third.weight"]).weight_decays
+    healthy = AlphaDecay(
+        model, AdamW(model.parameters(), weight_decay=0.1), exclude=["third.weight"]
+    ).weight_decays
     with torch.no_grad():
         model.third.weight.fill_(poison)
     decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
@@ -135,7 +165,10 @@ def test_state_goes_on_where_it_was_and_a_stock_checkpoint_does_not_decay_twice(
     before = twin.up.weight.detach().clone()
     twin.up.weight.grad.zero_()
     other.step()
-    assert torch.equal(twin.up.weight, before * (1 - other.param_groups[0]["lr"] * decay.weight_decays["up.weight"]))
+    assert torch.equal(
+        twin.up.weight,
+        before * (1 - other.param_groups[0]["lr"] * decay.weight_decays["up.weight"]),
+    )
 
 
 def test_state_of_another_model_is_refused() -> None:
@@ -150,11 +183,16 @@ def test_state_of_another_model_is_refused() -> None:
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"interval": 0}, "interval is 0"), ({"s1": 3, "s2": 1}, "s1 <= s2"), ({"tail": "median"}, "tail is 'median'"),
-        ({"compat": "paper"}, "compat is 'paper'"), ({"ema": 1.0}, "ema is 1.0"), ({"minimum_range": -1}, "minimum_range is -1"),
-        ({"method": "farms", "tail": "fix_finger"}, "farms"), ({"method": "qr"}, "method is 'qr'"),
+        ({"interval": 0}, "interval is 0"),
+        ({"s1": 3, "s2": 1}, "s1 <= s2"),
+        ({"tail": "median"}, "tail is 'median'"),
+        ({"compat": "paper"}, "compat is 'paper'"),
+        ({"ema": 1.0}, "ema is 1.0"),
+        ({"minimum_range": -1}, "minimum_range is -1"),
+        ({"method": "farms", "tail": "fix_finger"}, "farms"),
+        ({"method": "qr"}, "method is 'qr'"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_choice_is_named(choices: dict[str, object], message: str) -> None:
     model = Net()
     with pytest.raises(ValueError, match=message):
@@ -190,7 +228,9 @@ def test_optional_policies() -> None:
     model = Net()
 
     def decays(**choices: object) -> dict[str, float]:
-        return AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices).weight_decays
+        return AlphaDecay(
+            model, AdamW(model.parameters(), weight_decay=0.1), **choices
+        ).weight_decays
 
     assert set(decays(minimum_range=1e3).values()) == {0.1}
     assert sum(decays(mean_preserving=True).values()) / 2 == pytest.approx(0.1)
@@ -222,7 +262,10 @@ def test_alphas_are_smoothed_over_refreshes_and_resumes() -> None:
 
 
 def test_a_spread_refresh_measures_at_the_refresh_and_decays_later() -> None:
-    """Refresh before step 4 of weights after step 3; its decays hold from step 4 + 2 on. A resume in between changes nothing."""
+    """Refresh before step 4 of weights after step 3; its decays hold from step 4 + 2 on.
+
+    A resume in between changes nothing.
+    """
     model = Net()
     optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
     decay = AlphaDecay(model, optimizer, interval=4, spread=2)
@@ -230,9 +273,13 @@ def test_a_spread_refresh_measures_at_the_refresh_and_decays_later() -> None:
     burst_optimizer = AdamW(burst_model.parameters(), lr=1e-2, weight_decay=0.1)
     burst = AlphaDecay(burst_model, burst_optimizer, interval=4)
     assert decay.weight_decays == burst.weight_decays
-    first, returned = decay.weight_decays, []
+    first = decay.weight_decays
+    returned = []
     for step in range(1, 6):
-        for net, opt, controller in ((burst_model, burst_optimizer, burst), (model, optimizer, decay)):
+        for net, opt, controller in (
+            (burst_model, burst_optimizer, burst),
+            (model, optimizer, decay),
+        ):
             if step <= 3 or net is model:
                 gradients(net, step)
                 opt.step()
@@ -240,7 +287,9 @@ def test_a_spread_refresh_measures_at_the_refresh_and_decays_later() -> None:
         returned.append(refreshed)
         if step == 4:
             assert decay.weight_decays == first
-            resumed = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), interval=4, spread=2)
+            resumed = AlphaDecay(
+                model, AdamW(model.parameters(), weight_decay=0.1), interval=4, spread=2
+            )
             resumed.load_state_dict(decay.state_dict())
     assert returned == [False, False, False, False, True]
     assert decay.last_refresh_step == 6
@@ -253,14 +302,18 @@ def test_a_spread_refresh_measures_at_the_refresh_and_decays_later() -> None:
 
 def test_spread_limits() -> None:
     model = Net()
-    for choices, message in (({"interval": 3, "spread": 3}, "below interval 3"), ({"spread": 2, "method": "svd"}, 'needs method "gram"')):
+    for choices, message in (
+        ({"interval": 3, "spread": 3}, "below interval 3"),
+        ({"spread": 2, "method": "svd"}, 'needs method "gram"'),
+    ):
         with pytest.raises(ValueError, match=message):
             AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 def test_takes_over_muon_beside_an_adamw_for_the_rest() -> None:
-    model, twin = Net(), Net()
+    model = Net()
+    twin = Net()
     matrices = [model.up.weight, model.down.weight]
     optimizer = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.1)
     decays = AlphaDecay(model, optimizer).weight_decays

@@ -27,7 +27,9 @@ def test_inverted_gives_the_lightest_tail_the_weakest_decay() -> None:
     same, inverted = decays(control="inverted")
     assert same == alphas
     assert sorted(alphas, key=plain.get) == sorted(alphas, key=inverted.get, reverse=True)
-    assert min(inverted.values()) == pytest.approx(0.67 * ETA) and max(inverted.values()) == pytest.approx(5 * ETA)
+    assert min(inverted.values()) == pytest.approx(0.67 * ETA) and max(
+        inverted.values()
+    ) == pytest.approx(5 * ETA)
 
 
 def test_shuffled_has_the_same_decays_elsewhere() -> None:
@@ -54,10 +56,21 @@ def test_fixed_ratio_knows_names_only() -> None:
 @pytest.mark.parametrize(("score", "order"), [("frobenius_norm", "fro"), ("spectral_norm", 2)])
 def test_a_norm_in_the_place_of_alpha(score: str, order: str | int) -> None:
     scores, found = decays(score=score)
-    norms = {name: float(torch.linalg.matrix_norm(p.double(), order)) for name, p in model().named_parameters() if p.dim() == 2}
+    norms = {
+        name: float(torch.linalg.matrix_norm(p.double(), order))
+        for name, p in model().named_parameters()
+        if p.dim() == 2
+    }
     assert scores == pytest.approx(norms, rel=1e-6)
-    low, high = min(norms.values()), max(norms.values())
-    assert found == pytest.approx({name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67)) for name, norm in norms.items()}, rel=1e-4)
+    low = min(norms.values())
+    high = max(norms.values())
+    assert found == pytest.approx(
+        {
+            name: ETA * (0.67 + (norm - low) / (high - low) * (5 - 0.67))
+            for name, norm in norms.items()
+        },
+        rel=1e-4,
+    )
 
 
 def test_a_norm_of_what_is_not_finite_leaves_the_base_decay() -> None:
@@ -65,7 +78,9 @@ def test_a_norm_of_what_is_not_finite_leaves_the_base_decay() -> None:
     with torch.no_grad():
         net[1].weight[3, 4] = float("nan")
         net[2].weight.zero_()
-    decay = AlphaDecay(net, AdamW(net.parameters(), lr=1e-3, weight_decay=ETA), score="frobenius_norm")
+    decay = AlphaDecay(
+        net, AdamW(net.parameters(), lr=1e-3, weight_decay=ETA), score="frobenius_norm"
+    )
     assert decay.statuses == {"1.weight": "not_finite", "2.weight": "zero"}
     assert decay.weight_decays["1.weight"] == decay.weight_decays["2.weight"] == ETA
 

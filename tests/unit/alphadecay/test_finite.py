@@ -21,7 +21,9 @@ def test_the_norm_is_that_of_all_gradients_together() -> None:
     rows = [torch.randn(1000, generator=generator).tolist() for _ in range(3)]
     check = FiniteCheck()
     assert check.check(groups(*rows)) and not check.failed
-    assert float(check.norm) == pytest.approx(float(torch.tensor(rows, dtype=torch.float64).norm()), rel=1e-6)
+    assert float(check.norm) == pytest.approx(
+        float(torch.tensor(rows, dtype=torch.float64).norm()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

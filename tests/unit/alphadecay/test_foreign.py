@@ -1,4 +1,6 @@
-"""Decay taken over from other optimizers: once a step, coupled or decoupled as theirs; and hooks of our own run once."""
+"""Decay taken over from other optimizers: once a step, coupled or decoupled as theirs; and hooks of
+our own run once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from torch import nn
 from alphadecay import Adam, AdamW, AlphaDecay
 from alphadecay.foreign import is_decoupled
 
-LR, DECAY = 0.1, 0.1
+LR = 0.1
+DECAY = 0.1
 
 
 class Scaled(torch.optim.AdamW):
@@ -40,7 +43,9 @@ def shrinkage(model: nn.Linear, optimizer: torch.optim.Optimizer) -> float:
 
 @pytest.fixture(autouse=True)
 def bases_are_hooked() -> None:
-    """torch wraps a class's step() when that class is first instantiated: have it done for the bases."""
+    """torch wraps a class's step() when that class is first instantiated: have it done for the
+    bases.
+    """
     for base in (torch.optim.Adam, torch.optim.AdamW):
         base(layer().parameters())
 
@@ -68,7 +73,9 @@ def test_a_step_that_failed_does_not_silence_the_next() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, AdamW])
-def test_a_second_alphadecay_takes_the_place_of_the_first(kind: type[torch.optim.Optimizer]) -> None:
+def test_a_second_alphadecay_takes_the_place_of_the_first(
+    kind: type[torch.optim.Optimizer],
+) -> None:
     model = layer()
     optimizer = kind(model.parameters(), lr=LR, weight_decay=DECAY)
     AlphaDecay(model, optimizer)
@@ -78,7 +85,8 @@ def test_a_second_alphadecay_takes_the_place_of_the_first(kind: type[torch.optim
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])
 def test_hooks_and_schedulers_see_one_step_a_step(kind: type[torch.optim.Optimizer]) -> None:
-    model, seen = layer(), []
+    model = layer()
+    seen = []
     optimizer = kind(model.parameters(), lr=LR, weight_decay=DECAY)
     optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
     optimizer.register_step_post_hook(lambda *_: seen.append("after"))
@@ -94,18 +102,25 @@ def test_hooks_and_schedulers_see_one_step_a_step(kind: type[torch.optim.Optimiz
             assert float(optimizer.state[model.weight]["step"]) == turn
 
 
-@pytest.mark.parametrize(("kind", "expected"), [(OwnSgd, False), (Scaled, True), (torch.optim.Adam, False), (torch.optim.Adafactor, True)])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(OwnSgd, False), (Scaled, True), (torch.optim.Adam, False), (torch.optim.Adafactor, True)],
+)
 def test_which_decay_is_an_l2_penalty(kind: type[torch.optim.Optimizer], expected: bool) -> None:
     assert is_decoupled(kind(layer().parameters(), lr=LR, weight_decay=DECAY)) is expected
 
 
 def test_adam_told_to_decouple_is_decoupled() -> None:
-    assert is_decoupled(torch.optim.NAdam(layer().parameters(), weight_decay=DECAY, decoupled_weight_decay=True))
+    assert is_decoupled(
+        torch.optim.NAdam(layer().parameters(), weight_decay=DECAY, decoupled_weight_decay=True)
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, AdamW])
 def test_a_checkpoint_says_the_base_decay(kind: type[torch.optim.Optimizer]) -> None:
-    """What reads it without AlphaDecay, or drops the keys that AlphaDecay adds, goes on with the base decay and not with none."""
+    """What reads it without AlphaDecay, or drops the keys that AlphaDecay adds, goes on with the
+    base decay and not with none.
+    """
     model = layer()
     optimizer = kind(model.parameters(), lr=LR, weight_decay=DECAY)
     decay = AlphaDecay(model, optimizer)

@@ -13,7 +13,9 @@ from alphadecay.fragments import Fragments, Span
 from alphadecay.modules import WeightModule
 
 
-def blocks(m: int, n: int, rows: int, columns: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def blocks(
+    m: int, n: int, rows: int, columns: int
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Borders that split a matrix once each way."""
     for r in ((0, rows), (rows, m)):
         for c in ((0, columns), (columns, n)):
@@ -21,10 +23,21 @@ def blocks(m: int, n: int, rows: int, columns: int) -> Iterator[tuple[tuple[int,
                 yield r, c
 
 
-@given(m=st.integers(1, 7), n=st.integers(1, 7), rows=st.integers(0, 7), columns=st.integers(0, 7), data=st.data())
-def test_each_element_gets_its_own_modules_decay_once(m: int, n: int, rows: int, columns: int, data: st.DataObject) -> None:
+@given(
+    m=st.integers(1, 7),
+    n=st.integers(1, 7),
+    rows=st.integers(0, 7),
+    columns=st.integers(0, 7),
+    data=st.data(),
+)
+def test_each_element_gets_its_own_modules_decay_once(
+    m: int, n: int, rows: int, columns: int, data: st.DataObject
+) -> None:
     parameter = nn.Parameter(torch.randn(m, n, dtype=torch.float64))
-    modules = [WeightModule(f"w[{r}{c}]", parameter, n, r, c) for r, c in blocks(m, n, min(rows, m), min(columns, n))]
+    modules = [
+        WeightModule(f"w[{r}{c}]", parameter, n, r, c)
+        for r, c in blocks(m, n, min(rows, m), min(columns, n))
+    ]
     start = data.draw(st.integers(0, m * n))
     length = data.draw(st.integers(0, m * n - start))
     offset = data.draw(st.integers(0, 3))
@@ -47,7 +60,10 @@ def test_each_element_gets_its_own_modules_decay_once(m: int, n: int, rows: int,
 
 def test_views_follow_a_storage_that_moves() -> None:
     parameter = nn.Parameter(torch.ones(2, 3))
-    fragments = Fragments([WeightModule("w", parameter, 3, (0, 2), (0, 3))], [Span(parameter, 0, 6, parameter, 0, 0.1)])
+    fragments = Fragments(
+        [WeightModule("w", parameter, 3, (0, 2), (0, 3))],
+        [Span(parameter, 0, 6, parameter, 0, 0.1)],
+    )
     fragments.set_weight_decays({"w": 0.5})
     parameter.grad = torch.zeros(2, 3)
     for _ in range(2):
@@ -66,8 +82,12 @@ def test_without_a_gradient_nothing_decays(has_gradient: bool) -> None:
 
 
 def test_groups_are_cut_by_decay_where_a_tensor_has_one() -> None:
-    """Two matrices, one fused weight with a decay per half, one whose decay is per element, an exempt vector."""
-    tensors = {name: nn.Parameter(torch.ones(4, 3)) for name in ("a", "b", "fused", "each")} | {"gain": nn.Parameter(torch.ones(3))}
+    """Two matrices, one fused weight with a decay per half, one whose decay is per element, an
+    exempt vector.
+    """
+    tensors = {name: nn.Parameter(torch.ones(4, 3)) for name in ("a", "b", "fused", "each")} | {
+        "gain": nn.Parameter(torch.ones(3))
+    }
     for tensor in tensors.values():
         tensor.grad = torch.ones_like(tensor)
     modules = [WeightModule(name, tensors[name], 3, (0, 4), (0, 3)) for name in ("a", "b", "each")]
@@ -75,8 +95,14 @@ def test_groups_are_cut_by_decay_where_a_tensor_has_one() -> None:
         WeightModule("fused[0]", tensors["fused"], 3, (0, 2), (0, 3)),
         WeightModule("fused[1]", tensors["fused"], 3, (2, 4), (0, 3)),
     ]
-    fragments = Fragments(modules, [Span(t, 0, t.numel(), t, 0, 0.1) for t in tensors.values()], exempt=[tensors["gain"]])
-    fragments.set_weight_decays({"a": 0.5, "b": 0.25, "fused[0]": 0.5, "fused[1]": 0.25, "each": 0.9})
+    fragments = Fragments(
+        modules,
+        [Span(t, 0, t.numel(), t, 0, 0.1) for t in tensors.values()],
+        exempt=[tensors["gain"]],
+    )
+    fragments.set_weight_decays(
+        {"a": 0.5, "b": 0.25, "fused[0]": 0.5, "fused[1]": 0.25, "each": 0.9}
+    )
     fragments.per_element["each"] = lambda gradient: 0.125 * gradient
     group = {"lr": 1.0, "params": list(tensors.values()), "weight_decay": 0.0, "eps": 7.0}
     groups = fragments.by_decay([group])
@@ -89,16 +115,25 @@ def test_groups_are_cut_by_decay_where_a_tensor_has_one() -> None:
         found = {name: tensor.unique().tolist() for name, tensor in tensors.items()}
     assert found == {"a": [1.0], "b": [1.0], "fused": [0.5, 0.75], "each": [0.875], "gain": [1.0]}
     fragments.per_element.clear()
-    assert [names[id(t)] for g in fragments.by_decay([group]) if g["weight_decay"] == 0.9 for t in g["params"]] == ["each"]
+    assert [
+        names[id(t)]
+        for g in fragments.by_decay([group])
+        if g["weight_decay"] == 0.9
+        for t in g["params"]
+    ] == ["each"]
 
 
 def test_a_step_leaves_the_groups_as_they_were() -> None:
     parameter = nn.Parameter(torch.ones(2, 3))
     optimizer = AdamW([parameter], lr=0.1, weight_decay=0.5)
-    fragments = Fragments([WeightModule("w", parameter, 3, (0, 2), (0, 3))], [Span(parameter, 0, 6, parameter, 0, 0.5)])
+    fragments = Fragments(
+        [WeightModule("w", parameter, 3, (0, 2), (0, 3))],
+        [Span(parameter, 0, 6, parameter, 0, 0.5)],
+    )
     fragments.set_weight_decays(fragments.base)
     optimizer.bind_fragments(fragments)
-    groups, group = optimizer.param_groups, dict(optimizer.param_groups[0])
+    groups = optimizer.param_groups
+    group = dict(optimizer.param_groups[0])
     parameter.grad = torch.ones(2, 3).to_sparse()  # which torch's AdamW refuses
     with pytest.raises(RuntimeError, match="sparse"):
         optimizer.step()

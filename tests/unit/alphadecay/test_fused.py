@@ -1,4 +1,6 @@
-"""torch's fused kernel under AlphaDecay, against its plain update and against stock optimizers that are fused too."""
+"""torch's fused kernel under AlphaDecay, against its plain update and against stock optimizers that
+are fused too.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from torch import nn
 from alphadecay import Adam, AdamW, AlphaDecay
 from tests.unit.alphadecay.test_controller import Net, gradients
 
-STEPS, LR = 6, 1e-2
+STEPS = 6
+LR = 1e-2
 STOCK = {AdamW: torch.optim.AdamW, Adam: torch.optim.Adam}
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, decay: AlphaDecay | None = None) -> list[torch.Tensor]:
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, decay: AlphaDecay | None = None
+) -> list[torch.Tensor]:
     for step in range(1, STEPS + 1):
         gradients(model, step)
         optimizer.step()
@@ -33,15 +38,21 @@ def ours(kind: type, fused: bool, interval: int) -> tuple[list[torch.Tensor], Al
 def test_equals_one_fused_stock_group_per_module(kind: type) -> None:
     found, decay = ours(kind, True, interval=10**6)
     twin = Net()
-    groups = [{"params": [p], "weight_decay": decay.weight_decays.get(n, 0.0 if p.dim() < 2 else 0.1)} for n, p in twin.named_parameters()]
+    groups = [
+        {"params": [p], "weight_decay": decay.weight_decays.get(n, 0.0 if p.dim() < 2 else 0.1)}
+        for n, p in twin.named_parameters()
+    ]
     for a, b in zip(found, train(twin, STOCK[kind](groups, lr=LR, fused=True)), strict=True):
         assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("kind", [AdamW, Adam])
 def test_fused_and_plain_differ_in_the_last_bits(kind: type) -> None:
-    """Each update is rounded otherwise, by 1e-7 at most here; a module left at the base decay would be off by 6e-4 a step."""
-    (fused, with_it), (plain, without) = ours(kind, True, interval=3), ours(kind, False, interval=3)
+    """Each update is rounded otherwise, by 1e-7 at most here; a module left at the base decay would
+    be off by 6e-4 a step.
+    """
+    (fused, with_it) = ours(kind, True, interval=3)
+    (plain, without) = ours(kind, False, interval=3)
     assert with_it.last_refresh_step == without.last_refresh_step == 6
     assert with_it.weight_decays == pytest.approx(without.weight_decays, rel=1e-4)
     for a, b in zip(fused, plain, strict=True):

@@ -1,4 +1,6 @@
-"""What other people's loops see: names in a DeepSpeed JSON, and packages loaded only when asked for."""
+"""What other people's loops see: names in a DeepSpeed JSON, and packages loaded only when asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,24 @@ STEPS = 3
 
 
 def named_config(stage: int, kind: str) -> dict[str, Any]:
-    optimizer = {"type": kind, "params": {"lr": reference.LR, "betas": [0.9, 0.95], "weight_decay": reference.WEIGHT_DECAY}}
+    optimizer = {
+        "type": kind,
+        "params": {
+            "lr": reference.LR,
+            "betas": [0.9, 0.95],
+            "weight_decay": reference.WEIGHT_DECAY,
+        },
+    }
     return {
-        "train_micro_batch_size_per_gpu": 2, "gradient_clipping": 0.0, "steps_per_print": 10**9, "optimizer": optimizer,
-        "zero_optimization": {"stage": stage, **({"stage3_param_persistence_threshold": 50} if stage == 3 else {})},
-    }  # fmt: skip
+        "train_micro_batch_size_per_gpu": 2,
+        "gradient_clipping": 0.0,
+        "steps_per_print": 10**9,
+        "optimizer": optimizer,
+        "zero_optimization": {
+            "stage": stage,
+            **({"stage3_param_persistence_threshold": 50} if stage == 3 else {}),
+        },
+    }
 
 
 def by_name_rank(rank: int, runs: list[tuple[int, str]]) -> list[dict[str, Any]]:
@@ -40,7 +55,9 @@ def train_by_name(stage: int, kind: str) -> dict[str, Any]:
 
     config = named_config(stage, kind)
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=config)
+    engine, *_ = deepspeed.initialize(
+        model=model, model_parameters=model.parameters(), config=config
+    )
     decay = AlphaDecay(engine, interval=STEPS)
     first = decay.weight_decays
     for step in range(1, STEPS + 1):
@@ -53,25 +70,44 @@ def train_by_name(stage: int, kind: str) -> dict[str, Any]:
         with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
             weights[name] = parameter.detach().clone()
     optimizer = type(engine.basic_optimizer)
-    return {"optimizer": f"{optimizer.__module__}.{optimizer.__name__}", "history": [first, decay.weight_decays], "weights": weights}
+    return {
+        "optimizer": f"{optimizer.__module__}.{optimizer.__name__}",
+        "history": [first, decay.weight_decays],
+        "weights": weights,
+    }
 
 
 def test_optimizers_by_name_in_a_deepspeed_json() -> None:
-    runs = [(2, "AlphaDecayAdamW"), (3, "AlphaDecayAdamW"), (2, "AlphaDecayAdam"), (3, "AlphaDecayAdam")]
+    runs = [
+        (2, "AlphaDecayAdamW"),
+        (3, "AlphaDecayAdamW"),
+        (2, "AlphaDecayAdam"),
+        (3, "AlphaDecayAdam"),
+    ]
     stock = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
     for (stage, kind), seen in zip(runs, run_ranks(1, by_name_rank, runs)[0], strict=True):
         name = kind.removeprefix("AlphaDecay")
         assert seen["optimizer"] == f"alphadecay.optim.{name}"
-        weights, history = reference.train_unsharded(stock[name], steps=STEPS, rows=2, interval=STEPS, clip=0.0)
+        weights, history = reference.train_unsharded(
+            stock[name], steps=STEPS, rows=2, interval=STEPS, clip=0.0
+        )
         for ours, oracle in zip(seen["history"], history, strict=True):
             assert ours == pytest.approx(oracle, rel=1e-3), stage
             assert max(ours.values()) == pytest.approx(reference.S2 * reference.WEIGHT_DECAY)
         for parameter, weight in weights.items():
-            torch.testing.assert_close(seen["weights"][parameter], weight, rtol=0, atol=2e-5, msg=f"{kind}, stage {stage}, {parameter}")
+            torch.testing.assert_close(
+                seen["weights"][parameter],
+                weight,
+                rtol=0,
+                atol=2e-5,
+                msg=f"{kind}, stage {stage}, {parameter}",
+            )
 
 
 def offloaded_rank(rank: int) -> str:
-    """By name DeepSpeed asks no switch for an optimizer of ours under offload, as it does for one that is handed to it."""
+    """By name DeepSpeed asks no switch for an optimizer of ours under offload, as it does for one
+    that is handed to it.
+    """
     import deepspeed
 
     from alphadecay import AlphaDecay
@@ -83,7 +119,9 @@ def offloaded_rank(rank: int) -> str:
     config = named_config(2, "AlphaDecayAdamW")
     config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     model = build_model(reference.TINY, reference.LENGTH, seed=7)
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=config)
+    engine, *_ = deepspeed.initialize(
+        model=model, model_parameters=model.parameters(), config=config
+    )
     assert len(AlphaDecay(engine).weight_decays) == 14
     return type(engine.basic_optimizer).__module__
 
@@ -94,7 +132,12 @@ def test_offload_by_name_needs_no_switch() -> None:
 
 def test_importing_the_integrations_loads_no_optional_package() -> None:
     code = "import sys, alphadecay.integrations; print(sorted({'deepspeed', 'transformers', 'accelerate'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,4 +1,6 @@
-"""What users' loops do beside step(): closures, gradient scalers, maximizing, copies, groups that change; ours against stock optimizers."""
+"""What users' loops do beside step(): closures, gradient scalers, maximizing, copies, groups that
+change; ours against stock optimizers.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from torch import nn
 
 from alphadecay import Adam, AdamW, AlphaDecay
 
-LR, DECAY = 0.1, 0.1
+LR = 0.1
+DECAY = 0.1
 KINDS = [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, Adam, AdamW]
 
 
@@ -28,7 +31,10 @@ def ours(kind: Any, model: nn.Module, **choices: Any) -> tuple[torch.optim.Optim
 def stock(kind: Any, model: nn.Module, decay: AlphaDecay, **choices: Any) -> torch.optim.Optimizer:
     """torch's own, one group per weight with the decay that AlphaDecay found."""
     base = {Adam: torch.optim.Adam, AdamW: torch.optim.AdamW}.get(kind, kind)
-    groups = [{"params": [p], "weight_decay": decay.weight_decays[name]} for name, p in model.named_parameters()]
+    groups = [
+        {"params": [p], "weight_decay": decay.weight_decays[name]}
+        for name, p in model.named_parameters()
+    ]
     return base(groups, lr=LR, **choices)
 
 
@@ -44,13 +50,17 @@ def loss_of(model: nn.Module, step: int) -> torch.Tensor:
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_that_a_closure_makes(kind: Any, by_name: bool) -> None:
-    model, twin = layers(), layers()
+    model = layers()
+    twin = layers()
     optimizer, decay = ours(kind, model)
-    plain, losses = stock(kind, twin, decay), []
+    plain = stock(kind, twin, decay)
+    losses = []
     for step in range(3):
         for each, stepping in ((model, optimizer), (twin, plain)):
 
-            def closure(each: nn.Module = each, stepping: torch.optim.Optimizer = stepping, step: int = step) -> float:
+            def closure(
+                each: nn.Module = each, stepping: torch.optim.Optimizer = stepping, step: int = step
+            ) -> float:
                 stepping.zero_grad()
                 loss = loss_of(each, step)
                 loss.backward()
@@ -65,7 +75,8 @@ def test_gradients_that_a_closure_makes(kind: Any, by_name: bool) -> None:
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, Adam, AdamW])
 def test_a_gradient_scaler(kind: Any, fused: bool) -> None:
     """The second step's gradients overflow: it is skipped, decay and all."""
-    model, twin = layers(), layers()
+    model = layers()
+    twin = layers()
     optimizer, decay = ours(kind, model, fused=fused)
     plain = stock(kind, twin, decay, fused=fused)
     scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0) for _ in range(2)]
@@ -84,7 +95,8 @@ def test_a_gradient_scaler(kind: Any, fused: bool) -> None:
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_maximizing(kind: Any, foreach: bool) -> None:
-    model, twin = layers(), layers()
+    model = layers()
+    twin = layers()
     optimizer, decay = ours(kind, model, maximize=True, foreach=foreach)
     plain = stock(kind, twin, decay, maximize=True, foreach=foreach)
     for step in range(3):
@@ -97,7 +109,8 @@ def test_maximizing(kind: Any, foreach: bool) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_that_are_not_contiguous(kind: Any) -> None:
-    model, twin = layers(), layers()
+    model = layers()
+    twin = layers()
     for each in (model, twin):
         each[0].weight = nn.Parameter(each[0].weight.detach().t().contiguous().t())
     optimizer, decay = ours(kind, model)
@@ -115,20 +128,28 @@ def test_decay_has_one_owner(kind: Any) -> None:
     optimizer, decay = ours(kind, model)
     loss_of(model, 0).backward()
     optimizer.param_groups[0]["weight_decay"] = 2 * DECAY
-    with pytest.raises(ValueError, match=r"weight_decay was set to 0.2, and AlphaDecay had taken it over at 0.1"):
+    with pytest.raises(
+        ValueError, match=r"weight_decay was set to 0.2, and AlphaDecay had taken it over at 0.1"
+    ):
         optimizer.step()
     again = AlphaDecay(model, optimizer)
-    assert again.weight_decays == pytest.approx({name: 2 * value for name, value in decay.weight_decays.items()})
+    assert again.weight_decays == pytest.approx(
+        {name: 2 * value for name, value in decay.weight_decays.items()}
+    )
     optimizer.step()
 
 
 @pytest.mark.parametrize("kind", [AdamW, torch.optim.AdamW])
 def test_a_parameter_that_comes_later(kind: Any) -> None:
-    model, late = layers(), nn.Linear(10, 4, bias=False)
+    model = layers()
+    late = nn.Linear(10, 4, bias=False)
     optimizer, _ = ours(kind, model)
     optimizer.add_param_group({"params": late.parameters()})
     late(model(torch.ones(2, 20))).sum().backward()
-    with pytest.raises(ValueError, match=r"shape \[4, 10\] came to the optimizer after.*after the last add_param_group"):
+    with pytest.raises(
+        ValueError,
+        match=r"shape \[4, 10\] came to the optimizer after.*after the last add_param_group",
+    ):
         optimizer.step()
     AlphaDecay(nn.Sequential(model, late), optimizer)
     optimizer.step()
@@ -141,7 +162,11 @@ def test_a_copy_of_the_optimizer_decays_by_itself_again(kind: Any) -> None:
     twin, twins = copy.deepcopy((model, optimizer))
     assert [group["weight_decay"] for group in twins.param_groups] == [DECAY]
     plain = copy.deepcopy(model)
-    uniform = stock(kind, plain, AlphaDecay(plain, AdamW(plain.parameters(), weight_decay=DECAY), s1=1.0, s2=1.0))
+    uniform = stock(
+        kind,
+        plain,
+        AlphaDecay(plain, AdamW(plain.parameters(), weight_decay=DECAY), s1=1.0, s2=1.0),
+    )
     for each, stepping in ((twin, twins), (plain, uniform)):
         loss_of(each, 0).backward()
         stepping.step()
@@ -151,7 +176,10 @@ def test_a_copy_of_the_optimizer_decays_by_itself_again(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [AdamW, torch.optim.AdamW])
 def test_weights_of_16_bits_are_refused(kind: Any) -> None:
     model = layers().bfloat16()
-    with pytest.raises(ValueError, match=r"master weights are torch.bfloat16, in which decay is lost; keep them in float32"):
+    with pytest.raises(
+        ValueError,
+        match=r"master weights are torch.bfloat16, in which decay is lost; keep them in float32",
+    ):
         ours(kind, model)
     frozen = layers()
     frozen[0].bfloat16().requires_grad_(False)

@@ -11,7 +11,8 @@ from torch import nn
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.measure import Pending
 
-INTERVAL, SPREAD = 4, 2
+INTERVAL = 4
+SPREAD = 2
 
 
 def net() -> nn.Module:
@@ -22,7 +23,9 @@ def net() -> nn.Module:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="the side stream is CUDA's")
 def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
-    """The weights move and memory is allocated anew while the Grams are solved; a burst looks at a copy of what was measured."""
+    """The weights move and memory is allocated anew while the Grams are solved; a burst looks at a
+    copy of what was measured.
+    """
     model = net().cuda()
     optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
     decay = AlphaDecay(model, optimizer, interval=INTERVAL, spread=SPREAD)

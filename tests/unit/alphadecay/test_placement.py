@@ -6,25 +6,39 @@ from hypothesis import strategies as st
 
 from alphadecay.placement import module_cost, plan_owners
 
-SHAPES = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.tuples(st.integers(1, 600), st.integers(1, 600)), min_size=1)
+SHAPES = st.dictionaries(
+    st.text("abc", min_size=1, max_size=4),
+    st.tuples(st.integers(1, 600), st.integers(1, 600)),
+    min_size=1,
+)
 LLAMA_1B = {
     f"{i}.{name}": shape
     for i in range(24)
-    for name, shape in [*((x, (2048, 2048)) for x in "qkvo"), *((x, (5461, 2048)) for x in ("gate", "up")), ("down", (2048, 5461))]
+    for name, shape in [
+        *((x, (2048, 2048)) for x in "qkvo"),
+        *((x, (5461, 2048)) for x in ("gate", "up")),
+        ("down", (2048, 5461)),
+    ]
 }
 
 
 @given(SHAPES, st.integers(1, 9))
-def test_every_module_is_sent_once_to_its_owner(shapes: dict[str, tuple[int, int]], world_size: int) -> None:
+def test_every_module_is_sent_once_to_its_owner(
+    shapes: dict[str, tuple[int, int]], world_size: int
+) -> None:
     plan = plan_owners(shapes, world_size)
-    sent = [(name, rank) for row in plan.rounds for rank, name in enumerate(row) if name is not None]
+    sent = [
+        (name, rank) for row in plan.rounds for rank, name in enumerate(row) if name is not None
+    ]
     assert sorted(sent) == sorted(plan.owners.items())
     assert set(plan.owners) == set(shapes)
     assert sum(plan.loads) == pytest.approx(sum(module_cost(shape) for shape in shapes.values()))
 
 
 @given(SHAPES, st.integers(1, 9), st.randoms(use_true_random=False))
-def test_the_order_of_modules_is_irrelevant(shapes: dict[str, tuple[int, int]], world_size: int, random: object) -> None:
+def test_the_order_of_modules_is_irrelevant(
+    shapes: dict[str, tuple[int, int]], world_size: int, random: object
+) -> None:
     items = list(shapes.items())
     random.shuffle(items)  # type: ignore[attr-defined]
     assert plan_owners(dict(items), world_size) == plan_owners(shapes, world_size)

@@ -9,17 +9,21 @@ from torch import nn
 from alphadecay import Adam, AdamW
 from alphadecay.uniform import bind_uniform
 
-ETA, LR = 0.5, 1e-2
+ETA = 0.5
+LR = 1e-2
 
 
 def model() -> nn.Module:
     torch.manual_seed(3)
-    return nn.Sequential(nn.Embedding(20, 16), nn.Linear(16, 24), nn.LayerNorm(24), nn.Linear(24, 20))
+    return nn.Sequential(
+        nn.Embedding(20, 16), nn.Linear(16, 24), nn.LayerNorm(24), nn.Linear(24, 20)
+    )
 
 
 @pytest.mark.parametrize(("ours", "torchs"), [(AdamW, torch.optim.AdamW), (Adam, torch.optim.Adam)])
 def test_equals_two_param_groups(ours: type, torchs: type) -> None:
-    net, twin = model(), model()
+    net = model()
+    twin = model()
     optimizer = ours(net.parameters(), lr=LR, weight_decay=ETA)
     bind_uniform(net, optimizer)
     groups = [

@@ -1,4 +1,6 @@
-"""The benches of a step and of a refresh run, count what can be counted exactly, and write what they promise."""
+"""The benches of a step and of a refresh run, count what can be counted exactly, and write what
+they promise.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,46 @@ from tests.bench import refresh, step
 
 
 def test_step(tmp_path: Path) -> None:
-    assert step.main(["--size", "toy", "--stages", "3", "--repeats", "1", "--out", str(tmp_path / "step.json")]) == 0
+    assert (
+        step.main(
+            [
+                "--size",
+                "toy",
+                "--stages",
+                "3",
+                "--repeats",
+                "1",
+                "--out",
+                str(tmp_path / "step.json"),
+            ]
+        )
+        == 0
+    )
     results = json.loads((tmp_path / "step.json").read_text())
     (row,) = results["sizes"]["toy"]["stages"]
     assert row["modules"] == 28
     assert all(ratio["step"]["median"] > 0 for ratio in row["over_stock"].values())
     calls = row["calls"]
-    assert calls["alphadecay"] == calls["stock"]  # one group, one optimizer step, not a collective more
+    # one group, one optimizer step, not a collective more
+    assert calls["alphadecay"] == calls["stock"]
     assert calls["stock"]["optimizer_steps"] == calls["stock"]["groups"] == 1
     assert calls["per_module"]["optimizer_steps"] == calls["per_module"]["groups"] == 29
     assert len(results["machine"]["commit"]) in (0, 40)
 
 
 def test_refresh(tmp_path: Path) -> None:
-    arguments = ["--size", "toy", "--ranks", "2", "--dtype", "float32", "--repeats", "1", "--out", str(tmp_path / "refresh.json")]
+    arguments = [
+        "--size",
+        "toy",
+        "--ranks",
+        "2",
+        "--dtype",
+        "float32",
+        "--repeats",
+        "1",
+        "--out",
+        str(tmp_path / "refresh.json"),
+    ]
     assert refresh.main(arguments) == 0
     results = json.loads((tmp_path / "refresh.json").read_text())
     (row,) = results["measured"]
@@ -41,5 +69,6 @@ def test_plan_for_more_ranks() -> None:
     last = refresh.growth("130m", [])[-1]
     assert (last["rounds"], last["owners"]) == (1, 84)
     assert last["most_elements_received"] == 2048 * 768 * 255 / 256
-    wide, square = 2.0 * 2048 * 768**2 + 4 * 768**3, 6.0 * 768**3
+    wide = 2.0 * 2048 * 768**2 + 4 * 768**3
+    square = 6.0 * 768**3
     assert last["speed_up"] == pytest.approx((36 * wide + 48 * square) / wide)

@@ -13,15 +13,37 @@ from tests.bench.turns import Turn
 
 def test_train(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")  # what Trainer runs on
-    assert train.main(["--size", "toy", "--stages", "3", "--repeats", "2", "--out", str(tmp_path / "train.json")]) == 0
+    assert (
+        train.main(
+            [
+                "--size",
+                "toy",
+                "--stages",
+                "3",
+                "--repeats",
+                "2",
+                "--out",
+                str(tmp_path / "train.json"),
+            ]
+        )
+        == 0
+    )
     results = json.loads((tmp_path / "train.json").read_text())
     (row,) = results["sizes"]["toy"]["stages"]
     assert row["tokens"] == 4 * 32 * 2 and row["stage"] == 3
     for name in train.ARMS:
-        speed, share = row["tokens_per_second"][name]["median"], row["share_of_matmul"][name]["median"]
+        speed = row["tokens_per_second"][name]["median"]
+        share = row["share_of_matmul"][name]["median"]
         flops = train.flops_per_token(train.SIZES["toy"].model, 32)
-        assert share == pytest.approx(speed * flops / 1e12 / row["matmul_tflops"], rel=1e-9) and 0 < share < 1
-    assert set(row["over_trainer"]) == set(row["over_trainer_in_cpu_time"]) == {"uniform", "alphadecay"}
+        assert (
+            share == pytest.approx(speed * flops / 1e12 / row["matmul_tflops"], rel=1e-9)
+            and 0 < share < 1
+        )
+    assert (
+        set(row["over_trainer"])
+        == set(row["over_trainer_in_cpu_time"])
+        == {"uniform", "alphadecay"}
+    )
 
 
 def test_a_failing_loop_is_not_swallowed() -> None:

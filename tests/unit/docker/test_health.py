@@ -55,16 +55,23 @@ def test_nothing_to_be_said_yet(module: ModuleType, tmp_path: Path) -> None:
     assert ask(module, tmp_path / "none")[0]
 
 
-@pytest.mark.parametrize(("state", "expected"), [("finished", True), ("stopped", True), ("failed", False)])
-def test_a_run_that_has_ended(module: ModuleType, written: Callable[..., None], tmp_path: Path, state: str, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "expected"), [("finished", True), ("stopped", True), ("failed", False)]
+)
+def test_a_run_that_has_ended(
+    module: ModuleType, written: Callable[..., None], tmp_path: Path, state: str, expected: bool
+) -> None:
     written("one", state, age=10 * HOUR)
     assert ask(module, tmp_path) == (expected, f"one: {state}")
 
 
-def test_a_silent_run_is_ill_and_the_newest_file_counts(module: ModuleType, written: Callable[..., None], tmp_path: Path) -> None:
+def test_a_silent_run_is_ill_and_the_newest_file_counts(
+    module: ModuleType, written: Callable[..., None], tmp_path: Path
+) -> None:
     written("one", "running", age=2 * HOUR)
     assert ask(module, tmp_path) == (False, "one: silent for 7200 s")
-    assert ask(module, tmp_path, up=60.0) == (True, "one: silent for 60 s")  # what was silent is the container before
+    # what was silent is the container before
+    assert ask(module, tmp_path, up=60.0) == (True, "one: silent for 60 s")
     written("two", "running", age=1 * HOUR, metrics_age=100.0)
     assert ask(module, tmp_path) == (True, "two: silent for 100 s")
     written("three", "failed", age=30.0)
@@ -81,5 +88,11 @@ def test_a_run_of_a_sweep(module: ModuleType, written: Callable[..., None], tmp_
 def test_the_program_says_so_by_its_exit_code(tmp_path: Path, state: str, code: int) -> None:
     (tmp_path / "one").mkdir()
     write_state(tmp_path / "one", state)  # type: ignore[arg-type]
-    done = subprocess.run([sys.executable, PROGRAM], env=os.environ | {"RUNS": str(tmp_path)}, text=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, PROGRAM],
+        env=os.environ | {"RUNS": str(tmp_path)},
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout) == (code, f"one: {state}\n")

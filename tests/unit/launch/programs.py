@@ -1,4 +1,6 @@
-"""The programs on the guide's command lines, and the options each takes: of ours as their parsers print them, of others by a list."""
+"""The programs on the guide's command lines, and the options each takes: of ours as their parsers
+print them, of others by a list.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,20 @@ MODULES = (
 )
 # Programs that need not be here: only the options that the guide names.
 FOREIGN_OPTIONS = {
-    "docker": {"rm", "read-only", "tmpfs", "shm-size", "user", "volume", "env", "gpus", "file", "time", "format", "build-arg"},
+    "docker": {
+        "rm",
+        "read-only",
+        "tmpfs",
+        "shm-size",
+        "user",
+        "volume",
+        "env",
+        "gpus",
+        "file",
+        "time",
+        "format",
+        "build-arg",
+    },
     "srun": {"jobid", "overlap", "ntasks-per-node"},
     "salloc": {"nodes", "ntasks-per-node", "gpus-per-node"},
     "sbatch": {"array", "dependency", "signal", "requeue", "time"},
@@ -34,12 +49,16 @@ FOREIGN_OPTIONS = {
     "torchfrtrace": {"prefix"},
 }
 # How a program is written -> what it is.
-_WRITTEN = {name: name for name in (PROGRAM, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")}
+_WRITTEN = {
+    name: name for name in (PROGRAM, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")
+}
 _WRITTEN |= {"alphadecay:cpu": PROGRAM, "alphadecay:cuda": PROGRAM}
 
 
 def program_named(word: str, before: str) -> str:
-    """The program that a word of a command line starts; empty for none. A job script's arguments are the program's.
+    """The program that a word of a command line starts; empty for none.
+
+    A job script's arguments are the program's.
 
     Args:
         before: the program that the words before it belong to.
@@ -53,17 +72,28 @@ def options_of(program: str) -> set[str]:
         return {option for name in {*_WRITTEN.values()} for option in options_of(name)}
     if program in FOREIGN_OPTIONS:
         return FOREIGN_OPTIONS[program]
-    return set(re.findall(r"--([a-zA-Z][\w.-]*)", _help(program))) | {"help"} | (options_of(PROGRAM) if program in SCRIPTS else set())
+    return (
+        set(re.findall(r"--([a-zA-Z][\w.-]*)", _help(program)))
+        | {"help"}
+        | (options_of(PROGRAM) if program in SCRIPTS else set())
+    )
 
 
 @cache
 def _help(program: str) -> str:
     if program in SCRIPTS:
-        return subprocess.run(["bash", str(ROOT / program), "--help"], text=True, capture_output=True, timeout=120, check=True).stdout
+        return subprocess.run(
+            ["bash", str(ROOT / program), "--help"],
+            text=True,
+            capture_output=True,
+            timeout=120,
+            check=True,
+        ).stdout
     if program == "torchrun":
         from torch.distributed.run import get_args_parser
 
-        return str(get_args_parser().format_help()).replace("-", "_").replace("__", "--")  # it takes both
+        # it takes both
+        return str(get_args_parser().format_help()).replace("-", "_").replace("__", "--")
     if program == "deepspeed":
         from deepspeed.launcher import runner
 
@@ -72,12 +102,18 @@ def _help(program: str) -> str:
         from train.cli import load_config
 
         return _printed(lambda: load_config(["--help"]))
-    module = importlib.import_module("train.preflight.examine" if program == "train.preflight" else program)
+    module = importlib.import_module(
+        "train.preflight.examine" if program == "train.preflight" else program
+    )
     return _printed(lambda: module.main(["--help"]))
 
 
 def _printed(action: object) -> str:
     into = io.StringIO()
-    with contextlib.redirect_stdout(into), contextlib.redirect_stderr(into), contextlib.suppress(SystemExit):
+    with (
+        contextlib.redirect_stdout(into),
+        contextlib.redirect_stderr(into),
+        contextlib.suppress(SystemExit),
+    ):
         action()  # type: ignore[operator]
     return into.getvalue()

@@ -1,4 +1,6 @@
-"""launch/deepspeed.sh: what it hands to the deepspeed launcher, and what it refuses before that dies of it or trains elsewhere."""
+"""launch/deepspeed.sh: what it hands to the deepspeed launcher, and what it refuses before that
+dies of it or trains elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,37 @@ TWO = ("--hostfile", str(ROOT / "launch" / "hostfile.example"))
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The script with these arguments, away from the project and from GPUs."""
-    outside = {name: value for name, value in os.environ.items() if name not in ("DS_ENV_FILE", "CUDA_VISIBLE_DEVICES")}
-    environment = outside | {"PYTHON": sys.executable, "DS_ACCELERATOR": "cpu", "HOME": "/nowhere"} | variables
-    return subprocess.run([str(SCRIPT), *arguments], cwd="/", env=environment, text=True, capture_output=True, timeout=120)
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DS_ENV_FILE", "CUDA_VISIBLE_DEVICES")
+    }
+    environment = (
+        outside
+        | {"PYTHON": sys.executable, "DS_ACCELERATOR": "cpu", "HOME": "/nowhere"}
+        | variables
+    )
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        cwd="/",
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> Path:
-    """A folder with an ssh that reaches everybody, and a pdsh that prints what the shell of a node would make of its command."""
+    """A folder with an ssh that reaches everybody, and a pdsh that prints what the shell of a node
+    would make of its command.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "ssh").write_text("#!/bin/bash\n")
     (folder / "pdsh").write_text(
-        '#!/bin/bash\ncommand="$*"\necho "pdsh ${command%%export *}"\nprintf "%s\\n" "$command" | grep -o "export [^;]*"\n'
+        '#!/bin/bash\ncommand="$*"\necho "pdsh ${command%%export *}"\nprintf "%s\\n" "$command" | '
+        'grep -o "export [^;]*"\n'
         'eval "set -- ${command##*/train/pretrain.py}"\nprintf "argument <%s>\\n" "$@"\n'
     )
     for program in folder.iterdir():
@@ -38,7 +58,9 @@ def stand_ins(tmp_path: Path) -> Path:
     return folder
 
 
-def test_deepspeed_reads_the_template_and_the_nodes_get_the_arguments_as_written(stand_ins: Path, tmp_path: Path) -> None:
+def test_deepspeed_reads_the_template_and_the_nodes_get_the_arguments_as_written(
+    stand_ins: Path, tmp_path: Path
+) -> None:
     template = ROOT / "launch" / "deepspeed_env.example"
     hard = [
         "--data.files",
@@ -53,13 +75,17 @@ def test_deepspeed_reads_the_template_and_the_nodes_get_the_arguments_as_written
         "a;b",
         "(x)",
     ]
-    done = run(*TWO, "--env-file", str(template), *RECIPE, *hard, PATH=f"{stand_ins}:{os.environ['PATH']}")
+    done = run(
+        *TWO, "--env-file", str(template), *RECIPE, *hard, PATH=f"{stand_ins}:{os.environ['PATH']}"
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "-w node-1,node-2" in lines[0]
     expected = [f"export {line}" for line in template.read_text().splitlines()]
     assert len(expected) >= 3 and [line for line in lines if line in expected] == expected
-    assert [line for line in lines if line.startswith("argument")] == [f"argument <{text}>" for text in (*RECIPE, *hard)]
+    assert [line for line in lines if line.startswith("argument")] == [
+        f"argument <{text}>" for text in (*RECIPE, *hard)
+    ]
 
 
 def test_deepspeed_reads_the_hostfile_example() -> None:
@@ -75,10 +101,15 @@ def test_deepspeed_reads_the_hostfile_example() -> None:
         (("--ranks", "2", "--port", "4000"), ["--num_gpus 2", "--master_port 4000"]),
         (TWO, ["--launcher pdsh", "--force_multi", "--master_addr node-1", "/launch/rank.sh"]),
         ((*TWO, "--head", "10.0.0.7"), ["--master_addr 10.0.0.7"]),
-        ((*TWO, "--node-rank", "1", "--logs", "l"), ["--no_ssh --node_rank 1", "--enable_each_rank_log l", "/launch/rank.sh"]),
+        (
+            (*TWO, "--node-rank", "1", "--logs", "l"),
+            ["--no_ssh --node_rank 1", "--enable_each_rank_log l", "/launch/rank.sh"],
+        ),
     ],
 )
-def test_the_command_of_each_way(arguments: tuple[str, ...], parts: list[str], stand_ins: Path) -> None:
+def test_the_command_of_each_way(
+    arguments: tuple[str, ...], parts: list[str], stand_ins: Path
+) -> None:
     done = run("--print", *arguments, *RECIPE, PATH=f"{stand_ins}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(" ".join(RECIPE))
@@ -92,15 +123,30 @@ def test_the_command_of_each_way(arguments: tuple[str, ...], parts: list[str], s
         ("A=1\n\nB=2\n", "line 2: deepspeed takes NAME=VALUE lines only"),
         ("# note: a=b\n", "line 1: deepspeed takes NAME=VALUE lines only"),
         ("A=1\nexport B=2", "line 2: deepspeed takes NAME=VALUE lines only"),
-        ("TOKENIZERS_PARALLELISM=false\nWANDB_API_KEY=secret\n", "line 2: WANDB_API_KEY would stand in command lines"),
+        (
+            "TOKENIZERS_PARALLELISM=false\nWANDB_API_KEY=secret\n",
+            "line 2: WANDB_API_KEY would stand in command lines",
+        ),
     ],
 )
-def test_an_env_file_that_deepspeed_would_die_of_or_give_away(text: str, message: str, tmp_path: Path, stand_ins: Path) -> None:
+def test_an_env_file_that_deepspeed_would_die_of_or_give_away(
+    text: str, message: str, tmp_path: Path, stand_ins: Path
+) -> None:
     path = tmp_path / "env"
     path.write_text(text)
     for named in ((*TWO, "--env-file", str(path)), TWO):
-        done = run("--print", *named, *RECIPE, PATH=f"{stand_ins}:{os.environ['PATH']}", DS_ENV_FILE=str(path))
-        assert done.returncode == 2 and f"error: {path}, {message}" in done.stderr and "secret" not in done.stderr
+        done = run(
+            "--print",
+            *named,
+            *RECIPE,
+            PATH=f"{stand_ins}:{os.environ['PATH']}",
+            DS_ENV_FILE=str(path),
+        )
+        assert (
+            done.returncode == 2
+            and f"error: {path}, {message}" in done.stderr
+            and "secret" not in done.stderr
+        )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +168,11 @@ def test_what_is_refused(arguments: tuple[str, ...], message: str, stand_ins: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("node-1 slots=2\nnode-2\n", "line 2: write NAME slots=RANKS"), ("# none\n", "names no machine")]
+    ("text", "message"),
+    [
+        ("node-1 slots=2\nnode-2\n", "line 2: write NAME slots=RANKS"),
+        ("# none\n", "names no machine"),
+    ],
 )
 def test_a_hostfile_that_cannot_be_meant(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "hosts"

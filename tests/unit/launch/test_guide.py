@@ -1,4 +1,6 @@
-"""Whatever the pages of the guide name is there: files, modules, keys and their values, options, make targets, variables, keywords."""
+"""Whatever the pages of the guide name is there: files, modules, keys and their values, options,
+make targets, variables, keywords.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,17 @@ def test_variables_are_read_where_the_section_says(section: str) -> None:
         ("decay.state_dicts()", "missing_keys: decay.state_dicts"),
         ("optin.name", "missing_keys: optin.name"),
         ("deepspeed.timeout_hours", "missing_keys: deepspeed.timeout_hours"),
-        ("ds_configs/zero0.json, run.steps, decay.weight_decays, model.layers.0.self_attn, torch.distributed, summary.json", ""),
+        (
+            "ds_configs/zero0.json, run.steps, decay.weight_decays, model.layers.0.self_attn, "
+            "torch.distributed, summary.json",
+            "",
+        ),
         ("decay.compat publishd", "decay.compat must be"),
-        ("python train/pretrain.py --config train/recipes/quickstart.yaml --decay.method unifrom", "decay.method must be"),
+        (
+            "python train/pretrain.py --config train/recipes/quickstart.yaml --decay.method "
+            "unifrom",
+            "decay.method must be",
+        ),
         ("sbatch my.sbatch --optim.lr fast", "optim.lr must be"),
         ("--resum auto", "missing_options: --resum"),
         ("--dryrun", "missing_options: --dryrun"),
@@ -60,8 +70,14 @@ def test_variables_are_read_where_the_section_says(section: str) -> None:
         ("python -m train.tables adam --jobs 2", "missing_options: train.tables --jobs"),
         ("python -m train.sweep adam --sbatch my.sbatch --jobs 2 -- --run.data_seed 1", ""),
         ("python -m train.export RUN --outt FOLDER", "missing_options: train.export --outt"),
-        ("launch/torchrun.sh --nodes 2 --nodez 2 --run.seed 1 --output_dir x  # --what", "missing_options: launch/torchrun.sh --nodez"),
-        ("torchrun --standalone --nproc_per_nod 8 train/pretrain.py", "missing_options: torchrun --nproc_per_nod"),
+        (
+            "launch/torchrun.sh --nodes 2 --nodez 2 --run.seed 1 --output_dir x  # --what",
+            "missing_options: launch/torchrun.sh --nodez",
+        ),
+        (
+            "torchrun --standalone --nproc_per_nod 8 train/pretrain.py",
+            "missing_options: torchrun --nproc_per_nod",
+        ),
         ("deepspeed --num_gpu 8 train/pretrain.py", "missing_options: deepspeed --num_gpu"),
         ("docker run --readonly", "missing_options: docker --readonly"),
         ("MAX_RESTART", "missing_variables: MAX_RESTART"),
@@ -100,7 +116,11 @@ def test_any_name_that_is_misspelt_is_seen(kind: str) -> None:
         for line in dict.fromkeys(code((ROOT / page).read_text()).splitlines()):
             for name in re.finditer(NAMES[kind], line.split("  #")[0]):
                 if name[0] not in ("--section.key", "--config"):
-                    misspelt = line[: name.end()] + ("Z" if name[0].isupper() else "z") + line[name.end() :]
+                    misspelt = (
+                        line[: name.end()]
+                        + ("Z" if name[0].isupper() else "z")
+                        + line[name.end() :]
+                    )
                     assert missing(misspelt), misspelt
                     seen += 1
     assert seen >= 3

@@ -19,7 +19,11 @@ SIZES = ("60m", "130m", "350m", "1b")
 PARTS = ("weights", "gradients", "optimizer")
 GUIDE = (ROOT / "launch" / "README.md").read_text()
 # The whole rows: file, a sum for each size, and the parts of the 1B.
-CELLS = [line.strip("| ").split(" | ") for line in GUIDE.splitlines() if line.startswith("| `ds_configs/")]
+CELLS = [
+    line.strip("| ").split(" | ")
+    for line in GUIDE.splitlines()
+    if line.startswith("| `ds_configs/")
+]
 ROWS = {cells[0].strip("`"): cells[1:8] for cells in CELLS}
 
 
@@ -32,9 +36,16 @@ def model(recipe: str) -> torch.nn.Module:
 def said(size: str, ds_config: str) -> dict[str, str]:
     """The dry run's lines of memory: part -> "2.7", or "host"."""
     recipe = f"train/recipes/llama_{size}.yaml"
-    c = load_config(["--config", recipe, "--deepspeed.config", ds_config, "--run.precision", "bf16"])
-    lines = list(_memory(c, model(recipe), load_ds_config(c, accumulation_steps(c, RANKS), RANKS), RANKS))[1:]
-    found = [re.fullmatch(r"  (\w[\w, ]*?) +([\d.,]+) GB(  in host memory)?(?:, without.*)?", line) for line in lines]
+    c = load_config(
+        ["--config", recipe, "--deepspeed.config", ds_config, "--run.precision", "bf16"]
+    )
+    lines = list(
+        _memory(c, model(recipe), load_ds_config(c, accumulation_steps(c, RANKS), RANKS), RANKS)
+    )[1:]
+    found = [
+        re.fullmatch(r"  (\w[\w, ]*?) +([\d.,]+) GB(  in host memory)?(?:, without.*)?", line)
+        for line in lines
+    ]
     return {match[1]: "host" if match[3] else f"{float(match[2]):.1f}" for match in found if match}
 
 
@@ -45,7 +56,9 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_for_each_file() -> None:
-    assert sorted(ROWS) == sorted(f"ds_configs/{path.name}" for path in (ROOT / "ds_configs").glob("*.json"))
+    assert sorted(ROWS) == sorted(
+        f"ds_configs/{path.name}" for path in (ROOT / "ds_configs").glob("*.json")
+    )
 
 
 @pytest.mark.parametrize("ds_config", sorted(ROWS))
@@ -55,7 +68,10 @@ def test_its_figures_are_the_dry_runs(ds_config: str) -> None:
 
 
 def test_so_are_those_in_the_text() -> None:
-    micro = [load_config(["--config", f"train/recipes/llama_{size}.yaml"]).run.micro_batch for size in SIZES]
+    micro = [
+        load_config(["--config", f"train/recipes/llama_{size}.yaml"]).run.micro_batch
+        for size in SIZES
+    ]
     assert f"(micro batch {', '.join(map(str, micro))};" in " ".join(GUIDE.split())
     parts = said("1b", "ds_configs/zero3.json")
     rest = float(parts["activations"]) + float(parts["logits, loss"])

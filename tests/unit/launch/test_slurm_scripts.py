@@ -1,4 +1,5 @@
-"""launch/slurm: what the job scripts make of an allocation, with stand-ins for SLURM's commands that write down how they were called.
+"""launch/slurm: what the job scripts make of an allocation, with stand-ins for SLURM's commands
+that write down how they were called.
 
 The trials on a real SLURM are in tests/cluster.
 """
@@ -67,7 +68,12 @@ class Job:
 
     def start(self, script: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         command = ["bash", str(ROOT / "launch" / "slurm" / script), *arguments]
-        place = {"cwd": ROOT, "env": self.environment | variables, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        place = {
+            "cwd": ROOT,
+            "env": self.environment | variables,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+        }
         return subprocess.Popen(command, text=True, **place)
 
     def run(self, script: str, *arguments: str, **variables: str) -> tuple[int, str]:
@@ -88,8 +94,12 @@ class Job:
 
     def leaves(self, state: str, step: int = 5, reason: str = "", then: str = "") -> None:
         """What the launched program does: the state of the run that it leaves, after `then`."""
-        record = json.dumps({"state": state, "step": step, "steps": 10, "reason": reason, "checkpoint": None})
-        (self.folder / "launched").write_text(f"{then}\ncat >{self.run_dir}/state.json <<<'{record}'\n")
+        record = json.dumps(
+            {"state": state, "step": step, "steps": 10, "reason": reason, "checkpoint": None}
+        )
+        (self.folder / "launched").write_text(
+            f"{then}\ncat >{self.run_dir}/state.json <<<'{record}'\n"
+        )
 
     @property
     def run_dir(self) -> Path:
@@ -100,17 +110,36 @@ class Job:
 def job(tmp_path: Path) -> Job:
     programs = tmp_path / "bin"
     programs.mkdir()
-    stand_ins = {"srun": SRUN, "scontrol": SCONTROL, "apptainer": APPTAINER, "python": PYTHON, "deepspeed": DEEPSPEED}
+    stand_ins = {
+        "srun": SRUN,
+        "scontrol": SCONTROL,
+        "apptainer": APPTAINER,
+        "python": PYTHON,
+        "deepspeed": DEEPSPEED,
+    }
     for name, text in stand_ins.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") and name != "PYTHON"}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SLURM_") and name != "PYTHON"
+    }
     environment = outside | {
-        "PATH": f"{programs}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "LAUNCHED": str(tmp_path / "launched"),
-        "REAL": sys.executable, "ENVIRONMENT": "", "RECIPE": "train/recipes/quickstart.yaml",
-        "SLURM_JOB_ID": "10007", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_CPUS_PER_NODE": "64,48",
-        "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_GPUS_ON_NODE": "8", "OMP_NUM_THREADS": "",
-    }  # fmt: skip
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "LAUNCHED": str(tmp_path / "launched"),
+        "REAL": sys.executable,
+        "ENVIRONMENT": "",
+        "RECIPE": "train/recipes/quickstart.yaml",
+        "SLURM_JOB_ID": "10007",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURM_JOB_CPUS_PER_NODE": "64,48",
+        "SLURM_SUBMIT_DIR": str(ROOT),
+        "SLURM_GPUS_ON_NODE": "8",
+        "OMP_NUM_THREADS": "",
+    }
     made = Job(tmp_path, environment)
     made.leaves("finished", 10)
     return made
@@ -129,8 +158,12 @@ def test_the_allocation_decides_nodes_ranks_and_the_meeting(job: Job) -> None:
     started = job.call("srun .*launch/torchrun.sh")
     assert started.startswith(step + "--kill-on-bad-exit=1 bash ")
     assert "--nodes 2 --ranks 8 --head 127.0.0.1:10014 --id 10007.0 --max-restarts 3" in started
-    assert started.endswith(f"--config train/recipes/quickstart.yaml --run.seed 7 --output_dir {job.run_dir}")
-    assert "--dry-run --world-size 16 --config train/recipes/quickstart.yaml" in job.call("^python .*dry-run")
+    assert started.endswith(
+        f"--config train/recipes/quickstart.yaml --run.seed 7 --output_dir {job.run_dir}"
+    )
+    assert "--dry-run --world-size 16 --config train/recipes/quickstart.yaml" in job.call(
+        "^python .*dry-run"
+    )
     assert "is finished at step 10; the launcher ended with 0" in output
 
 
@@ -165,15 +198,22 @@ def test_a_task_of_a_sweep_has_its_line(job: Job) -> None:
     sweep = job.folder / "sweep.txt"
     sweep.write_text("--optim.lr 1e-3\n--optim.lr 2e-3 --name 'two words'\n")
     job.run("torchrun.sbatch", *out(job), SLURM_ARRAY_TASK_ID="2", SWEEP=str(sweep))
-    assert job.call("srun .*launch/torchrun.sh").endswith(f"--optim.lr 2e-3 --name two words --output_dir {job.run_dir}/task-2")
+    assert job.call("srun .*launch/torchrun.sh").endswith(
+        f"--optim.lr 2e-3 --name two words --output_dir {job.run_dir}/task-2"
+    )
     code, output = job.run("torchrun.sbatch", *out(job), SLURM_ARRAY_TASK_ID="9", SWEEP=str(sweep))
     assert code == 2 and "has no line 9; submit with --array=1-2" in output
 
 
 def test_a_line_of_a_sweep_may_name_the_recipe_and_the_folder(job: Job) -> None:
-    sweep, recipe = job.folder / "sweep.txt", "train/recipes/llama_60m.yaml"
-    sweep.write_text(f"--config {recipe} --data.tokenizer '' --name 'it'\"'\"'s' --output_dir {job.run_dir}\n")
-    code, output = job.run("torchrun.sbatch", "--run.micro_batch", "8", SLURM_ARRAY_TASK_ID="1", SWEEP=str(sweep))
+    sweep = job.folder / "sweep.txt"
+    recipe = "train/recipes/llama_60m.yaml"
+    sweep.write_text(
+        f"--config {recipe} --data.tokenizer '' --name 'it'\"'\"'s' --output_dir {job.run_dir}\n"
+    )
+    code, output = job.run(
+        "torchrun.sbatch", "--run.micro_batch", "8", SLURM_ARRAY_TASK_ID="1", SWEEP=str(sweep)
+    )
     assert code == 0, output
     rest = f"--config {recipe} --data.tokenizer  --name it's --output_dir {job.run_dir}"
     assert job.call("srun .*launch/torchrun.sh").endswith(f"--run.micro_batch 8 {rest}")
@@ -188,18 +228,31 @@ def test_a_misspelt_key_costs_no_preflight(job: Job) -> None:
 
 def test_pyxis_gets_the_image_and_the_project(job: Job) -> None:
     code, output = job.run(
-        "torchrun.sbatch", *out(job), CONTAINER="reg/alphadecay:1", CONTAINER_ARGS="--container-env=A --container-writable"
+        "torchrun.sbatch",
+        *out(job),
+        CONTAINER="reg/alphadecay:1",
+        CONTAINER_ARGS="--container-env=A --container-writable",
     )
     assert code == 0, output
     for call in (call for call in job.calls if call.startswith("srun")):
-        assert f"--container-image=reg/alphadecay:1 --container-mounts={ROOT}:{ROOT} --container-workdir={ROOT} --container-env=A" in call
-    assert len([call for call in job.calls if call.startswith("srun") and "train.where" in call]) == 1
+        assert (
+            f"--container-image=reg/alphadecay:1 --container-mounts={ROOT}:{ROOT} "
+            f"--container-workdir={ROOT} --container-env=A" in call
+        )
+    assert (
+        len([call for call in job.calls if call.startswith("srun") and "train.where" in call]) == 1
+    )
 
 
 def test_apptainer_gets_the_image_and_the_gpus(job: Job) -> None:
-    code, output = job.run("torchrun.sbatch", *out(job), CONTAINER="image.sif", CONTAINER_ARGS="--bind /data")
+    code, output = job.run(
+        "torchrun.sbatch", *out(job), CONTAINER="image.sif", CONTAINER_ARGS="--bind /data"
+    )
     assert code == 0, output
-    assert f"apptainer exec --nv --bind {ROOT} --pwd {ROOT} --bind /data image.sif bash" in job.call("srun .*launch/torchrun.sh")
+    assert (
+        f"apptainer exec --nv --bind {ROOT} --pwd {ROOT} --bind /data image.sif bash"
+        in job.call("srun .*launch/torchrun.sh")
+    )
 
 
 def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(job: Job) -> None:
@@ -209,10 +262,13 @@ def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(j
     call = job.call("^deepspeed")
     assert "--launcher slurm --no_ssh_check --master_addr 127.0.0.1 --master_port 10014" in call
     assert (
-        f"--launcher_args=--ntasks-per-node=8 --cpus-per-task=6 --kill-on-bad-exit=1 --output={job.run_dir}/logs/10007.0/rank-%t.log"
-        in call
+        "--launcher_args=--ntasks-per-node=8 --cpus-per-task=6 --kill-on-bad-exit=1 "
+        f"--output={job.run_dir}/logs/10007.0/rank-%t.log" in call
     )
-    assert f"{ROOT}/launch/slurm/rank.py --config train/recipes/quickstart.yaml" in call and "from rank 0" in output
+    assert (
+        f"{ROOT}/launch/slurm/rank.py --config train/recipes/quickstart.yaml" in call
+        and "from rank 0" in output
+    )
     assert job.run("deepspeed.sbatch", *out(job), CONTAINER="x.sif")[0] == 2
     code, output = job.run("deepspeed.sbatch", *out(job), NCCL_IB_HCA="mlx5_0,mlx5_1")
     assert code == 2 and "NCCL_IB_HCA: a value with a comma" in output
@@ -230,10 +286,17 @@ STOPPABLE = 'until [[ -e "$LAUNCHED.stop" || -e {run}/stop ]]; do sleep 0.05; do
 
 
 @pytest.mark.parametrize(("name", "requeued"), [("USR1", True), ("TERM", False)])
-def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(job: Job, name: str, requeued: bool) -> None:
+def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(
+    job: Job, name: str, requeued: bool
+) -> None:
     job.leaves("stopped", 5, "stop file", then=STOPPABLE.format(run=job.run_dir))
     started = job.start("torchrun.sbatch", *out(job))
-    until(lambda: (job.folder / "calls").exists() and any("torch.distributed.run" in call for call in job.calls))
+    until(
+        lambda: (
+            (job.folder / "calls").exists()
+            and any("torch.distributed.run" in call for call in job.calls)
+        )
+    )
     started.send_signal(getattr(signal, f"SIG{name}"))
     output = started.communicate(timeout=120)[0]
     assert (job.run_dir / "stop").exists() and f"SIG{name}: asking the run to stop" in output
@@ -243,7 +306,10 @@ def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(job: Job, n
 
 def test_the_time_budget_requeues_and_a_crash_does_not(job: Job) -> None:
     job.leaves("stopped", 5, "run.max_hours")
-    assert job.run("torchrun.sbatch", *out(job))[0] == -signal.SIGTERM and "scontrol requeue 10007" in job.calls
+    assert (
+        job.run("torchrun.sbatch", *out(job))[0] == -signal.SIGTERM
+        and "scontrol requeue 10007" in job.calls
+    )
     (job.folder / "calls").unlink()
     for state, code in (("failed", 3), ("running", 3)):
         job.leaves(state, 6)

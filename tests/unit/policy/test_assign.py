@@ -12,14 +12,20 @@ ALPHAS = {"a": 2.0, "b": 3.0, "c": 4.0}
 
 
 def test_linear_by_hand() -> None:
-    assert assign_weight_decay(ALPHAS, 0.1, 0.5, 5.0) == pytest.approx({"a": 0.05, "b": 0.275, "c": 0.5})
+    assert assign_weight_decay(ALPHAS, 0.1, 0.5, 5.0) == pytest.approx(
+        {"a": 0.05, "b": 0.275, "c": 0.5}
+    )
 
 
 def test_sqrt_and_log2_by_hand() -> None:
     mean = (math.sqrt(2) + math.sqrt(3) + 2) / 3
-    assert assign_weight_decay(ALPHAS, 0.1, method="sqrt") == pytest.approx({k: 0.1 * math.sqrt(v) / mean for k, v in ALPHAS.items()})
+    assert assign_weight_decay(ALPHAS, 0.1, method="sqrt") == pytest.approx(
+        {k: 0.1 * math.sqrt(v) / mean for k, v in ALPHAS.items()}
+    )
     mean = (1 + math.log2(3) + 2) / 3
-    assert assign_weight_decay(ALPHAS, 0.1, method="log2") == pytest.approx({k: 0.1 * math.log2(v) / mean for k, v in ALPHAS.items()})
+    assert assign_weight_decay(ALPHAS, 0.1, method="log2") == pytest.approx(
+        {k: 0.1 * math.log2(v) / mean for k, v in ALPHAS.items()}
+    )
 
 
 def test_sigmoid_by_hand() -> None:
@@ -53,7 +59,12 @@ def test_equal_or_close_alphas_get_the_base() -> None:
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="did you mean linear"):
         assign_weight_decay(ALPHAS, 0.1, method="linaer")
-    for wrong in ({"weight_decay": -0.1}, {"weight_decay": 0.1, "s1": -1.0}, {"weight_decay": 0.1, "s1": 6.0}, {"weight_decay": math.nan}):
+    for wrong in (
+        {"weight_decay": -0.1},
+        {"weight_decay": 0.1, "s1": -1.0},
+        {"weight_decay": 0.1, "s1": 6.0},
+        {"weight_decay": math.nan},
+    ):
         with pytest.raises(ValueError, match=r"need|swap"):
             assign_weight_decay(ALPHAS, **wrong)
     with pytest.raises(ValueError, match="below"):

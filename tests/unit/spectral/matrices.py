@@ -29,10 +29,15 @@ def power_law(rows: int, columns: int, exponent: float, seed: int = 0) -> torch.
 
 
 def gaussian(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def spiked(rows: int, columns: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(5)
-    left, right = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, 3), (3, columns)))
+    left, right = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((rows, 3), (3, columns))
+    )
     return gaussian(rows, columns, 4) + 10 * left @ right

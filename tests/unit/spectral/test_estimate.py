@@ -9,7 +9,15 @@ import pytest
 import torch
 from matrices import gaussian, oracle, power_law, spiked
 
-from alphadecay.spectral import FIELDS, Status, estimate, estimate_from_gram, pl_alpha_hill, take_gram, to_estimate
+from alphadecay.spectral import (
+    FIELDS,
+    Status,
+    estimate,
+    estimate_from_gram,
+    pl_alpha_hill,
+    take_gram,
+    to_estimate,
+)
 from alphadecay.spectral.gram import gram_exponent, gram_lower
 
 CASES = {
@@ -30,7 +38,9 @@ def test_agrees_with_float64_svd(name: str, published: bool) -> None:
     if row[FIELDS.index("escalate")]:
         row = estimate(weight, published=published, precision=torch.float64)
     assert row[0].item() == pytest.approx(oracle(weight, published), rel=1e-4)
-    assert estimate(weight, published=published, precision=torch.float64)[0].item() == pytest.approx(oracle(weight, published), rel=1e-6)
+    assert estimate(weight, published=published, precision=torch.float64)[
+        0
+    ].item() == pytest.approx(oracle(weight, published), rel=1e-6)
     assert to_estimate(row.tolist()).status is Status.OK
 
 
@@ -46,7 +56,10 @@ def test_gram_then_solve_is_the_same() -> None:
 
 BROKEN = {
     "nan": (torch.full((16, 16), math.nan), Status.NOT_FINITE),
-    "one inf": (torch.eye(16).index_put((torch.tensor(3), torch.tensor(2)), torch.tensor(math.inf)), Status.NOT_FINITE),
+    "one inf": (
+        torch.eye(16).index_put((torch.tensor(3), torch.tensor(2)), torch.tensor(math.inf)),
+        Status.NOT_FINITE,
+    ),
     "zero": (torch.zeros(16, 20), Status.ZERO),
     "identity": (torch.eye(16), Status.DEGENERATE),
     "low rank": (gaussian(32, 2) @ gaussian(2, 32), Status.RANK_DEFICIENT),
@@ -103,11 +116,16 @@ def test_wrong_arguments_are_named() -> None:
 
 
 def trained() -> list[torch.Tensor]:
-    """Weights of a small classifier after 150 steps of AdamW: three spectra with real learned tails."""
+    """Weights of a small classifier after 150 steps of AdamW: three spectra with real learned
+    tails.
+    """
     torch.manual_seed(0)
     inputs = torch.randn(512, 64)
     labels = (inputs[:, :8].sin() @ torch.randn(8, 10)).argmax(-1)
-    weights = [(torch.randn(shape) / shape[1] ** 0.5).requires_grad_() for shape in ((96, 64), (96, 96), (10, 96))]
+    weights = [
+        (torch.randn(shape) / shape[1] ** 0.5).requires_grad_()
+        for shape in ((96, 64), (96, 96), (10, 96))
+    ]
     optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.1)
     for _ in range(150):
         hidden = torch.relu(torch.relu(inputs @ weights[0].T) @ weights[1].T)
@@ -122,7 +140,9 @@ def trained() -> list[torch.Tensor]:
 def test_trained_weights() -> None:
     for weight in trained():
         assert pl_alpha_hill(weight) == pytest.approx(oracle(weight), rel=1e-4)
-        assert estimate(weight, precision=torch.float64)[0].item() == pytest.approx(oracle(weight), rel=1e-6)
+        assert estimate(weight, precision=torch.float64)[0].item() == pytest.approx(
+            oracle(weight), rel=1e-6
+        )
         assert not estimate(weight).requires_grad
 
 
@@ -154,7 +174,10 @@ def test_gram_has_the_right_lower_triangle(shape: tuple[int, int]) -> None:
     weight = gaussian(*shape)
     smaller = weight if shape[0] <= shape[1] else weight.T
     assert torch.allclose(gram_lower(weight).tril(), (smaller @ smaller.T).tril(), rtol=1e-12)
-    assert gram_exponent(take_gram(weight * 2.0**40)) == gram_exponent(take_gram(weight * 2.0**30)) + 10
+    assert (
+        gram_exponent(take_gram(weight * 2.0**40))
+        == gram_exponent(take_gram(weight * 2.0**30)) + 10
+    )
 
 
 @pytest.mark.gpu

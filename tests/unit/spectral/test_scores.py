@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from alphadecay.spectral import SCORES, Status, estimate, estimate_farms, gradient_norm, scores, to_estimate
+from alphadecay.spectral import (
+    SCORES,
+    Status,
+    estimate,
+    estimate_farms,
+    gradient_norm,
+    scores,
+    to_estimate,
+)
 from alphadecay.spectral.farms import window_shape, windows
 
-WEIGHT = torch.randn(60, 90, generator=torch.Generator().manual_seed(2)) * torch.linspace(0.1, 3, 90)
+WEIGHT = torch.randn(60, 90, generator=torch.Generator().manual_seed(2)) * torch.linspace(
+    0.1, 3, 90
+)
 SINGULAR = np.linalg.svd(WEIGHT.double().numpy(), compute_uv=False)
 
 
@@ -51,8 +61,11 @@ def test_agrees_with_weightwatcher() -> None:
     theirs = pytest.importorskip("weightwatcher.RMT_Util")
     ours = table(WEIGHT)
     assert ours["stable_rank"] == pytest.approx(theirs.stable_rank(SINGULAR**2), rel=1e-9)
-    published = theirs.EPSILON > 1e-5  # it shifts every share by 6e-5 where it works in half precision, by next to nothing elsewhere
-    assert table(WEIGHT, published)["entropy"] == pytest.approx(theirs.matrix_entropy(SINGULAR, 90), rel=1e-6)
+    # it shifts every share by 6e-5 where it works in half precision, by next to nothing elsewhere
+    published = theirs.EPSILON > 1e-5
+    assert table(WEIGHT, published)["entropy"] == pytest.approx(
+        theirs.matrix_entropy(SINGULAR, 90), rel=1e-6
+    )
 
 
 def test_entropy_at_its_ends() -> None:
@@ -78,7 +91,9 @@ def test_stack_and_scale() -> None:
 
 def test_gradient_norm() -> None:
     gradient = torch.randn(1000, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert gradient_norm(gradient).item() == pytest.approx(gradient.double().norm().item(), rel=1e-6)
+    assert gradient_norm(gradient).item() == pytest.approx(
+        gradient.double().norm().item(), rel=1e-6
+    )
     assert gradient_norm(torch.zeros(0)).item() == 0.0
 
 
@@ -125,7 +140,9 @@ def test_farms_on_broken_weights() -> None:
         Status.RANK_DEFICIENT: corner,
     }
     for status, weight in cases.items():
-        assert to_estimate(estimate_farms(weight, precision=torch.float64).tolist()).status is status
+        assert (
+            to_estimate(estimate_farms(weight, precision=torch.float64).tolist()).status is status
+        )
     assert windows(WEIGHT, 30, 30).shape == (6, 30, 30)
 
 

@@ -23,7 +23,8 @@ seeds = st.integers(0, 10_000)
 @st.composite
 def matrices(draw: st.DrawFn) -> Tensor:
     """A matrix with a spectrum of any shape, not deficient."""
-    (rows, columns), seed = draw(shapes), draw(seeds)
+    (rows, columns) = draw(shapes)
+    seed = draw(seeds)
     if draw(st.booleans()):
         return gaussian(rows, columns, seed)
     return power_law(rows, columns, draw(st.floats(1.5, 6.0)), seed)
@@ -32,14 +33,21 @@ def matrices(draw: st.DrawFn) -> Tensor:
 @st.composite
 def broken(draw: st.DrawFn) -> Tensor:
     """A matrix with odd entries in odd places, of any floating dtype."""
-    (rows, columns), seed = draw(st.tuples(st.integers(0, 20), st.integers(0, 20))), draw(seeds)
+    (rows, columns) = draw(st.tuples(st.integers(0, 20), st.integers(0, 20)))
+    seed = draw(seeds)
     dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]))
     weight = gaussian(rows, columns, seed) * draw(st.sampled_from([0.0, 1e-40, 1.0, 1e30]))
     if weight.numel():
         for _ in range(draw(st.integers(0, 4))):
-            row, column = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+            row = draw(st.integers(0, rows - 1))
+            column = draw(st.integers(0, columns - 1))
             target = draw(st.sampled_from(["entry", "row", "column", "all"]))
-            where = {"entry": (row, column), "row": (row,), "column": (slice(None), column), "all": (slice(None),)}[target]
+            where = {
+                "entry": (row, column),
+                "row": (row,),
+                "column": (slice(None), column),
+                "all": (slice(None),),
+            }[target]
             weight[where] = draw(st.sampled_from(ODD))
     return weight.to(dtype)
 
@@ -48,7 +56,8 @@ def broken(draw: st.DrawFn) -> Tensor:
 @given(matrices(), st.integers(-60, 60))
 def test_a_power_of_two_changes_only_the_unit(weight: Tensor, exponent: int) -> None:
     single = weight.float()
-    ours, scaled = estimate(single), estimate(single * 2.0**exponent)
+    ours = estimate(single)
+    scaled = estimate(single * 2.0**exponent)
     assert scaled[0].item() == pytest.approx(ours[0].item(), rel=1e-5)
     assert scaled[1].item() == pytest.approx(ours[1].item() * 4.0**exponent, rel=1e-3)
     assert torch.equal(ours[[2, 4, 5]], scaled[[2, 4, 5]])
@@ -65,7 +74,9 @@ def test_scale(weight: Tensor, scale: float) -> None:
 def test_transpose(weight: Tensor) -> None:
     ours, transposed = (estimate(w, precision=torch.float64)[0].item() for w in (weight, weight.mT))
     assert transposed == pytest.approx(ours, rel=1e-9)
-    assert pl_alpha_hill(weight.mT.float()) == pytest.approx(pl_alpha_hill(weight.float()), rel=1e-4)
+    assert pl_alpha_hill(weight.mT.float()) == pytest.approx(
+        pl_alpha_hill(weight.float()), rel=1e-4
+    )
 
 
 @MODEST
@@ -82,10 +93,22 @@ def test_float32_or_its_escalation_is_right(weight: Tensor) -> None:
 
 
 @MODEST
-@given(st.lists(broken(), min_size=1, max_size=4), st.sampled_from(["hill", "goodness_of_fit", "fix_finger"]), st.booleans(), st.booleans())
-def test_nothing_broken_moves_another_module(weights: list[Tensor], tail: str, published: bool, svd: bool) -> None:
+@given(
+    st.lists(broken(), min_size=1, max_size=4),
+    st.sampled_from(["hill", "goodness_of_fit", "fix_finger"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nothing_broken_moves_another_module(
+    weights: list[Tensor], tail: str, published: bool, svd: bool
+) -> None:
     method = "svd" if svd else "gram"
-    rows = [estimate(weight, tail=tail, method=method, published=published, precision=torch.float64).tolist() for weight in weights]
+    rows = [
+        estimate(
+            weight, tail=tail, method=method, published=published, precision=torch.float64
+        ).tolist()
+        for weight in weights
+    ]
     for row in rows:
         assert math.isfinite(row[0]) == (row[FIELDS.index("status")] == Status.OK)
     others = {"a": 2.0, "b": 3.0, "c": 3.5}
@@ -94,7 +117,9 @@ def test_nothing_broken_moves_another_module(weights: list[Tensor], tail: str, p
         decays = assign_weight_decay({**bad, **others}, 0.1, method=rule)
         assert all(math.isfinite(decay) and decay >= 0 for decay in decays.values())
         if not any(math.isfinite(alpha) for alpha in bad.values()):
-            assert {name: decays[name] for name in others} == assign_weight_decay(others, 0.1, method=rule)
+            assert {name: decays[name] for name in others} == assign_weight_decay(
+                others, 0.1, method=rule
+            )
 
 
 @MODEST

@@ -30,7 +30,10 @@ def test_no_arguments_give_the_defaults():
 
 def test_overrides_win_over_the_file_wherever_they_stand(tmp_path):
     path = recipe(tmp_path, "run:\n  steps: 2000\n  seed: 7\noptim:\n  lr: 3e-4\n")
-    for argv in (["--config", path, "--run.steps", "3000"], ["--run.steps=3000", f"--config={path}"]):
+    for argv in (
+        ["--config", path, "--run.steps", "3000"],
+        ["--run.steps=3000", f"--config={path}"],
+    ):
         config = load_config(argv)
         assert (config.run.steps, config.run.seed, config.optim.lr) == (3000, 7, 3e-4)
 
@@ -66,10 +69,14 @@ def test_files_in_a_recipe_are_a_list_or_one_string(tmp_path):
     assert load_config(["--config", single]).data.files == ("*.txt",)
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("on", True), ("False", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("no", False), ("on", True), ("False", False)]
+)
 def test_booleans(tmp_path, text, value):
     assert load_config(["--log.wandb", text]).log.wandb is value
-    assert load_config(["--config", recipe(tmp_path, f"log:\n  wandb: {text}\n")]).log.wandb is value
+    assert (
+        load_config(["--config", recipe(tmp_path, f"log:\n  wandb: {text}\n")]).log.wandb is value
+    )
     assert load_config(["--log.wandb", "--run.seed", "1"]).log.wandb is True
     assert load_config(["--max-hours", "1.5"]).run.max_hours == 1.5
 
@@ -95,7 +102,11 @@ def test_an_empty_recipe_and_an_empty_section_give_the_defaults(tmp_path):
 )
 def test_an_unknown_key_is_refused_with_the_nearest_right_one(key, near):
     message = refusal(f"--{key}=3")
-    assert repr(key) in message and "on the command line" in message and f"did you mean {near}?" in message
+    assert (
+        repr(key) in message
+        and "on the command line" in message
+        and f"did you mean {near}?" in message
+    )
 
 
 def test_an_unknown_key_in_a_recipe_is_refused_with_its_line(tmp_path):
@@ -146,7 +157,9 @@ def test_a_key_set_twice_is_refused(tmp_path):
 
 
 def test_two_values_for_one_key_are_refused_with_both_places(tmp_path):
-    assert "run.seed has two values: '3' on the command line, '4' on the command line" in refusal("--run.seed=3", "--run.seed", "4")
+    assert "run.seed has two values: '3' on the command line, '4' on the command line" in refusal(
+        "--run.seed=3", "--run.seed", "4"
+    )
     assert load_config(["--run.seed=3", "--run.seed", "3"]).run.seed == 3
     paths = []
     for name, seed in (("a.yaml", 3), ("b.yaml", 4)):
@@ -158,7 +171,9 @@ def test_two_values_for_one_key_are_refused_with_both_places(tmp_path):
 
 def test_bad_yaml_is_refused_with_its_line(tmp_path):
     assert "in what began on line 2" in refusal("--config", recipe(tmp_path, "run:\n  steps: [3\n"))
-    assert "line 3: not valid YAML" in refusal("--config", recipe(tmp_path, "run:\n  steps: 3\n\tseed: 3\n"))
+    assert "line 3: not valid YAML" in refusal(
+        "--config", recipe(tmp_path, "run:\n  steps: 3\n\tseed: 3\n")
+    )
     assert "keys and values" in refusal("--config", recipe(tmp_path, "just words\n"))
 
 
@@ -194,7 +209,15 @@ def test_it_runs_without_docstring_parser():
 
 
 def test_a_dump_reads_back_equal(tmp_path):
-    config = load_config(["--data.source=files", "--data.files=a,b", "--optim.lr=3e-7", "--name=für 1", "--log.wandb"])
+    config = load_config(
+        [
+            "--data.source=files",
+            "--data.files=a,b",
+            "--optim.lr=3e-7",
+            "--name=für 1",
+            "--log.wandb",
+        ]
+    )
     assert load_config(["--config", recipe(tmp_path, dump_config(config))]) == config
 
 
@@ -235,7 +258,11 @@ def test_a_value_out_of_range_is_refused_by_name(argument, key):
 
 def test_validate_takes_what_is_just_in_range():
     model = ModelConfig(num_kv_heads=2)
-    validate(TrainConfig(model=model, data=DataConfig(validation_fraction=0.5), run=RunConfig(steps=1000)))
+    validate(
+        TrainConfig(
+            model=model, data=DataConfig(validation_fraction=0.5), run=RunConfig(steps=1000)
+        )
+    )
 
 
 def batches(**run):
@@ -250,6 +277,7 @@ def test_accumulation_steps():
 def test_a_batch_that_does_not_divide_is_refused_with_the_numbers_and_a_way_out():
     with pytest.raises(UserError, match=r"500.*16 x 3 = 48.*global_batch 480 or 528") as caught:
         accumulation_steps(batches(global_batch=500, micro_batch=16), 3)
-    assert "micro_batch" not in str(caught.value).split("set ")[1]  # 500 is no multiple of 3: no micro batch helps
+    # 500 is no multiple of 3: no micro batch helps
+    assert "micro_batch" not in str(caught.value).split("set ")[1]
     with pytest.raises(UserError, match=r"set --run.global_batch 48, or --run.micro_batch 8"):
         accumulation_steps(batches(global_batch=24, micro_batch=16), 3)

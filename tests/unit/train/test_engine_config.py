@@ -16,7 +16,9 @@ BATCH = {"--run.global_batch": "24", "--run.micro_batch": "3", "--run.precision"
 
 def load(path, *arguments, world_size=2):
     given = BATCH | dict(zip(arguments[::2], arguments[1::2], strict=True))
-    config = load_config(["--deepspeed.config", str(path), *(word for pair in given.items() for word in pair)])
+    config = load_config(
+        ["--deepspeed.config", str(path), *(word for pair in given.items() for word in pair)]
+    )
     return load_ds_config(config, accumulation_steps(config, world_size), world_size)
 
 
@@ -40,14 +42,28 @@ def refusal(path, *arguments):
 
 
 def test_there_are_the_six_configurations():
-    assert [path.stem for path in FILES] == ["zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"]
+    assert [path.stem for path in FILES] == [
+        "zero0",
+        "zero1",
+        "zero2",
+        "zero2_offload",
+        "zero3",
+        "zero3_offload",
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_auto_is_filled(path):
     ds_config = load(path)
     assert "auto" not in leaves(ds_config)
-    batch = [ds_config[f] for f in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")]
+    batch = [
+        ds_config[f]
+        for f in (
+            "train_batch_size",
+            "train_micro_batch_size_per_gpu",
+            "gradient_accumulation_steps",
+        )
+    ]
     assert batch == [24, 3, 4]
     assert ds_config["gradient_clipping"] == 1.0 and ds_config["bf16"]["enabled"] is False
     assert ds_config["zero_optimization"]["stage"] == int(path.stem[4])
@@ -75,18 +91,30 @@ def test_the_file_is_found_from_any_folder(tmp_path, monkeypatch):
 
 def test_a_file_without_the_keys_gets_them(tmp_path):
     ds_config = load(written(tmp_path, {"zero_optimization": {"stage": 3}}))
-    assert (ds_config["train_batch_size"], ds_config["gradient_clipping"], ds_config["bf16"]) == (24, 1.0, {"enabled": False})
+    assert (ds_config["train_batch_size"], ds_config["gradient_clipping"], ds_config["bf16"]) == (
+        24,
+        1.0,
+        {"enabled": False},
+    )
 
 
 def test_the_same_value_in_both_places_is_no_conflict(tmp_path):
-    assert load(written(tmp_path, {"train_batch_size": 24, "gradient_clipping": 1}))["gradient_clipping"] == 1.0
+    assert (
+        load(written(tmp_path, {"train_batch_size": 24, "gradient_clipping": 1}))[
+            "gradient_clipping"
+        ]
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ({"train_batch_size": 64}, ["train_batch_size to 64", "run.global_batch", "24"]),
-        ({"train_micro_batch_size_per_gpu": 8}, ["train_micro_batch_size_per_gpu to 8", "run.micro_batch", "3"]),
+        (
+            {"train_micro_batch_size_per_gpu": 8},
+            ["train_micro_batch_size_per_gpu to 8", "run.micro_batch", "3"],
+        ),
         ({"gradient_accumulation_steps": 1}, ["gradient_accumulation_steps to 1", "2 ranks", "4"]),
         ({"gradient_clipping": 5.0}, ["gradient_clipping to 5.0", "optim.grad_clip", "1.0"]),
         ({"bf16": {"enabled": True}}, ["bf16.enabled to True", "run.precision float32"]),

@@ -31,7 +31,9 @@ def test_a_failure_before_the_move_leaves_the_old_file(tmp_path, monkeypatch):
 def test_files_and_folders_are_synced_by_what_they_are(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    )
     files.sync(tmp_path / "file")
     files.sync(tmp_path)
     assert synced == [str(tmp_path / "file"), str(tmp_path)]

@@ -20,7 +20,9 @@ def test_an_address_of_this_machine_is_found_on_its_interface() -> None:
                 assert interface.way_to(found.address) == (name, found.address)
 
 
-def test_a_name_that_leads_to_the_loopback_takes_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_leads_to_the_loopback_takes_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
 
     def source(host: str) -> str:

@@ -1,4 +1,6 @@
-"""What the loop tells of a step: a spike of the loss, a skipped step, and when it has seen too many of those."""
+"""What the loop tells of a step: a spike of the loss, a skipped step, and when it has seen too many
+of those.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,25 @@ from train.stopping.guard import EXPERIENCE, Skips, Spikes
 
 
 def trainer(applied: list[bool], limit: int = 3) -> Any:
-    """As much of one as `_watch` looks at; `applied` says of each step to come whether it was taken."""
+    """As much of one as `_watch` looks at; `applied` says of each step to come whether it was
+    taken.
+    """
     told: list[tuple[str, dict[str, float]]] = []
     steps = iter(applied)
     engine = SimpleNamespace(was_step_applied=lambda: next(steps))
     telemetry = SimpleNamespace(notice=lambda step, text, **values: told.append((text, values)))
     saved: list[bool] = []
     return SimpleNamespace(
-        engine=engine, telemetry=telemetry, told=told, saved=saved, save=lambda last: saved.append(last), step=7, folder=Path("runs/x"),
-        skips=Skips(limit), spikes=Spikes(6.0),
-    )  # fmt: skip
+        engine=engine,
+        telemetry=telemetry,
+        told=told,
+        saved=saved,
+        save=lambda last: saved.append(last),
+        step=7,
+        folder=Path("runs/x"),
+        skips=Skips(limit),
+        spikes=Spikes(6.0),
+    )
 
 
 def test_a_spike_is_told_with_its_distance() -> None:
@@ -33,7 +44,10 @@ def test_a_spike_is_told_with_its_distance() -> None:
     assert not loop.told
     Trainer._watch(loop, {"loss": 9.0})
     [(text, values)] = loop.told
-    assert text.startswith("loss 9.0000 is ") and "standard deviations above its running mean 3.0" in text
+    assert (
+        text.startswith("loss 9.0000 is ")
+        and "standard deviations above its running mean 3.0" in text
+    )
     assert values["loss"] == 9.0 and values["deviations"] > 20
 
 

@@ -15,7 +15,11 @@ from train.methods import check, choices
 
 
 def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:
-    return dataclasses.replace(TrainConfig(), decay=DecayConfig(method=method, **decay), optim=OptimConfig(weight_decay=weight_decay))
+    return dataclasses.replace(
+        TrainConfig(),
+        decay=DecayConfig(method=method, **decay),
+        optim=OptimConfig(weight_decay=weight_decay),
+    )
 
 
 def test_every_method_is_somebodys() -> None:
@@ -25,7 +29,11 @@ def test_every_method_is_somebodys() -> None:
 
 @pytest.mark.parametrize("method", SPECTRAL)
 def test_choices_are_the_librarys(method: str) -> None:
-    found = AlphaDecayConfig(**choices(config(method, interval=7, ratios=(Ratio("*", 1.0),) if method == "fixed_ratio" else ())))
+    found = AlphaDecayConfig(
+        **choices(
+            config(method, interval=7, ratios=(Ratio("*", 1.0),) if method == "fixed_ratio" else ())
+        )
+    )
     assert found.interval == 7
     assert found.control == (method if method in CONTROLS else None)
     assert found.score == (method if method in NORMS else "alpha")

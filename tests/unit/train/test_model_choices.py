@@ -1,4 +1,6 @@
-"""Choices of how the model is computed: what it is stays the same, and what cannot run is refused by name."""
+"""Choices of how the model is computed: what it is stays the same, and what cannot run is refused
+by name.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def step(model: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 def test_recomputed_activations_give_the_same_gradients():
     loss, gradients = step(build_model(TINY, 12, seed=3).train())
-    again, recomputed = step(build_model(replace(TINY, activation_checkpointing=True), 12, seed=3).train())
+    again, recomputed = step(
+        build_model(replace(TINY, activation_checkpointing=True), 12, seed=3).train()
+    )
     assert torch.equal(loss, again) and gradients.keys() == recomputed.keys()
     assert all(torch.equal(gradient, recomputed[name]) for name, gradient in gradients.items())
 
@@ -43,7 +47,10 @@ def test_recomputing_keeps_less():
             model(input_ids=TOKENS, labels=TOKENS)
         return sum(sizes.values())
 
-    models = [build_model(replace(TINY, num_layers=6, activation_checkpointing=on), 12, seed=3).train() for on in (False, True)]
+    models = [
+        build_model(replace(TINY, num_layers=6, activation_checkpointing=on), 12, seed=3).train()
+        for on in (False, True)
+    ]
     assert kept(models[1]) < 0.5 * kept(models[0])
 
 
@@ -73,7 +80,9 @@ def test_compiling_needs_a_compiler(monkeypatch):
         check_machine(replace(TINY, compile=True))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed"
+)
 def test_flash_attention_needs_its_package():
     with pytest.raises(UserError, match="flash-attn is not installed"):
         check_machine(replace(TINY, attention="flash_attention_2"))
@@ -86,11 +95,16 @@ def test_how_it_computes_are_fields():
 @pytest.mark.gpu
 def test_the_fused_loss_is_the_loss():
     pytest.importorskip("liger_kernel")
-    models = [build_model(replace(TINY, fused_cross_entropy=on), 12, seed=3).cuda().train() for on in (False, True)]
+    models = [
+        build_model(replace(TINY, fused_cross_entropy=on), 12, seed=3).cuda().train()
+        for on in (False, True)
+    ]
     losses = [model(input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).loss for model in models]
     assert models[1](input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).logits is None
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)  # summed in chunks
     for loss in losses:
         loss.backward()
-    for (name, plain), fused in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+    for (name, plain), fused in zip(
+        models[0].named_parameters(), models[1].parameters(), strict=True
+    ):
         torch.testing.assert_close(plain.grad, fused.grad, rtol=1e-2, atol=1e-6, msg=name)

@@ -14,7 +14,9 @@ from train.report import main
 def run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 3.5, "tokens": 10}\n')
+    (folder / "metrics.jsonl").write_text(
+        '{"kind": "train", "step": 1, "loss": 3.5, "tokens": 10}\n'
+    )
     (folder / "config.yaml").write_text(dump_config(TrainConfig(name="a run")))
     return folder
 
@@ -22,21 +24,26 @@ def run(tmp_path):
 def test_it_writes_beside_the_run_and_says_so(run, capsys):
     assert main([str(run)]) == 0
     assert capsys.readouterr().out.startswith(f"{run / 'report.html'}: 4.")
-    assert (run / "report.html").read_text().startswith("<!DOCTYPE html>") and not list(run.glob("*.tmp"))
+    assert (run / "report.html").read_text().startswith("<!DOCTYPE html>") and not list(
+        run.glob("*.tmp")
+    )
 
 
 def test_it_writes_where_it_is_told_and_replaces(run, tmp_path):
     out = tmp_path / "deep" / "a.html"
     assert main([str(run), "--out", str(out)]) == 0
     before = out.read_bytes()
-    assert main([str(run), "--out", str(out)]) == 0 and out.read_bytes() == before  # the same run, the same report
+    # the same run, the same report
+    assert main([str(run), "--out", str(out)]) == 0 and out.read_bytes() == before
     assert not (run / "report.html").exists()
 
 
 @pytest.mark.parametrize("what", ["missing", ""])
 def test_no_run_there(tmp_path, capsys, what):
     assert main([str(tmp_path / what)]) == 2
-    assert "has no metrics.jsonl; name the folder of a run that has begun" in capsys.readouterr().err
+    assert (
+        "has no metrics.jsonl; name the folder of a run that has begun" in capsys.readouterr().err
+    )
 
 
 def test_a_place_that_cannot_be_written(run, capsys):

@@ -9,7 +9,13 @@ from train.rng import random_state, seed_all, set_random_state
 
 
 def draw():
-    return random.random(), random.gauss(0, 1), np.random.random(), np.random.standard_normal(), torch.rand(3).tolist()
+    return (
+        random.random(),
+        random.gauss(0, 1),
+        np.random.random(),
+        np.random.standard_normal(),
+        torch.rand(3).tolist(),
+    )
 
 
 def test_the_same_numbers_again(tmp_path):

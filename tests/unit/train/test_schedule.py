@@ -13,13 +13,17 @@ from train.errors import UserError
 from train.schedule import learning_rate
 
 SCHEDULES = ("cosine", "linear", "wsd")
-STEPS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
+STEPS = st.integers(1, 400).flatmap(
+    lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
+)
 RATES = st.floats(1e-6, 1.0)
 SHARES = st.floats(0.0, 1.0)
 
 
 def cosine(lr, ratio, warmup, steps, step):
-    """Warm-up as a share of the peak; after it, half the distance to the floor times 1 + Re e^{iπp}."""
+    """Warm-up as a share of the peak; after it, half the distance to the floor times 1 + Re
+    e^{iπp}.
+    """
     if step <= warmup:
         return lr * (step / warmup)
     floor = ratio * lr
@@ -36,21 +40,29 @@ def straight(x, x0, y0, x1, y1):
 def test_cosine(lr, ratio, numbers):
     steps, warmup, step = numbers
     optim = OptimConfig(lr=lr, min_lr_ratio=ratio, warmup_steps=warmup)
-    assert learning_rate(optim, step, steps) == pytest.approx(cosine(lr, ratio, warmup, steps, step), rel=1e-9, abs=1e-15)
+    assert learning_rate(optim, step, steps) == pytest.approx(
+        cosine(lr, ratio, warmup, steps, step), rel=1e-9, abs=1e-15
+    )
 
 
 @given(RATES, SHARES, STEPS)
 def test_linear(lr, ratio, numbers):
     steps, warmup, step = numbers
     optim = OptimConfig(schedule="linear", lr=lr, min_lr_ratio=ratio, warmup_steps=warmup)
-    expected = straight(step, 0, 0.0, warmup, lr) if step <= warmup else straight(step, warmup, lr, steps, ratio * lr)
+    expected = (
+        straight(step, 0, 0.0, warmup, lr)
+        if step <= warmup
+        else straight(step, warmup, lr, steps, ratio * lr)
+    )
     assert learning_rate(optim, step, steps) == pytest.approx(expected, rel=1e-9, abs=1e-15)
 
 
 @given(RATES, SHARES, STEPS, st.floats(0.01, 1.0))
 def test_wsd_is_the_lowest_of_three_lines(lr, ratio, numbers, share):
     steps, warmup, step = numbers
-    optim = OptimConfig(schedule="wsd", lr=lr, min_lr_ratio=ratio, warmup_steps=warmup, wsd_decay_share=share)
+    optim = OptimConfig(
+        schedule="wsd", lr=lr, min_lr_ratio=ratio, warmup_steps=warmup, wsd_decay_share=share
+    )
     begin = max(warmup, steps - max(1, round(share * steps)))
     lines = [lr]
     if step <= warmup:
@@ -61,7 +73,9 @@ def test_wsd_is_the_lowest_of_three_lines(lr, ratio, numbers, share):
 
 
 def test_wsd_by_hand():
-    optim = OptimConfig(schedule="wsd", lr=1.0, min_lr_ratio=0.0, warmup_steps=2, wsd_decay_share=0.4)
+    optim = OptimConfig(
+        schedule="wsd", lr=1.0, min_lr_ratio=0.0, warmup_steps=2, wsd_decay_share=0.4
+    )
     rates = [learning_rate(optim, step, 10) for step in range(1, 11)]
     assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
 
@@ -90,10 +104,16 @@ def test_after_warm_up_it_only_falls(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_warm_up_over_the_whole_run_never_falls(schedule):
     optim = OptimConfig(schedule=schedule, lr=1.0, warmup_steps=5)
-    assert [learning_rate(optim, step, 5) for step in range(1, 6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [learning_rate(optim, step, 5) for step in range(1, 6)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 1.0]
+    )
 
 
 def test_what_the_schedule_cannot_be():
-    for wrong in (["--optim.schedule", "cosin"], ["--optim.wsd_decay_share", "0"], ["--optim.wsd_decay_share", "1.5"]):
+    for wrong in (
+        ["--optim.schedule", "cosin"],
+        ["--optim.wsd_decay_share", "0"],
+        ["--optim.wsd_decay_share", "1.5"],
+    ):
         with pytest.raises(UserError, match=wrong[0][2:]):
             load_config(wrong)

@@ -6,7 +6,9 @@ from train.sources import commit_of, hash_of, own_sources
 
 
 def git(folder, *command):
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=folder, check=True)
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=folder, check=True
+    )
 
 
 def test_a_checkout_has_a_commit_and_a_folder_within_it_none(tmp_path):

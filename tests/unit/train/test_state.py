@@ -10,7 +10,9 @@ from tests.conftest import ROOT
 from train.state import NAME, main, read_state, write_state
 
 
-@pytest.mark.parametrize(("state", "code"), [("running", 75), ("stopped", 75), ("finished", 0), ("failed", 1)])
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", 75), ("stopped", 75), ("finished", 0), ("failed", 1)]
+)
 def test_the_word_and_the_code(tmp_path, capsys, state, code):
     write_state(tmp_path, state, step=3, steps=9)
     assert main([str(tmp_path)]) == code
@@ -28,7 +30,13 @@ def test_what_cannot_be_read_is_unknown(tmp_path, capsys, content):
 def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
     write_state(tmp_path, "running", step=3, steps=9, checkpoint="x/step-00000003")
     write_state(tmp_path, "stopped", reason="SIGTERM")
-    expected = {"state": "stopped", "step": 3, "steps": 9, "reason": "SIGTERM", "checkpoint": "x/step-00000003"}
+    expected = {
+        "state": "stopped",
+        "step": 3,
+        "steps": 9,
+        "reason": "SIGTERM",
+        "checkpoint": "x/step-00000003",
+    }
     assert json.loads((tmp_path / NAME).read_text()) == expected == read_state(tmp_path)
     assert main([str(tmp_path), "reason"]) == 75 and capsys.readouterr().out == "SIGTERM\n"
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
@@ -42,5 +50,11 @@ def test_usage(tmp_path, capsys):
 def test_as_a_program_it_needs_no_torch(tmp_path):
     write_state(tmp_path, "finished")
     code = "import sys, train.state; print(train.state.main(sys.argv[1:]), 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "finished\n0 False\n"

@@ -1,4 +1,6 @@
-"""Nothing of ours unpickles a file in full: torch.load is told weights_only, numpy may not pickle, and pickle itself is not there."""
+"""Nothing of ours unpickles a file in full: torch.load is told weights_only, numpy may not pickle,
+and pickle itself is not there.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,24 @@ _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "s
 def findings(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
             yield from (f"imports {name}" for name in names if name.split(".")[0] in _PICKLERS)
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("torch", "numpy"):
-                yield from (f"imports {node.module}.load under another name" for a in node.names if a.name == "load")
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
+                "torch",
+                "numpy",
+            ):
+                yield from (
+                    f"imports {node.module}.load under another name"
+                    for a in node.names
+                    if a.name == "load"
+                )
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner, name = ast.unparse(node.func.value), node.func.attr
+            owner = ast.unparse(node.func.value)
+            name = node.func.attr
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             if (owner, name) == ("torch", "load") and given.get("weights_only") != "True":
                 yield "torch.load without weights_only=True"
@@ -36,22 +50,35 @@ def findings(source: str) -> Iterator[str]:
 def test_no_source_unpickles_in_full(root: Path) -> None:
     sources = [path for folder in ("train", "alphadecay") for path in (root / folder).rglob("*.py")]
     assert len(sources) > 40
-    assert [f"{path}: {finding}" for path in sources for finding in findings(path.read_text())] == []
+    assert [
+        f"{path}: {finding}" for path in sources for finding in findings(path.read_text())
+    ] == []
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "import pickle", "from pickle import loads", "import torch\ntorch.load('f')", "torch.load('f', weights_only=False)",
-        "torch.load('f', weights_only=flag)", "np.load('f', allow_pickle=True)", "from torch import load", "pd.read_pickle('f')",
+        "import pickle",
+        "from pickle import loads",
+        "import torch\ntorch.load('f')",
+        "torch.load('f', weights_only=False)",
+        "torch.load('f', weights_only=flag)",
+        "np.load('f', allow_pickle=True)",
+        "from torch import load",
+        "pd.read_pickle('f')",
     ],
-)  # fmt: skip
+)
 def test_the_check_sees_a_violation(source: str) -> None:
     assert len(list(findings(source))) == 1
 
 
 def test_the_check_lets_restricted_loads_pass() -> None:
-    assert not list(findings("torch.load('f', map_location='cpu', weights_only=True)\nnp.load('f')\nnp.load('f', allow_pickle=False)"))
+    assert not list(
+        findings(
+            "torch.load('f', map_location='cpu', weights_only=True)\nnp.load('f')\nnp.load('f', "
+            "allow_pickle=False)"
+        )
+    )
 
 
 class Bomb:
@@ -71,13 +98,16 @@ class Member:
     """As Python 3.11.2 pickles a member of an enumeration: getattr(class, name)."""
 
     def __init__(self, kind: type, name: str) -> None:
-        self.kind, self.name = kind, name
+        self.kind = kind
+        self.name = name
 
     def __reduce__(self):
         return (getattr, (self.kind, self.name))
 
 
-def test_members_of_deepspeeds_enumeration_are_read_and_nothing_else_by_getattr(tmp_path: Path) -> None:
+def test_members_of_deepspeeds_enumeration_are_read_and_nothing_else_by_getattr(
+    tmp_path: Path,
+) -> None:
     from deepspeed.runtime.zero.config import ZeroStageEnum
 
     torch.save({"stage": Member(ZeroStageEnum, "weights")}, tmp_path / "member.pt")

@@ -1,4 +1,6 @@
-"""Preparations as processes of their own, cut into so many chunks and records that there is something to kill between them."""
+"""Preparations as processes of their own, cut into so many chunks and records that there is
+something to kill between them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from train.config import DataConfig
 from train.data.memmap import TokenFile
 
 ROOT = Path(__file__).parents[3]
-FILES = ("train.bin", "train.ends", "validation.bin", "validation.ends", "meta.json", "quarantine.jsonl", "tokenizer.model")
+FILES = (
+    "train.bin",
+    "train.ends",
+    "validation.bin",
+    "validation.ends",
+    "meta.json",
+    "quarantine.jsonl",
+    "tokenizer.model",
+)
 PROGRAM = """
 import os, sys
 from train.config import DataConfig, MixtureSource
@@ -27,13 +37,25 @@ if __name__ == "__main__":
 """
 
 
-def start(config: DataConfig, folder: Path, chunk_bytes: int = 4000, record_bytes: int = 1) -> subprocess.Popen[str]:
+def start(
+    config: DataConfig, folder: Path, chunk_bytes: int = 4000, record_bytes: int = 1
+) -> subprocess.Popen[str]:
     """Start one; what it says comes on stdout."""
-    script = folder / f"prepare-{time.monotonic_ns()}.py"  # a file: worker processes load their parent's main module again
-    script.write_text(PROGRAM.format(chunk_bytes=chunk_bytes, record_bytes=record_bytes, config=config))
+    # a file: worker processes load their parent's main module again
+    script = folder / f"prepare-{time.monotonic_ns()}.py"
+    script.write_text(
+        PROGRAM.format(chunk_bytes=chunk_bytes, record_bytes=record_bytes, config=config)
+    )
     command = [sys.executable, str(script)]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:

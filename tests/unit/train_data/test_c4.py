@@ -28,7 +28,9 @@ def test_c4_streams_the_split_at_its_revision(monkeypatch):
     fake_datasets(monkeypatch, [{"text": "one"}, {"text": ""}, {"text": "two"}], calls)
     quarantine = Quarantine(None, 1.0)
     assert list(c4_source("validation", "abc").documents(quarantine)) == ["one", "two"]
-    assert calls == [(("allenai/c4", "en"), {"split": "validation", "streaming": True, "revision": "abc"})]
+    assert calls == [
+        (("allenai/c4", "en"), {"split": "validation", "streaming": True, "revision": "abc"})
+    ]
     assert quarantine.set_aside == 1
     assert c4_source("train", "abc").identity != c4_source("train").identity
 
@@ -39,7 +41,10 @@ def test_c4_without_a_network_says_what_to_do(monkeypatch):
         yield
 
     fake_datasets(monkeypatch, unreachable(), [])
-    with pytest.raises(UserError, match=r"allenai/c4 en/train cannot be read from the hub \(ConnectionError: no route\).*data.files"):
+    with pytest.raises(
+        UserError,
+        match=r"allenai/c4 en/train cannot be read from the hub \(ConnectionError: no route\).*data.files",
+    ):
         list(c4_source("train").documents(Quarantine(None, 0.0)))
 
 
@@ -49,7 +54,9 @@ def test_c4_without_the_package(monkeypatch):
         list(c4_source("train").documents(Quarantine(None, 0.0)))
 
 
-def test_c4_goes_on_from_any_chunk_without_reading_what_came_before(tmp_path, monkeypatch, sentences):
+def test_c4_goes_on_from_any_chunk_without_reading_what_came_before(
+    tmp_path, monkeypatch, sentences
+):
     """Real streaming of the datasets package, from files instead of the hub."""
     import datasets
 
@@ -69,7 +76,9 @@ def test_c4_goes_on_from_any_chunk_without_reading_what_came_before(tmp_path, mo
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1500)
     source = c4_source("train")
     whole = list(source.chunks(None))
-    assert [row[2] for chunk in whole for row in chunk.rows] == [text for part in range(3) for text in sentences(20, seed=part)]
+    assert [row[2] for chunk in whole for row in chunk.rows] == [
+        text for part in range(3) for text in sentences(20, seed=part)
+    ]
     for at in (0, 3, len(whole) - 2):
         again = json.loads(json.dumps(whole[at].after))
         rest = [row for chunk in source.chunks(again) for row in chunk.rows]

@@ -66,14 +66,20 @@ def test_bad_rows_are_set_aside_with_file_line_and_reason(write_rows):
     quarantine = Quarantine(lines.append, 1.0)
     assert read(path, quarantine) == ["good", "good too"]
     written = [json.loads(line) for line in lines]
-    assert written == [{"file": str(path), "line": 2 + at, "reason": reason} for at, reason in enumerate(BAD_ROWS.values())]
+    assert written == [
+        {"file": str(path), "line": 2 + at, "reason": reason}
+        for at, reason in enumerate(BAD_ROWS.values())
+    ]
     assert (quarantine.rows, quarantine.set_aside) == (2 + len(BAD_ROWS), len(BAD_ROWS))
 
 
 def test_too_many_bad_rows_stop_a_long_reading_early(write_rows):
     path = write_rows("a.jsonl", ["good"] * 980 + [b"{oops"] * 20 + ["good"] * 5000)
     quarantine = Quarantine(None, 0.01)
-    with pytest.raises(UserError, match=r"20 of 1000 rows .*\(2.0%, data.max_bad_fraction allows 1.0%\).*a.jsonl:981: not JSON"):
+    with pytest.raises(
+        UserError,
+        match=r"20 of 1000 rows .*\(2.0%, data.max_bad_fraction allows 1.0%\).*a.jsonl:981: not JSON",
+    ):
         read(path, quarantine)
     assert quarantine.rows == 1000
 
@@ -92,7 +98,9 @@ def test_a_bad_row_early_on_waits_for_the_end():
 
 
 def test_missing_path_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"data.files: .*nowhere.json.gz does not exist .*correct the path"):
+    with pytest.raises(
+        UserError, match=r"data.files: .*nowhere.json.gz does not exist .*correct the path"
+    ):
         expand((str(tmp_path / "nowhere.json.gz"),), "data.files")
 
 
@@ -110,7 +118,11 @@ def test_empty_file_anywhere_in_the_list_stops_before_reading(write_rows, tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a.parquet", r"no known ending; use one of \.json\.gz"), ("a.json.gz", "is not gzip although"), ("", "is a folder; name")],
+    [
+        ("a.parquet", r"no known ending; use one of \.json\.gz"),
+        ("a.json.gz", "is not gzip although"),
+        ("", "is a folder; name"),
+    ],
 )
 def test_files_of_the_wrong_kind(name, message, tmp_path):
     path = tmp_path / name
@@ -151,25 +163,43 @@ def test_truncated_and_corrupt_gzip_are_noticed_where_they_end(write_rows, docum
     path.write_bytes(whole[:-200])
     assert "end-of-stream" in last_chunk(path).broken and last_chunk(path).ends == str(path)
     assert 100 < len(read(path)) < 200
-    path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 0xFF]) + whole[len(whole) // 2 + 1 :])
+    path.write_bytes(
+        whole[: len(whole) // 2]
+        + bytes([whole[len(whole) // 2] ^ 0xFF])
+        + whole[len(whole) // 2 + 1 :]
+    )
     assert last_chunk(path).broken != ""
 
 
 def test_rows_above_the_limit_are_refused_and_the_next_ones_read(write_rows, tmp_path):
     texts = ["one", "x" * 300, "two", "y" * 3_000_000, "three", "z" * 85, "z" * 400]
     for name in ("a.jsonl", "a.json.gz"):
-        found = [row for chunk in files_source([write_rows(name, texts)], 110).chunks(None) for row in chunk.rows]
-        refused = [(line, str(content)) for _, line, content in found if isinstance(content, Refused)]
+        found = [
+            row
+            for chunk in files_source([write_rows(name, texts)], 110).chunks(None)
+            for row in chunk.rows
+        ]
+        refused = [
+            (line, str(content)) for _, line, content in found if isinstance(content, Refused)
+        ]
         assert refused == [(line, "longer than data.max_row_bytes = 110") for line in (2, 4, 7)]
         quarantine = Quarantine(None, 1.0)
-        assert list(files_source([tmp_path / name], 110).documents(quarantine)) == ["one", "two", "three", "z" * 85]
+        assert list(files_source([tmp_path / name], 110).documents(quarantine)) == [
+            "one",
+            "two",
+            "three",
+            "z" * 85,
+        ]
         assert quarantine.reasons == {"longer than data.max_row_bytes = 110": 3}
         assert read(tmp_path / name) == texts
 
 
 def test_a_line_as_long_as_the_limit_is_taken(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "abc"}\n{"text": "abcd"}\n{"text": "abc"}')
-    assert list(files_source([tmp_path / "a.jsonl"], 15).documents(Quarantine(None, 1.0))) == ["abc", "abc"]
+    assert list(files_source([tmp_path / "a.jsonl"], 15).documents(Quarantine(None, 1.0))) == [
+        "abc",
+        "abc",
+    ]
 
 
 def test_whole_files_above_the_limit_and_broken_ones_are_refused(tmp_path):
@@ -179,16 +209,24 @@ def test_whole_files_above_the_limit_and_broken_ones_are_refused(tmp_path):
     quarantine = Quarantine(None, 1.0)
     paths = [tmp_path / name for name in ("a.txt", "b.txt.gz", "c.txt")]
     assert list(files_source(paths, 99).documents(quarantine)) == ["good"]
-    assert quarantine.reasons == {"longer than data.max_row_bytes = 99": 1, "truncated or corrupt gzip": 1}
+    assert quarantine.reasons == {
+        "longer than data.max_row_bytes = 99": 1,
+        "truncated or corrupt gzip": 1,
+    }
 
 
-@pytest.mark.parametrize("names", [("a.jsonl", "b.json.gz", "c.txt", "d.txt", "e.json.gz"), ("a.txt", "b.txt.gz", "c.jsonl")])
+@pytest.mark.parametrize(
+    "names",
+    [("a.jsonl", "b.json.gz", "c.txt", "d.txt", "e.json.gz"), ("a.txt", "b.txt.gz", "c.jsonl")],
+)
 def test_reading_goes_on_after_any_chunk(names, write_rows, sentences, tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 700)
     for at, name in enumerate(names):
         if ".txt" in name:
             content = f"text {at}".encode() * 100
-            (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+            (tmp_path / name).write_bytes(
+                gzip.compress(content) if name.endswith("gz") else content
+            )
         else:
             write_rows(name, [*sentences(10, seed=at), b"", b"{oops", *sentences(3, seed=10 + at)])
     source = files_source([tmp_path / name for name in names])
@@ -198,14 +236,18 @@ def test_reading_goes_on_after_any_chunk(names, write_rows, sentences, tmp_path,
         again = json.loads(json.dumps(chunk.after))  # as it comes back from state.json
         rest = list(source.chunks(again))
         assert [each.rows for each in rest] == [each.rows for each in whole[at + 1 :]]
-        assert [(each.begins, each.ends) for each in rest] == [(each.begins, each.ends) for each in whole[at + 1 :]]
+        assert [(each.begins, each.ends) for each in rest] == [
+            (each.begins, each.ends) for each in whole[at + 1 :]
+        ]
 
 
 def test_text_in_another_encoding_is_a_bad_row_not_the_end(tmp_path):
     (tmp_path / "a.txt").write_bytes("é".encode("latin-1"))
     (tmp_path / "b.txt").write_text("good")
     quarantine = Quarantine(None, 0.5)
-    assert list(files_source([tmp_path / "a.txt", tmp_path / "b.txt"]).documents(quarantine)) == ["good"]
+    assert list(files_source([tmp_path / "a.txt", tmp_path / "b.txt"]).documents(quarantine)) == [
+        "good"
+    ]
     assert (quarantine.set_aside, quarantine.last_reason) == (1, "not UTF-8")
 
 
@@ -225,11 +267,17 @@ def test_stdlib_is_sorted_library_source_without_tests():
     names = {path.name for path in paths}
     assert {"argparse.py", "dataclasses.py", "ast.py"} <= names
     assert paths == sorted(paths) and len(paths) > 300
-    assert not any({"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"} & set(path.parts[-4:]) for path in paths)
+    assert not any(
+        {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+        & set(path.parts[-4:])
+        for path in paths
+    )
     source = stdlib_source()
     documents = list(source.documents(Quarantine(None, 0.0)))
     assert len(documents) == source.expected == len(paths)
-    assert documents[paths.index(next(path for path in paths if path.name == "argparse.py"))].startswith("# Author")
+    assert documents[
+        paths.index(next(path for path in paths if path.name == "argparse.py"))
+    ].startswith("# Author")
 
 
 def test_real_c4_rows(shared):

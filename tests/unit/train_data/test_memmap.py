@@ -21,10 +21,15 @@ def write(write_folder):
 
 def test_documents_end_with_eos_and_are_counted(tmp_path, write):
     folder = write(tmp_path / "p")
-    train, validation = TokenFile(folder, "train"), TokenFile(folder, "validation")
+    train = TokenFile(folder, "train")
+    validation = TokenFile(folder, "validation")
     assert train.tokens.tolist() == [5, 6, 1, 7, 1] and len(train) == 5
     assert validation.tokens.tolist() == [8, 9, 10, 1]
-    assert (train.meta.train.documents, train.meta.train.tokens, train.meta.validation.tokens) == (2, 5, 4)
+    assert (train.meta.train.documents, train.meta.train.tokens, train.meta.validation.tokens) == (
+        2,
+        5,
+        4,
+    )
     assert train.tokens.dtype == np.uint16
     assert train.ends.tolist() == [3, 5] and validation.ends.tolist() == [4]
 
@@ -35,11 +40,16 @@ def test_ids_of_every_vocabulary_fit(tmp_path, write, vocab, dtype):
     assert tokens.dtype == dtype and tokens.tolist() == [vocab - 1, 1]
 
 
-@pytest.mark.parametrize("change", [lambda content: content[:-3], lambda content: content + b"\0\0", lambda content: b""])
+@pytest.mark.parametrize(
+    "change", [lambda content: content[:-3], lambda content: content + b"\0\0", lambda content: b""]
+)
 def test_a_file_of_the_wrong_length_is_noticed(tmp_path, write, change):
     path = write(tmp_path / "p") / "train.bin"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(UserError, match=r"train.bin has \d+ bytes but meta.json says 10: it is truncated .*delete .* prepare again"):
+    with pytest.raises(
+        UserError,
+        match=r"train.bin has \d+ bytes but meta.json says 10: it is truncated .*delete .* prepare again",
+    ):
         TokenFile(tmp_path / "p", "train")
 
 
@@ -72,6 +82,9 @@ def test_another_format_version(tmp_path, write):
 def test_a_split_shorter_than_a_row(tmp_path, write):
     folder = write(tmp_path / "p")
     assert TokenFile(folder, "validation").check_rows(4) == 1
-    with pytest.raises(UserError, match=r"validation split has 4 tokens in 1 documents, fewer than one row of data.sequence_length 5"):
+    with pytest.raises(
+        UserError,
+        match=r"validation split has 4 tokens in 1 documents, fewer than one row of data.sequence_length 5",
+    ):
         TokenFile(folder, "validation").check_rows(5)
     assert len(TokenFile(write(tmp_path / "q", train=[]), "train")) == 0

@@ -15,10 +15,15 @@ from train.errors import UserError
 @pytest.mark.parametrize(
     ("weights", "counts"),
     [
-        ([1.0], [1]), ([0.7, 0.3], [7, 3]), ([3, 1], [3, 1]), ([1, 1, 1], [1, 1, 1]), ([0.5, 0.25, 0.25], [2, 1, 1]),
-        ([70, 30], [7, 3]), ([1e-3, 1], [1, 1000]),
+        ([1.0], [1]),
+        ([0.7, 0.3], [7, 3]),
+        ([3, 1], [3, 1]),
+        ([1, 1, 1], [1, 1, 1]),
+        ([0.5, 0.25, 0.25], [2, 1, 1]),
+        ([70, 30], [7, 3]),
+        ([1e-3, 1], [1, 1000]),
     ],
-)  # fmt: skip
+)
 def test_weights_become_the_smallest_whole_numbers(weights, counts):
     assert whole_shares(weights) == counts
 
@@ -33,14 +38,21 @@ def test_shares_finer_than_a_millionth_are_rounded():
 
 
 @hypothesis_settings(deadline=None, max_examples=60)
-@given(weights=st.lists(st.integers(1, 12), min_size=1, max_size=5), seed=st.integers(0, 2**64), start=st.integers(0, 10**9))
+@given(
+    weights=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+    seed=st.integers(0, 2**64),
+    start=st.integers(0, 10**9),
+)
 def test_every_block_is_exact_and_every_source_is_read_in_turn(weights, seed, start):
     shares = Shares(weights)
     block = int(shares.counts.sum())
     first = start * block
     sources, numbers = shares.draw(seed, np.arange(first, first + 5 * block))
     for at in range(5):
-        assert np.bincount(sources[at * block : (at + 1) * block], minlength=len(weights)).tolist() == shares.counts.tolist()
+        assert (
+            np.bincount(sources[at * block : (at + 1) * block], minlength=len(weights)).tolist()
+            == shares.counts.tolist()
+        )
     for source, count in enumerate(shares.counts):
         assert sorted(numbers[sources == source]) == list(range(start * count, (start + 5) * count))
 

@@ -10,7 +10,31 @@ from hypothesis import strategies as st
 
 from train.data.order import rows_at
 
-SIZES = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 63, 64, 65, 97, 255, 256, 257, 1000, 1021, 4096, 10_007, 65_537]
+SIZES = [
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    15,
+    16,
+    17,
+    31,
+    63,
+    64,
+    65,
+    97,
+    255,
+    256,
+    257,
+    1000,
+    1021,
+    4096,
+    10_007,
+    65_537,
+]
 
 
 def epoch(seed: int, number: int, size: int) -> np.ndarray:

@@ -22,10 +22,15 @@ def test_a_line_every_few_seconds_with_exact_counts(now: list[float]) -> None:
         for _ in range(30):
             now[0] += 1.0
             shown.advance(100, 50_000)
-    assert said == [f"Tokenizing: {100 * s:,} of 3,000 documents, {0.05 * s:.2f} M tokens, {s} s" for s in (5, 10, 15, 20, 25, 30)]
+    assert said == [
+        f"Tokenizing: {100 * s:,} of 3,000 documents, {0.05 * s:.2f} M tokens, {s} s"
+        for s in (5, 10, 15, 20, 25, 30)
+    ]
 
 
-def test_without_a_terminal_it_goes_to_stderr(now: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_it_goes_to_stderr(
+    now: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     shown = Progress("Reading", None)
     now[0] += 6.0
     shown.advance(7, 1_000_000)

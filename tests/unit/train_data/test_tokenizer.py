@@ -13,9 +13,19 @@ from train.errors import UserError
 
 NASTY = [
     "def f(x):\n    if x:\n\t\treturn  x   # é 日本 😀\n\n\n",
-    " leading", "trailing ", "\n", "   ", "\r\n\t", "\x00\x01", "</s>", "<unk>", "<0x41>", "\ufeffbom",
-    "e\u0301 \u00e9 ﬁ ½", "\u2028\u3000",
-]  # fmt: skip
+    " leading",
+    "trailing ",
+    "\n",
+    "   ",
+    "\r\n\t",
+    "\x00\x01",
+    "</s>",
+    "<unk>",
+    "<0x41>",
+    "\ufeffbom",
+    "e\u0301 \u00e9 ﬁ ½",
+    "\u2028\u3000",
+]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -44,7 +54,10 @@ def test_same_documents_same_model(documents, tmp_path):
 def test_vocabulary_must_fit(tokenizer):
     check_vocab(tokenizer, tokenizer.size)
     check_vocab(tokenizer, 32000)
-    with pytest.raises(UserError, match=r"small.model has 320 pieces but model.vocab_size is 319; set model.vocab_size to at least 320"):
+    with pytest.raises(
+        UserError,
+        match=r"small.model has 320 pieces but model.vocab_size is 319; set model.vocab_size to at least 320",
+    ):
         check_vocab(tokenizer, 319)
 
 

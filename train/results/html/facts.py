@@ -16,7 +16,8 @@ Facts = list[tuple[str, str]]
 
 def headline(run: Run) -> tuple[str, str]:
     """The state in a word, and the line that explains it."""
-    state, reason = str(run.state.get("state") or "unknown"), str(run.state.get("reason") or "")
+    state = str(run.state.get("state") or "unknown")
+    reason = str(run.state.get("reason") or "")
     steps = run.setting("run", "steps")
     where = f"step {run.last_step:,}" + (f" of {steps:,}" if isinstance(steps, int) else "")
     hints = {
@@ -49,14 +50,26 @@ def facts(run: Run) -> Facts:
 
 
 def version_facts(run: Run) -> tuple[str, Facts]:
-    """Whose versions, and the versions: the run's where its summary says, else those of the program that makes the report."""
+    """Whose versions, and the versions: the run's where its summary says, else those of the program
+    that makes the report.
+    """
     said = run.summary.get("versions")
-    whose = "that ran it" if said else "that made this report; those that ran it are not known before the run ends"
-    return whose, [(name, str(version or "not installed")) for name, version in (said or versions()).items()]
+    whose = (
+        "that ran it"
+        if said
+        else "that made this report; those that ran it are not known before the run ends"
+    )
+    return whose, [
+        (name, str(version or "not installed")) for name, version in (said or versions()).items()
+    ]
 
 
 def _perplexities(validations: list[Record]) -> Facts:
-    known = [record["val_perplexity"] for record in validations if record.get("val_perplexity") is not None]
+    known = [
+        record["val_perplexity"]
+        for record in validations
+        if record.get("val_perplexity") is not None
+    ]
     if not known:
         return []
     before = f"{number(known[0])} → " if len(known) > 1 else ""
@@ -68,14 +81,24 @@ def _perplexities(validations: list[Record]) -> Facts:
 
 
 def _speed(run: Run) -> tuple[float | None, float | None]:
-    """Tokens per second and MFU over the whole run: the summary's where it is of this step, else from the records."""
+    """Tokens per second and MFU over the whole run: the summary's where it is of this step, else
+    from the records.
+    """
     if run.summary.get("steps") == run.last_step:
         return run.summary.get("tokens_per_second"), run.summary.get("mfu")
     timed = [(record, training_seconds(_seconds(record))) for record in run.of("train")]
     whole = math.fsum(seconds for _, seconds in timed)
     tokens = _last(run.of("train"), "tokens")
-    shares = [(record["mfu"], seconds) for record, seconds in timed if record.get("mfu") is not None and seconds]
-    utilisation = math.fsum(mfu * s for mfu, s in shares) / math.fsum(s for _, s in shares) if shares else None
+    shares = [
+        (record["mfu"], seconds)
+        for record, seconds in timed
+        if record.get("mfu") is not None and seconds
+    ]
+    utilisation = (
+        math.fsum(mfu * s for mfu, s in shares) / math.fsum(s for _, s in shares)
+        if shares
+        else None
+    )
     return tokens / whole if whole and tokens else None, utilisation
 
 
@@ -85,7 +108,9 @@ def _peak(run: Run) -> str:
 
 
 def _device(run: Run) -> str:
-    ranks, stage = (run.summary.get(key, run.manifest.get(key)) for key in ("world_size", "zero_stage"))
+    ranks, stage = (
+        run.summary.get(key, run.manifest.get(key)) for key in ("world_size", "zero_stage")
+    )
     parts = [str(run.summary.get("device") or "")]
     if ranks:
         parts.append(f"{ranks} rank{'s' * (ranks != 1)}")
@@ -107,7 +132,9 @@ def _seconds(record: Record) -> dict[str, float]:
 
 def _memory(records: list[Record]) -> str:
     for kind in ("peak_allocated_bytes", "peak_resident_bytes"):
-        if found := [value for record in records if (value := (record.get("memory") or {}).get(kind))]:
+        if found := [
+            value for record in records if (value := (record.get("memory") or {}).get(kind))
+        ]:
             return f"{max(found) / 2**30:.2f} GiB on a rank"
     return ""
 

@@ -41,7 +41,9 @@ class Run:
     @property
     def name(self) -> str:
         """As configured; the folder's where nothing says."""
-        return str(self.config.get("name") or self.summary.get("name") or self.folder.resolve().name)
+        return str(
+            self.config.get("name") or self.summary.get("name") or self.folder.resolve().name
+        )
 
     @property
     def method(self) -> str:
@@ -58,7 +60,9 @@ class Run:
         return [record for record in self.records if record["kind"] == kind]
 
     def setting(self, section: str, key: str, default: Any = None) -> Any:
-        """A value of config.yaml; the default where it is not there, as in a run of another version."""
+        """A value of config.yaml; the default where it is not there, as in a run of another
+        version.
+        """
         values = self.config.get(section)
         return values.get(key, default) if isinstance(values, dict) else default
 
@@ -70,10 +74,19 @@ def read_run(folder: Path) -> Run:
         UserError: no folder of a run, or a damaged metrics.jsonl.
     """
     if not (folder / METRICS).is_file():
-        raise UserError(f"{folder} has no {METRICS}; name the folder of a run that has begun, such as runs/quickstart")
+        raise UserError(
+            f"{folder} has no {METRICS}; name the folder of a run that has begun, such as "
+            "runs/quickstart"
+        )
     text, config = _config(folder / CONFIG)
     return Run(
-        folder, read_metrics(folder / METRICS), read_summary(folder / SUMMARY) or {}, read_state(folder), text, config, _manifest(folder)
+        folder,
+        read_metrics(folder / METRICS),
+        read_summary(folder / SUMMARY) or {},
+        read_state(folder),
+        text,
+        config,
+        _manifest(folder),
     )
 
 

@@ -1,4 +1,5 @@
-"""α and decay by layer and type: the maps at the last refresh, which the page moves over all, and their trajectories.
+"""α and decay by layer and type: the maps at the last refresh, which the page moves over all, and
+their trajectories.
 
 Names come from the run and are escaped: plotly reads a little HTML in labels.
 
@@ -23,10 +24,17 @@ BAND = (25, 75)  # per cent of the layers
 
 
 def heat_map(found: Refreshes, quantity: str) -> go.Figure:
-    """The last refresh, in colours that hold for all of them: from the smallest value of any to the largest."""
+    """The last refresh, in colours that hold for all of them: from the smallest value of any to the
+    largest.
+    """
     cube_RLT = found.values[quantity]
     low, high = bounds(cube_RLT)
-    chart = figure(ROW * max(3, len(found.layers)) + 84, below="", hovermode="closest", margin={"l": 28, "r": 6, "t": 26, "b": 6})
+    chart = figure(
+        ROW * max(3, len(found.layers)) + 84,
+        below="",
+        hovermode="closest",
+        margin={"l": 28, "r": 6, "t": 26, "b": 6},
+    )
     chart.add_heatmap(
         z=[[None if np.isnan(value) else float(value) for value in row] for row in cube_RLT[-1]],
         x=[escape(name) for name in found.types],
@@ -39,7 +47,15 @@ def heat_map(found: Refreshes, quantity: str) -> go.Figure:
         xgap=1,
         ygap=1,
         hovertemplate="layer %{y} %{x}: %{z:.4~r}<extra></extra>",
-        colorbar={"orientation": "h", "thickness": 10, "y": 0, "yanchor": "top", "len": 1, "outlinewidth": 0, "tickfont": {"size": 11}},
+        colorbar={
+            "orientation": "h",
+            "thickness": 10,
+            "y": 0,
+            "yanchor": "top",
+            "len": 1,
+            "outlinewidth": 0,
+            "tickfont": {"size": 11},
+        },
     )
     chart.update_xaxes(type="category", side="top", ticks="", showgrid=False, showline=False)
     chart.update_yaxes(type="category", autorange="reversed", ticks="", showgrid=False)
@@ -50,18 +66,34 @@ def trajectories(found: Refreshes, quantity: str) -> go.Figure:
     """A line a module type: the median of its layers, in a band that holds the middle half of them."""
     chart = figure(hovermode="x unified")
     for column, name in enumerate(map(escape, found.types)):
-        low, middle, high = (_percentile(found.values[quantity][:, :, column], share) for share in (BAND[0], 50, BAND[1]))
+        low, middle, high = (
+            _percentile(found.values[quantity][:, :, column], share)
+            for share in (BAND[0], 50, BAND[1])
+        )
         colour = type_colour(column)
         if len(found.layers) > 2:
             around = [*high, *low[::-1]]
             chart.add_scatter(
-                x=[*found.steps, *found.steps[::-1]], y=around, fill="toself", fillcolor=translucent(colour, 0.13), mode="lines",
-                line={"width": 0}, legendgroup=name, showlegend=False, hoverinfo="skip",
-            )  # fmt: skip
+                x=[*found.steps, *found.steps[::-1]],
+                y=around,
+                fill="toself",
+                fillcolor=translucent(colour, 0.13),
+                mode="lines",
+                line={"width": 0},
+                legendgroup=name,
+                showlegend=False,
+                hoverinfo="skip",
+            )
         chart.add_scatter(
-            x=found.steps, y=middle, name=name, legendgroup=name, mode="lines+markers" if len(found.steps) <= FEW else "lines",
-            line={"color": colour, "width": 2}, marker={"size": 5}, hovertemplate="%{y:.3~r}",
-        )  # fmt: skip
+            x=found.steps,
+            y=middle,
+            name=name,
+            legendgroup=name,
+            mode="lines+markers" if len(found.steps) <= FEW else "lines",
+            line={"color": colour, "width": 2},
+            marker={"size": 5},
+            hovertemplate="%{y:.3~r}",
+        )
     return chart
 
 

@@ -1,6 +1,7 @@
 """The page: sections of text and charts in one file that asks no network for anything.
 
-What comes from the run is escaped wherever it stands: in HTML, in chart labels (plotly reads a little HTML there) and in JSON.
+What comes from the run is escaped wherever it stands: in HTML, in chart labels (plotly reads a
+    little HTML there) and in JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ class Section:
     controls: str = ""
 
 
-def page(title: str, head: str, sections: Iterable[Section], tail: str, refreshes: Mapping[str, Any] | None) -> str:
+def page(
+    title: str,
+    head: str,
+    sections: Iterable[Section],
+    tail: str,
+    refreshes: Mapping[str, Any] | None,
+) -> str:
     """The whole file.
 
     Args:
@@ -95,7 +102,8 @@ def controls_of_maps(steps: Sequence[int]) -> str:
     last = len(steps) - 1
     return (
         '<div class="controls"><button id="play" type="button">Play</button>'
-        f'<input id="refresh" type="range" min="0" max="{last}" value="{last}" aria-label="refresh">'
+        f'<input id="refresh" type="range" min="0" max="{last}" value="{last}" '
+        'aria-label="refresh">'
         f'<output id="when" for="refresh">step {steps[-1]:,}</output>'
         '<label><input id="own" type="checkbox"> colours for this refresh alone</label></div>'
     )
@@ -105,16 +113,26 @@ def controls_of_trajectories(types: Sequence[str], refreshes: int) -> str:
     """The choice between all types and the layers of one."""
     if refreshes < 2:
         return ""
-    options = "".join(f'<option value="{index}">{escape(name)}: every layer</option>' for index, name in enumerate(types))
+    options = "".join(
+        f'<option value="{index}">{escape(name)}: every layer</option>'
+        for index, name in enumerate(types)
+    )
     return (
         '<div class="controls"><label for="type">Show</label>'
-        f'<select id="type"><option value="-1">all types: median of the layers</option>{options}</select></div>'
+        '<select id="type"><option value="-1">all types: median of the '
+        f"layers</option>{options}</select></div>"
     )
 
 
 def definitions(facts: Iterable[tuple[str, str]]) -> str:
     """Label and text as a list of small cards."""
-    return "<dl>" + "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in facts) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(
+            f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in facts
+        )
+        + "</dl>"
+    )
 
 
 def folded(title: str, content: str) -> str:
@@ -125,7 +143,8 @@ def folded(title: str, content: str) -> str:
 def _section(section: Section) -> str:
     cards = "".join(
         f'<div class="card"><h3>{_breakable(chart.title)}</h3>'
-        f'<div class="chart" id="{chart.id}" style="height:{chart.figure.layout.height}px"></div></div>'
+        f'<div class="chart" id="{chart.id}" '
+        f'style="height:{chart.figure.layout.height}px"></div></div>'
         for chart in section.charts
     )
     charts = f'<div class="charts">{cards}</div>' if cards else ""
@@ -139,13 +158,18 @@ def _breakable(text: str) -> str:
 
 def _island(name: str, value: Any) -> str:
     """JSON for the script to read. Without < no text in it can end the element."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).replace(
+        "<", "\\u003c"
+    )
     return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
 def _policy(scripts: Iterable[str]) -> str:
     """Nothing from anywhere, and no script but these, by their hashes."""
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
 

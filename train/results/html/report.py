@@ -11,35 +11,50 @@ from alphadecay.spectral import Status
 from train.results.html import curves, maps, tails
 from train.results.html.facts import facts, headline, version_facts
 from train.results.html.gather import Run
-from train.results.html.page import PAPER, Chart, Section, controls_of_maps, controls_of_trajectories, definitions, folded, page
+from train.results.html.page import (
+    PAPER,
+    Chart,
+    Section,
+    controls_of_maps,
+    controls_of_trajectories,
+    definitions,
+    folded,
+    page,
+)
 from train.results.html.refreshes import Refreshes, read_refreshes
 from train.results.html.spectra import Esd, Spectra, measure
 from train.results.html.style import layer_colours
 
 COLOURED = ("finished", "running", "stopped", "failed")  # states that page.css knows
 NOTICES = 200  # shown, the last ones
-SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}  # methods that record something else in α's place
+# methods that record something else in α's place
+SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}
 
 
 def render(run: Run, patterns: Sequence[str] = ()) -> str:
     """The report.
 
     Args:
-        patterns: shell patterns of the weights whose spectra are drawn; none takes three by their α.
+        patterns: shell patterns of the weights whose spectra are drawn; none takes three by their
+            α.
 
     Raises:
         UserError: a pattern matches no weight, or too many.
     """
     refreshes = read_refreshes(run.of("refresh"))
     sections = [
-        Section("Loss and perplexity", _about_loss(run), [
-            Chart("loss", "Loss, nats per token", curves.loss(run)),
-            Chart("perplexity", "Perplexity", curves.perplexities(run)),
-        ]),
+        Section(
+            "Loss and perplexity",
+            _about_loss(run),
+            [
+                Chart("loss", "Loss, nats per token", curves.loss(run)),
+                Chart("perplexity", "Perplexity", curves.perplexities(run)),
+            ],
+        ),
         *_by_module(run, refreshes),
         _spectra(run, measure(run, patterns)),
         _time(run),
-    ]  # fmt: skip
+    ]
     moved = _for_script(refreshes) if refreshes is not None else None
     return page(f"{run.name}: report", _head(run), sections, _tail(run), moved)
 
@@ -55,7 +70,9 @@ def _about_loss(run: Run) -> str:
     if not run.of("train"):
         return "No training step has been recorded yet."
     refreshes = len(run.of("refresh"))
-    return "Training and validation." + (" Ticks at the foot are refreshes of the decays." if 0 < refreshes <= curves.FEW else "")
+    return "Training and validation." + (
+        " Ticks at the foot are refreshes of the decays." if 0 < refreshes <= curves.FEW else ""
+    )
 
 
 def _by_module(run: Run, found: Refreshes | None) -> list[Section]:
@@ -63,18 +80,39 @@ def _by_module(run: Run, found: Refreshes | None) -> list[Section]:
         return [Section("α and decay by module", _without_refreshes(run))]
     names = {"alpha": SCORES.get(run.method, "α"), "decay": "Weight decay"}
     title = f"{names['alpha']} and weight decay" if "alpha" in found.values else names["decay"]
-    pictures = [Chart(f"map-{quantity}", names[quantity], maps.heat_map(found, quantity)) for quantity in found.values]
-    lines = [Chart(f"lines-{quantity}", f"{names[quantity]} over steps", maps.trajectories(found, quantity)) for quantity in found.values]
-    band = "Each line is the median of a type's layers, its band the middle half of them." if len(found.layers) > 2 else ""
-    still = Section(f"{title} by layer and type", _about_maps(run, found), pictures, controls_of_maps(found.steps))
-    moving = Section("Trajectories", band, lines, controls_of_trajectories(found.types, len(found.steps)))
+    pictures = [
+        Chart(f"map-{quantity}", names[quantity], maps.heat_map(found, quantity))
+        for quantity in found.values
+    ]
+    lines = [
+        Chart(
+            f"lines-{quantity}", f"{names[quantity]} over steps", maps.trajectories(found, quantity)
+        )
+        for quantity in found.values
+    ]
+    band = (
+        "Each line is the median of a type's layers, its band the middle half of them."
+        if len(found.layers) > 2
+        else ""
+    )
+    still = Section(
+        f"{title} by layer and type",
+        _about_maps(run, found),
+        pictures,
+        controls_of_maps(found.steps),
+    )
+    moving = Section(
+        "Trajectories", band, lines, controls_of_trajectories(found.types, len(found.steps))
+    )
     return [still, moving] if len(found.steps) > 1 else [still]
 
 
 def _about_maps(run: Run, found: Refreshes) -> str:
     parts = ["A row a layer, a column a type of weight; the colours hold for all refreshes."]
     if "alpha" in found.values and run.method not in SCORES:
-        parts.append("A small α, a heavy tail, is read as strong learned features: those decay least.")
+        parts.append(
+            "A small α, a heavy tail, is read as strong learned features: those decay least."
+        )
     if found.found > len(found.steps):
         parts.append(f"{len(found.steps)} of {found.found:,} refreshes are here, evenly spaced.")
     return " ".join(parts) + _without_alpha(run)
@@ -83,7 +121,9 @@ def _about_maps(run: Run, found: Refreshes) -> str:
 def _without_refreshes(run: Run) -> str:
     if run.method in ("uniform", "none"):
         base = run.setting("optim", "weight_decay")
-        return f"None: decay.method is {run.method}, " + (f"one decay for all, {base}." if run.method == "uniform" else "no decay at all.")
+        return f"None: decay.method is {run.method}, " + (
+            f"one decay for all, {base}." if run.method == "uniform" else "no decay at all."
+        )
     return "None: no refresh has been recorded yet."
 
 
@@ -91,7 +131,8 @@ def _without_alpha(run: Run) -> str:
     statuses = (run.of("refresh") or [{}])[-1].get("statuses") or {}
     labels = {status.label: status for status in Status}
     told = [
-        f"{name} is {label.replace('_', ' ')}: {labels[label].advice if label in labels else 'no fit'}"
+        f"{name} is {label.replace('_', ' ')}: "
+        f"{labels[label].advice if label in labels else 'no fit'}"
         for name, label in list(statuses.items())[:3]
     ]
     return f" Without an α at the last refresh: {len(statuses)}; {'. '.join(told)}." if told else ""
@@ -102,11 +143,18 @@ def _spectra(run: Run, found: Spectra) -> Section:
     if not found.esds:
         return Section(title, f"None: {found.note or 'the checkpoint holds no matrix of a layer'}.")
     text = (
-        f"Eigenvalues of WᵀW at the checkpoint of step {found.step:,}, as a density on logarithmic axes; the dotted line is where the tail "
+        f"Eigenvalues of WᵀW at the checkpoint of step {found.step:,}, as a density on logarithmic "
+        "axes; the dotted line is where the tail "
         "begins. α is fitted here, to the float32 weights; --modules chooses others."
     )
-    pooled = " The spectrum is that of all windows together, as the method farms takes it." if run.method == "farms" else ""
-    charts = [Chart(f"esd-{i}", _label(esd), tails.density(esd)) for i, esd in enumerate(found.esds)]
+    pooled = (
+        " The spectrum is that of all windows together, as the method farms takes it."
+        if run.method == "farms"
+        else ""
+    )
+    charts = [
+        Chart(f"esd-{i}", _label(esd), tails.density(esd)) for i, esd in enumerate(found.esds)
+    ]
     return Section(title, f"{text}{pooled}{f' Note: {found.note}.' if found.note else ''}", charts)
 
 
@@ -120,26 +168,43 @@ def _time(run: Run) -> Section:
     figure = curves.step_parts(run)
     if figure is None:
         return Section("Where the time went", "Nothing was timed.")
-    text = "Seconds a step by part, mean over the ranks and over the steps between two training lines."
+    text = (
+        "Seconds a step by part, mean over the ranks and over the steps between two training lines."
+    )
     return Section("Where the time went", text, [Chart("parts", "Seconds a step", figure)])
 
 
 def _tail(run: Run) -> str:
     whose, versions = version_facts(run)
     notices = run.of("notice")
-    rows = "".join(f"<tr><td>{record['step']:,}</td><td>{escape(str(record.get('notice', '')))}</td></tr>" for record in notices[-NOTICES:])
+    rows = "".join(
+        f"<tr><td>{record['step']:,}</td><td>{escape(str(record.get('notice', '')))}</td></tr>"
+        for record in notices[-NOTICES:]
+    )
     config = folded("Resolved configuration", f"<pre>{escape(run.config_text)}</pre>")
     parts = [
-        folded(f"Notices ({len(notices)})", f"<table><tr><th>step</th><th></th></tr>{rows}</table>") if notices else "",
+        folded(f"Notices ({len(notices)})", f"<table><tr><th>step</th><th></th></tr>{rows}</table>")
+        if notices
+        else "",
         config if run.config_text else "<p>This run has no config.yaml.</p>",
         folded(f"Versions {whose}", definitions(versions)),
-        f'<p>α and the decay made of it: <a href="{PAPER}" rel="noreferrer">AlphaDecay, arXiv 2506.14562</a>.</p>',
+        f'<p>α and the decay made of it: <a href="{PAPER}" rel="noreferrer">AlphaDecay, arXiv '
+        "2506.14562</a>.</p>",
     ]
     return "".join(parts)
 
 
 def _for_script(found: Refreshes) -> dict[str, Any]:
     """What page.js moves: float32 of [refresh, layer, type], little-endian, in base64."""
-    values = {name: base64.b64encode(cube.astype("<f4").tobytes()).decode() for name, cube in found.values.items()}
+    values = {
+        name: base64.b64encode(cube.astype("<f4").tobytes()).decode()
+        for name, cube in found.values.items()
+    }
     layers, types = ([escape(name) for name in names] for names in (found.layers, found.types))
-    return {"steps": found.steps, "layers": layers, "types": types, "values": values, "colours": layer_colours(len(layers))}
+    return {
+        "steps": found.steps,
+        "layers": layers,
+        "types": types,
+        "values": values,
+        "colours": layer_colours(len(layers)),
+    }

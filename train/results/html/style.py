@@ -7,33 +7,76 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-INK, GREY, GRID = "#1a1a1a", "#5f6368", "#e3e5e8"
-TRAINING, VALIDATION, WARNING = "#1f5fbf", "#c2410c", "#b3001b"
+INK = "#1a1a1a"
+GREY = "#5f6368"
+GRID = "#e3e5e8"
+TRAINING = "#1f5fbf"
+VALIDATION = "#c2410c"
+WARNING = "#b3001b"
 # Told apart by the colour-blind too (Okabe and Ito 2008), pale yellow darkened for a white page.
-TYPES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a7a00", "#1a1a1a", "#7f3fbf", "#8c564b")
+TYPES = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#d55e00",
+    "#56b4e9",
+    "#8a7a00",
+    "#1a1a1a",
+    "#7f3fbf",
+    "#8c564b",
+)
 SCALES = {"alpha": "Viridis", "decay": "Magma"}
 HEIGHT = 340  # pixels
 
 
 def figure(height: int = HEIGHT, below: str = "step", **layout: Any) -> go.Figure:
     """An empty chart; `below` names its horizontal axis."""
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY, "automargin": True}
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "tickcolor": GREY,
+        "automargin": True,
+    }
     found = go.Figure(layout=go.Layout(template=go.layout.Template()))
     found.update_layout(
         height=height,
         margin={"l": 46, "r": 18, "t": 10, "b": 48},
         paper_bgcolor="white",
         plot_bgcolor="white",
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": INK},
+        font={
+            "family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+            "size": 13,
+            "color": INK,
+        },
         # Above the chart: below it a legend of several lines would run into the axis.
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+        },
         hovermode="x unified",
         hoverlabel={"font": {"size": 12}},
     )
     found.update_xaxes(**axis, unifiedhovertitle={"text": "step %{x}"})
     found.update_yaxes(**axis)
-    # Not the axis's own title: plotly measures its place from the ticks, and misses it where a chart is drawn again.
-    found.add_annotation(text=below, showarrow=False, xref="paper", yref="paper", x=0.5, y=0, yanchor="top", yshift=-24)
+    # Not the axis's own title: plotly measures its place from the ticks, and misses it where a
+    # chart is drawn again.
+    found.add_annotation(
+        text=below,
+        showarrow=False,
+        xref="paper",
+        yref="paper",
+        x=0.5,
+        y=0,
+        yanchor="top",
+        yshift=-24,
+    )
     found.update_layout(**layout)
     return found
 

@@ -10,9 +10,11 @@ BARS = 300  # steps of a stack
 
 
 def extremes(values: Sequence[float | None], most: int = MOST) -> list[int]:
-    """Indices to keep: all of a short curve; of a long one the lowest and the highest of each stretch, so that no spike is lost.
+    """Indices to keep: all of a short curve; of a long one the lowest and the highest of each
+    stretch, so that no spike is lost.
 
-    The first and the last are kept, and in each stretch one gap where it has one: a gap is a figure that was not finite.
+    The first and the last are kept, and in each stretch one gap where it has one: a gap is a figure
+        that was not finite.
     """
     count = len(values)
     if count <= most:
@@ -29,6 +31,8 @@ def extremes(values: Sequence[float | None], most: int = MOST) -> list[int]:
 
 
 def stretches(count: int, most: int = BARS) -> list[range]:
-    """Neighbours to be summed up: `count` indices in at most `most` stretches of nearly equal length."""
+    """Neighbours to be summed up: `count` indices in at most `most` stretches of nearly equal
+    length.
+    """
     size = max(1, math.ceil(count / most))
     return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -14,7 +14,13 @@ from train.checkpoint.find import another_layout
 from train.cli import load_config
 from train.errors import UserError
 
-WORLD = SimpleNamespace(size=2, is_main=True, once=lambda action: action(), gather=lambda value: [value], barrier=lambda: None)
+WORLD = SimpleNamespace(
+    size=2,
+    is_main=True,
+    once=lambda action: action(),
+    gather=lambda value: [value],
+    barrier=lambda: None,
+)
 
 
 class Writer:
@@ -38,11 +44,15 @@ class Engine:
         state = os.path.join(folder, tag)
         self.checkpoint_engine.makedirs(state, exist_ok=True)
         for rank in range(2):
-            self.checkpoint_engine.save(self.content + bytes([rank]), os.path.join(state, f"rank_{rank}.pt"))
+            self.checkpoint_engine.save(
+                self.content + bytes([rank]), os.path.join(state, f"rank_{rank}.pt")
+            )
         self._copy_recovery_script(folder)
 
     def _copy_recovery_script(self, folder):
-        raise AssertionError("a script that unpickles whatever it finds has no place in a checkpoint")
+        raise AssertionError(
+            "a script that unpickles whatever it finds has no place in a checkpoint"
+        )
 
 
 def identity(*arguments, data="abc"):
@@ -52,7 +62,9 @@ def identity(*arguments, data="abc"):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Complete checkpoints of the steps 1, 2 and 10, made once: every one of them waits for the disk."""
+    """Complete checkpoints of the steps 1, 2 and 10, made once: every one of them waits for the
+    disk.
+    """
     folder = tmp_path_factory.mktemp("made") / "checkpoints"
     for step in (1, 2, 10):
         checkpoint.save(Engine(), folder, step, {}, identity(), WORLD)
@@ -75,12 +87,25 @@ def found(folder, resume="auto"):
 
 
 def test_save_leaves_a_manifest_of_every_file_and_nothing_temporary(folder):
-    assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000001", "step-00000002", "step-00000010"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "latest",
+        "step-00000001",
+        "step-00000002",
+        "step-00000010",
+    ]
     assert (folder / "latest").read_text() == "step-00000010\n"
     manifest = json.loads((folder / "step-00000010" / checkpoint.MANIFEST).read_text())
-    assert manifest["step"] == 10 and manifest["world_size"] == 2 and manifest["model"]["hidden_size"] == 512
+    assert (
+        manifest["step"] == 10
+        and manifest["world_size"] == 2
+        and manifest["model"]["hidden_size"] == 512
+    )
     assert manifest["files"] == {
-        f"state/rank_{rank}.pt": {"bytes": 8, "sha256": hashlib.sha256(b"weights" + bytes([rank])).hexdigest()} for rank in range(2)
+        f"state/rank_{rank}.pt": {
+            "bytes": 8,
+            "sha256": hashlib.sha256(b"weights" + bytes([rank])).hexdigest(),
+        }
+        for rank in range(2)
     }
 
 
@@ -117,14 +142,26 @@ def edit_manifest(**values):
 DAMAGES = {
     "truncated": (shorten, "rank_1.pt has 7 bytes, the manifest says 8"),
     "flipped": (flip, "rank_0.pt is not what was written"),
-    "emptied": (lambda path: (path / "state/rank_0.pt").write_bytes(b""), "rank_0.pt has 0 bytes, the manifest says 8"),
+    "emptied": (
+        lambda path: (path / "state/rank_0.pt").write_bytes(b""),
+        "rank_0.pt has 0 bytes, the manifest says 8",
+    ),
     "file missing": (lambda path: (path / "state/rank_0.pt").unlink(), "rank_0.pt is missing"),
     "no manifest": (lambda path: (path / checkpoint.MANIFEST).unlink(), "manifest.json is missing"),
-    "half a manifest": (lambda path: (path / checkpoint.MANIFEST).write_text('{"format": 1, "fi'), "unreadable"),
+    "half a manifest": (
+        lambda path: (path / checkpoint.MANIFEST).write_text('{"format": 1, "fi'),
+        "unreadable",
+    ),
     "an empty manifest": (lambda path: (path / checkpoint.MANIFEST).write_text(""), "unreadable"),
-    "an empty folder": (lambda path: (shutil.rmtree(path), path.mkdir()), "manifest.json is missing"),
+    "an empty folder": (
+        lambda path: (shutil.rmtree(path), path.mkdir()),
+        "manifest.json is missing",
+    ),
     "no files": (edit_manifest(files={}), "names no files"),
-    "a file more": (lambda path: (path / "state/rank_2.pt").write_bytes(b"hello"), "rank_2.pt is not in the manifest"),
+    "a file more": (
+        lambda path: (path / "state/rank_2.pt").write_bytes(b"hello"),
+        "rank_2.pt is not in the manifest",
+    ),
     "a list": (lambda path: (path / checkpoint.MANIFEST).write_text("[]"), "unreadable"),
     "no step": (edit_manifest(step=None), "unreadable"),
     "no sizes": (edit_manifest(files={"state/rank_0.pt": {}}), "unreadable"),
@@ -172,14 +209,25 @@ def test_a_save_of_a_step_that_exists_takes_its_place(folder):
 
 @pytest.mark.parametrize(
     ("keep", "keep_every", "left"),
-    [(1, 0, [10]), (2, 0, [2, 10]), (5, 0, [1, 2, 10]), (0, 0, [1, 2, 10]), (1, 2, [2, 10]), (1, 1, [1, 2, 10]), (1, 5, [10])],
+    [
+        (1, 0, [10]),
+        (2, 0, [2, 10]),
+        (5, 0, [1, 2, 10]),
+        (0, 0, [1, 2, 10]),
+        (1, 2, [2, 10]),
+        (1, 1, [1, 2, 10]),
+        (1, 5, [10]),
+    ],
 )
 def test_prune_keeps_as_many_as_asked(folder, keep, keep_every, left):
     for name in (".tmp-step-00000011", ".old-step-00000002", "universal-00000002"):
         (folder / name).mkdir()
     checkpoint.prune(folder, keep, keep_every)
     assert steps(folder) == left
-    assert {path.name for path in folder.iterdir()} == {"latest", *(f"step-{step:08d}" for step in left)}
+    assert {path.name for path in folder.iterdir()} == {
+        "latest",
+        *(f"step-{step:08d}" for step in left),
+    }
 
 
 def test_a_damaged_one_is_not_kept_for_good(folder):
@@ -189,7 +237,9 @@ def test_a_damaged_one_is_not_kept_for_good(folder):
 
 
 def test_the_newest_is_the_one_written_last_not_the_one_of_the_highest_step(folder):
-    """Gone back to step 2 by its path, and on to 3: the 10 of the line that was left is not taken up again."""
+    """Gone back to step 2 by its path, and on to 3: the 10 of the line that was left is not taken
+    up again.
+    """
     checkpoint.save(Engine(), folder, 3, {}, identity(), WORLD)
     assert found(folder)[0].step == 3
     assert (folder / "latest").read_text() == "step-00000003\n"
@@ -199,7 +249,9 @@ def test_a_pointer_to_nothing_is_reported_and_passed_over(folder):
     shutil.rmtree(folder / "step-00000010")
     newest, said = found(folder)
     assert newest.step == 2
-    assert said == [f"passing over {folder / 'latest'}: it names 'step-00000010', which is not there"]
+    assert said == [
+        f"passing over {folder / 'latest'}: it names 'step-00000010', which is not there"
+    ]
     (folder / "latest").write_text("")
     assert "it names 'nothing'" in found(folder)[1][0]
     (folder / "latest").unlink()
@@ -253,29 +305,46 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(folder, argument
 
 
 def test_every_difference_is_named(folder):
-    who = identity("--model.num_layers", "2", "--model.vocab_size", "100") | {"world_size": 4, "zero_stage": 1}
+    who = identity("--model.num_layers", "2", "--model.vocab_size", "100") | {
+        "world_size": 4,
+        "zero_stage": 1,
+    }
     with pytest.raises(UserError) as caught:
         checkpoint.check_identity(found(folder)[0], who, "never")
     assert "--checkpoint.convert auto" in str(caught.value)
-    for said in ("model.num_layers was 8, is 2", "model.vocab_size was 32000, is 100", "world_size was 2, is 4", "zero_stage was 3, is 1"):
+    for said in (
+        "model.num_layers was 8, is 2",
+        "model.vocab_size was 32000, is 100",
+        "world_size was 2, is 4",
+        "zero_stage was 3, is 1",
+    ):
         assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--model.activation_checkpointing", "true"], ["--model.attention", "eager"], ["--optim.lr", "0.1"], ["--run.micro_batch", "4"]],
+    [
+        [],
+        ["--model.activation_checkpointing", "true"],
+        ["--model.attention", "eager"],
+        ["--optim.lr", "0.1"],
+        ["--run.micro_batch", "4"],
+    ],
 )
 def test_what_does_not_change_the_state_may_change(folder, arguments):
     checkpoint.check_identity(found(folder)[0], identity(*arguments))
 
 
-@pytest.mark.parametrize(("was", "now"), [((2, 3), (4, 3)), ((2, 3), (1, 2)), ((2, 1), (2, 2)), ((4, 0), (2, 0))])
+@pytest.mark.parametrize(
+    ("was", "now"), [((2, 3), (4, 3)), ((2, 3), (1, 2)), ((2, 1), (2, 2)), ((4, 0), (2, 0))]
+)
 def test_another_world_size_or_stage_is_not_another_run(folder, was, now):
     layouts = [{"world_size": ranks, "zero_stage": stage} for ranks, stage in (was, now)]
     checkpoint.save(Engine(), folder, 11, {}, identity() | layouts[0], WORLD)
     newest = found(folder)[0]
     checkpoint.check_identity(newest, identity() | layouts[1])
-    assert another_layout(newest, identity() | layouts[1]) == (now[1] != 0)  # stage 0 holds it whole
+    # stage 0 holds it whole
+    assert another_layout(newest, identity() | layouts[1]) == (now[1] != 0)
 
 
 @pytest.mark.parametrize(("was", "now"), [(0, 3), (2, 0)])

@@ -1,11 +1,20 @@
-"""A disk that is full: said before anything is written, borne for a while, and never the older checkpoints' loss."""
+"""A disk that is full: said before anything is written, borne for a while, and never the older
+checkpoints' loss.
+"""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.unit.train.checkpoint.test_checkpoint import WORLD, Engine, Writer, found, identity, steps
+from tests.unit.train.checkpoint.test_checkpoint import (
+    WORLD,
+    Engine,
+    Writer,
+    found,
+    identity,
+    steps,
+)
 from train import checkpoint
 from train.checkpoint import space
 from train.config import CheckpointConfig
@@ -21,7 +30,9 @@ class Full(Writer):
         if self.full and path.endswith("rank_1.pt"):
             with open(path, "wb") as file:
                 file.write(state_dict[:3])
-            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 22\nmore")
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 22\nmore"
+            )
         super().save(state_dict, path)
 
 
@@ -33,7 +44,9 @@ def folder(tmp_path):
 
 
 def saver(folder, writer=None, **settings):
-    return checkpoint.Saver(CheckpointConfig(**settings), folder, Engine(writer=writer), identity(), WORLD)
+    return checkpoint.Saver(
+        CheckpointConfig(**settings), folder, Engine(writer=writer), identity(), WORLD
+    )
 
 
 def free(monkeypatch, count):
@@ -41,7 +54,9 @@ def free(monkeypatch, count):
 
 
 def test_a_failure_in_the_middle_leaves_nothing_of_itself_and_the_older_ones(folder):
-    with pytest.raises(checkpoint.NotSaved, match=r"rank 0: \[enforce fail.*unexpected pos 128 vs 22 \(.* free in "):
+    with pytest.raises(
+        checkpoint.NotSaved, match=r"rank 0: \[enforce fail.*unexpected pos 128 vs 22 \(.* free in "
+    ):
         checkpoint.save(Engine(writer=Full()), folder, 2, {}, identity(), WORLD)
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000001"]
     assert found(folder)[0].step == 1
@@ -73,7 +88,9 @@ def test_the_run_goes_on_after_a_failure_and_says_so(folder, capsys):
 def test_as_many_in_a_row_as_are_borne_and_no_more(folder):
     run = saver(folder, Full(), max_failures=3)
     assert run.save(2, {}) is None and run.save(3, {}) is None
-    with pytest.raises(UserError, match=r"step 4 was NOT saved.*3 in a row.*goes on from the newest in"):
+    with pytest.raises(
+        UserError, match=r"step 4 was NOT saved.*3 in a row.*goes on from the newest in"
+    ):
         run.save(4, {})
     assert steps(folder) == [1]
 
@@ -86,19 +103,28 @@ def test_the_last_save_must_not_fail(folder):
 def test_too_little_room_is_said_before_anything_is_written(folder, monkeypatch):
     run = saver(folder)
     free(monkeypatch, 3 << 20)
-    with pytest.raises(UserError, match=r"step 2 was NOT saved: it needs about 4\.0 MiB and .*checkpoints has 3\.0 MiB free"):
+    with pytest.raises(
+        UserError,
+        match=r"step 2 was NOT saved: it needs about 4\.0 MiB and .*checkpoints has 3\.0 MiB free",
+    ):
         run.save(2, {}, last=True)
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000001"]
 
 
 def test_a_run_whose_disk_cannot_hold_one_does_not_start(tmp_path, monkeypatch):
     free(monkeypatch, 1 << 20)
-    with pytest.raises(UserError, match=r"no room for a checkpoint: it needs about 4\.0 MiB .* has 1\.0 MiB free; make room"):
+    with pytest.raises(
+        UserError,
+        match=r"no room for a checkpoint: it needs about 4\.0 MiB .* has 1\.0 MiB free; make room",
+    ):
         saver(tmp_path / "not" / "yet" / "there")
 
 
 def test_the_estimate_is_masters_moments_and_weights(tmp_path):
-    parameters = [torch.nn.Parameter(torch.empty(1000, 7)), torch.nn.Parameter(torch.empty(5, dtype=torch.bfloat16))]
+    parameters = [
+        torch.nn.Parameter(torch.empty(1000, 7)),
+        torch.nn.Parameter(torch.empty(5, dtype=torch.bfloat16)),
+    ]
     assert space.bytes_needed(parameters, 1) == 7000 * 16 + 5 * 14 + (2 << 20)
     sharded = torch.nn.Parameter(torch.empty(0))
     sharded.ds_numel = 7000

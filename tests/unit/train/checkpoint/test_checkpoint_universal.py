@@ -1,4 +1,6 @@
-"""When a checkpoint is converted, when the conversion that is there is taken, and what every stage finds in it."""
+"""When a checkpoint is converted, when the conversion that is there is taken, and what every stage
+finds in it.
+"""
 
 import shutil
 from types import SimpleNamespace
@@ -22,7 +24,10 @@ def convert_stage_3(source, target, workers):
         torch.save(torch.arange(3.0), target / f"zero/w/{name}.pt")
     groups = [{"lr": 0.1, "base_weight_decay": 0.5, "params": [0]}]
     inner = {"state": {0: {"step": STEP, "exp_avg": torch.zeros(9)}}, "param_groups": groups}
-    torch.save({"optimizer_state_dict": inner, "param_groups": groups, "overflow": False}, target / "zero/optimizer_state.pt")
+    torch.save(
+        {"optimizer_state_dict": inner, "param_groups": groups, "overflow": False},
+        target / "zero/optimizer_state.pt",
+    )
     (target / "zero_pp_rank_0_mp_rank_00_model_states.pt").write_bytes(b"client state")
 
 
@@ -33,7 +38,10 @@ def convert_stage_2(source, target, workers):
         torch.save({"param": torch.arange(3.0)}, target / f"zero/w/{name}.pt")
     torch.save(STEP, target / "zero/w/step.pt")
     groups = [{"lr": 0.1, "base_weight_decay": 0.5, "params": [0]}]
-    torch.save({"param_groups": groups, "clip_grad": 1.0, "ds_version": "0.1"}, target / "zero/optimizer_state.pt")
+    torch.save(
+        {"param_groups": groups, "clip_grad": 1.0, "ds_version": "0.1"},
+        target / "zero/optimizer_state.pt",
+    )
     (target / "mp_rank_00_model_states.pt").write_bytes(b"client state")
 
 
@@ -74,11 +82,17 @@ def test_one_that_fits_is_left_alone(source, converted):
 def test_another_world_size_is_converted_once_and_said(source, converted):
     made, said = fit(source, world_size=4)
     assert made.universal and made.step == 5 and made.path.name == "universal-00000005"
-    assert "written by 2 ranks with ZeRO-3; this run is 4 ranks with ZeRO-3: converting it to " in said[0]
+    assert (
+        "written by 2 ranks with ZeRO-3; this run is 4 ranks with ZeRO-3: converting it to "
+        in said[0]
+    )
     again, said = fit(source, world_size=1, zero_stage=2)
     assert again == made and len(converted) == 1
     assert "this run is 1 rank with ZeRO-2: taking " in said[0]
-    assert sorted(path.name for path in made.path.parent.iterdir()) == ["step-00000005", "universal-00000005"]
+    assert sorted(path.name for path in made.path.parent.iterdir()) == [
+        "step-00000005",
+        "universal-00000005",
+    ]
     checkpoint.check_identity(made, identity() | {"world_size": 7}, "never")  # it fits any
     assert fit(made, world_size=7) == (made, [])
 
@@ -89,7 +103,10 @@ def test_a_conversion_that_is_damaged_or_of_another_checkpoint_is_made_again(sou
     file.write_bytes(file.read_bytes()[:-1])
     fit(source, world_size=4)
     assert len(converted) == 2 and not universal.problem(made.path)
-    (source.path / checkpoint.MANIFEST).write_text((source.path / checkpoint.MANIFEST).read_text() + "\n")  # written again since
+    # written again since
+    (source.path / checkpoint.MANIFEST).write_text(
+        (source.path / checkpoint.MANIFEST).read_text() + "\n"
+    )
     fit(source, world_size=4)
     assert len(converted) == 3
 
@@ -99,7 +116,9 @@ def test_every_stage_finds_what_it_looks_for(source, monkeypatch, converter):
     monkeypatch.setattr(universal, "_run_converter", converter)
     state = checkpoint.convert(source, source.path.with_name("u")).path / "state"
     for name in ("fp32", "exp_avg", "exp_avg_sq"):
-        assert torch.equal(torch.load(state / f"zero/w/{name}.pt", weights_only=True)["param"], torch.arange(3.0))
+        assert torch.equal(
+            torch.load(state / f"zero/w/{name}.pt", weights_only=True)["param"], torch.arange(3.0)
+        )
     assert torch.load(state / "zero/w/step.pt", weights_only=True) == STEP  # stages 1 and 2
     common = torch.load(state / "zero/optimizer_state.pt", weights_only=True)
     assert common["optimizer_state_dict"]["state"] == {0: {"step": STEP}}  # stage 3
@@ -111,15 +130,25 @@ def test_every_stage_finds_what_it_looks_for(source, monkeypatch, converter):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"), [(None, "cannot convert .* it needs about"), ("stage 0", "ZeRO stage 0"), ("universal", "universal already")]
+    ("damage", "said"),
+    [
+        (None, "cannot convert .* it needs about"),
+        ("stage 0", "ZeRO stage 0"),
+        ("universal", "universal already"),
+    ],
 )
 def test_what_cannot_be_converted_is_refused(source, converted, monkeypatch, damage, said):
-    manifest = source.manifest | {"stage 0": {"zero_stage": 0}, "universal": {"universal": True}}.get(damage, {})
+    manifest = source.manifest | {
+        "stage 0": {"zero_stage": 0},
+        "universal": {"universal": True},
+    }.get(damage, {})
     if damage is None:
         monkeypatch.setattr(space.shutil, "disk_usage", lambda path: SimpleNamespace(free=3))
     with pytest.raises(UserError, match=said):
         checkpoint.convert(checkpoint.Checkpoint(source.path, manifest), source.path.with_name("u"))
-    assert not converted and [path.name for path in source.path.parent.iterdir()] == ["step-00000005"]
+    assert not converted and [path.name for path in source.path.parent.iterdir()] == [
+        "step-00000005"
+    ]
 
 
 def test_a_converter_that_fails_leaves_nothing(source, monkeypatch):

@@ -18,7 +18,13 @@ from train.state import write_state
 
 RECIPES = ROOT / "train" / "recipes"
 METHODS = {"Uniform": "uniform", "AWD": "awd", "AlphaDecay": "alphadecay"}
-VERSIONS = {"python": "3.11.7", "torch": "2.13.0", "deepspeed": "0.19.8", "transformers": "5.23.0", "alphadecay": "0.1.0"}
+VERSIONS = {
+    "python": "3.11.7",
+    "torch": "2.13.0",
+    "deepspeed": "0.19.8",
+    "transformers": "5.23.0",
+    "alphadecay": "0.1.0",
+}
 
 
 def make_grid(
@@ -35,17 +41,43 @@ def make_grid(
     for row, (column, overrides) in itertools.product(rows, columns.items()):
         key = f"{column}-{row}".lower().replace(" ", "-").replace(",", "")
         chosen = {**overrides, "decay.method": METHODS[row]}
-        cells.append(Cell("toy", row, column, RECIPES / f"{recipe}.yaml", chosen, (paper or {}).get((row, column)), key))
-    return Grid("toy", "A toy", source, setup, tuple(rows), tuple(columns), "Uniform", tuple(cells), tuple(seeds))
+        cells.append(
+            Cell(
+                "toy",
+                row,
+                column,
+                RECIPES / f"{recipe}.yaml",
+                chosen,
+                (paper or {}).get((row, column)),
+                key,
+            )
+        )
+    return Grid(
+        "toy",
+        "A toy",
+        source,
+        setup,
+        tuple(rows),
+        tuple(columns),
+        "Uniform",
+        tuple(cells),
+        tuple(seeds),
+    )
 
 
 def runs_of(grid: Grid, root: Path, row: str, column: str) -> dict[int, Run]:
     """By seed."""
-    return {run.seed: run for run in grid.runs(root) if (run.cell.row, run.cell.column) == (row, column)}
+    return {
+        run.seed: run for run in grid.runs(root) if (run.cell.row, run.cell.column) == (row, column)
+    }
 
 
 def finish(
-    run: Run, perplexity: float | None, published: float | None = None, overrides: Mapping[str, str] = MappingProxyType({}), **facts: Any
+    run: Run,
+    perplexity: float | None,
+    published: float | None = None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+    **facts: Any,
 ) -> TrainConfig:
     """Leaves what a finished run leaves. Facts are of summary.json.
 
@@ -57,17 +89,34 @@ def finish(
     (run.folder / "config.yaml").write_text(dump_config(config))
     (run.folder / "tokenizer.model").write_bytes(facts.pop("tokenizer", b"a model"))
     summary = {
-        "world_size": 2, "zero_stage": 3, "device": "cpu", "precision": "float32", "method": config.decay.method, "steps": config.run.steps,
-        "tokens": config.run.steps * config.run.global_batch * config.data.sequence_length, "data": "abc packed", "commit": "0123456789",
-        "sources": "fedcba9876", "seconds_training": 1.5, "versions": VERSIONS,
-        "val_perplexity": perplexity, "val_perplexity_published": published, "val_tokens": 16_256, **facts,
-    }  # fmt: skip
+        "world_size": 2,
+        "zero_stage": 3,
+        "device": "cpu",
+        "precision": "float32",
+        "method": config.decay.method,
+        "steps": config.run.steps,
+        "tokens": config.run.steps * config.run.global_batch * config.data.sequence_length,
+        "data": "abc packed",
+        "commit": "0123456789",
+        "sources": "fedcba9876",
+        "seconds_training": 1.5,
+        "versions": VERSIONS,
+        "val_perplexity": perplexity,
+        "val_perplexity_published": published,
+        "val_tokens": 16_256,
+        **facts,
+    }
     (run.folder / "summary.json").write_text(json.dumps(summary))
     write_state(run.folder, "finished", step=config.run.steps, steps=config.run.steps)
     return config
 
 
-def fill(grid: Grid, root: Path, figures: Mapping[tuple[str, str], Mapping[int, tuple[float, float]]], **facts: Any) -> None:
+def fill(
+    grid: Grid,
+    root: Path,
+    figures: Mapping[tuple[str, str], Mapping[int, tuple[float, float]]],
+    **facts: Any,
+) -> None:
     """Finished runs: (row, column) -> seed -> (perplexity, as published)."""
     for (row, column), by_seed in figures.items():
         runs = runs_of(grid, root, row, column)

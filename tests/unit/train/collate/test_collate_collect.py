@@ -38,7 +38,9 @@ def test_what_is_not_there_is_missing(run):
     assert only(run) == Absent(run, "unfinished", "no state.json that can be read")
 
 
-@pytest.mark.parametrize(("state", "why"), [("running", "unfinished"), ("stopped", "unfinished"), ("failed", "failed")])
+@pytest.mark.parametrize(
+    ("state", "why"), [("running", "unfinished"), ("stopped", "unfinished"), ("failed", "failed")]
+)
 def test_a_run_that_is_not_finished_says_where_it_stands(run, state, why):
     finish(run, 31.5)
     write_state(run.folder, state, step=7, steps=150, reason="SIGTERM")
@@ -60,14 +62,25 @@ def test_another_seed_in_the_folder_is_another_setting(run):
 
 
 def test_more_differences_than_are_shown_are_counted(run):
-    changes = {"optim.lr": "1", "optim.eps": "1", "optim.grad_clip": "2", "decay.s1": "1", "decay.s2": "2", "eval.tokens": "1"}
+    changes = {
+        "optim.lr": "1",
+        "optim.eps": "1",
+        "optim.grad_clip": "2",
+        "decay.s1": "1",
+        "decay.s2": "2",
+        "eval.tokens": "1",
+    }
     finish(run, 31.5, overrides=changes)
     assert only(run).detail.count(" was ") == 4 and only(run).detail.endswith("; and 2 more")
 
 
 def test_settings_that_do_not_touch_the_figures_are_free(run):
     where = {"data.directory": "elsewhere", "log.every": "7", "checkpoint.every": "9"}
-    how = {"run.micro_batch": "8", "deepspeed.config": "ds_configs/zero2.json", "model.activation_checkpointing": "true"}
+    how = {
+        "run.micro_batch": "8",
+        "deepspeed.config": "ds_configs/zero2.json",
+        "model.activation_checkpointing": "true",
+    }
     finish(run, 31.5, overrides=where | how)
     assert isinstance(only(run), Record)
 

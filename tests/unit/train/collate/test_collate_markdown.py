@@ -5,7 +5,8 @@ from train.collate.markdown import markdown
 from train.collate.table import make_table
 from train.state import write_state
 
-# AlphaDecay - Uniform in `wide`: -1, -2, -2: mean -5/3, sd 1/√3, the mean's 1/3, t of two degrees 4.3027. As published -1 each time.
+# AlphaDecay - Uniform in `wide`: -1, -2, -2: mean -5/3, sd 1/√3, the mean's 1/3, t of two degrees
+# 4.3027. As published -1 each time.
 FIGURES = {
     ("Uniform", "wide"): {1: (31.0, 29.0), 2: (34.0, 32.0), 3: (33.0, 31.0)},
     ("AWD", "wide"): {2: (33.5, 31.0)},
@@ -26,7 +27,12 @@ def part(page, heading):
 
 
 def toy(tmp_path, **more):
-    grid = make_grid({"wide": {}, "deep": {"optim.lr": "1e-3"}}, ["Uniform", "AWD", "AlphaDecay"], paper=PAPER, **more)
+    grid = make_grid(
+        {"wide": {}, "deep": {"optim.lr": "1e-3"}},
+        ["Uniform", "AWD", "AlphaDecay"],
+        paper=PAPER,
+        **more,
+    )
     fill(grid, tmp_path, FIGURES)
     return grid
 
@@ -43,15 +49,22 @@ def test_methods_by_columns(tmp_path):
         "| AlphaDecay | **31.00 ± 1.00** ↓ | 1,031.00 ± 1.00 |",
         "",
     ]
-    assert lines[8].startswith("Validation perplexity, the mean over tokens: mean ± standard deviation (n − 1) over 3 seeds. Bold: lowest")
-    assert "↓ and ↑: the 95% interval of the paired difference to Uniform lies wholly below or above 0" in lines[8]
+    assert lines[8].startswith(
+        "Validation perplexity, the mean over tokens: mean ± standard deviation (n − 1) over 3 "
+        "seeds. Bold: lowest"
+    )
+    assert (
+        "↓ and ↑: the 95% interval of the paired difference to Uniform lies wholly below or above 0"
+        in lines[8]
+    )
     assert lines[8].endswith("In brackets: seeds that count of 3, where not all do.")
 
 
 def test_every_figure_of_every_cell(tmp_path):
     lines = part(page_of(toy(tmp_path, source="somebody's table"), tmp_path), "Every cell")
     assert lines[:8] == [
-        "| column | method | n | perplexity | − Uniform | as published | − Uniform | paper | as published − paper |",
+        "| column | method | n | perplexity | − Uniform | as published | − Uniform | paper | as "
+        "published − paper |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| wide | Uniform | 3 of 3 | 32.67 ± 1.53 | – | 30.67 ± 1.53 | – | 29.75 | +0.92 |",
         "| wide | AWD | 1 of 3 | 33.50 | −0.500 (one seed) | 31.00 | −1.000 (one seed) | – | – |",
@@ -61,30 +74,45 @@ def test_every_figure_of_every_cell(tmp_path):
         "| deep | AWD | 0 of 3 | – | – | – | – | – | – |",
         "| deep | AlphaDecay | 3 of 3 | 1,031.00 ± 1.00 | – | 929.67 ± 1.53 | – | – | – |",
     ]
-    assert lines[8].endswith("so that it is too low. No difference where Uniform has no run that counts: deep.")
+    assert lines[8].endswith(
+        "so that it is too low. No difference where Uniform has no run that counts: deep."
+    )
 
 
 def test_a_grid_of_our_own_has_no_paper(tmp_path):
     page = page_of(toy(tmp_path), tmp_path)
-    assert part(page, "Every cell")[0] == "| column | method | n | perplexity | − Uniform | as published | − Uniform |"
+    assert (
+        part(page, "Every cell")[0]
+        == "| column | method | n | perplexity | − Uniform | as published | − Uniform |"
+    )
     assert "paper" not in page.lower()
 
 
 def test_the_papers_set_up_stands_beside_what_differs(tmp_path):
-    grid = toy(tmp_path, source="arXiv 2506.14562, a table", setup="1 B tokens of C4", recipe="llama_60m")
+    grid = toy(
+        tmp_path, source="arXiv 2506.14562, a table", setup="1 B tokens of C4", recipe="llama_60m"
+    )
     page = page_of(grid, tmp_path)
     lines = part(page, "What differs from the paper's set-up")
     assert "so that it is too low. The paper's figures are counted so." in page
     assert lines[0] == "Paper: arXiv 2506.14562, a table. Its set-up: 1 B tokens of C4."
     assert "- tokens: 1.31B (paper: 1.00B without fill)" in lines
-    assert "- precision: float32 (paper: bfloat16 throughout, no float32 masters (published code))" in lines
-    assert "- rows: packed, no fill (paper: one document a row, cut or filled (published code))" in lines
+    assert (
+        "- precision: float32 (paper: bfloat16 throughout, no float32 masters (published code))"
+        in lines
+    )
+    assert (
+        "- rows: packed, no fill (paper: one document a row, cut or filled (published code))"
+        in lines
+    )
     assert not [line for line in lines if line.startswith("- data:")]  # C4, as the paper's
 
 
 def test_another_source_is_named_and_not_compared(tmp_path):
     page = page_of(toy(tmp_path, source="somebody's table"), tmp_path)
-    assert part(page, "The source's set-up") == ["Source: somebody's table. What it was is not stated."]
+    assert part(page, "The source's set-up") == [
+        "Source: somebody's table. What it was is not stated."
+    ]
     assert "What differs" not in page
 
 
@@ -95,11 +123,17 @@ def test_runs_that_are_not_counted_are_listed_with_the_reason(tmp_path):
     finish(runs["Uniform"][2], None)
     finish(runs["AWD"][1], 31.0, overrides={"optim.lr": "0.5"})
     runs["AWD"][2].folder.mkdir(parents=True)
-    write_state(runs["AWD"][2].folder, "failed", step=3, steps=150, reason="disk\nfull " + "x" * 400)
+    write_state(
+        runs["AWD"][2].folder, "failed", step=3, steps=150, reason="disk\nfull " + "x" * 400
+    )
     (tmp_path / "toy" / "wide-awd" / "seed-7").mkdir()
     lines = part(page_of(grid, tmp_path), "Runs that are not counted: 5 of 6")
     failed = lines.pop(2)
-    assert failed.startswith("  - wide-awd seed 2: failed at step 3 of 150: disk full xxx") and len(failed) < 350 and failed.endswith("…")
+    assert (
+        failed.startswith("  - wide-awd seed 2: failed at step 3 of 150: disk full xxx")
+        and len(failed) < 350
+        and failed.endswith("…")
+    )
     assert lines == [
         "- never started: 2: wide-alphadecay seed 1, wide-alphadecay seed 2",
         "- failed: 1",
@@ -117,4 +151,7 @@ def test_a_whole_table_lists_nothing(tmp_path):
     page = page_of(grid, tmp_path)
     assert part(page, "Runs that are not counted: 0 of 2") == ["- none"]
     assert part(page, "What runs of one column do not have in common") == ["- none"]
-    assert "| Uniform | **31.00** |\n| AlphaDecay | **31.00** |" in page and "one seed, 1. Bold" in page
+    assert (
+        "| Uniform | **31.00** |\n| AlphaDecay | **31.00** |" in page
+        and "one seed, 1. Bold" in page
+    )

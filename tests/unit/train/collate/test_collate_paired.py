@@ -19,9 +19,13 @@ def test_spread_of_some_of_one_and_of_none():
 
 def test_differences_are_taken_seed_by_seed_over_shared_seeds():
     # Differences -1, -2, -2; sd 1/√3, so that the mean's is 1/3; t of two degrees is 4.302653.
-    found = paired_difference({1: 10.0, 2: 12.0, 3: 11.0, 9: 0.0}, {1: 11.0, 2: 14.0, 3: 13.0, 4: 99.0})
+    found = paired_difference(
+        {1: 10.0, 2: 12.0, 3: 11.0, 9: 0.0}, {1: 11.0, 2: 14.0, 3: 13.0, 4: 99.0}
+    )
     assert found.seeds == (1, 2, 3) and found.side == -1
-    assert (found.mean, found.low, found.high) == pytest.approx((-5 / 3, -5 / 3 - 4.3026527 / 3, -5 / 3 + 4.3026527 / 3), rel=1e-7)
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (-5 / 3, -5 / 3 - 4.3026527 / 3, -5 / 3 + 4.3026527 / 3), rel=1e-7
+    )
 
 
 def test_the_side_is_where_the_whole_interval_lies():
@@ -46,7 +50,9 @@ def test_equal_differences_have_an_interval_of_no_width():
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
 def test_the_quantile_is_scipys(freedom, confidence):
     # 1e-9: scipy's own inverse is iterative.
-    assert t_quantile(confidence, freedom) == pytest.approx(stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-9)
+    assert t_quantile(confidence, freedom) == pytest.approx(
+        stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 11])

@@ -1,4 +1,6 @@
-"""What the sweep's tests share: a small grid, and a stand-in for train/pretrain.py that needs no torch."""
+"""What the sweep's tests share: a small grid, and a stand-in for train/pretrain.py that needs no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ rows:
   AlphaDecay: {decay.method: alphadecay}
 """
 
-# Writes state.json as the program does, and then does what FOLDER/behaviour says. A second start goes on.
+# Writes state.json as the program does, and then does what FOLDER/behaviour says. A second start
+# goes on.
 PROGRAM = """
 import json, os, signal, sys, time
 folder = sys.argv[sys.argv.index("--output_dir") + 1]
@@ -62,7 +65,9 @@ state("finished", 20)
 def planned(tmp_path: Path, **extra: str) -> list[Planned]:
     """The runs of the grid: two cells, two seeds."""
     (tmp_path / "three.yaml").write_text(GRID)
-    return [plan(run, extra) for run in load_grid(str(tmp_path / "three.yaml")).runs(tmp_path / "runs")]
+    return [
+        plan(run, extra) for run in load_grid(str(tmp_path / "three.yaml")).runs(tmp_path / "runs")
+    ]
 
 
 def behave(run: Planned, how: str) -> None:

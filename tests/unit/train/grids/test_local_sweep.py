@@ -1,4 +1,6 @@
-"""Runs on this machine: what is started, what is left, and what a signal does; with a stand-in for the program."""
+"""Runs on this machine: what is started, what is left, and what a signal does; with a stand-in for
+the program.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ __all__ = ["stand_in"]
 pytestmark = pytest.mark.usefixtures("stand_in")
 
 
-def sweep(runs: list[Planned], jobs: int = 1, ranks: int = 1, retry: bool = False) -> tuple[int, list[str], LocalSweep]:
+def sweep(
+    runs: list[Planned], jobs: int = 1, ranks: int = 1, retry: bool = False
+) -> tuple[int, list[str], LocalSweep]:
     """Exit code, what it said, and the sweep."""
     said: list[str] = []
     one = LocalSweep(runs, ranks, jobs, retry, lambda: {"7_1"}, said.append)
@@ -47,23 +51,35 @@ def test_what_is_missing_runs_and_what_is_finished_does_not_run_again(tmp_path: 
     code, said, _ = sweep(runs[:1])
     assert code == 0 and len(said) == 2
     assert (
-        said[0].startswith("three-7m-uniform seed 1: started; output in ") and "seed 1: finished, perplexity 12.5, 0.0 minutes" in said[1]
+        said[0].startswith("three-7m-uniform seed 1: started; output in ")
+        and "seed 1: finished, perplexity 12.5, 0.0 minutes" in said[1]
     )
     code, said, one = sweep(runs)
-    assert code == 0 and len(said) == 6 and {outcome.state for outcome in one.outcomes.values()} == {"finished"}
+    assert (
+        code == 0
+        and len(said) == 6
+        and {outcome.state for outcome in one.outcomes.values()} == {"finished"}
+    )
     assert [len(starts(run)) for run in runs] == [1, 1, 1, 1]
     log = (runs[0].run.folder / "sweep.log").read_text()
-    assert log.startswith("=== ") and "--run.seed 1 --output_dir" in log and log.endswith("so far\n")
+    assert (
+        log.startswith("=== ") and "--run.seed 1 --output_dir" in log and log.endswith("so far\n")
+    )
 
 
-def test_one_that_fails_does_not_stop_the_others_and_is_left_until_asked_for(tmp_path: Path) -> None:
+def test_one_that_fails_does_not_stop_the_others_and_is_left_until_asked_for(
+    tmp_path: Path,
+) -> None:
     runs = planned(tmp_path)
     for run, how in zip(runs, ("refused", "fails", "", "dies"), strict=True):
         behave(run, how)
     code, said, _ = sweep(runs)
     text = "\n".join(said)
     assert code == 1 and states(runs) == ["failed", "failed", "finished", "running"]
-    assert "three-7m-uniform seed 1: failed after 0.0 minutes: error: data.files: nothing.txt is not there; see " in text
+    assert (
+        "three-7m-uniform seed 1: failed after 0.0 minutes: error: data.files: nothing.txt is not "
+        "there; see " in text
+    )
     assert "three-7m-alphadecay seed 1: failed after 0.0 minutes: the disk is full; see " in text
     assert "three-7m-alphadecay seed 2: stopped at step 3 (killed)" in text
 
@@ -72,11 +88,18 @@ def test_one_that_fails_does_not_stop_the_others_and_is_left_until_asked_for(tmp
     code, said, _ = sweep(runs)
     text = "\n".join(said)
     assert code == 1 and [len(starts(run)) for run in runs] == [1, 1, 1, 2]
-    assert "uniform seed 1: failed in an earlier sweep (error: data.files: nothing.txt is not there); --retry-failed" in text
+    assert (
+        "uniform seed 1: failed in an earlier sweep (error: data.files: nothing.txt is not there); "
+        "--retry-failed" in text
+    )
     assert "alphadecay seed 2: started again at step 3 (killed)" in text
 
     code, said, _ = sweep(runs, retry=True)
-    assert code == 0 and [len(starts(run)) for run in runs] == [2, 2, 1, 2] and states(runs) == ["finished"] * 4
+    assert (
+        code == 0
+        and [len(starts(run)) for run in runs] == [2, 2, 1, 2]
+        and states(runs) == ["finished"] * 4
+    )
     assert "started again after: error: data.files: nothing.txt is not there" in said[0]
 
 
@@ -85,12 +108,20 @@ def test_one_whose_folder_cannot_be_written_does_not_stop_the_others(tmp_path: P
     runs[0].run.folder.parent.mkdir(parents=True)
     runs[0].run.folder.touch()
     code, said, _ = sweep(runs)
-    assert code == 1 and said[0].startswith("three-7m-uniform seed 1: cannot start: cannot write to ") and "--root" in said[0]
+    assert (
+        code == 1
+        and said[0].startswith("three-7m-uniform seed 1: cannot start: cannot write to ")
+        and "--root" in said[0]
+    )
     assert [len(starts(run)) for run in runs[1:]] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("number", "ranks"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_signal_goes_on_to_the_runs_and_starts_no_more(tmp_path: Path, number: signal.Signals, ranks: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "ranks"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 2)]
+)
+def test_a_signal_goes_on_to_the_runs_and_starts_no_more(
+    tmp_path: Path, number: signal.Signals, ranks: int
+) -> None:
     runs = planned(tmp_path)
     for run in runs:
         behave(run, "waits")
@@ -99,8 +130,10 @@ def test_a_signal_goes_on_to_the_runs_and_starts_no_more(tmp_path: Path, number:
         until(lambda: all(read_state(run.run.folder) for run in runs[:2]))
         os.kill(os.getpid(), number)
 
-    before, asking = signal.default_int_handler, threading.Thread(target=ask)
-    given = signal.signal(number, before)  # a shell starts what goes to the background with SIGINT ignored
+    before = signal.default_int_handler
+    asking = threading.Thread(target=ask)
+    # a shell starts what goes to the background with SIGINT ignored
+    given = signal.signal(number, before)
     asking.start()
     try:
         code, said, one = sweep(runs, jobs=2, ranks=ranks)
@@ -108,14 +141,23 @@ def test_a_signal_goes_on_to_the_runs_and_starts_no_more(tmp_path: Path, number:
         after = signal.getsignal(number)
     finally:
         signal.signal(number, given)
-    assert code == 75 and states(runs) == ["stopped", "stopped", "None", "None"] and len(one.outcomes) == 2
+    assert (
+        code == 75
+        and states(runs) == ["stopped", "stopped", "None", "None"]
+        and len(one.outcomes) == 2
+    )
     assert any("asked to stop: waiting for 2" in line for line in said) and after is before
-    assert (runs[0].run.folder / "stop").exists() == (ranks == 2)  # torchrun would kill ranks that take their time
+    # torchrun would kill ranks that take their time
+    assert (runs[0].run.folder / "stop").exists() == (ranks == 2)
 
     for run in runs:
         behave(run, "")
     code, said, _ = sweep(runs)
-    assert code == 0 and "started again at step 5 (SIGTERM)" in said[0] and states(runs) == ["finished"] * 4
+    assert (
+        code == 0
+        and "started again at step 5 (SIGTERM)" in said[0]
+        and states(runs) == ["finished"] * 4
+    )
 
 
 def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
@@ -125,7 +167,13 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
     program.write_text(deaf)
 
     def ask() -> None:
-        until(lambda: "deaf" in (run.run.folder / "sweep.log").read_text() if (run.run.folder / "sweep.log").exists() else False)
+        until(
+            lambda: (
+                "deaf" in (run.run.folder / "sweep.log").read_text()
+                if (run.run.folder / "sweep.log").exists()
+                else False
+            )
+        )
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -134,7 +182,11 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
     asking.start()
     code, said, _ = sweep([run])
     asking.join()
-    assert code == 75 and "stopped at step 0 (before it began)" in said[-1] and states([run]) == ["None"]
+    assert (
+        code == 75
+        and "stopped at step 0 (before it began)" in said[-1]
+        and states([run]) == ["None"]
+    )
 
 
 def test_runs_that_another_has_are_left_to_it(tmp_path: Path) -> None:
@@ -153,7 +205,8 @@ def test_runs_that_another_has_are_left_to_it(tmp_path: Path) -> None:
 def test_two_sweeps_at_once_start_each_run_once(tmp_path: Path) -> None:
     runs = planned(tmp_path)
     behave(runs[0], "waits")
-    first, said = LocalSweep(runs, 1, 1, False, set, lambda text: None), list[str]()
+    first = LocalSweep(runs, 1, 1, False, set, lambda text: None)
+    said = list[str]()
     second = LocalSweep(runs, 1, 1, False, set, said.append)
     first._start(first._waiting.popleft())
     assert second.run() == 75 and [len(starts(run)) for run in runs] == [1, 1, 1, 1]
@@ -173,7 +226,9 @@ def test_the_run_keeps_its_lock_when_the_sweep_is_gone(tmp_path: Path) -> None:
     assert sweep([run])[0] == 0 and len(starts(run)) == 1
 
 
-def test_each_of_several_at_a_time_has_gpus_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_several_at_a_time_has_gpus_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = planned(tmp_path)
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3,5,7,8")
@@ -185,7 +240,9 @@ def test_each_of_several_at_a_time_has_gpus_of_its_own(tmp_path: Path, monkeypat
     for run in runs[:2]:
         (run.run.folder / "go").touch()
     assert one.run() == 0 and [starts(run) for run in runs[:2]] == [["2,3"], ["5,7"]]
-    with pytest.raises(UserError, match=r"--jobs 3 runs of 2 ranks need 6 GPUs, and there are 5; --jobs 2 fits"):
+    with pytest.raises(
+        UserError, match=r"--jobs 3 runs of 2 ranks need 6 GPUs, and there are 5; --jobs 2 fits"
+    ):
         LocalSweep(runs, 2, 3, False, set, print)
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     assert LocalSweep(runs, 2, 3, False, set, print)._places[2]["OMP_NUM_THREADS"]
@@ -193,8 +250,15 @@ def test_each_of_several_at_a_time_has_gpus_of_its_own(tmp_path: Path, monkeypat
 
 def test_command_lines(tmp_path: Path) -> None:
     [run] = planned(tmp_path, **{"data.tokenizer": ""})[:1]
-    one, two = command_line(run, 1), command_line(run, 2)
-    assert one[1:3] == [str(ROOT / "train" / "pretrain.py"), "--config"] and one[3].endswith("train/recipes/quickstart.yaml")
+    one = command_line(run, 1)
+    two = command_line(run, 2)
+    assert one[1:3] == [str(ROOT / "train" / "pretrain.py"), "--config"] and one[3].endswith(
+        "train/recipes/quickstart.yaml"
+    )
     assert two[:3] == [str(ROOT / "launch" / "torchrun.sh"), "--ranks", "2"] and two[3:] == one[2:]
-    shown = subprocess.run([one[0], "-m", "train.where", *one[2:]], text=True, capture_output=True, cwd=ROOT)
-    assert shown.stdout.strip() == str(run.run.folder) and run.config.data.tokenizer == "", shown.stderr
+    shown = subprocess.run(
+        [one[0], "-m", "train.where", *one[2:]], text=True, capture_output=True, cwd=ROOT
+    )
+    assert shown.stdout.strip() == str(run.run.folder) and run.config.data.tokenizer == "", (
+        shown.stderr
+    )

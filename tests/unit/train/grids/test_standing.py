@@ -13,7 +13,16 @@ import pytest
 from tests.unit.train.grids.sweeping import planned
 from train.cli import dump_config
 from train.errors import UserError
-from train.grids.standing import Standing, differences, held, hold, refuse_mixtures, stamp, standing, write_job
+from train.grids.standing import (
+    Standing,
+    differences,
+    held,
+    hold,
+    refuse_mixtures,
+    stamp,
+    standing,
+    write_job,
+)
 from train.state import write_state
 
 
@@ -40,14 +49,17 @@ def test_by_its_state(tmp_path: Path) -> None:
 def test_by_its_job(tmp_path: Path) -> None:
     write_job(tmp_path, "12_1", stamp(tmp_path))
     assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 0, "job 12_1")
-    assert standing(tmp_path, nothing) == Standing("failed", 0, "job 12_1 ended before the run began; its output says why")
+    assert standing(tmp_path, nothing) == Standing(
+        "failed", 0, "job 12_1 ended before the run began; its output says why"
+    )
     write_state(tmp_path, "running", step=4)
     assert standing(tmp_path, lambda: {"12_1"}) == Standing("running", 4, "job 12_1")
     assert standing(tmp_path, nothing) == Standing("stopped", 4, "killed")
     write_state(tmp_path, "stopped", step=5, reason="SIGUSR1")
     assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 5, "job 12_1")  # requeued
     assert standing(tmp_path, nothing) == Standing("stopped", 5, "SIGUSR1")
-    write_job(tmp_path, "13_1", stamp(tmp_path))  # submitted again, and what state.json says is older
+    # submitted again, and what state.json says is older
+    write_job(tmp_path, "13_1", stamp(tmp_path))
     assert standing(tmp_path, nothing).state == "failed"
     write_state(tmp_path, "finished", step=9)
     assert standing(tmp_path, nothing).state == "finished"
@@ -59,14 +71,18 @@ def test_the_lock_is_held_for_as_long_as_a_process_that_inherited_it_lives(tmp_p
     assert lock is not None and held(tmp_path) and hold(tmp_path) is None
     write_state(tmp_path, "finished", step=9)
     assert standing(tmp_path, never) == Standing("running", 9)
-    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)
+    )
     lock.close()
     assert held(tmp_path)
     child.communicate(b"\n")
     assert not held(tmp_path) and standing(tmp_path, never) == Standing("finished", 9)
 
 
-def test_a_folder_that_cannot_be_made_or_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_or_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*file/run: .*another --root"):
         hold(tmp_path / "file" / "run")
@@ -75,7 +91,9 @@ def test_a_folder_that_cannot_be_made_or_locked(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOSYS, "Function not implemented")  # as Lustre has it, mounted without
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(UserError, match=r"cannot lock .*sweep.lock: Function not implemented; .*--root"):
+    with pytest.raises(
+        UserError, match=r"cannot lock .*sweep.lock: Function not implemented; .*--root"
+    ):
         hold(tmp_path)
     assert not held(tmp_path)
 
@@ -86,10 +104,18 @@ def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path:
         run.run.folder.mkdir(parents=True)
         (run.run.folder / "config.yaml").write_text(dump_config(run.config))
     refuse_mixtures(first)
-    how = {"run.micro_batch": "4", "log.every": "7", "deepspeed.config": "ds_configs/zero0.json", "model.compile": "true"}
+    how = {
+        "run.micro_batch": "4",
+        "log.every": "7",
+        "deepspeed.config": "ds_configs/zero0.json",
+        "model.compile": "true",
+    }
     refuse_mixtures(planned(tmp_path, **how))
     others = planned(tmp_path, **{"optim.lr": "0.5", "run.steps": "30"})
-    assert differences(others[0]) == ["optim.lr was 0.002, is 0.5", "run.steps was 20, is 30"] and differences(others[2]) == []
+    assert (
+        differences(others[0]) == ["optim.lr was 0.002, is 0.5", "run.steps was 20, is 30"]
+        and differences(others[2]) == []
+    )
     message = "seed-1 has a run with other settings .and so have 1 other folders.: optim.lr was 0.002, is 0.5; run.steps.*--root"
     with pytest.raises(UserError, match=message):
         refuse_mixtures(others)
@@ -103,11 +129,16 @@ def test_a_folder_of_another_version_is_told_like_other_settings(tmp_path: Path)
     (folder / "state.json").write_text('{"state": "stopped", "step": "x"}')
     (found,) = differences(runs[0])
     assert found.startswith("its settings cannot be read: ") and "optim.momentum" in found
-    with pytest.raises(UserError, match=r"seed-1 has a run with other settings: its settings cannot be read.*--root"):
+    with pytest.raises(
+        UserError,
+        match=r"seed-1 has a run with other settings: its settings cannot be read.*--root",
+    ):
         refuse_mixtures(runs)
     assert standing(folder, set) == Standing("stopped", 0)
 
 
 def test_overrides_that_the_program_refuses(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"three, Uniform at 7M: run.steps must be an integer, not 'many'"):
+    with pytest.raises(
+        UserError, match=r"three, Uniform at 7M: run.steps must be an integer, not 'many'"
+    ):
         planned(tmp_path, **{"run.steps": "many"})

@@ -18,7 +18,11 @@ from train.results.report import closing_summary, print_closing_summary
 from train.results.summary import write_summary
 
 KINDS = {"self_attn.q_proj": 2.1, "self_attn.o_proj": 2.5, "mlp.down_proj": 3.0, "mlp.up_proj": 3.2}
-ALPHAS = {f"model.layers.{layer}.{kind}.weight": value + layer / 100 for layer in (0, 1, 10) for kind, value in KINDS.items()}
+ALPHAS = {
+    f"model.layers.{layer}.{kind}.weight": value + layer / 100
+    for layer in (0, 1, 10)
+    for kind, value in KINDS.items()
+}
 DECAYS = {name: (alpha - 2) / 10 for name, alpha in ALPHAS.items()}
 SUMMARY = {
     "name": "quickstart",
@@ -63,18 +67,29 @@ def test_the_heat_map_is_a_picture_with_something_in_it(tmp_path):
     height, width, _ = picture.shape
     assert width > 1000 and height > 300
     # Both halves hold many colours.
-    assert all(len(np.unique(half.reshape(-1, 4), axis=0)) > 100 for half in np.array_split(picture, 2, axis=1))
+    assert all(
+        len(np.unique(half.reshape(-1, 4), axis=0)) > 100
+        for half in np.array_split(picture, 2, axis=1)
+    )
 
 
 def test_history_adds_a_panel_below(tmp_path):
-    history = [{"kind": "refresh", "step": step, "alphas": ALPHAS, "weight_decays": DECAYS} for step in (0, 25)]
+    history = [
+        {"kind": "refresh", "step": step, "alphas": ALPHAS, "weight_decays": DECAYS}
+        for step in (0, 25)
+    ]
     write_heatmaps(tmp_path / "plain.png", ALPHAS, DECAYS, history[:1])
     write_heatmaps(tmp_path / "history.png", ALPHAS, DECAYS, history)
-    plain, grown = (matplotlib.image.imread(tmp_path / name).shape for name in ("plain.png", "history.png"))
+    plain, grown = (
+        matplotlib.image.imread(tmp_path / name).shape for name in ("plain.png", "history.png")
+    )
     assert grown[0] > plain[0] and grown[1] == plain[1]
 
 
-@pytest.mark.parametrize(("alphas", "decays"), [({}, DECAYS), (dict.fromkeys(ALPHAS, math.nan), dict.fromkeys(DECAYS, 0.1))])
+@pytest.mark.parametrize(
+    ("alphas", "decays"),
+    [({}, DECAYS), (dict.fromkeys(ALPHAS, math.nan), dict.fromkeys(DECAYS, 0.1))],
+)
 def test_the_heat_map_of_a_uniform_run(tmp_path, alphas, decays):
     write_heatmaps(tmp_path / "heatmap.png", alphas, decays)
     assert (tmp_path / "heatmap.png").stat().st_size > 1000
@@ -86,7 +101,9 @@ def test_nothing_to_draw_writes_nothing(tmp_path):
 
 
 def test_summary_has_versions_and_strict_json(tmp_path):
-    written = write_summary(tmp_path / "deep" / "summary.json", {**SUMMARY, "val_perplexity": math.inf})
+    written = write_summary(
+        tmp_path / "deep" / "summary.json", {**SUMMARY, "val_perplexity": math.inf}
+    )
     read = json.loads((tmp_path / "deep" / "summary.json").read_text())
     assert read == written and read["val_perplexity"] is None and read["steps"] == 150
     assert read["versions"]["python"] == platform.python_version()
@@ -106,7 +123,10 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
     text = shown(SUMMARY, ALPHAS, DECAYS, tmp_path, 183.0)
     assert "Validation perplexity 4,213 → 87.31" in text
     assert "6.84M parameters · 150 steps" in text and "ZeRO-3 on 2 ranks" in text and "3:03" in text
-    strongest, weakest = (next(line for line in text.splitlines() if word in line) for word in ("strongest", "weakest"))
+    strongest, weakest = (
+        next(line for line in text.splitlines() if word in line)
+        for word in ("strongest", "weakest")
+    )
     assert "layer 10 up" in strongest and "0.130" in strongest and "3.30" in strongest
     assert "layer 0 q" in weakest and "0.0100" in weakest and "2.10" in weakest
     assert "metrics.jsonl" in text and "summary.json" in text
@@ -136,7 +156,9 @@ def test_the_commands_it_names_load(monkeypatch, capsys):
     ],
 )
 def test_the_closing_summary_of_a_run_with_less_to_tell(tmp_path, alphas, decays, expected):
-    assert expected in shown({"val_perplexity_first": 2.0, "val_perplexity": 3.0}, alphas, decays, tmp_path, 1.0)
+    assert expected in shown(
+        {"val_perplexity_first": 2.0, "val_perplexity": 3.0}, alphas, decays, tmp_path, 1.0
+    )
     assert shown({}, alphas, decays, tmp_path, 1.0)
 
 
@@ -147,13 +169,19 @@ def test_it_prints(tmp_path, capsys):
 
 def test_the_closing_summary_says_what_it_cost():
     costs = {
-        "mfu": 0.412, "peak_tflops": 989.4, "peak_source": "H100, data sheet", "val_perplexity_published": 79.5,
+        "mfu": 0.412,
+        "peak_tflops": 989.4,
+        "peak_source": "H100, data sheet",
+        "val_perplexity_published": 79.5,
         "memory": {"peak_allocated_bytes": 3 * 2**30, "peak_reserved_bytes": 4 * 2**30},
         "time_shares": {"data": 0.0004, "forward_backward": 0.75, "step": 0.2, "refresh": 0.0496},
-    }  # fmt: skip
+    }
     console = Console(file=io.StringIO(), width=160, color_system=None)
     print_closing_summary(SUMMARY | costs, {}, {}, "runs/x", 60.0, console)
     text = console.file.getvalue()
     assert "(79.5 as the published code counts)" in text and "41.2% MFU" in text
     assert "Time: forward+backward 75.0%, step 20.0%, refresh 5.0%" in text
-    assert "Memory: at most 3.00 GiB on a rank" in text and "against 989 TFLOP/s a rank (H100, data sheet)" in text
+    assert (
+        "Memory: at most 3.00 GiB on a rank" in text
+        and "against 989 TFLOP/s a rank (H100, data sheet)" in text
+    )

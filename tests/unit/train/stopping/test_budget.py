@@ -16,7 +16,10 @@ class Clock:
 
 
 def run(budget, clock, step, save=0.0, evaluation=0.0, every=10**9):
-    """Steps until told to stop, asking where the loop asks; then the save. The time at which it is written."""
+    """Steps until told to stop, asking where the loop asks; then the save.
+
+    The time at which it is written.
+    """
     for number in range(1, 10**6):
         with budget.timed("step"):
             clock.time += step
@@ -32,7 +35,10 @@ def run(budget, clock, step, save=0.0, evaluation=0.0, every=10**9):
     return clock.time - 1000.0
 
 
-@pytest.mark.parametrize(("step", "save", "evaluation", "every"), [(1, 60, 0, 10**9), (1, 5, 100, 7), (30, 300, 40, 3), (0.1, 0, 0, 5)])
+@pytest.mark.parametrize(
+    ("step", "save", "evaluation", "every"),
+    [(1, 60, 0, 10**9), (1, 5, 100, 7), (30, 300, 40, 3), (0.1, 0, 0, 5)],
+)
 def test_the_checkpoint_is_written_in_time_and_not_much_too_early(step, save, evaluation, every):
     clock = Clock()
     budget = Budget(1.0, 1000.0, clock, {"save": save})

@@ -32,7 +32,8 @@ def test_a_loss_that_is_not_finite_has_no_finite_gradient(bad):
 def test_a_finite_loss_is_left_as_it_is():
     for dtype in (torch.float32, torch.bfloat16):
         one, two = (torch.arange(1.0, 5.0, dtype=dtype).requires_grad_() for _ in range(2))
-        loss, guarded = one.log().sum(), contagious(two.log().sum())
+        loss = one.log().sum()
+        guarded = contagious(two.log().sum())
         assert guarded.dtype == dtype and torch.equal(loss, guarded)
         loss.backward()
         guarded.backward()
@@ -53,7 +54,8 @@ def test_quiet_losses_are_no_spikes_and_a_spike_is_one():
 
 
 def test_mean_and_deviation_are_the_statistics_of_the_last_losses():
-    spikes, losses = Spikes(threshold=6.0), noise(2000)
+    spikes = Spikes(threshold=6.0)
+    losses = noise(2000)
     for loss in losses:
         spikes.note(loss)
     assert spikes.mean == pytest.approx(statistics.mean(losses[-100:]), abs=0.04)
@@ -76,7 +78,9 @@ def test_a_lasting_rise_is_accepted():
 
 
 def test_silent_before_experience_off_and_for_nan():
-    early, off, ill = Spikes(6.0), Spikes(0.0), Spikes(6.0)
+    early = Spikes(6.0)
+    off = Spikes(0.0)
+    ill = Spikes(6.0)
     assert not any(early.note(loss) for loss in [*noise(EXPERIENCE - 1), 1e9])
     assert not any(off.note(loss) for loss in [*noise(100), 1e9])
     before = [ill.note(loss) for loss in noise(100)] and ill.state_dict()
@@ -84,7 +88,9 @@ def test_silent_before_experience_off_and_for_nan():
 
 
 def test_a_resumed_one_goes_on():
-    whole, first, second = Spikes(6.0), Spikes(6.0), Spikes(6.0)
+    whole = Spikes(6.0)
+    first = Spikes(6.0)
+    second = Spikes(6.0)
     losses = [*noise(150), 9.0, *noise(50)]
     expected = [whole.note(loss) for loss in losses]
     told = [first.note(loss) for loss in losses[:70]]

@@ -16,16 +16,22 @@ from train.stopping.signals import LAUNCHER, REASONS, StopRequests, _program, ag
 def run(body, *, ignore=(), timeout=60):
     """A Python process with `requests` installed; its exit code and what it printed."""
     head = "import os, signal, sys, time\nfrom train.stopping.signals import *\nfrom train.errors import Stopped\n"
-    early = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # the tests themselves may run under nohup
+    # the tests themselves may run under nohup
+    early = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     early += "".join(f"signal.signal(signal.{name}, signal.SIG_IGN)\n" for name in ignore)
     code = head + early + "requests = StopRequests()\nrequests.install()\n" + textwrap.dedent(body)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+    )
     return done.returncode, done.stdout.strip(), done.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP"])
 def test_a_signal_is_noted_and_nothing_else(name):
-    code, out, _ = run(f"print(agreed(requests.flags()))\nos.kill(os.getpid(), signal.{name})\nprint(agreed(requests.flags()))")
+    code, out, _ = run(
+        "print(agreed(requests.flags()))\nos.kill(os.getpid(), "
+        f"signal.{name})\nprint(agreed(requests.flags()))"
+    )
     assert (code, out) == (0, name)
 
 
@@ -42,7 +48,9 @@ def test_the_second_interrupt_ends_at_once():
 
 
 def test_nohup_is_respected():
-    code, out, _ = run("os.kill(os.getpid(), signal.SIGHUP)\nprint(sum(requests.flags()))", ignore=["SIGHUP"])
+    code, out, _ = run(
+        "os.kill(os.getpid(), signal.SIGHUP)\nprint(sum(requests.flags()))", ignore=["SIGHUP"]
+    )
     assert (code, out) == (0, "0.0")
 
 
@@ -97,10 +105,17 @@ print(repr(before), interrupted, agreed(requests.flags()), sep="|", flush=True)
 def test_the_death_of_the_launcher_is_a_request(tmp_path):
     """deepspeed starts a launcher that starts the ranks; the first of the two is killed."""
     (tmp_path / "rank.py").write_text(CHILD)
-    (tmp_path / "middle.py").write_text("import subprocess, sys\nsubprocess.run([sys.executable, sys.argv[1]])\n")
-    (tmp_path / "deepspeed").write_text("import subprocess, sys\nsubprocess.run([sys.executable, *sys.argv[1:]])\n")
+    (tmp_path / "middle.py").write_text(
+        "import subprocess, sys\nsubprocess.run([sys.executable, sys.argv[1]])\n"
+    )
+    (tmp_path / "deepspeed").write_text(
+        "import subprocess, sys\nsubprocess.run([sys.executable, *sys.argv[1:]])\n"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    chain = [sys.executable, *(str(tmp_path / name) for name in ("deepspeed", "middle.py", "rank.py"))]
+    chain = [
+        sys.executable,
+        *(str(tmp_path / name) for name in ("deepspeed", "middle.py", "rank.py")),
+    ]
     with subprocess.Popen(chain, stdout=subprocess.PIPE, text=True, env=environment) as runner:
         assert runner.stdout.readline() == "ready\n"
         runner.send_signal(signal.SIGKILL)
@@ -111,7 +126,10 @@ def test_the_death_of_the_launcher_is_a_request(tmp_path):
     ("line", "program"),
     [
         ("/usr/bin/python3 /venv/bin/deepspeed --num_gpus 2 train/pretrain.py", "deepspeed"),
-        ("/venv/bin/python -u -m deepspeed.launcher.launch --world_info=e30= x.py", "deepspeed.launcher.launch"),
+        (
+            "/venv/bin/python -u -m deepspeed.launcher.launch --world_info=e30= x.py",
+            "deepspeed.launcher.launch",
+        ),
         ("/usr/bin/python3.11 /venv/bin/torchrun --standalone x.py", "torchrun"),
         ("python -m torch.distributed.run x.py", "torch.distributed.run"),
         ("/venv/bin/torchrun x.py", "torchrun"),
@@ -136,7 +154,8 @@ def test_the_stop_file(tmp_path):
 
 
 def test_one_rank_is_enough_and_the_first_reason_counts():
-    mine, other = StopRequests().flags(out_of_time=True), [0.0] * len(REASONS)
+    mine = StopRequests().flags(out_of_time=True)
+    other = [0.0] * len(REASONS)
     other[REASONS.index(LAUNCHER)] = 1.0
     assert agreed(mine) == "run.max_hours"
     assert agreed([a + b for a, b in zip(mine, other, strict=True)]) == LAUNCHER

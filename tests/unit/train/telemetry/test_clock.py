@@ -42,7 +42,10 @@ def test_a_failure_inside_is_timed_and_passed_on(now):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(ValueError, match=r"steps is no part.*forward_backward"), StepClock(torch.device("cpu")).part("steps"):
+    with (
+        pytest.raises(ValueError, match=r"steps is no part.*forward_backward"),
+        StepClock(torch.device("cpu")).part("steps"),
+    ):
         pass
 
 
@@ -64,4 +67,6 @@ def test_on_a_gpu_nothing_waits_until_it_is_read():
     found = timed.read()
     whole = time.perf_counter() - started
     assert queued < whole / 2  # the host was free while the device worked
-    assert found["forward_backward"] == pytest.approx(whole, rel=0.2) and found["data"] < 0.01 * whole
+    assert (
+        found["forward_backward"] == pytest.approx(whole, rel=0.2) and found["data"] < 0.01 * whole
+    )

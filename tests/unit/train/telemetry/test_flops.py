@@ -9,8 +9,23 @@ from train.model import build_model
 from train.telemetry.flops import flops_per_token
 
 SHAPES = [
-    ModelConfig(vocab_size=96, hidden_size=32, intermediate_size=88, num_layers=3, num_heads=4, attention="eager"),
-    ModelConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, attention="eager"),
+    ModelConfig(
+        vocab_size=96,
+        hidden_size=32,
+        intermediate_size=88,
+        num_layers=3,
+        num_heads=4,
+        attention="eager",
+    ),
+    ModelConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        attention="eager",
+    ),
 ]
 
 
@@ -21,7 +36,8 @@ def test_against_torchs_counter(model, length):
     tokens = torch.randint(0, model.vocab_size, (2, length))
     with FlopCounterMode(display=False) as counter:
         llama(input_ids=tokens, labels=tokens).loss.backward()
-    # The rotary angles are an outer product, which torch counts and the model does not learn through.
+    # The rotary angles are an outer product, which torch counts and the model does not learn
+    # through.
     rotary = 2 * (model.hidden_size // model.num_heads // 2) * length
     counted = counter.get_total_flops()
     assert counted - flops_per_token(model, length) * tokens.numel() in (0, rotary, 2 * rotary)

@@ -23,8 +23,17 @@ def test_records_read_back(tmp_path):
         first = writer.write("refresh", 0, {"alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}})
         second = writer.write("train", 1, FIGURES)
         assert len(path.read_text().splitlines()) == 2  # on disk before the file is closed
-    assert first == {"kind": "refresh", "step": 0, "alphas": {"a": 2.5}, "weight_decays": {"a": 0.1}}
-    assert read_metrics(path) == [first, second] and second == {"kind": "train", "step": 1, **FIGURES}
+    assert first == {
+        "kind": "refresh",
+        "step": 0,
+        "alphas": {"a": 2.5},
+        "weight_decays": {"a": 0.1},
+    }
+    assert read_metrics(path) == [first, second] and second == {
+        "kind": "train",
+        "step": 1,
+        **FIGURES,
+    }
     assert read_metrics(path, "train") == [second]
 
 
@@ -37,12 +46,21 @@ def test_nan_and_infinity_are_null(tmp_path):
     def refuse(word):
         raise AssertionError(word)
 
-    train, refresh = (json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines())
+    train, refresh = (
+        json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()
+    )
     assert train["loss"] is None and refresh["alphas"] == {"a": None, "b": 2.0}
 
 
 def test_scalars_are_flat_and_finite():
-    record = {"kind": "refresh", "step": 4, "alphas": {"a": None, "b": 2.0}, "seconds": 1, "statuses": {"a": "zero"}, "applied": True}
+    record = {
+        "kind": "refresh",
+        "step": 4,
+        "alphas": {"a": None, "b": 2.0},
+        "seconds": 1,
+        "statuses": {"a": "zero"},
+        "applied": True,
+    }
     assert scalars(record) == {"refresh/alphas/b": 2.0, "refresh/seconds": 1}
 
 
@@ -87,4 +105,6 @@ def test_damage_and_absence_are_told(tmp_path):
 
 
 def test_perplexity_overflows_to_infinity():
-    assert perplexity(0.0) == 1.0 and perplexity(1e4) == math.inf and math.isnan(perplexity(math.nan))
+    assert (
+        perplexity(0.0) == 1.0 and perplexity(1e4) == math.inf and math.isnan(perplexity(math.nan))
+    )

@@ -23,9 +23,18 @@ def test_a_cpu_is_measured():
 
 @pytest.mark.parametrize(
     ("device", "expected"),
-    [("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756.5), ("NVIDIA H100 NVL", 835.5), ("NVIDIA A100-SXM4-80GB", 312.0),
-     ("NVIDIA L40S", 362.05), ("NVIDIA L4", 121.0), ("NVIDIA A10G", 70.0), ("NVIDIA GH200 480GB", 989.4), ("NVIDIA H200", 989.4)],
-)  # fmt: skip
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756.5),
+        ("NVIDIA H100 NVL", 835.5),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA L40S", 362.05),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA A10G", 70.0),
+        ("NVIDIA GH200 480GB", 989.4),
+        ("NVIDIA H200", 989.4),
+    ],
+)
 def test_a_known_gpu_is_looked_up(monkeypatch, device, expected):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: device)
     peak = find_peak("auto", torch.bfloat16, World(0, 0, 1, torch.device("cuda", 0)))

@@ -19,15 +19,32 @@ def now(monkeypatch):
 
 
 def line(step, **figures):
-    return {"kind": "train", "step": step, "loss": 2.0, "lr": 1e-3, "tokens_per_second": 5123.0, "mfu": 0.412} | figures
+    return {
+        "kind": "train",
+        "step": step,
+        "loss": 2.0,
+        "lr": 1e-3,
+        "tokens_per_second": 5123.0,
+        "mfu": 0.412,
+    } | figures
 
 
 def validation(step, loss):
-    return {"kind": "validation", "step": step, "val_loss": loss, "val_perplexity": perplexity(loss)}
+    return {
+        "kind": "validation",
+        "step": step,
+        "val_loss": loss,
+        "val_perplexity": perplexity(loss),
+    }
 
 
 def refresh(step, seconds, modules):
-    return {"kind": "refresh", "step": step, "refresh_seconds": seconds, "weight_decays": dict.fromkeys(range(modules), 0.1)}
+    return {
+        "kind": "refresh",
+        "step": step,
+        "refresh_seconds": seconds,
+        "weight_decays": dict.fromkeys(range(modules), 0.1),
+    }
 
 
 def run(shown, now, steps, seconds=0.5, total=10, initial=0):
@@ -44,7 +61,10 @@ def test_lines_are_spaced_and_end_with_the_last_step(now):
     run(Lines(stream), now, range(1, 11))
     lines = stream.getvalue().splitlines()
     assert [line.split("/")[0].split()[1] for line in lines] == ["1", "5", "9", "10"]
-    assert lines[0] == "step  1/10  loss 2.0000  ppl 7.389  lr 1.00e-03  5,123 tokens/s  mfu 41.2%  0:04 left"
+    assert (
+        lines[0]
+        == "step  1/10  loss 2.0000  ppl 7.389  lr 1.00e-03  5,123 tokens/s  mfu 41.2%  0:04 left"
+    )
     assert lines[-1].endswith("0:00 left")
 
 
@@ -75,7 +95,10 @@ def test_a_figure_that_was_not_finite_is_a_dash(now):
     shown.log(line(1, loss=None, lr=None, tokens_per_second=None, mfu=None))
     shown.log({"kind": "validation", "step": 1, "val_loss": None, "val_perplexity": None})
     first, second = stream.getvalue().splitlines()
-    assert first == "step 1/1  loss -  ppl -  lr -  - tokens/s  -:-- left" and second == "step 1: validation loss -, perplexity -"
+    assert (
+        first == "step 1/1  loss -  ppl -  lr -  - tokens/s  -:-- left"
+        and second == "step 1: validation loss -, perplexity -"
+    )
 
 
 def test_the_bar_shows_all_figures_and_leaves_messages_above(now):
@@ -93,14 +116,22 @@ def test_the_bar_shows_all_figures_and_leaves_messages_above(now):
     text = stream.getvalue()
     assert "saved [3]" in text
     last = text.rsplit("4/10", 1)[1]
-    assert all(figure in last for figure in ("loss 2.0000", "ppl 7.389", "5,123 tok/s", "mfu 41.2%", "0:02 left"))
+    assert all(
+        figure in last
+        for figure in ("loss 2.0000", "ppl 7.389", "5,123 tok/s", "mfu 41.2%", "0:02 left")
+    )
 
 
 def test_off_says_nothing(capsys):
     shown = make_progress("off")
     shown.start(2)
     shown.advance(1)
-    for record in (line(1), validation(1, 2.0), refresh(1, 0.1, 3), {"kind": "notice", "step": 1, "notice": "x"}):
+    for record in (
+        line(1),
+        validation(1, 2.0),
+        refresh(1, 0.1, 3),
+        {"kind": "notice", "step": 1, "notice": "x"},
+    ):
         shown.log(record)
     shown.message("x")
     shown.close()
@@ -120,6 +151,36 @@ def test_auto_asks_the_stream():
 
 
 def test_numbers_and_clock():
-    texts = [number(value) for value in (0.1234, 45.678, 999.4, 1234.5, 12_345, 614_400, 6.84e6, 1.31e9, float("inf"), float("nan"))]
-    assert texts == ["0.123", "45.68", "999.4", "1,234", "12.3k", "614.4k", "6.84M", "1.31B", "inf", "nan"]
-    assert [clock(seconds) for seconds in (0, 59.6, 183, 3723)] == ["0:00", "1:00", "3:03", "1:02:03"]
+    texts = [
+        number(value)
+        for value in (
+            0.1234,
+            45.678,
+            999.4,
+            1234.5,
+            12_345,
+            614_400,
+            6.84e6,
+            1.31e9,
+            float("inf"),
+            float("nan"),
+        )
+    ]
+    assert texts == [
+        "0.123",
+        "45.68",
+        "999.4",
+        "1,234",
+        "12.3k",
+        "614.4k",
+        "6.84M",
+        "1.31B",
+        "inf",
+        "nan",
+    ]
+    assert [clock(seconds) for seconds in (0, 59.6, 183, 3723)] == [
+        "0:00",
+        "1:00",
+        "3:03",
+        "1:02:03",
+    ]

@@ -1,4 +1,6 @@
-"""Views of metrics.jsonl: W&B and TensorBoard get the records, resume the same run, and never stop the training."""
+"""Views of metrics.jsonl: W&B and TensorBoard get the records, resume the same run, and never stop
+the training.
+"""
 
 import sys
 
@@ -19,7 +21,10 @@ def scalars_of(folder):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(folder), purge_orphaned_data=True)
     events.Reload()
-    return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    return {
+        tag: {event.step: event.value for event in events.Scalars(tag)}
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def test_tensorboard_reads_what_was_logged_and_drops_what_is_run_again(tmp_path):
@@ -35,7 +40,9 @@ def test_tensorboard_reads_what_was_logged_and_drops_what_is_run_again(tmp_path)
     second.close()
     found = scalars_of(tmp_path / "tensorboard")
     assert found["train/loss"] == {1: 4.0, 2: 4.0, 3: 2.0}
-    assert found["train/seconds/data"] == {1: 0.5, 2: 0.5, 3: 0.5} and found["refresh/alphas/a"] == {1: 2.5}
+    assert found["train/seconds/data"] == {1: 0.5, 2: 0.5, 3: 0.5} and found[
+        "refresh/alphas/a"
+    ] == {1: 2.5}
     assert "refresh/alphas/b" not in found
 
 
@@ -68,7 +75,8 @@ class Broken:
 
 
 def test_a_failure_is_said_once_and_the_run_goes_on():
-    said, broken = [], Broken()
+    said = []
+    broken = Broken()
     guarded = Guarded("log.wandb", lambda: broken, said.append)
     guarded.log(TRAIN)
     guarded.log(TRAIN)
@@ -84,7 +92,9 @@ def test_a_sink_that_cannot_start_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb_sink, "WandbSink", fail)
     monkeypatch.setattr(sinks.tensorboard_sink, "TensorBoardSink", fail)
     said = []
-    for sink in make_sinks(TrainConfig(log=LogConfig(wandb=True, tensorboard=True)), tmp_path, None, said.append):
+    for sink in make_sinks(
+        TrainConfig(log=LogConfig(wandb=True, tensorboard=True)), tmp_path, None, said.append
+    ):
         sink.log(TRAIN)
         sink.close()
     assert [line.split(" failed")[0] for line in said] == ["log.wandb", "log.tensorboard"]

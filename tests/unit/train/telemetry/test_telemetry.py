@@ -1,4 +1,6 @@
-"""What a training line says of the steps since the line before, and what a resumed run goes on with."""
+"""What a training line says of the steps since the line before, and what a resumed run goes on
+with.
+"""
 
 import json
 from types import SimpleNamespace
@@ -7,7 +9,15 @@ import pytest
 import torch
 
 from alphadecay import AdamW
-from train.config import DataConfig, DecayConfig, LogConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from train.config import (
+    DataConfig,
+    DecayConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
 from train.evaluate import Validation
 from train.telemetry import clock
 from train.telemetry.flops import flops_per_token
@@ -17,10 +27,16 @@ from train.world import World
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2)
 CONFIG = TrainConfig(
-    model=MODEL, data=DataConfig(sequence_length=8), optim=OptimConfig(weight_decay=0.5), decay=DecayConfig(method="uniform"),
-    run=RunConfig(steps=7, global_batch=4), log=LogConfig(every=3, progress="off", peak_tflops=2.0),
-)  # fmt: skip
-TOKENS, PEAK = 30, 2e12  # of 4 x 8 positions a step two are fill
+    model=MODEL,
+    data=DataConfig(sequence_length=8),
+    optim=OptimConfig(weight_decay=0.5),
+    decay=DecayConfig(method="uniform"),
+    run=RunConfig(steps=7, global_batch=4),
+    log=LogConfig(every=3, progress="off", peak_tflops=2.0),
+)
+# of 4 x 8 positions a step two are fill
+TOKENS = 30
+PEAK = 2e12
 
 
 @pytest.fixture
@@ -59,13 +75,25 @@ def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):
     lines = read_metrics(tmp_path / "metrics.jsonl", "train")
     assert [line["step"] for line in lines] == [1, 3, 6, 7]
     assert [line["seconds"]["forward_backward"] for line in lines] == [2.0, 4.0, 6.0, 2.0]
-    assert [line["seconds"]["evaluation"] for line in lines] == [0.0, 1.0, 1.0, 1.0]  # that of a step is in the line after it
+    # that of a step is in the line after it
+    assert [line["seconds"]["evaluation"] for line in lines] == [0.0, 1.0, 1.0, 1.0]
     mfu = 32 * flops_per_token(MODEL, 8) / (2.0 * PEAK)
     for line in lines:
-        assert line["tokens_per_second"] == 15.0 and line["mfu"] == pytest.approx(mfu) and line["peak_tflops"] == 2.0
+        assert (
+            line["tokens_per_second"] == 15.0
+            and line["mfu"] == pytest.approx(mfu)
+            and line["peak_tflops"] == 2.0
+        )
         assert line["cumulative_decay_mean"] == pytest.approx(line["step"] * 0.01 * 0.5)
-    assert found["seconds_training"] == 14.0 and found["tokens_per_second"] == 15.0 and found["mfu"] == pytest.approx(mfu)
-    assert found["time_shares"]["evaluation"] == pytest.approx(3 / 17) and found["peak_source"] == "log.peak_tflops"
+    assert (
+        found["seconds_training"] == 14.0
+        and found["tokens_per_second"] == 15.0
+        and found["mfu"] == pytest.approx(mfu)
+    )
+    assert (
+        found["time_shares"]["evaluation"] == pytest.approx(3 / 17)
+        and found["peak_source"] == "log.peak_tflops"
+    )
 
 
 def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
@@ -81,24 +109,40 @@ def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
     second.load_state_dict(state)
     take(second, now, range(6, 8))
     found = second.summary(7)
-    assert found["val_perplexity_published"] == pytest.approx(2.718281828) and found["val_tokens"] == 9
-    for key in ("seconds_training", "tokens_per_second", "mfu", "time_shares", "cumulative_decay_mean"):
+    assert (
+        found["val_perplexity_published"] == pytest.approx(2.718281828) and found["val_tokens"] == 9
+    )
+    for key in (
+        "seconds_training",
+        "tokens_per_second",
+        "mfu",
+        "time_shares",
+        "cumulative_decay_mean",
+    ):
         assert found[key] == pytest.approx(expected[key]), key
-    lines, straight = (read_metrics(tmp_path / name / "metrics.jsonl", "train") for name in ("cut", "whole"))
+    lines, straight = (
+        read_metrics(tmp_path / name / "metrics.jsonl", "train") for name in ("cut", "whole")
+    )
     assert [line["tokens_per_second"] for line in lines] == [15.0] * 4
-    assert [line["seconds"]["forward_backward"] for line in lines] == [line["seconds"]["forward_backward"] for line in straight]
+    assert [line["seconds"]["forward_backward"] for line in lines] == [
+        line["seconds"]["forward_backward"] for line in straight
+    ]
 
 
 def test_a_notice_is_kept(tmp_path):
     shown = telemetry(tmp_path)
     shown.notice(3, "loss spike", loss=9.0)
     shown.close()
-    assert read_metrics(tmp_path / "metrics.jsonl", "notice") == [{"kind": "notice", "step": 3, "notice": "loss spike", "loss": 9.0}]
+    assert read_metrics(tmp_path / "metrics.jsonl", "notice") == [
+        {"kind": "notice", "step": 3, "notice": "loss spike", "loss": 9.0}
+    ]
 
 
 def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
     module = torch.nn.Linear(4, 3)
-    engine = SimpleNamespace(module=module, optimizer=object(), basic_optimizer=AdamW(module.parameters()))
+    engine = SimpleNamespace(
+        module=module, optimizer=object(), basic_optimizer=AdamW(module.parameters())
+    )
     shown = Telemetry(CONFIG, tmp_path, World(0, 0, 1, torch.device("cpu")), engine, None)
     take(shown, now, [1])
     (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")

@@ -26,7 +26,9 @@ def test_memory_sees_an_allocation():
 
 
 def test_totals_survive_a_checkpoint():
-    whole, first, second = Totals(), Totals(), Totals()
+    whole = Totals()
+    first = Totals()
+    second = Totals()
     windows = [
         (100, 5.0, 50.0, seconds(data=1.0, step=3.0), {"peak_resident_bytes": 7.0}),
         (300, 15.0, 50.0, seconds(step=4.0, evaluation=8.0), {"peak_resident_bytes": 5.0}),
@@ -38,13 +40,25 @@ def test_totals_survive_a_checkpoint():
     second.add(*windows[1])
     assert second == whole
     summary = whole.summary()
-    assert summary["seconds_training"] == 8.0 and summary["tokens_per_second"] == 50.0 and summary["mfu"] == 0.2
+    assert (
+        summary["seconds_training"] == 8.0
+        and summary["tokens_per_second"] == 50.0
+        and summary["mfu"] == 0.2
+    )
     assert summary["memory"] == {"peak_resident_bytes": 7.0}
-    assert summary["time_shares"] == {name: share / 16 for name, share in seconds(data=1.0, step=7.0, evaluation=8.0).items()}
+    assert summary["time_shares"] == {
+        name: share / 16 for name, share in seconds(data=1.0, step=7.0, evaluation=8.0).items()
+    }
 
 
 def test_nothing_timed_is_no_figure():
-    assert Totals().summary() == {"seconds_training": 0, "tokens_per_second": None, "mfu": None, "memory": {}, "time_shares": {}}
+    assert Totals().summary() == {
+        "seconds_training": 0,
+        "tokens_per_second": None,
+        "mfu": None,
+        "memory": {},
+        "time_shares": {},
+    }
 
 
 class TwoRanks(World):
@@ -57,7 +71,10 @@ class TwoRanks(World):
 def test_the_fullest_rank_and_the_mean_one():
     most, mean = over_ranks({"bytes": 3.0}, {"data": 2.0}, TwoRanks(0, 0, 2, CPU))
     assert (most, mean) == ({"bytes": 6.0}, {"data": 3.0})
-    assert over_ranks({"bytes": 3.0}, {"data": 2.0}, World(0, 0, 1, CPU)) == ({"bytes": 3.0}, {"data": 2.0})
+    assert over_ranks({"bytes": 3.0}, {"data": 2.0}, World(0, 0, 1, CPU)) == (
+        {"bytes": 3.0},
+        {"data": 2.0},
+    )
 
 
 def steps(window, numbers):
@@ -85,4 +102,8 @@ def test_a_window_cut_by_the_end_is_written(tmp_path):
 @pytest.mark.parametrize("first", [0, 9])
 def test_no_window(tmp_path, first):
     window = ProfileWindow(first, 3, tmp_path)
-    assert steps(window, range(1, 4)) == [None] * 3 and window.close() is None and not list(tmp_path.iterdir())
+    assert (
+        steps(window, range(1, 4)) == [None] * 3
+        and window.close() is None
+        and not list(tmp_path.iterdir())
+    )

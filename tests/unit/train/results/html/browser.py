@@ -1,4 +1,6 @@
-"""A real browser, held by its own protocol over two pipes: Chromium's --remote-debugging-pipe, messages of JSON ended by a zero byte."""
+"""A real browser, held by its own protocol over two pipes: Chromium's --remote-debugging-pipe,
+messages of JSON ended by a zero byte.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "chrome-headless-shell", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "chrome-headless-shell",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 PATIENCE = 120.0  # seconds without a word from it, or for what is to come true
 OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
     "--remote-debugging-pipe",
-)  # fmt: skip
+)
 
 
 def find_browser() -> str | None:
@@ -28,21 +42,36 @@ def find_browser() -> str | None:
 
 
 class Page:
-    """One tab. What it complained of is in `complaints`, what it asked for beyond its own file in `requests`."""
+    """One tab. What it complained of is in `complaints`, what it asked for beyond its own file in
+    `requests`.
+    """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
-        self._out, self._in, self._rest, self._count = to_browser, from_browser, b"", 0
+        self._out = to_browser
+        self._in = from_browser
+        self._rest = b""
+        self._count = 0
         self._session: dict[str, str] = {}
         self.complaints: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self._session = {
+            "sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)[
+                "sessionId"
+            ]
+        }
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def size(self, width: int, height: int, phone: bool) -> None:
         """Of the window, in CSS pixels."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=phone,
+        )
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
     def open(self, path: Path) -> None:
@@ -56,7 +85,9 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Its value, awaited where it is a promise."""
-        found = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        found = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
@@ -70,7 +101,13 @@ class Page:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command and its result; events that arrive meanwhile are noted."""
         self._count += 1
-        os.write(self._out, json.dumps({"id": self._count, "method": method, "params": parameters, **self._session}).encode() + b"\0")
+        os.write(
+            self._out,
+            json.dumps(
+                {"id": self._count, "method": method, "params": parameters, **self._session}
+            ).encode()
+            + b"\0",
+        )
         while True:
             message = self._read()
             if message.get("id") == self._count:
@@ -80,12 +117,28 @@ class Page:
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
         if event == "Runtime.exceptionThrown":
-            self.complaints.append(str(facts["exceptionDetails"].get("exception", facts["exceptionDetails"]).get("description")))
-        elif event == "Runtime.consoleAPICalled" and facts["type"] in ("error", "warning", "assert"):
-            self.complaints.append(" ".join(str(argument.get("value")) for argument in facts["args"]))
+            self.complaints.append(
+                str(
+                    facts["exceptionDetails"]
+                    .get("exception", facts["exceptionDetails"])
+                    .get("description")
+                )
+            )
+        elif event == "Runtime.consoleAPICalled" and facts["type"] in (
+            "error",
+            "warning",
+            "assert",
+        ):
+            self.complaints.append(
+                " ".join(str(argument.get("value")) for argument in facts["args"])
+            )
         elif event == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
             self.complaints.append(facts["entry"]["text"])
-        elif event == "Network.requestWillBeSent" and facts["request"]["url"].split(":")[0] not in ("data", "blob", "about"):
+        elif event == "Network.requestWillBeSent" and facts["request"]["url"].split(":")[0] not in (
+            "data",
+            "blob",
+            "about",
+        ):
             self.requests.append(facts["request"]["url"])
 
     def _read(self) -> dict[str, Any]:
@@ -111,9 +164,12 @@ def browsing(path: str, profile: Path) -> Iterator[Page]:
     script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
     process = subprocess.Popen(
         ["bash", "-c", script, path, *OPTIONS, f"--user-data-dir={profile}"],
-        pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        pass_fds=(theirs_in, theirs_out),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     for descriptor in (theirs_in, theirs_out):
         os.close(descriptor)
     try:

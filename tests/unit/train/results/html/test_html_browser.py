@@ -1,4 +1,7 @@
-"""The report in a real browser, as a phone and as a desk sees it. Skipped where there is no Chromium."""
+"""The report in a real browser, as a phone and as a desk sees it.
+
+Skipped where there is no Chromium.
+"""
 
 import pytest
 import torch
@@ -7,9 +10,12 @@ from made_run import alpha, island, make_run, weight_names, write_checkpoint
 
 from train.report import report
 
-LAYERS, TYPES = 4, 7
+LAYERS = 4
+TYPES = 7
 BROWSER = find_browser()
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path (apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome on the path (apt-get install chromium)"
+)
 
 TOO_WIDE = """[...document.querySelectorAll("main *, .main-svg")].filter(e => !e.closest("pre, table")
     && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + "." + e.getAttribute("class"))"""
@@ -27,10 +33,16 @@ SCROLLED = "document.documentElement.scrollWidth - document.documentElement.clie
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = make_run(
-        tmp_path_factory.mktemp("report") / "run", layers=LAYERS, name="a run <b>with</b> a name", state="failed", reason="</script>"
+        tmp_path_factory.mktemp("report") / "run",
+        layers=LAYERS,
+        name="a run <b>with</b> a name",
+        state="failed",
+        reason="</script>",
     )
     generator = torch.Generator().manual_seed(0)
-    write_checkpoint(folder, {name: torch.randn(64, 96, generator=generator) for name in weight_names(LAYERS)})
+    write_checkpoint(
+        folder, {name: torch.randn(64, 96, generator=generator) for name in weight_names(LAYERS)}
+    )
     report(folder)
     return folder / "report.html"
 
@@ -45,7 +57,10 @@ def page(written, tmp_path_factory):
 
 def test_every_chart_is_drawn_and_nothing_is_fetched(page, written):
     figures = island(written.read_text(), "figures")
-    assert page.evaluate("document.documentElement.dataset.drawn") == str(len(figures)) and len(figures) == 10
+    assert (
+        page.evaluate("document.documentElement.dataset.drawn") == str(len(figures))
+        and len(figures) == 10
+    )
     assert page.evaluate(EMPTY) == []
     assert page.complaints == [] and page.requests == [written.as_uri()]
 
@@ -55,8 +70,12 @@ def test_it_fits_and_can_be_read(page, width, phone):
     page.size(width, 740, phone)
     page.becomes("innerWidth", width)
     page.becomes(TOO_WIDE, [])
-    assert page.evaluate(SCROLLED) == 0 and page.evaluate(SMALLEST_TEXT) >= 10  # exponents; all else has 11 and more
-    columns = page.evaluate('new Set([...document.querySelectorAll(".card")].map(e => Math.round(e.getBoundingClientRect().left))).size')
+    # exponents; all else has 11 and more
+    assert page.evaluate(SCROLLED) == 0 and page.evaluate(SMALLEST_TEXT) >= 10
+    columns = page.evaluate(
+        'new Set([...document.querySelectorAll(".card")].map(e => '
+        "Math.round(e.getBoundingClientRect().left))).size"
+    )
     assert columns == (1 if phone else 2)
 
 
@@ -84,14 +103,21 @@ def test_trajectories_of_one_type_have_a_line_a_layer(page):
 
 
 def test_a_finger_scrolls_the_page_and_not_the_chart(page):
-    assert page.evaluate('[...document.querySelectorAll(".chart")].every(e => e.layout.dragmode === false && e.layout.xaxis.fixedrange)')
+    assert page.evaluate(
+        '[...document.querySelectorAll(".chart")].every(e => e.layout.dragmode === false && '
+        "e.layout.xaxis.fixedrange)"
+    )
 
 
 @pytest.fixture(scope="module")
 def desk(page, written, tmp_path_factory):
     """The page with a picture and a script put into it that it does not know, and a mouse."""
     spoilt = tmp_path_factory.mktemp("spoilt") / "report.html"
-    spoilt.write_text(written.read_text().replace("</h1>", '</h1><img src="http://127.0.0.1:9/x.png"><script>1</script>', 1))
+    spoilt.write_text(
+        written.read_text().replace(
+            "</h1>", '</h1><img src="http://127.0.0.1:9/x.png"><script>1</script>', 1
+        )
+    )
     page.complaints.clear()
     page.size(1280, 740, phone=False)
     page.open(spoilt)
@@ -104,5 +130,10 @@ def test_what_it_would_fetch_is_refused_and_told(desk):
 
 
 def test_no_button_sends_a_chart_anywhere(desk):
-    titles = set(desk.evaluate('[...document.querySelectorAll(".modebar-btn")].map(e => e.dataset.title ?? e.ariaLabel)'))
+    titles = set(
+        desk.evaluate(
+            '[...document.querySelectorAll(".modebar-btn")].map(e => e.dataset.title ?? '
+            "e.ariaLabel)"
+        )
+    )
     assert titles == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}

@@ -16,7 +16,9 @@ def test_a_long_one_keeps_its_ends_its_extremes_and_a_gap(seed):
     chance = random.Random(seed)
     values = [chance.random() for _ in range(10_000)]
     spike, dip, gap = chance.sample(range(1, 9_999), 3)
-    values[spike], values[dip], values[gap] = 50.0, -50.0, None
+    values[spike] = 50.0
+    values[dip] = -50.0
+    values[gap] = None
     kept = extremes(values, most=300)
     assert len(kept) <= 302 and kept == sorted(set(kept))
     assert {0, 9_999, spike, dip, gap} <= set(kept)
@@ -27,7 +29,10 @@ def test_every_stretch_of_the_curve_keeps_its_range():
     kept = set(extremes(values, most=300))
     for stretch in (range(i * 50, (i + 1) * 50) for i in range(100)):
         inside = [values[i] for i in stretch if i in kept]
-        assert (min(inside), max(inside)) == (min(values[i] for i in stretch), max(values[i] for i in stretch))
+        assert (min(inside), max(inside)) == (
+            min(values[i] for i in stretch),
+            max(values[i] for i in stretch),
+        )
 
 
 @pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 1000, 12_345])
