@@ -319,7 +319,7 @@ def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
         return
     shift = span.offset - span.start
     width = module.row_length
-    (first, last) = module.columns
+    first, last = module.columns
     if last - first == width:
         yield _Cut(module.name, low + shift, high - low)
         return

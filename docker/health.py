@@ -17,7 +17,8 @@ import psutil
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.state import NAME, read_state  # noqa: E402
+from train.config.run_folder import STATUS  # noqa: E402
+from train.loop.run_status import read_state  # noqa: E402
 
 
 def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, str]:
@@ -30,7 +31,7 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
         born: when the container started; silence before that was another container's.
     """
     # a sweep's are GRID/CELL/seed-N
-    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{NAME}")]
+    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{STATUS}")]
     states = sorted(found, key=lambda path: path.stat().st_mtime)
     if not states:
         return True, "no run yet"
@@ -39,7 +40,9 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
     if state != "running":
         return state in ("finished", "stopped"), f"{folder.name}: {state}"
     written = max(
-        path.stat().st_mtime for path in (folder / NAME, folder / "metrics.jsonl") if path.exists()
+        path.stat().st_mtime
+        for path in (folder / STATUS, folder / "metrics.jsonl")
+        if path.exists()
     )
     silent = now - max(written, born)
     return silent <= max_age, f"{folder.name}: silent for {silent:.0f} s"

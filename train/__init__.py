@@ -1,1 +1,5 @@
-"""A LLaMA pre-training program built on the alphadecay library."""
+"""The pre-training program: `train/pretrain.py`, and `python -m train COMMAND`."""
+
+from train import former_names
+
+former_names.install()

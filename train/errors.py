@@ -15,7 +15,7 @@ class UserError(Exception):
 class Stopped(Exception):
     """Asked to stop where there is nothing to finish and nothing to save.
 
-    The message is one of train.stopping.signals.REASONS.
+    The message is one of train.loop.stopping.signals.REASONS.
     """
 
 

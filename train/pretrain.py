@@ -15,14 +15,14 @@ from pathlib import Path
 # packages' own.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
 from train.config import TrainConfig  # noqa: E402
+from train.config.command_line import dump_config, load_config, split_dry_run  # noqa: E402
+from train.config.validate import accumulation_steps  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.quiet import quiet  # noqa: E402
-from train.state import write_state  # noqa: E402
-from train.stopping.signals import StopRequests, exit_code  # noqa: E402
-from train.stopping.steady import Steady  # noqa: E402
-from train.validation import accumulation_steps  # noqa: E402
+from train.loop.run_status import write_state  # noqa: E402
+from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
+from train.system.environment import prepare_environment  # noqa: E402
+from train.system.streams import PipeSafeStream  # noqa: E402
 
 
 def main() -> int:
@@ -30,12 +30,12 @@ def main() -> int:
 
     Returns the exit code; what a user can mend is one message, not a traceback.
     """
-    sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = PipeSafeStream(sys.stdout), PipeSafeStream(sys.stderr)  # type: ignore[assignment]
     requests = StopRequests()
     # first: a signal during the imports must not end the process at a place of its own
     requests.install()
-    quiet()
-    from train.world import environment  # with torch: after the handlers
+    prepare_environment()
+    from train.cluster.distributed import environment  # with torch: after the handlers
 
     _, local_rank, world_size = environment()
     try:
@@ -58,26 +58,22 @@ def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
     """Says what the run would be. Exit code 2 where something would stop it."""
     if local_rank:
         return 0
-    from train.plan.dryrun import dry_run
+    from train.planning.command import print_dry_run
+    from train.planning.dry_run import dry_run
 
-    report, problems = dry_run(config, world_size)
-    print(report)
-    print(f"\n{len(problems)} problems" if problems else "\nNo problem found", flush=True)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr, flush=True)
-    return EXIT_USER_ERROR if problems else 0
+    return print_dry_run(*dry_run(config, world_size))
 
 
 def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
-    from train import world as worlds
-    from train.build import build
-    from train.results.closing import close, leave, running
-    from train.results.summary import CONFIG
+    from train.cluster import distributed
+    from train.config.run_folder import CONFIG
+    from train.loop.build import build
+    from train.reporting.finish import close, leave, running
 
     started = time.perf_counter()
-    world = worlds.start(config.deepspeed.timeout_minutes)
+    world = distributed.start(config.deepspeed.timeout_minutes)
     try:
         trainer = build(config, world, requests)
     except Stopped as reason:

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
-from train.grids.arguments import overrides_of
-from train.results.summary import METRICS, SUMMARY, read_summary
+from train.config.run_folder import METRICS, SUMMARY
+from train.experiments.arguments import overrides_of
+from train.reporting.summary import read_summary
 from train.telemetry.metrics import read_metrics
 
 METHODS = ("uniform", "alphadecay")

@@ -40,7 +40,7 @@ from tests.bench.counting import Job, allocator_peak, resident_peak, traffic
 from tests.bench.step import LR, WEIGHT_DECAY, ds_config
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
-from train.model import build_model
+from train.models.build import build_model
 
 # The embedding and the head are no modules; a small vocabulary leaves the matrices that are.
 SIZES = {

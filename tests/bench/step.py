@@ -36,7 +36,7 @@ from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated
 from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
-from train.model import build_model, count_parameters
+from train.models.build import build_model, count_parameters
 
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
 # whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks

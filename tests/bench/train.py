@@ -5,8 +5,8 @@ All arms live in the same processes, each in a thread of its own that is let run
 at a time, in turn, on all ranks at once:
 
   trainer       transformers.Trainer with torch.optim.AdamW, one decay for all;
-  uniform       train.loop.Trainer with the method uniform;
-  alphadecay    train.loop.Trainer with the method alphadecay, between two refreshes (tests/bench/refresh.py times those).
+  uniform       train.loop.trainer.Trainer with the method uniform;
+  alphadecay    train.loop.trainer.Trainer with the method alphadecay, between two refreshes (tests/bench/refresh.py times those).
 
 An iteration is everything from the start of one step to the start of the next: batch, forward,
     backward, optimizer step, logging. Its time
@@ -45,6 +45,7 @@ from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated
 from tests.bench.turns import Turn
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.checkpoint import Saver
+from train.cluster.distributed import World
 from train.config import (
     DataConfig,
     DecayConfig,
@@ -54,16 +55,15 @@ from train.config import (
     RunConfig,
     TrainConfig,
 )
-from train.data.rows import Labelled, PackedRows
-from train.data.sampler import Batches
-from train.engine import build_engine
-from train.loop import Trainer
-from train.methods import build_decay
-from train.model import build_model
-from train.telemetry.flops import flops_per_token
+from train.data.loading.rows import Labelled, PackedRows
+from train.data.loading.sampler import Batches
+from train.engines.deepspeed import build_engine
+from train.loop.decay_methods import build_decay
+from train.loop.trainer import Trainer
+from train.models import spec_of
+from train.models.build import build_model
 from train.telemetry.peak import measured_tflops
 from train.telemetry.telemetry import Telemetry
-from train.world import World
 
 ARMS = ("trainer", "uniform", "alphadecay")
 WARM_UP = 2
@@ -152,7 +152,7 @@ def ours(
     """The program's loop. Collective."""
     config = recipe(size, world.size, method)
     engine = build_engine(config, ds_config(stage, size, world.size))
-    decay = build_decay(config, engine)
+    decay = build_decay(config, engine.handle)
     telemetry = Gated(config, folder / method, world, engine, None)
     data = rows(size)
     validation = Labelled(*data.read(np.arange(1)))
@@ -282,7 +282,7 @@ def bench_stage(
         {name: times[name][i : i + repeats] for name in ARMS}
         for i in range(0, starts * repeats, repeats)
     ]
-    flops = flops_per_token(size.model, size.length) * tokens / 1e12
+    flops = spec_of(size.model).flops_per_token(size.model, size.length) * tokens / 1e12
     return {
         "stage": stage,
         "tokens": tokens,

@@ -18,7 +18,7 @@ import pytest
 from tests.cluster.network import Network, Running, alive, network, until
 from tests.conftest import ROOT
 from tests.integration.program import metrics, recipe, start, write_corpus, write_recipe
-from train.state import read_state
+from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow
 

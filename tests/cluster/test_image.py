@@ -21,7 +21,7 @@ from tests.cluster.builder import GUARD, IMAGE, Builder, builder
 from tests.cluster.network import until
 from tests.conftest import ROOT
 from tests.integration.program import metrics
-from train.state import read_state
+from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow
 

@@ -17,6 +17,6 @@ for name in (
     # deepspeed.initialize imports it, and with it the compiler
     "deepspeed.runtime.zero.muon.original_muon",
     "alphadecay",
-    "train.engine",
+    "train.engines.deepspeed",
 ):
     import_module(name)

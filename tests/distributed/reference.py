@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from train.config import ModelConfig
-from train.model import build_model
+from train.models.build import build_model
 
 TINY = ModelConfig(vocab_size=67, hidden_size=36, intermediate_size=52, num_layers=2, num_heads=2)
 LENGTH = 12

@@ -18,7 +18,7 @@ from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.distributed.test_replicas_and_fsdp2 import ROWS as NET_ROWS
 from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
 from tests.distributed.test_zero3 import gathered
-from train.model import build_model
+from train.models.build import build_model
 
 STEPS = 4
 INTERVAL = 2

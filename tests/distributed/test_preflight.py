@@ -35,7 +35,8 @@ def preflight(*nodes: tuple[Path, tuple[str, ...]], hosts: str = "n1,n2") -> lis
         command = [
             sys.executable,
             "-m",
-            "train.preflight",
+            "train",
+            "preflight",
             "--nodes",
             "2",
             "--node",
@@ -97,7 +98,8 @@ def test_a_node_that_cannot_reach_the_first_says_so(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "train.preflight",
+        "train",
+        "preflight",
         "--nodes",
         "2",
         "--node",
@@ -116,7 +118,7 @@ def test_a_node_that_cannot_reach_the_first_says_so(tmp_path: Path) -> None:
 
 def test_a_node_without_the_packages_says_so(tmp_path: Path) -> None:
     """-S hides what is installed: the interpreter of another environment."""
-    command = [sys.executable, "-S", "-m", "train.preflight", "--node", "0"]
+    command = [sys.executable, "-S", "-m", "train", "preflight", "--node", "0"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120)
     assert (
         done.returncode == 1

@@ -16,7 +16,7 @@ from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
 from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
-from train.model import build_model
+from train.models.build import build_model
 
 
 class Rounding:

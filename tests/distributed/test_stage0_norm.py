@@ -8,7 +8,7 @@ import torch
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.model import build_model
+from train.models.build import build_model
 
 RANKS = 2
 ROWS = 4

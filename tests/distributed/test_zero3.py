@@ -10,7 +10,7 @@ import torch
 from alphadecay import Adam, AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.model import build_model
+from train.models.build import build_model
 
 ROWS = 12
 STEPS = 9

@@ -18,7 +18,7 @@ import torch
 
 from tests.integration.program import Outcome, command, environment
 from train.checkpoint import LATEST
-from train.state import read_state
+from train.loop.run_status import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
 GUARD = 900  # seconds: a hang is a failure, a slow machine is not

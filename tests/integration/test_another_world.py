@@ -52,7 +52,8 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
         command = [
             sys.executable,
             "-m",
-            "train.convert",
+            "train",
+            "convert",
             str(source),
             "--out",
             str(out),

@@ -11,11 +11,11 @@ import shutil
 import pytest
 
 from tests.integration.program import VOCABULARY, write_corpus, write_recipe
-from train.cli import load_config
-from train.data.prepare import prepare
-from train.engine import load_ds_config
+from train.config.command_line import load_config
+from train.config.validate import accumulation_steps
+from train.data.preparing.prepare import prepare
+from train.engines.ds_config import load_ds_config
 from train.errors import UserError
-from train.validation import accumulation_steps
 
 
 def refused(outcome, *parts):

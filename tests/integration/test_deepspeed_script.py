@@ -17,8 +17,8 @@ from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import environment, metrics
 from tests.integration.stopping import GUARD, checkpoints, marked
-from train.state import read_state
-from train.stopping.signals import TO_BE_CONTINUED
+from train.loop.run_status import read_state
+from train.loop.stopping.signals import TO_BE_CONTINUED
 
 STEPS = 400  # more than it will come to
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.data.tokenizer import load_tokenizer
-from train.export import export
-from train.export import main as export_main
-from train.exports.trained import find_trained
-from train.generate import generate
-from train.generate import main as generate_main
+from train.data.tokenizers.sentencepiece import load_tokenizer
+from train.export.command import export
+from train.export.command import main as export_main
+from train.export.generate import generate
+from train.export.generate import main as generate_main
+from train.export.trained import find_trained
 
 TEXT = "abc  def\n\tnaïve 日本 </s> <0x0A> " + "mnop abcd " * 20
 # What somebody else does with the folder: nothing of ours is imported, nor can it be.
@@ -42,7 +42,17 @@ def exported(finished, tmp_path_factory) -> tuple[Path, Path]:
     run = finished("torchrun")
     out = tmp_path_factory.mktemp("export") / "hf"
     done = subprocess.run(
-        [sys.executable, "-m", "train.export", str(run), "--out", str(out), "--shard-size", "40KB"],
+        [
+            sys.executable,
+            "-m",
+            "train",
+            "export",
+            str(run),
+            "--out",
+            str(out),
+            "--shard-size",
+            "40KB",
+        ],
         cwd=ROOT,
         text=True,
         capture_output=True,

@@ -9,11 +9,11 @@ import json
 import pytest
 
 from tests.integration.program import STEPS, VOCABULARY
-from train.exports.masters import read_masters
-from train.report import main
-from train.results.html.facts import facts
-from train.results.html.gather import read_run
-from train.results.html.spectra import measure
+from train.export.masters import read_masters
+from train.reporting.command import main
+from train.reporting.html.run_reader import read_run
+from train.reporting.html.spectra import measure
+from train.reporting.html.summary_cards import facts
 from train.telemetry.progress import number
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.program import metrics
 from tests.integration.stopping import batches, checkpoints, expect_stop, fingerprint, held
 from tests.integration.test_run import figures
-from train.state import read_state
+from train.loop.run_status import read_state
 
 STEPS = 20
 # Decays are refreshed after the steps 4, 9, 14 and 19; a step has two micro batches.

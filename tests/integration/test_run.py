@@ -15,8 +15,8 @@ import yaml
 
 from tests.integration.program import GLOBAL_BATCH, INTERVAL, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
-from train.cli import load_config
-from train.sources import own_sources
+from train.config.command_line import load_config
+from train.system.provenance import own_provenance
 from train.telemetry.clock import PARTS
 
 REFRESHES = list(range(0, STEPS + 1, INTERVAL))
@@ -144,7 +144,7 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
         summary["versions"][name]
         for name in ("python", "torch", "deepspeed", "transformers", "alphadecay")
     )
-    assert summary["sources"] == own_sources()["sources"] and summary["data"].endswith(" packed")
+    assert summary["sources"] == own_provenance()["sources"] and summary["data"].endswith(" packed")
 
     assert (folder / "heatmap.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert matplotlib.image.imread(folder / "heatmap.png").std() > 0.01

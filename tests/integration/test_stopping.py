@@ -12,8 +12,8 @@ import pytest
 from tests.integration.program import STEPS, metrics
 from tests.integration.stopping import checkpoints, expect_stop, fingerprint, held
 from tests.integration.test_run import assert_same_run
-from train.state import main as state_of
-from train.state import read_state
+from train.loop.run_status import main as state_of
+from train.loop.run_status import read_state
 
 GONE = "the launcher is gone"
 # Where a run of 6 steps is held, with a refresh after steps 2 and 5, validations at 0, 3 and 6, and
@@ -151,11 +151,11 @@ def test_too_many_skipped_steps_end_the_run_with_a_checkpoint(workplace, tmp_pat
     assert checkpoints(run) == [4] and state_of([str(run)]) == 1
     state = json.loads((run / "state.json").read_text())
     assert (state["state"], state["step"]) == ("failed", 4) and "not finite" in state["reason"]
-    told = [
+    describe_failure = [
         (notice["step"], notice["in_a_row"], notice["skipped_steps"])
         for notice in metrics(run, "notice")
     ]
-    assert told == [(3, 1, 1), (4, 2, 2)]
+    assert describe_failure == [(3, 1, 1), (4, 2, 2)]
 
     healed = held(tmp_path, "python", *settings, "--decay.method", "uniform")
     assert healed.code == 0, healed.output

@@ -14,8 +14,8 @@ import yaml
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import environment, metrics, recipe, write_recipe
-from train.state import read_state
-from train.sweep import main
+from train.experiments.sweeps.command import main
+from train.loop.run_status import read_state
 
 STEPS = 40
 
@@ -57,7 +57,8 @@ def test_a_sweep_is_cut_goes_on_and_ends(
     command = [
         sys.executable,
         "-m",
-        "train.sweep",
+        "train",
+        "sweep",
         str(grid(workplace, tmp_path)),
         "--root",
         str(tmp_path / "runs"),

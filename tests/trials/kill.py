@@ -91,22 +91,22 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
         save = _naive(trainer)
     _check_whole(trainer)
 
-    def told(last: bool = False) -> None:
+    def describe_failure(last: bool = False) -> None:
         if rank == 0:
             say("saving", trainer.step)
         save()
         if rank == 0:
             say("saved", trainer.step)
 
-    write = trainer.engine.checkpoint_engine.save
+    write = trainer.engine.handle.checkpoint_engine.save
 
     def told_write(*args: Any, **kwargs: Any) -> None:
         say("writing")
         write(*args, **kwargs)
         say("wrote")
 
-    trainer.engine.checkpoint_engine.save = told_write
-    trainer.save = told  # type: ignore[method-assign, assignment]
+    trainer.engine.handle.checkpoint_engine.save = told_write
+    trainer.save = describe_failure  # type: ignore[method-assign, assignment]
     if rank == 0:
         say("loaded", trainer.step)
     trainer.train()
@@ -116,7 +116,7 @@ def _check_whole(trainer: Any) -> None:
     """Raises where the ranks' moments are of different steps: that loads without a word, and is no
     state the run ever had.
     """
-    states = trainer.engine.optimizer.optimizer.state.values()
+    states = trainer.engine.handle.optimizer.optimizer.state.values()
     steps = {
         rank: sorted(counts)
         for rank, counts in enumerate(
@@ -131,11 +131,11 @@ def _naive(trainer: Any) -> Callable[[], None]:
     """What a first version does: one folder written over and over, and DeepSpeed's own `latest`."""
     folder = str(trainer.folder / "naive")
     if os.path.exists(folder):
-        path, state = trainer.engine.load_checkpoint(folder)
+        path, state = trainer.engine.handle.load_checkpoint(folder)
         trainer.step = 0 if path is None else int(state["step"])
 
     def save() -> None:
-        trainer.engine.save_checkpoint(
+        trainer.engine.handle.save_checkpoint(
             folder, tag="checkpoint", client_state={"step": trainer.step}
         )
 
@@ -311,8 +311,8 @@ def _import_all(arguments: Sequence[str]) -> None:
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  ten seconds: it asks torch for a compiler
 
     import tests.integration.ranks  # noqa: F401
-    from train.cli import load_config
-    from train.model import build_model
+    from train.config.command_line import load_config
+    from train.models.build import build_model
 
     config = load_config(list(arguments))
     build_model(config.model, config.data.sequence_length, seed=0)

@@ -7,16 +7,15 @@ checkpoint.
                          universal-00000100/...    made from step-00000100 to go on at another world size or ZeRO stage
 """
 
-from train.checkpoint.find import check_identity, find, identity
-from train.checkpoint.load import load, load_own
-from train.checkpoint.manifest import FOLDER, LATEST, MANIFEST, STATE, Checkpoint
+from train.checkpoint.find import check_identity, find, identity, peek
+from train.checkpoint.load import load, load_rank_state
+from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
 from train.checkpoint.saver import Saver
 from train.checkpoint.space import NotSaved
-from train.checkpoint.universal import convert, fitting
+from train.checkpoint.universal import convert, convert_if_needed
 from train.checkpoint.write import prune, save
 
 __all__ = [
-    "FOLDER",
     "LATEST",
     "MANIFEST",
     "STATE",
@@ -25,11 +24,12 @@ __all__ = [
     "Saver",
     "check_identity",
     "convert",
+    "convert_if_needed",
     "find",
-    "fitting",
     "identity",
     "load",
-    "load_own",
+    "load_rank_state",
+    "peek",
     "prune",
     "save",
 ]

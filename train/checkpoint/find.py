@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint.manifest import LATEST, Checkpoint, order, problem, read
+from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
+from train.cluster.distributed import World
 from train.config import HOW_IT_COMPUTES, TrainConfig
-from train.engine import resolve_precision
+from train.engines.precision import resolve_precision
 from train.errors import UserError
-from train.world import World
 
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
@@ -55,7 +56,7 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     if resume == "never":
         return None
     if resume != "auto":
-        reason = problem(Path(resume))
+        reason = why_incomplete(Path(resume))
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
@@ -65,7 +66,7 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     found = _newest_first(folder)
     _check_latest(folder, say)
     for path in found:
-        reason = problem(path)
+        reason = why_incomplete(path)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")
@@ -77,7 +78,20 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     return None
 
 
-def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str = "auto") -> None:
+def peek(resume: str, folder: Path) -> Checkpoint | None:
+    """Return the checkpoint that `find` looks at first, by its manifest alone: nothing is hashed."""
+    if resume == "never":
+        return None
+    paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
+    for path in paths:
+        with suppress(OSError, ValueError):
+            return read(path)
+    return None
+
+
+def check_identity(
+    checkpoint: Checkpoint, run_identity: Mapping[str, Any], convert: str = "auto"
+) -> None:
     """Refuses a checkpoint of another run, or one that would have to be converted and cannot or
     must not be.
 
@@ -85,37 +99,37 @@ def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str 
         UserError: names every value that differs.
     """
     saved = checkpoint.manifest
-    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, who, convert) else ()
-    compared = {key: value for key, value in who.items() if key not in allowed}
+    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, run_identity, convert) else ()
+    compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
     if differences:
         raise UserError(
             f"{checkpoint.path} was written by another run: {'; '.join(differences)}. "
             "Go on with the recipe it was written with, or give this run an --output_dir of its own"
-            + _hint(saved, who, convert)
+            + _hint(saved, run_identity, convert)
         )
 
 
-def another_layout(checkpoint: Checkpoint, who: Mapping[str, Any]) -> bool:
+def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
     """True where the state has to be converted first.
 
     Stage 0 holds it whole, in one file for any number of ranks.
     """
     saved = checkpoint.manifest
-    if checkpoint.universal or saved["zero_stage"] == who["zero_stage"] == 0:
+    if checkpoint.universal or saved["zero_stage"] == run_identity["zero_stage"] == 0:
         return False
-    return any(saved[key] != who[key] for key in LAYOUT)
+    return any(saved[key] != run_identity[key] for key in LAYOUT)
 
 
-def _can_convert(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> bool:
-    stages = {saved.get("zero_stage"), who["zero_stage"]}
+def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> bool:
+    stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
     return stages == {0} or (convert == "auto" and 0 not in stages)
 
 
-def _hint(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> str:
-    if all(saved.get(key) == who[key] for key in LAYOUT):
+def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
+    if all(saved.get(key) == run_identity[key] for key in LAYOUT):
         return ""
-    if 0 in (saved.get("zero_stage"), who["zero_stage"]):
+    if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
         return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
@@ -124,7 +138,7 @@ def _newest_first(folder: Path) -> list[Path]:
     """By commit; those that do not say come first, for what was being written when a run died is
     the newest.
     """
-    paths = [(path, order(path)) for path in folder.glob("step-*")]
+    paths = [(path, commit_number(path)) for path in folder.glob("step-*")]
     ranked = sorted(
         paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True
     )

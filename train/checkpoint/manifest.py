@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.cores import available_cores
+from train.system.cpu_count import cpu_count
 
-FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state"
-OWN = "own_rank_{:05d}.pt"  # within STATE
+RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 TEMPORARY = ".tmp-"
 FORMAT = 3
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
-_THREADS = min(8, available_cores())
+_THREADS = min(8, cpu_count())
 
 Facts = dict[str, dict[str, Any]]
 
@@ -59,7 +58,7 @@ def facts_of(root: Path, files: Iterable[Path]) -> Facts:
     }
 
 
-def problem(path: Path) -> str:
+def why_incomplete(path: Path) -> str:
     """Why a folder is no complete checkpoint; empty where it is one. Reads every byte."""
     if not path.is_dir():
         return "no such folder"
@@ -89,7 +88,7 @@ def problem(path: Path) -> str:
     return f"{unknown[0]} is not in the manifest" if unknown else ""
 
 
-def order(path: Path) -> int | None:
+def commit_number(path: Path) -> int | None:
     """When it was committed, as a number that grows by one at every commit; None where the manifest
     does not say.
 

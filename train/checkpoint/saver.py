@@ -9,9 +9,11 @@ from typing import Any
 
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
 from train.checkpoint.write import prune, save
+from train.cluster.distributed import World
 from train.config import CheckpointConfig
+from train.engines.protocol import Engine
 from train.errors import UserError
-from train.world import World
+from train.models.build import count_parameters
 
 
 class Saver:
@@ -34,19 +36,22 @@ class Saver:
         self,
         config: CheckpointConfig,
         folder: Path,
-        engine: Any,
-        who: Mapping[str, Any],
+        engine: Engine,
+        run_identity: Mapping[str, Any],
         world: World,
     ) -> None:
         self._config = config
         self._folder = folder
         self._engine = engine
-        self._who = who
+        self._who = run_identity
         self._world = world
-        self._needed = bytes_needed(engine.module.parameters(), world.size)
+        itemsize = next(engine.module.parameters()).element_size()
+        self._needed = bytes_needed(
+            count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
+        )
         self.failures = 0
         self._in_a_row = 0
-        short = world.once(lambda: shortage(folder, self._needed))
+        short = world.run_on_main(lambda: shortage(folder, self._needed))
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
@@ -54,7 +59,7 @@ class Saver:
         self,
         step: int,
         client_state: Mapping[str, Any],
-        own: Mapping[str, Any] | None = None,
+        rank_state: Mapping[str, Any] | None = None,
         last: bool = False,
     ) -> Path | None:
         """One checkpoint; None where it could not be written and the run goes on without.
@@ -75,19 +80,19 @@ class Saver:
                 self._who,
                 self._world,
                 self._needed,
-                own,
+                rank_state,
             )
         except NotSaved as failure:
             self.failures += 1
             self._in_a_row += 1
-            self._bear(step, failure, last)
+            self._report_failure(step, failure, last)
             return None
         self._in_a_row = 0
         if self._world.is_main:
             prune(self._folder, self._config.keep, self._config.keep_every)
         return path
 
-    def _bear(self, step: int, failure: NotSaved, last: bool) -> None:
+    def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
         what = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
             reason = (

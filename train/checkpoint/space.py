@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from train.errors import UserError
 
-_MOMENTS = 12  # bytes a parameter: float32 master and two moments
 _PER_FILE = 1 << 20  # what DeepSpeed and the zip format add, at most
 
 
@@ -21,20 +18,18 @@ class NotSaved(UserError):
     """
 
 
-def bytes_needed(parameters: Iterable[Any], ranks: int) -> int:
-    """Bytes of one checkpoint, rather too many than too few.
+def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int:
+    """Return the bytes of one checkpoint, rather too many than too few.
 
     Args:
-        parameters: the model's, whole or ZeRO-3's.
+        elements: of all parameters.
+        itemsize: bytes of a weight as it is computed with.
+        masters: whether the optimizer keeps float32 weights beside them.
         ranks: files of each kind.
     """
-    return (
-        sum(
-            int(getattr(p, "ds_numel", p.numel())) * (_MOMENTS + p.element_size())
-            for p in parameters
-        )
-        + 2 * ranks * _PER_FILE
-    )
+    float32 = 4
+    per_element = itemsize + 2 * float32 + (float32 if masters else 0)
+    return elements * per_element + 2 * ranks * _PER_FILE
 
 
 def shortage(folder: Path, needed: int) -> str:
@@ -45,7 +40,7 @@ def shortage(folder: Path, needed: int) -> str:
     return f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set --output_dir to another disk"
 
 
-def told(error: BaseException, folder: Path) -> str:
+def describe_failure(error: BaseException, folder: Path) -> str:
     """A failed write in one line: torch's own messages do not say why."""
     reason = (
         os.strerror(error.errno)

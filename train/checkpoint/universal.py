@@ -29,22 +29,22 @@ from train.checkpoint.manifest import (
     TEMPORARY,
     Checkpoint,
     facts_of,
-    problem,
     read,
+    why_incomplete,
 )
-from train.checkpoint.space import shortage, told
+from train.checkpoint.safe_load import safe_load
+from train.checkpoint.space import describe_failure, shortage
 from train.checkpoint.write import commit
 from train.errors import UserError
-from train.files import sync
-from train.restricted import load_restricted
+from train.system.files import sync
 
 _OPTIMIZER = Path("zero/optimizer_state.pt")
 _MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
 _SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow", "ds_version")
 
 
-def fitting(
-    checkpoint: Checkpoint, who: Mapping[str, Any], say: Callable[[str], None]
+def convert_if_needed(
+    checkpoint: Checkpoint, run_identity: Mapping[str, Any], say: Callable[[str], None]
 ) -> Checkpoint:
     """The checkpoint itself where it fits this world size and ZeRO stage, else its universal form,
     made once.
@@ -52,12 +52,12 @@ def fitting(
     Raises:
         UserError: it cannot be converted.
     """
-    if not another_layout(checkpoint, who):
+    if not another_layout(checkpoint, run_identity):
         return checkpoint
     final = checkpoint.path.with_name(f"universal-{checkpoint.step:08d}")
     saved = checkpoint.manifest
-    was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(who)}"
-    if not problem(final) and read(final).manifest.get("source") == _digest(checkpoint):
+    was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(run_identity)}"
+    if not why_incomplete(final) and read(final).manifest.get("source") == _digest(checkpoint):
         say(f"{was}: taking {final}")
         return read(final)
     say(f"{was}: converting it to {final}")
@@ -109,7 +109,9 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
         }
         commit(temporary, final, manifest)
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"cannot convert {source.path}: {told(error, final.parent)}") from error
+        raise UserError(
+            f"cannot convert {source.path}: {describe_failure(error, final.parent)}"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read(final)
@@ -136,19 +138,17 @@ def _run_converter(source: Path, target: Path, workers: int) -> None:
 
 def _serve_every_stage(state: Path) -> None:
     """Adds what the other stages look for."""
-    saved = load_restricted(state / _OPTIMIZER)
+    saved = safe_load(state / _OPTIMIZER)
     inner = saved.get("optimizer_state_dict", {})
     groups = saved["param_groups"]
     folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
     step = (
-        inner["state"][0]["step"]
-        if inner
-        else load_restricted(next(iter(sorted(folders))) / "step.pt")
+        inner["state"][0]["step"] if inner else safe_load(next(iter(sorted(folders))) / "step.pt")
     )
     for folder in folders:
         torch.save(step, folder / "step.pt")
         for path in folder.glob("*.pt"):
-            tensor = load_restricted(path) if path.name != "step.pt" else None
+            tensor = safe_load(path) if path.name != "step.pt" else None
             if isinstance(tensor, torch.Tensor):
                 torch.save({"param": tensor}, path)
     common = {key: saved[key] for key in _SHARED if key in saved} | {
@@ -174,6 +174,6 @@ def _digest(checkpoint: Checkpoint) -> str:
     return hashlib.sha256((checkpoint.path / MANIFEST).read_bytes()).hexdigest()
 
 
-def _layout(who: Mapping[str, Any]) -> str:
-    ranks = who["world_size"]
-    return f"{ranks} rank{'s' if ranks != 1 else ''} with ZeRO-{who['zero_stage']}"
+def _layout(run_identity: Mapping[str, Any]) -> str:
+    ranks = run_identity["world_size"]
+    return f"{ranks} rank{'s' if ranks != 1 else ''} with ZeRO-{run_identity['zero_stage']}"

@@ -7,38 +7,40 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from train.checkpoint.manifest import (
     FORMAT,
     LATEST,
     MANIFEST,
-    OWN,
+    RANK_STATE,
     STATE,
     TEMPORARY,
     Facts,
+    commit_number,
     facts_of,
-    order,
 )
-from train.checkpoint.space import NotSaved, shortage, told
-from train.files import sync, write_atomically
-from train.world import World
+from train.checkpoint.space import NotSaved, describe_failure, shortage
+from train.cluster.distributed import World
+from train.engines.protocol import Engine, WrittenState
+from train.system.files import sync, write_atomically
 
 _OLD = ".old-"
 
 
 def save(
-    engine: Any,
+    engine: Engine,
     folder: Path,
     step: int,
     client_state: Mapping[str, Any],
-    who: Mapping[str, Any],
+    run_identity: Mapping[str, Any],
     world: World,
     needed: int = 0,
-    own: Mapping[str, Any] | None = None,
+    rank_state: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes one checkpoint.
 
@@ -55,20 +57,17 @@ def save(
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f"{TEMPORARY}{final.name}"
-    _agree(world, world.once(lambda: _fresh(temporary, needed)), temporary)
-    with _watched(engine) as writes:
-        engine.save_checkpoint(
-            str(temporary), tag=STATE, client_state=dict(client_state), save_latest=False
-        )
-        if own is not None:
-            writes.save(dict(own), str(temporary / STATE / OWN.format(world.rank)))
-    facts = writes.finish(temporary)
-    told_by = world.gather((writes.failure, facts))
+    _agree(world, world.run_on_main(lambda: _fresh(temporary, needed)), temporary)
+    written = engine.write_state(temporary / STATE, client_state)
+    if rank_state is not None:
+        path = temporary / STATE / RANK_STATE.format(world.rank)
+        written.save(path, lambda: torch.save(dict(rank_state), path))
+    told_by = world.gather(_finish(written, temporary))
     failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(told_by) if failure]
     _agree(world, failures[0] if failures else "", temporary)
     files = {name: values for _, of_rank in told_by for name, values in of_rank.items()}
-    manifest = {"format": FORMAT, "step": step, **who, "files": files}
-    _agree(world, world.once(lambda: _commit(temporary, final, manifest)), temporary)
+    manifest = {"format": FORMAT, "step": step, **run_identity, "files": files}
+    _agree(world, world.run_on_main(lambda: _commit(temporary, final, manifest)), temporary)
     return final
 
 
@@ -112,13 +111,13 @@ def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
     ]:
         _remove(stale)  # a universal one has served once its run has gone on
     written = sorted(
-        folder.glob("step-*"), key=lambda path: (order(path) or 0, path.name), reverse=True
+        folder.glob("step-*"), key=lambda path: (commit_number(path) or 0, path.name), reverse=True
     )
     for path in written[keep:] if keep else []:
         kept = (
             keep_every
             and int(path.name.removeprefix("step-")) % keep_every == 0
-            and order(path) is not None
+            and commit_number(path) is not None
         )
         if not kept:
             _remove(path)
@@ -133,7 +132,7 @@ def _remove(path: Path) -> None:
 def _agree(world: World, failure: str, temporary: Path) -> None:
     """Every rank has the same `failure`: none goes on where one cannot."""
     if failure:
-        world.once(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        world.run_on_main(lambda: shutil.rmtree(temporary, ignore_errors=True))
         raise NotSaved(failure)
 
 
@@ -149,70 +148,25 @@ def _fresh(temporary: Path, needed: int) -> str:
 
 def _commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> str:
     try:
-        orders = [order(path) or 0 for path in final.parent.glob("step-*")]
+        orders = [commit_number(path) or 0 for path in final.parent.glob("step-*")]
         commit(temporary, final, manifest | {"commit": max(orders, default=0) + 1})
         write_atomically(final.parent / LATEST, final.name + "\n")
     except OSError as error:
-        return told(error, final.parent)
+        return describe_failure(error, final.parent)
     return ""
 
 
-class _Writes:
-    """Stands in for DeepSpeed's writer of files.
+def _finish(written: WrittenState, root: Path) -> tuple[str, Facts]:
+    """Sync and hash this rank's files: why it failed, or empty, and what the manifest says of them."""
+    facts: Facts = {}
 
-    After a failure it writes nothing more and raises nothing: a rank that left DeepSpeed's save
-    early would leave the others waiting in its barriers.
-    """
+    def act() -> None:
+        for path in written.paths:
+            sync(path)
+        facts.update(facts_of(root, written.paths))
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self._paths: list[Path] = []
-        self.failure = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
-
-    def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """As the writer's."""
-        self._try(Path(path), lambda: self._writer.makedirs(path, exist_ok=exist_ok))
-
-    def save(self, state_dict: Any, path: str) -> None:
-        """As the writer's; the file is synced."""
-        self._try(Path(path), lambda: self._writer.save(state_dict, path))
-        self._paths.append(Path(path))
-
-    def finish(self, root: Path) -> Facts:
-        """Syncs and hashes what was written."""
-        facts: Facts = {}
-
-        def act() -> None:
-            for path in self._paths:
-                sync(path)
-            facts.update(facts_of(root, self._paths))
-
-        self._try(root, act)
-        return facts
-
-    def _try(self, path: Path, act: Any) -> None:
-        if self.failure:
-            return
-        try:
-            act()
-        except Exception as error:  # torch raises RuntimeError where the disk is full
-            self.failure = told(error, path.parent)
-
-
-@contextmanager
-def _watched(engine: Any) -> Iterator[_Writes]:
-    """DeepSpeed's files go through `_Writes`; its recovery scripts, which unpickle whatever they
-    find, are left out.
-    """
-    writer = engine.checkpoint_engine
-    writes = _Writes(writer)
-    engine.checkpoint_engine = writes
-    engine._copy_recovery_script = lambda folder: None
-    try:
-        yield writes
-    finally:
-        engine.checkpoint_engine = writer
-        del engine._copy_recovery_script
+    written.attempt(root, act)
+    if written.failure is None:
+        return "", facts
+    error, folder = written.failure
+    return describe_failure(error, folder), facts

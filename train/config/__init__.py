@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from train.config.data import DataConfig, MixtureSource
+from train.config.decay import DecayConfig, Ratio
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
-from train.config.optim import DecayConfig, OptimConfig, Ratio
+from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
 
 __all__ = [

@@ -8,9 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The LLaMA to build.
+    """The model to build.
 
     Args:
+        architecture: its kind; a file of train/models.
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -29,6 +30,7 @@ class ModelConfig:
             and the extra `liger`.
     """
 
+    architecture: Literal["llama"] = "llama"
     vocab_size: int = 32000
     hidden_size: int = 512
     intermediate_size: int = 1376

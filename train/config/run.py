@@ -57,7 +57,7 @@ class EvalConfig:
         tokens: validation tokens used, at most; 0 uses all.
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
-            depends on it; see train/evaluate.py.
+            depends on it; see train/loop/evaluation.py.
     """
 
     every: int = 500

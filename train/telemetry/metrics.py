@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.files import write_atomically
+from train.system.files import write_atomically
 
 Record = dict[str, Any]
 

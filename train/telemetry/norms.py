@@ -13,20 +13,20 @@ import torch.distributed as dist
 
 from alphadecay.fragments import Span
 from alphadecay.modules import whole_shape
-from alphadecay.spans import engine_spans
-from train.results.heatmap import layer_and_type
-from train.world import World
+from train.cluster.distributed import World
+from train.engines.protocol import Engine
+from train.telemetry.module_names import layer_and_type
 
 
 class WeightNorms:
     """Reads them when asked; holds no copy of a weight.
 
     Args:
-        engine: a DeepSpeed engine of any ZeRO stage.
+        engine: of any kind of sharding.
         world: this rank.
     """
 
-    def __init__(self, engine: Any, world: World) -> None:
+    def __init__(self, engine: Engine, world: World) -> None:
         self._world = world
         parameters = list(engine.module.named_parameters())
         self._names = [name for name, _ in parameters]
@@ -34,9 +34,8 @@ class WeightNorms:
             [math.prod(whole_shape(parameter)) for _, parameter in parameters], dtype=torch.float64
         )
         index = {id(parameter): position for position, (_, parameter) in enumerate(parameters)}
-        spans = engine_spans(engine, getattr(engine, "basic_optimizer", None) or engine.optimizer)
         self._spans: list[tuple[int, Span]] = [
-            (index[id(span.parameter)], span) for span in spans if span.length
+            (index[id(span.parameter)], span) for span in engine.master_spans() if span.length
         ]
 
     @torch.no_grad()

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from train.telemetry.flops import PEAK_BF16
-from train.world import World
+from train.cluster.distributed import World
+from train.telemetry.known_peaks import PEAK_BF16
 
 _SIZE = {"cuda": 4096, "cpu": 1024}  # rows and columns of the matrices measured
 _REPEATS = 4

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from train.system.device import uses_cuda
+
 
 class ProfileWindow:
     """Profiles steps [first, first + count).
@@ -29,7 +31,7 @@ class ProfileWindow:
         """Before a step."""
         if self._profile is None and self._first and self._first <= step <= self._last:
             activities = [torch.profiler.ProfilerActivity.CPU]
-            if torch.cuda.is_available():
+            if uses_cuda():
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
             self._profile = torch.profiler.profile(activities=activities)
             self._profile.__enter__()

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.evaluate import Validation
-from train.methods import Decay
-from train.results.summary import METRICS
-from train.schedule import learning_rate
+from train.config.run_folder import METRICS
+from train.engines.protocol import Engine
+from train.models import spec_of
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.flops import flops_per_token
 from train.telemetry.metrics import MetricsWriter
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
@@ -25,7 +24,30 @@ from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
 from train.telemetry.sinks import Guarded, make_sinks
 from train.telemetry.usage import Totals, memory, over_ranks
-from train.world import World
+
+
+class DecayReadings(Protocol):
+    """What a controller of decay tells."""
+
+    @property
+    def alphas(self) -> dict[str, float]:
+        """Spectral exponents by module; empty where the method has none."""
+
+    @property
+    def weight_decays(self) -> dict[str, float]:
+        """Decays in force, by module."""
+
+    @property
+    def statuses(self) -> Mapping[str, Any]:
+        """Modules without a score, and why."""
+
+    @property
+    def last_refresh_step(self) -> int:
+        """The step (1-based) that first ran on these decays; 0 for those of the construction."""
+
+    @property
+    def last_refresh_seconds(self) -> float:
+        """Wall seconds of the last refresh."""
 
 
 class Telemetry:
@@ -33,12 +55,17 @@ class Telemetry:
     config: the run.
     folder: its output_dir.
     world: this rank.
-    engine: the DeepSpeed engine, for the norms of its weights.
+    engine: for the norms of its weights.
     resume_step: the step gone on from; None starts afresh.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, world: World, engine: Any, resume_step: int | None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        world: World,
+        engine: Engine,
+        resume_step: int | None,
     ) -> None:
         self._config = config
         self._folder = folder
@@ -47,13 +74,16 @@ class Telemetry:
         self.clock = StepClock(world.device)
         # tokens, fill included
         self._positions_per_step = config.run.global_batch * config.data.sequence_length
-        self._flops_per_token = flops_per_token(config.model, config.data.sequence_length)
+        self._flops_per_token = spec_of(config.model).flops_per_token(
+            config.model, config.data.sequence_length
+        )
         self._peak: Peak | None = None
         self._totals = Totals()
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
         self._timed_step = resume_step or 0  # up to here steps are in the totals
+        self._step = resume_step or 0
         self._tokens = 0
         self._window = Totals()  # since the training line before
         self._metrics: MetricsWriter | None = None
@@ -62,7 +92,9 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        world.once(lambda: self._open(resume_step))  # a damaged file stops every rank, not one
+        world.run_on_main(
+            lambda: self._open(resume_step)
+        )  # a damaged file stops every rank, not one
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
@@ -86,7 +118,7 @@ class Telemetry:
             )
         self._profile.begin(step)
 
-    def stepped(self, lr: float, decay: Decay | None) -> None:
+    def stepped(self, lr: float, decay: DecayReadings | None) -> None:
         """An optimizer step was applied, not skipped, on the decays that are in force until
         `decay.step()`.
         """
@@ -102,6 +134,7 @@ class Telemetry:
             values: what the line says; among it "tokens", the real tokens since the start of the
                 run.
         """
+        self._step = step
         self._tokens = int(values["tokens"])
         self._progress.advance(step)
         if trace := self._profile.end(step):
@@ -109,16 +142,19 @@ class Telemetry:
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
-    def validation(self, step: int, found: Validation) -> None:
-        """A validation."""
-        self._validation = found.record()
+    def validation(self, step: int, record: Mapping[str, float]) -> None:
+        """Write the line of a validation."""
+        self._validation = dict(record)
         self._write("validation", step, self._validation)
 
-    def refresh(self, decay: Decay) -> None:
-        """A refresh of the decays; its step is the first that runs on them."""
+    def refresh(self, decay: DecayReadings, lr: float) -> None:
+        """Write the line of a refresh; its step is the first that runs on these decays.
+
+        Args:
+            lr: the learning rate of that step, for the half-lives.
+        """
         step = decay.last_refresh_step
         decays = decay.weight_decays
-        lr = learning_rate(self._config.optim, max(1, step), self._config.run.steps)
         sums = self._cumulative.sums
         values: dict[str, Any] = {
             "alphas": decay.alphas,
@@ -142,9 +178,9 @@ class Telemetry:
         """A line for the person watching, kept nowhere."""
         self._progress.message(text)
 
-    def state_dict(self, step: int) -> dict[str, Any]:
-        """Plain numbers for a checkpoint, the same on every rank. Collective."""
-        self._tally(step)
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain numbers for a checkpoint, the same on every rank. Collective."""
+        self._tally(self._step)
         return {
             "totals": self._totals.state_dict(),
             "window": self._window.state_dict(),
@@ -161,9 +197,9 @@ class Telemetry:
             self._cumulative.load(state["cumulative_decay"])
             self._validation = dict(state["validation"])
 
-    def summary(self, step: int) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What summary.json says of speed, memory, time and the last validation. Collective."""
-        self._tally(step)
+        self._tally(self._step)
         peak = self._peak
         return {
             **self._totals.summary(),

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.config.run_folder import TENSORBOARD
 from train.errors import UserError
 from train.telemetry.metrics import scalars
-
-FOLDER = "tensorboard"
 
 
 def check_installed() -> None:
@@ -39,7 +38,7 @@ class TensorBoardSink:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(Path(output_dir) / FOLDER), purge_step=purge)
+        self._writer = SummaryWriter(str(Path(output_dir) / TENSORBOARD), purge_step=purge)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Write one record; keys become kind/key, and per-module values kind/key/module."""

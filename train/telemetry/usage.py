@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from train.cluster.distributed import World
 from train.telemetry.clock import PARTS, training_seconds
-from train.world import World
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.files import write_atomically
+from train.system.files import write_atomically
 from train.telemetry.metrics import scalars
 
 RUN_ID = "wandb-run-id"  # in the output folder; what makes a resumed run the same run there

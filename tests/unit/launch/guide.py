@@ -17,9 +17,10 @@ import alphadecay
 from alphadecay.config import AlphaDecayConfig
 from tests.conftest import ROOT
 from tests.unit.launch.programs import PROGRAM, options_of, program_named
-from train.cli import load_config, split_dry_run
+from train.commands import COMMANDS
+from train.config.command_line import load_config, split_dry_run
+from train.config.key_registry import known_keys
 from train.errors import UserError
-from train.keys import known_keys
 
 FOLDERS = "alphadecay|train|ds_configs|launch|docker|tests"
 # Stand for something of the reader's.
@@ -82,7 +83,9 @@ def missing_paths(text: str) -> Iterator[str]:
 
 
 def missing_modules(text: str) -> Iterator[str]:
-    """Those that `python -m` starts."""
+    """Modules and commands that `python -m` starts."""
+    commands = re.findall(r"-m train ([a-z-]+)", text)
+    yield from (f"train {name}" for name in commands if name not in COMMANDS)
     yield from (
         module
         for module in re.findall(r"-m (train[\w.]*|alphadecay[\w.]*)", text)
@@ -198,13 +201,13 @@ def missing_options(text: str) -> Iterator[str]:
     for line in text.splitlines():
         program = ""
         for word in re.sub(
-            r"-m (train\.[\w.]+)",
-            r"\1",
+            r"-m train ([a-z-]+)",
+            "train:\\1",
             line.split("  #")[0].replace("run train", "run alphadecay:cpu"),
         ).split():
             word = word.strip("()'\"$;,")
             program = program_named(word, program) or (
-                PROGRAM if word == "--" and program == "train.sweep" else program
+                PROGRAM if word == "--" and program == "train:sweep" else program
             )
             option = re.match(r"--([a-zA-Z][\w.-]*)", word)
             if option and option[1] not in options_of(program) | PLACEHOLDERS:

@@ -5,26 +5,18 @@ print them, of others by a list.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import re
 import subprocess
 from functools import cache
 
 from tests.conftest import ROOT
+from train.commands import COMMANDS, run_command
 
 PROGRAM = "train/pretrain.py"
 SCRIPTS = ("launch/torchrun.sh", "launch/deepspeed.sh")
-MODULES = (
-    "train.sweep",
-    "train.tables",
-    "train.export",
-    "train.generate",
-    "train.preflight",
-    "train.data.prepare",
-    "train.state",
-    "train.convert",
-)
+# `python -m train NAME`, written "train:NAME", as one word.
+MODULES = tuple(f"train:{name}" for name in COMMANDS)
 # Programs that need not be here: only the options that the guide names.
 FOREIGN_OPTIONS = {
     "docker": {
@@ -99,13 +91,15 @@ def _help(program: str) -> str:
 
         return _printed(lambda: runner.parse_args(["--help"]))
     if program == PROGRAM:
-        from train.cli import load_config
+        from train.config.command_line import load_config
 
         return _printed(lambda: load_config(["--help"]))
-    module = importlib.import_module(
-        "train.preflight.examine" if program == "train.preflight" else program
-    )
-    return _printed(lambda: module.main(["--help"]))
+    name = program.removeprefix("train:")
+    if name == "preflight":
+        from train.cluster.preflight import orchestrate  # its command ends the process
+
+        return _printed(lambda: orchestrate.main(["--help"]))
+    return _printed(lambda: run_command(name, ["--help"]))
 
 
 def _printed(action: object) -> str:

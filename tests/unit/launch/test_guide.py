@@ -66,10 +66,19 @@ def test_variables_are_read_where_the_section_says(section: str) -> None:
         ("--resum auto", "missing_options: --resum"),
         ("--dryrun", "missing_options: --dryrun"),
         ("--wold-size", "missing_options: --wold-size"),
-        ("python -m train.sweep adam --lancher slurm", "missing_options: train.sweep --lancher"),
-        ("python -m train.tables adam --jobs 2", "missing_options: train.tables --jobs"),
-        ("python -m train.sweep adam --sbatch my.sbatch --jobs 2 -- --run.data_seed 1", ""),
-        ("python -m train.export RUN --outt FOLDER", "missing_options: train.export --outt"),
+        (
+            "python -m train sweep adam --lancher slurm",
+            "missing_options: train:sweep --lancher",
+        ),
+        (
+            "python -m train tables adam --jobs 2",
+            "missing_options: train:tables --jobs",
+        ),
+        ("python -m train sweep adam --sbatch my.sbatch --jobs 2 -- --run.data_seed 1", ""),
+        (
+            "python -m train export RUN --outt FOLDER",
+            "missing_options: train:export --outt",
+        ),
         (
             "launch/torchrun.sh --nodes 2 --nodez 2 --run.seed 1 --output_dir x  # --what",
             "missing_options: launch/torchrun.sh --nodez",

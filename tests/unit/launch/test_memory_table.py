@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.cli import load_config
-from train.engine import load_ds_config
-from train.plan.dryrun import _memory, _meta_model
-from train.validation import accumulation_steps
+from train.config.command_line import load_config
+from train.config.validate import accumulation_steps
+from train.engines.ds_config import load_ds_config
+from train.planning.dry_run import _memory, _meta_model
 
 RANKS = 8
 SIZES = ("60m", "130m", "350m", "1b")

@@ -44,9 +44,9 @@ esac
 # torchrun, deepspeed and the preflight are written down; anything else is the real interpreter.
 PYTHON = """#!/bin/bash
 case "$*" in
-    *torch.distributed.run* | *train.preflight* | *--dry-run*)
+    *torch.distributed.run* | *"train preflight"* | *--dry-run*)
         printf "python %s\\n" "$*" >>"$CALLS"
-        [[ $* == *train.preflight* ]] && exit "${PREFLIGHT_CODE:-0}"
+        [[ $* == *"train preflight"* ]] && exit "${PREFLIGHT_CODE:-0}"
         [[ $* == *--dry-run* ]] && exit "${DRY_RUN_CODE:-0}"
         exec bash "$LAUNCHED" ;;
     *) exec "$REAL" "$@" ;;
@@ -240,7 +240,7 @@ def test_pyxis_gets_the_image_and_the_project(job: Job) -> None:
             f"--container-workdir={ROOT} --container-env=A" in call
         )
     assert (
-        len([call for call in job.calls if call.startswith("srun") and "train.where" in call]) == 1
+        len([call for call in job.calls if call.startswith("srun") and "train where" in call]) == 1
     )
 
 

@@ -1,0 +1,70 @@
+"""Means, spreads and intervals, against hand-made figures and scipy."""
+
+import math
+
+import numpy as np
+import pytest
+
+from train.experiments.tables.statistics import (
+    Difference,
+    Spread,
+    paired_difference,
+    spread,
+    t_quantile,
+)
+
+stats = pytest.importorskip("scipy.stats")
+
+
+def test_spread_of_some_of_one_and_of_none():
+    found = spread([31.0, 32.0, 36.0])
+    assert found.mean == 33.0 and found.n == 3
+    assert found.sd == pytest.approx(math.sqrt((4 + 1 + 9) / 2), rel=1e-15)  # over n - 1
+    assert spread([5.0]) == Spread(5.0, None, 1) and spread([]) is None
+
+
+def test_differences_are_taken_seed_by_seed_over_shared_seeds():
+    # Differences -1, -2, -2; sd 1/√3, so that the mean's is 1/3; t of two degrees is 4.302653.
+    found = paired_difference(
+        {1: 10.0, 2: 12.0, 3: 11.0, 9: 0.0}, {1: 11.0, 2: 14.0, 3: 13.0, 4: 99.0}
+    )
+    assert found.seeds == (1, 2, 3) and found.side == -1
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (-5 / 3, -5 / 3 - 4.3026527 / 3, -5 / 3 + 4.3026527 / 3), rel=1e-7
+    )
+
+
+def test_the_side_is_where_the_whole_interval_lies():
+    assert Difference(-1.0, -2.0, -0.1, (1, 2)).side == -1
+    assert Difference(-1.0, -2.1, 0.1, (1, 2)).side == 0
+    assert Difference(1.0, 0.1, 2.0, (1, 2)).side == 1
+    assert Difference(1.0, 0.0, 2.0, (1, 2)).side == 0
+
+
+def test_one_seed_has_a_difference_and_no_interval():
+    assert paired_difference({1: 10.0, 2: 7.0}, {2: 8.0}) == Difference(-1.0, None, None, (2,))
+    assert paired_difference({1: 10.0}, {2: 8.0}) is None
+    assert paired_difference({1: 10.0}, {2: 8.0, 1: 10.5}).side == 0
+
+
+def test_equal_differences_have_an_interval_of_no_width():
+    found = paired_difference({1: 10.0, 2: 11.0}, {1: 10.5, 2: 11.5})
+    assert (found.low, found.mean, found.high, found.side) == (-0.5, -0.5, -0.5, -1)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 19, 50, 301])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_the_quantile_is_scipys(freedom, confidence):
+    # 1e-9: scipy's own inverse is iterative.
+    assert t_quantile(confidence, freedom) == pytest.approx(
+        stats.t.ppf((1 + confidence) / 2, freedom), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 11])
+def test_the_interval_is_scipys(count):
+    draws = np.random.default_rng(count).normal(30, 0.1, (2, count))
+    ours, theirs = (dict(enumerate(row.tolist())) for row in draws)
+    expected = stats.ttest_rel(*draws).confidence_interval(0.95)
+    found = paired_difference(ours, theirs)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)

@@ -1,0 +1,146 @@
+"""A run's folder made by hand, by the writers that a run itself uses, and a page taken apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of
+from train.config import TrainConfig
+from train.config.command_line import dump_config
+from train.loop.run_status import write_state
+from train.telemetry.clock import PARTS
+from train.telemetry.metrics import MetricsWriter
+
+LLAMA = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+
+
+def weight_names(layers: int, types: tuple[str, ...] = LLAMA) -> list[str]:
+    """As the LLaMA names them."""
+    return [f"model.layers.{layer}.{kind}.weight" for layer in range(layers) for kind in types]
+
+
+def alpha(step: int, place: int) -> float:
+    """Some number of its own for every refresh and module."""
+    return 2.0 + math.sin(1.0 + step * 0.37 + place * 1.13) / 2
+
+
+def write_records(
+    path: Path, steps: int, interval: int, names: list[str], alphas: bool = True
+) -> None:
+    """Training lines at every step, a validation at the first and the last, refreshes every
+    `interval` steps.
+    """
+    with MetricsWriter(path) as writer:
+        for step in range(steps + 1):
+            if interval and step % interval == 0:
+                measured = {name: alpha(step, place) for place, name in enumerate(names)}
+                decays = {name: value / 10 for name, value in measured.items()}
+                writer.write(
+                    "refresh", step, {"alphas": measured if alphas else {}, "weight_decays": decays}
+                )
+            if step:
+                seconds = {
+                    part: (place + 1) * 0.01 + step * 1e-4 for place, part in enumerate(PARTS)
+                }
+                loss = math.nan if step == 3 else 8.0 / step**0.2
+                figures = {
+                    "loss": loss,
+                    "tokens": step * 100,
+                    "mfu": 0.25,
+                    "peak_tflops": 2.0,
+                    "seconds": seconds,
+                }
+                writer.write(
+                    "train", step, figures | {"memory": {"peak_resident_bytes": 2.0**30 + step}}
+                )
+            if step == 3:
+                writer.write(
+                    "notice",
+                    step,
+                    {
+                        "notice": "step skipped: <not> finite",
+                        "loss": math.nan,
+                        "in_a_row": 1,
+                        "skipped_steps": 1,
+                    },
+                )
+            if step in (0, steps):
+                writer.write(
+                    "validation",
+                    step,
+                    {"val_loss": 8.0 - step / 100, "val_perplexity": math.exp(8.0 - step / 100)},
+                )
+
+
+def make_run(
+    folder: Path,
+    steps: int = 12,
+    interval: int = 4,
+    layers: int = 3,
+    name: str = "a run",
+    method: str = "alphadecay",
+    alphas: bool = True,
+    state: str = "finished",
+    reason: str = "",
+) -> Path:
+    """All that a run leaves but summary.json, the picture and checkpoints."""
+    folder.mkdir()
+    write_records(folder / "metrics.jsonl", steps, interval, weight_names(layers), alphas)
+    config = TrainConfig(name=name)
+    # type: ignore[arg-type]
+    decay = dataclasses.replace(config.decay, method=method)
+    run = dataclasses.replace(config.run, steps=steps)
+    (folder / "config.yaml").write_text(
+        dump_config(dataclasses.replace(config, decay=decay, run=run))
+    )
+    write_state(folder, state, step=steps, steps=steps, reason=reason)  # type: ignore[arg-type]
+    return folder
+
+
+def write_checkpoint(run: Path, weights: dict[str, torch.Tensor], step: int = 12) -> Path:
+    """A complete checkpoint of stage 0 in float32, whose model file holds the weights themselves."""
+    folder = run / "checkpoints" / f"step-{step:08}"
+    (folder / STATE).mkdir(parents=True)
+    torch.save({"module": weights, "optimizer": {}}, folder / STATE / "mp_rank_00_model_states.pt")
+    files = facts_of(folder, [path for path in folder.rglob("*") if path.is_file()])
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "commit": step,
+        "world_size": 2,
+        "zero_stage": 0,
+        "precision": "float32",
+        "files": files,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def island(text: str, name: str) -> Any:
+    """The JSON that a page holds under a name."""
+    found = re.search(
+        rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL
+    )
+    assert found, name
+    return json.loads(found[1])
+
+
+def chart(text: str, name: str) -> dict[str, Any]:
+    """The figure of one chart; its traces by name under "traces"."""
+    figure = next(figure for figure in island(text, "figures") if figure["id"] == name)
+    return figure | {"traces": {trace.get("name"): trace for trace in figure["data"]}}

@@ -1,0 +1,4 @@
+"""Looks at every node before training starts, and names the one that would spoil it.
+
+`python -m train preflight --help`.
+"""

@@ -1,0 +1,57 @@
+"""What a cell trains, as train/pretrain.py will read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from train.config import TrainConfig
+from train.config.command_line import load_config
+from train.errors import UserError
+from train.experiments.grids.cells import Cell, Run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run and what it trains.
+
+    Args:
+        run: of a grid.
+        arguments: for train/pretrain.py.
+        config: what they make.
+    """
+
+    run: Run
+    arguments: tuple[str, ...]
+    config: TrainConfig
+
+
+def plan(run: Run, extra: Mapping[str, str]) -> Planned:
+    """The run with overrides that win over its own.
+
+    Raises:
+        UserError: train/pretrain.py would refuse them.
+    """
+    config = config_of(run.cell, extra)
+    config = replace(
+        config, name=run.name, output_dir=str(run.folder), run=replace(config.run, seed=run.seed)
+    )
+    return Planned(run, tuple(run.arguments(extra)), config)
+
+
+def config_of(cell: Cell, extra: Mapping[str, str] | None = None) -> TrainConfig:
+    """What a cell trains, whatever the seed.
+
+    Raises:
+        UserError: train/pretrain.py would refuse it; the message names the cell.
+    """
+    try:
+        return _read(tuple(cell.arguments(extra)))
+    except UserError as error:
+        raise UserError(f"{cell.grid}, {cell.row} at {cell.column}: {error}") from error
+
+
+@cache  # the seeds of a cell differ in what `plan` puts in alone, and reading takes about 20 ms
+def _read(arguments: tuple[str, ...]) -> TrainConfig:
+    return load_config(arguments)
