@@ -146,8 +146,7 @@ class TokenFile:
         if not len(self.ends):
             raise UserError(
                 f"The {self.split} split has no document: give more text, change "
-                "data.validation_fraction, or name files in "
-                "data.validation_files."
+                "data.validation_fraction, or name files in data.validation_files."
             )
         return len(self.ends)
 
@@ -162,10 +161,9 @@ class TokenFile:
             )
             raise UserError(
                 f"The {self.split} split has {len(self.tokens)} tokens in "
-                f"{self.meta.split(self.split).documents} documents, fewer than "
-                f"one row of data.sequence_length {sequence_length}: give more text, {more}, name "
-                "files in data.validation_files, "
-                "or lower data.sequence_length."
+                f"{self.meta.split(self.split).documents} documents, fewer than one row of "
+                f"data.sequence_length {sequence_length}: give more text, {more}, name files in "
+                "data.validation_files, or lower data.sequence_length."
             )
         return count
 
@@ -178,8 +176,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     if found != expected:
         raise UserError(
             f"{path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs "
-            "to another preparation; "
-            f"delete {path.parent} and prepare again."
+            f"to another preparation; delete {path.parent} and prepare again."
         )
     # numpy cannot map a file of no bytes
     return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)

@@ -33,7 +33,7 @@ class Shares:
         [n].
 
         Every source is read without gap or repetition: its numbers over all positions are 0, 1, 2,
-            ..., each once.
+        ..., each once.
         """
         blocks, offsets = np.divmod(positions, self._block)
         places = permute(seed, blocks, offsets, self._block)

@@ -2,14 +2,14 @@
 (one document a row).
 
 Packed: documents are joined by eos and cut into windows that do not overlap; the last, incomplete
-    one is left out. Attention is plain
-causal attention over the window, so it sees over the borders of documents, and the loss counts
-every token but a row's first, the first token of the next document after an eos included.
+one is left out. Attention is plain causal attention over the window, so it sees over the borders of
+documents, and the loss counts every token but a row's first, the first token of the next document
+after an eos included.
 
 Padded: a row is one document, its eos kept; a longer one keeps its first L - 1 tokens and eos. What
-    is left is filled with eos whose
-labels are -100. The fill stands on the right, where causal attention never lets a real token see
-it: no mask is needed, and the loss is that of the real tokens alone.
+is left is filled with eos whose labels are -100. The fill stands on the right, where causal
+attention never lets a real token see it: no mask is needed, and the loss is that of the real tokens
+alone.
 
 Shapes: n rows asked for, L tokens of a row, R rows of a token file.
 """

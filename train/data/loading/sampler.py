@@ -104,8 +104,8 @@ class Batches:
         if self.global_batch % (world_size * micro_batch):
             raise UserError(
                 f"run.global_batch {self.global_batch} is not a multiple of run.micro_batch "
-                f"{micro_batch} x {world_size} ranks "
-                f"= {world_size * micro_batch}; change one of them."
+                f"{micro_batch} x {world_size} ranks = {world_size * micro_batch}; change one of "
+                "them."
             )
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in [0, {world_size})")

@@ -12,7 +12,8 @@ from pathlib import Path
 from train.config import DataConfig
 from train.config.shares import whole_shares
 from train.data.preparing.prepare import find_prepared, prepare, training_documents
-from train.data.sources.corpus import Source, open_sources
+from train.data.sources.registry import open_sources
+from train.data.sources.source import Source
 from train.data.tokenizers.sentencepiece import (
     SAMPLE_CHARACTERS,
     TRAINING,

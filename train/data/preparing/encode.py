@@ -11,7 +11,7 @@ import numpy as np
 
 from train.data.loading.memmap import DTYPES, ENDS_DTYPE, SPLITS, Split
 from train.data.sources.chunks import Chunk, row_text
-from train.data.tokenizers.sentencepiece import AnyTokenizer
+from train.data.tokenizers.load import AnyTokenizer
 
 NO_TOKENS = "text has no tokens"
 

@@ -12,9 +12,9 @@ from train.data.preparing.progress import Progress
 from train.data.preparing.work_folder import State, WorkFolder
 from train.data.preparing.workers import encode_all
 from train.data.sources.chunks import Chunk
-from train.data.sources.corpus import Source
 from train.data.sources.quarantine import Quarantine, no_documents
-from train.data.tokenizers.sentencepiece import AnyTokenizer
+from train.data.sources.source import Source
+from train.data.tokenizers.load import AnyTokenizer
 
 # of text between two records: what a kill costs at most, but for chunks in work
 RECORD_BYTES = 64_000_000

@@ -31,17 +31,11 @@ from train.data.preparing.encode import is_held_out
 from train.data.preparing.ingest import Ingest, Stage
 from train.data.preparing.progress import Progress
 from train.data.preparing.work_folder import WorkFolder
-from train.data.sources.corpus import Source, open_sources
 from train.data.sources.quarantine import BadCorpus, Quarantine
-from train.data.tokenizers.sentencepiece import (
-    SAMPLE_CHARACTERS,
-    TRAINING,
-    AnyTokenizer,
-    check_vocab,
-    load_prepared,
-    load_tokenizer,
-    train_tokenizer,
-)
+from train.data.sources.registry import open_sources
+from train.data.sources.source import Source
+from train.data.tokenizers.load import AnyTokenizer, check_vocab, load_prepared, load_tokenizer
+from train.data.tokenizers.sentencepiece import SAMPLE_CHARACTERS, TRAINING, train_tokenizer
 from train.errors import UserError
 
 
@@ -183,9 +177,8 @@ def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     if meta.rows_set_aside > config.max_bad_fraction * meta.rows:
         raise UserError(
             f"{folder}: {meta.rows_set_aside} of {meta.rows} rows of the corpus had to be set "
-            f"aside ({QUARANTINE_NAME} there says why), "
-            f"above data.max_bad_fraction {config.max_bad_fraction:.1%}; mend the corpus or raise "
-            "it."
+            f"aside ({QUARANTINE_NAME} there says why), above data.max_bad_fraction "
+            f"{config.max_bad_fraction:.1%}; mend the corpus or raise it."
         )
 
 
@@ -228,13 +221,12 @@ class _Preparation:
                     raise
                 raise UserError(
                     f"data.directory: {self.folder.parent} is full ({error.strerror}); free some "
-                    "space, and the same command goes on "
-                    "from what was prepared."
+                    "space, and the same command goes on from what was prepared."
                 ) from error
         self.progress.say(
             f"Prepared {meta.train.documents:,} documents, {meta.train.tokens:,} tokens for "
-            f"training and {meta.validation.documents:,}, "
-            f"{meta.validation.tokens:,} for validation in {time.monotonic() - started:.1f} s"
+            f"training and {meta.validation.documents:,}, {meta.validation.tokens:,} for "
+            f"validation in {time.monotonic() - started:.1f} s"
             + (
                 f"; {meta.rows_set_aside} rows set aside, see {self.folder / QUARANTINE_NAME}"
                 if meta.rows_set_aside

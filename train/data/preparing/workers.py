@@ -17,7 +17,7 @@ from pathlib import Path
 
 from train.data.preparing.encode import Encoded, Plan, encode_chunk
 from train.data.sources.chunks import Chunk
-from train.data.tokenizers.sentencepiece import AnyTokenizer, load_prepared
+from train.data.tokenizers.load import AnyTokenizer, load_prepared
 from train.errors import UserError
 from train.system.cpu_count import cpu_count
 
@@ -57,8 +57,7 @@ def encode_all(
     except BrokenProcessPool as error:
         raise UserError(
             "A worker of the preparation was killed, perhaps for memory; lower data.workers. The "
-            "same command again goes on from "
-            "what was prepared."
+            "same command again goes on from what was prepared."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -110,7 +110,6 @@ class Quarantine:
             )
             raise BadCorpus(
                 f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, "
-                "data.max_bad_fraction allows "
-                f"{self.max_bad_fraction:.1%}), for example: {examples}.{where} Mend the corpus or "
-                "raise data.max_bad_fraction."
+                f"data.max_bad_fraction allows {self.max_bad_fraction:.1%}), for example: "
+                f"{examples}.{where} Mend the corpus or raise data.max_bad_fraction."
             )
