@@ -1,5 +1,6 @@
-"""Chunks encoded in their order, in this process or in several; how many changes the time and
-nothing else.
+"""Encodes chunks in their order, in this process or in several.
+
+Their number changes the time and nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _tokenizer: AnyTokenizer | None = None  # of a worker process
 def encode_all(
     chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, plan: Plan, workers: int
 ) -> Iterator[tuple[Chunk, Encoded]]:
-    """Every chunk with its result, in order.
+    """Yield every chunk with its result, in order.
 
     Args:
         tokenizer: the one in folder.
@@ -77,8 +78,9 @@ def _in_order(
 
 
 def _begin(folder: str) -> None:
-    """First in a worker process: load the tokenizer, leave Ctrl-C to the parent, and end with it
-    however it ends.
+    """Prepare a worker process: load the tokenizer, and leave Ctrl-C to the parent.
+
+    The worker ends with its parent, however that ends.
     """
     global _tokenizer
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -77,13 +77,13 @@ class SentencePieceTokenizer:
             )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without eos."""
+        """Return the ids of each text, without eos."""
         return self._processor.encode(list(texts), out_type=int, num_threads=self.threads)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids.
+        """Return the text of ids.
 
-        Exact for models of train_tokenizer, but for U+2581, which SentencePiece itself uses for a
+        Exact for models of `train_tokenizer`, but for U+2581, which SentencePiece itself uses for a
         space.
         """
         return self._processor.decode([int(id_) for id_ in ids])
@@ -98,7 +98,8 @@ class SentencePieceTokenizer:
 def load_sentencepiece(path: str | Path) -> SentencePieceTokenizer:
     """Load a .model file.
 
-    Raises UserError if it is missing, empty or not a SentencePiece model with an eos piece.
+    Raises:
+        UserError: it is missing, empty or not a SentencePiece model with an eos piece.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -139,7 +140,7 @@ def train_tokenizer(
 
 
 def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> SentencePieceTokenizer:
-    """The same on a sample that was made already."""
+    """Train as `train_tokenizer` does, on a sample that was made already."""
     if not sample:
         raise UserError(
             "There are no training documents to train a tokenizer on; check data.source and "
@@ -166,8 +167,9 @@ def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> Sen
 
 
 def sample_documents(documents: Iterable[str], budget: int = SAMPLE_CHARACTERS) -> list[str]:
-    """Excerpts of every n-th document, at most about `budget` characters in all, spread evenly;
-    memory stays under twice that.
+    """Return excerpts of every n-th document, spread evenly.
+
+    They have about `budget` characters in all at most; memory stays under twice that.
     """
     kept: list[str] = []
     size = 0
