@@ -108,7 +108,6 @@ def _plan(
     config: DataConfig, vocab_size: int
 ) -> tuple[Source, Source | None, AnyTokenizer | None, str]:
     """Training source, validation source, given tokenizer, and the fingerprint of what they make."""
-    _check_settings(config)
     training, validation = open_sources(config)
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     if tokenizer is not None:
@@ -123,27 +122,6 @@ def _plan(
 
 def _folder(config: DataConfig, fingerprint: str) -> Path:
     return Path(config.directory).expanduser() / f"{config.source}-{fingerprint}"
-
-
-def _check_settings(config: DataConfig) -> None:
-    if not config.validation_files and not 0 < config.validation_fraction <= 0.5:
-        raise UserError(
-            f"data.validation_fraction is {config.validation_fraction}; it must be above 0 and at "
-            "most 0.5."
-        )
-    if not 0 <= config.max_bad_fraction <= 1:
-        raise UserError(
-            f"data.max_bad_fraction is {config.max_bad_fraction}; it must be between 0 and 1."
-        )
-    if config.sequence_length < 2:
-        raise UserError(
-            f"data.sequence_length is {config.sequence_length}; a row needs at least 2 tokens to "
-            "predict one."
-        )
-    if config.max_documents < 0:
-        raise UserError(
-            f"data.max_documents is {config.max_documents}; use 0 for all or a positive number."
-        )
 
 
 def _fingerprint(

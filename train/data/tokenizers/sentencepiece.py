@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import sentencepiece
 
 from train.config.run_folder import TOKENIZER_JSON, TOKENIZER_MODEL
-from train.config.tokenizer_name import PREFIX
+from train.config.tokenizer_name import PREFIX, suggest
 from train.data.tokenizers.huggingface import HuggingFaceTokenizer, load_huggingface, load_saved
 from train.errors import UserError
 from train.system.files import write_atomically
@@ -133,9 +133,11 @@ def load_sentencepiece(path: str | Path) -> Tokenizer:
             "a Hugging Face tokenizer."
         )
     if not path.is_file():
+        on_the_hub = suggest(str(path))
+        hub = f", write {on_the_hub} if you mean the one on the hub" if on_the_hub else ""
         raise UserError(
-            f"data.tokenizer: {path} does not exist; correct the path, or leave it empty to train "
-            "one."
+            f"data.tokenizer: {path} does not exist; correct the path{hub}, or leave it empty to "
+            "train one."
         )
     model_bytes = path.read_bytes()
     if not model_bytes:
