@@ -1,7 +1,7 @@
 """Looks at an installed alphadecay from outside the project, in an environment with torch alone.
 
-`python -P installed.py`: the import, the command, and an AlphaDecay on a small net. `make dist` runs
-it for the wheel and for the sdist.
+`python -P installed.py`: the import, the command, and one AlphaDecay on a small net. `make dist`
+runs it for the wheel and for the sdist.
 """
 
 from __future__ import annotations
