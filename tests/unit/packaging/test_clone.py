@@ -16,7 +16,6 @@ from tests.conftest import ROOT
     ("command", "words"),
     [
         (["train", "--help"], "usage: python -m train COMMAND"),
-        (["train/__main__.py", "state", "--help"], "state"),
         (["train/pretrain.py", "--help"], "--optim.weight_decay"),
         (["train", "where", "--config", f"{ROOT}/train/recipes/quickstart.yaml"], "quickstart"),
     ],
