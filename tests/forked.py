@@ -8,7 +8,6 @@ die with it.
 from __future__ import annotations
 
 import faulthandler
-import io
 import multiprocessing as mp
 import os
 import runpy
@@ -112,7 +111,7 @@ def _exit_code(exit_: SystemExit) -> int:
 
 
 def _become(cwd: str, environment: dict[str, str], log: str) -> None:
-    """Make this process what a shell would have started: a session, a folder, variables, streams."""
+    """Give this process a session, a folder, variables and streams, as a shell would."""
     os.setsid()
     os.chdir(cwd)
     os.environ.clear()
@@ -121,6 +120,6 @@ def _become(cwd: str, environment: dict[str, str], log: str) -> None:
     for stream in (1, 2):
         os.dup2(output, stream)
     os.close(output)
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False))
-    sys.stderr = io.TextIOWrapper(open(2, "wb", 0, closefd=False), write_through=True)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, closefd=False)
     faulthandler.enable(file=2)

@@ -15,8 +15,7 @@ import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import set_environment, start_processes
-from tests.distributed.test_odd_shapes import zero_engine
-from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
+from tests.distributed.nets import Net, wrap, zero_engine
 from tests.waiting import PATIENCE
 
 RANKS = 3

@@ -35,10 +35,10 @@ def held(
     options: tuple[str, ...] = (),
     nan: int = 0,
 ) -> Outcome:
-    """Run the program by a launcher to its end; held `at` a place ("phase:call") it gets the signal.
+    """Run the program by a launcher to its end.
 
-    Returns when its last process is gone. SIGKILL goes to all its processes, any other signal to
-    the launcher alone.
+    Held `at` a place ("phase:call") it gets the signal: SIGKILL goes to all its processes, any
+    other to the launcher alone. Returns when its last process is gone.
     """
     mark = uuid.uuid4().hex
     notes, more = _notes(cwd, at, nan)
