@@ -17,11 +17,11 @@ from alphadecay.assignment import assign
 from alphadecay.binding import bare_optimizer, bind
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.fragments import exempt_parameters
-from alphadecay.measure import Measurer, Pending
 from alphadecay.modules import find_modules
 from alphadecay.optim import take_over_weight_decay
-from alphadecay.placement import Plan
+from alphadecay.owners import Plan
 from alphadecay.policy import ema
+from alphadecay.refresh import SpectralRefresh, SpreadRefresh
 from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
 from alphadecay.transport.detect import detect
 
@@ -69,7 +69,7 @@ class AlphaDecay:
         )
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
-        self._measurer = Measurer(self._modules, self._transport, self.config)
+        self._measurer = SpectralRefresh(self._modules, self._transport, self.config)
         self.plan: Plan = self._measurer.plan
         exempt = [] if self.config.published else exempt_parameters(target.model.parameters())
         self._fragments = bind(self._engine, self._optimizer, modules, exempt)
@@ -81,7 +81,7 @@ class AlphaDecay:
         self.last_refresh_seconds = 0.0
         # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has
         # them already.
-        self._pending: Pending | dict[str, Estimate] | None = None
+        self._pending: SpreadRefresh | dict[str, Estimate] | None = None
         self._apply_step = 0
         self._pending_seconds = 0.0
         self.refresh()
@@ -113,7 +113,7 @@ class AlphaDecay:
     @property
     def solving(self) -> bool:
         """True while a spread refresh has Grams left to solve; then `state_dict()` is collective."""
-        return isinstance(self._pending, Pending)
+        return isinstance(self._pending, SpreadRefresh)
 
     def step(self) -> bool:
         """After each optimizer step: refreshes where the next step is a multiple of the interval.
@@ -158,10 +158,10 @@ class AlphaDecay:
         elif self._pending is not None:
             left = self._apply_step - self._step
             if left > 1:
-                if isinstance(self._pending, Pending):
+                if isinstance(self._pending, SpreadRefresh):
                     self._pending.advance(left)
             else:
-                self._take(self._finish())
+                self._take(self._measurer.escalated(self._finish()))
                 self._last_refresh_step = self._apply_step
                 self._pending = None
         self._pending_seconds += time.perf_counter() - started
@@ -172,7 +172,7 @@ class AlphaDecay:
 
     def _finish(self) -> dict[str, Estimate]:
         """The estimates of the refresh under way. Collective where they are not known yet."""
-        if isinstance(self._pending, Pending):
+        if isinstance(self._pending, SpreadRefresh):
             self._pending = self._pending.finish()
         assert self._pending is not None
         return self._pending

@@ -13,7 +13,7 @@ import pytest
 LAYERS: dict[str, float] = {
     "alphadecay.spectral": 0,
     "alphadecay.policy": 0,
-    "alphadecay.placement": 0,
+    "alphadecay.owners": 0,
     "alphadecay.config": 0,
     "alphadecay.modules": 1,
     "alphadecay.transport": 2,
@@ -22,7 +22,7 @@ LAYERS: dict[str, float] = {
     "alphadecay.finite": 2.5,
     "alphadecay.optim": 3,
     "alphadecay.foreign": 3.2,
-    "alphadecay.measure": 3,
+    "alphadecay.refresh": 3,
     "alphadecay.assignment": 1,
     "alphadecay.binding": 3.3,
     "alphadecay.gradient_decay": 3.5,
@@ -95,7 +95,7 @@ def test_the_check_sees_a_violation(tmp_path: Path) -> None:
     assert violations(tmp_path) == ["alphadecay.modules (L1) imports alphadecay.transport (L2)"]
 
 
-@pytest.mark.parametrize("part", ["spectral", "policy", "placement.py"])
+@pytest.mark.parametrize("part", ["spectral", "policy", "owners.py"])
 def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
     folder = root / "alphadecay" / part
     for path in [folder] if folder.is_file() else folder.rglob("*.py"):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from alphadecay.modules import WeightModule, find_modules
-from alphadecay.placement import Plan, module_cost, plan_owners
+from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.spectral import estimate
 from alphadecay.transport.detect import refuse_configuration
 from train import checkpoint

@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
+from alphadecay.measure import Pending
 from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.measure import Pending
 
 INTERVAL = 4
 SPREAD = 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphadecay.placement import module_cost, plan_owners
+from alphadecay.owners import module_cost, plan_owners
 
 SHAPES = st.dictionaries(
     st.text("abc", min_size=1, max_size=4),
