@@ -65,7 +65,7 @@ class AlphaDecay:
         self._transport = target.transport
         self._optimizer = bare_optimizer(target, optimizer)
         modules = find_modules(
-            target.model, include, exclude, splits, drop_first=self.config.published
+            target.model, include, exclude, splits, published=self.config.published
         )
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}

@@ -76,5 +76,5 @@ def plan_owners(shapes: Mapping[str, tuple[int, int]], world_size: int) -> Plan:
     rounds = tuple(
         tuple(names[r] if r < len(names) else None for names in owned) for r in range(depth)
     )
-    loads = dict((rank, load) for load, rank in least_loaded)
+    loads = {rank: load for load, rank in least_loaded}
     return Plan(owners, rounds, tuple(loads[rank] for rank in range(world_size)))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from alphadecay.config import AlphaDecayConfig
-from alphadecay.modules import WeightModule
+from alphadecay.modules import WeightModule, refuse_unmeasurable
 from alphadecay.owners import Plan, plan_owners
 from alphadecay.spectral import (
     ESTIMATORS,
@@ -49,6 +49,7 @@ class SpectralRefresh:
         self.modules = modules
         self.transport = transport
         self.config = config
+        refuse_unmeasurable(modules.values())
         self.plan = self._plan(list(modules))
 
     def measure(self) -> dict[str, Estimate]:
@@ -75,7 +76,7 @@ class SpectralRefresh:
         They are float32, half as large, unless a tail is searched, which asks for float64.
         """
         precision = torch.float32 if self.config.tail == "hill" else torch.float64
-        grams = self._collect(self.plan, partial(take_gram, precision=precision))
+        grams = self._collect(self.plan, lambda _, weight_MN: take_gram(weight_MN, precision))
         solve = partial(estimate_from_gram, tail=self.config.tail, published=self.config.published)
         return SpreadRefresh(grams, solve, partial(self.share, list(self.modules)))
 
@@ -101,18 +102,29 @@ class SpectralRefresh:
     ) -> dict[str, Estimate]:
         c = self.config
         estimator = ESTIMATORS[c.method if c.score == "alpha" else c.score]
-        estimate = partial(estimator, tail=c.tail, published=c.published, precision=precision)
+
+        def estimate(module: WeightModule, weight_MN: Tensor) -> EstimateRow:
+            return estimator(
+                weight_MN,
+                tail=c.tail,
+                published=c.published,
+                precision=precision,
+                kernel=module.kernel,
+            )
+
         return self.share(names, self._collect(plan, estimate))
 
     @torch.no_grad()
-    def _collect(self, plan: Plan, function: Callable[[Tensor], _Result]) -> dict[str, _Result]:
+    def _collect(
+        self, plan: Plan, function: Callable[[WeightModule, Tensor], _Result]
+    ) -> dict[str, _Result]:
         """Return the function of every matrix that this rank owns, by name. Collective."""
         rounds = [
             [None if name is None else self.modules[name] for name in row] for row in plan.rounds
         ]
         results = {}
         for module, weight_MN in self.transport.deliver(rounds):
-            results[module.name] = function(weight_MN)
+            results[module.name] = function(module, weight_MN)
             del weight_MN  # before the next arrives: a rank holds one matrix at a time
         return results
 

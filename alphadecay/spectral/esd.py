@@ -33,7 +33,7 @@ class ESD(NamedTuple):
     exponent: [...].
     finite, zero, converged: [...] flags of the matrix and of the solver.
     precision: what it was computed in.
-    smallest: eigenvalues of one decomposed matrix: K, or of one window.
+    smallest: eigenvalues that a tail needs enough of: K, or those of one window.
     """
 
     eigenvalues_K: Tensor
@@ -145,3 +145,18 @@ def esd_by_svd(weight_MN: Tensor, precision: torch.dtype) -> ESD:
         values_K, converged = _converged(_solve(torch.linalg.svdvals, safe_MN).flip(-1).square())
     size = min(weight_MN.shape[-2:])
     return ESD(values_K, exponent, finite, zero, converged, precision, size)
+
+
+def pooled(each: ESD) -> ESD:
+    """Return the spectra of a stack [G] as one [G·K]: matrices of zeros add zeros, and one that is
+    not finite, or on which no solver converged, marks the whole.
+    """
+    finite = each.finite.all()
+    zero = finite & each.zero.all()
+    values_GK = torch.where(each.zero[:, None], 0.0, each.eigenvalues_K)
+    # one scale for all, the largest, so that nothing overflows
+    exponent = each.exponent.amax()
+    values_GK = torch.ldexp(values_GK, 2 * (each.exponent - exponent)[:, None])
+    values_P = torch.where(zero | ~finite, 1.0, values_GK.flatten().sort().values)
+    converged = each.converged.all()
+    return ESD(values_P, exponent, finite, zero, converged, each.precision, each.smallest)

@@ -17,13 +17,14 @@ from alphadecay.spectral.farms import esd_by_farms
 from alphadecay.spectral.gram import Gram
 from alphadecay.spectral.hill import TailFit, fit_hill
 from alphadecay.spectral.judge import MINIMUM, judge
+from alphadecay.spectral.kernels import esd_of_kernel
 from alphadecay.spectral.row import EstimateRow, to_estimate
 from alphadecay.spectral.scores import frobenius_norm, score_row, spectral_norm
 from alphadecay.spectral.status import Status
 from alphadecay.spectral.tail_search import fit_fix_finger, fit_goodness_of_fit
 
 # method -> how the spectrum of a weight is taken, in float32 or float64
-METHODS: Mapping[str, Callable[[Tensor, torch.dtype], ESD]] = {
+METHODS: Mapping[str, Callable[..., ESD]] = {
     "gram": esd_by_gram,
     "svd": esd_by_svd,
     "farms": esd_by_farms,
@@ -52,6 +53,7 @@ class Estimator(Protocol):
         published: bool = False,
         precision: torch.dtype = torch.float32,
         minimum: int = MINIMUM,
+        kernel: int = 1,
     ) -> EstimateRow: ...
 
 
@@ -63,6 +65,7 @@ def estimate(
     published: bool = False,
     precision: torch.dtype = torch.float32,
     minimum: int = MINIMUM,
+    kernel: int = 1,
 ) -> EstimateRow:
     """Estimate α of a weight, or of each weight of a stack, on its own device.
 
@@ -80,6 +83,8 @@ def estimate(
             Gram are always float64: they pick one cut-off out of many, and float32 noise can move
             the pick.
         minimum: eigenvalues below which the status is TOO_SMALL.
+        kernel: positions of a convolution's kernel, whose spectra are pooled as published; 1 takes
+            [O, I·kh·kw] as one matrix.
 
     Raises:
         ValueError: another number of dimensions, an unknown choice, or a weight that is not real.
@@ -91,7 +96,8 @@ def estimate(
         return EstimateRow.too_small(weight_MN.shape[:-2], weight_MN.device)
     if tail != "hill" and method != "svd":
         precision = torch.float64
-    esd = METHODS[method](weight_MN, precision)
+    take = partial(METHODS[method], precision=precision)
+    esd = take(weight_MN) if kernel == 1 else esd_of_kernel(weight_MN, kernel, take)
     return judge(esd, TAILS[tail](esd, published), published=published, minimum=minimum)
 
 
@@ -118,6 +124,7 @@ def estimate_norm(
     published: bool = False,
     precision: torch.dtype = torch.float32,
     minimum: int = MINIMUM,
+    kernel: int = 1,
 ) -> EstimateRow:
     """Return a norm of a weight [..., M, N] in the place of α; only `precision` concerns it."""
     _check(weight_MN, precision)

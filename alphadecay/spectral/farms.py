@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from alphadecay.spectral.esd import ESD, esd_of_gram
+from alphadecay.spectral.esd import ESD, esd_of_gram, pooled
 from alphadecay.spectral.gram import Gram, gram_lower, on_solving_device, prescale
 
 
@@ -63,14 +63,12 @@ def esd_by_farms(
             f"weight has shape {list(weight_MN.shape)}: farms takes one [M, N] matrix; take the "
             "matrices of a stack one by one"
         )
-    height, width = window_shape(*weight_MN.shape, aspect, fraction)
+    rows, columns = weight_MN.shape
+    height, width = window_shape(rows, columns, aspect, fraction)
     with torch.no_grad():
         scaled_MN, exponent = prescale(on_solving_device(weight_MN), precision)
         grams = gram_lower(windows(scaled_MN, height, width))
         each = esd_of_gram(Gram(grams, exponent.expand(len(grams))))
-        finite = torch.isfinite(scaled_MN).all()
-        zero = finite & each.zero.all()
-        values_GK = torch.where(each.zero[:, None], 0.0, each.eigenvalues_K)
-        pooled_P = torch.where(zero | ~finite, 1.0, values_GK.flatten().sort().values)
-    smallest = min(height, width)
-    return ESD(pooled_P, exponent, finite, zero, each.converged.all(), precision, smallest)
+        pool = pooled(each)
+        # what no window covers counts too
+        return pool._replace(finite=pool.finite & torch.isfinite(scaled_MN).all())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,25 +56,29 @@ def full_precision(device: torch.device) -> Iterator[None]:
     """
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
     matmul = getattr(backend, "matmul", None)
-    # torch < 2.9 has one setting for all devices, and for CPUs no other
+    # the older torch has one setting for all devices, and none for CPUs alone
     modern = hasattr(matmul, "fp32_precision")
-    before = matmul.fp32_precision if modern else torch.get_float32_matmul_precision()
-    changed = before != ("ieee" if modern else "highest")
+    wanted = "ieee" if modern else "highest"
+    before = _precision(matmul, modern)
     try:
-        if changed:
-            _set_precision(matmul if modern else None, "ieee" if modern else "highest")
+        if before != wanted:
+            _set_precision(matmul, modern, wanted)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if changed:
-            _set_precision(matmul if modern else None, before)
+        if before != wanted:
+            _set_precision(matmul, modern, before)
 
 
-def _set_precision(matmul: object | None, value: str) -> None:
-    if matmul is None:
-        torch.set_float32_matmul_precision(value)
+def _precision(matmul: Any, modern: bool) -> str:
+    return str(matmul.fp32_precision) if modern else torch.get_float32_matmul_precision()
+
+
+def _set_precision(matmul: Any, modern: bool, value: str) -> None:
+    if modern:
+        matmul.fp32_precision = value
     else:
-        matmul.fp32_precision = value  # type: ignore[attr-defined]
+        torch.set_float32_matmul_precision(value)
 
 
 def largest_entry(weight_MN: Tensor) -> Tensor:

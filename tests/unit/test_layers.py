@@ -16,6 +16,7 @@ LAYERS: dict[str, float] = {
     "alphadecay.owners": 0,
     "alphadecay.config": 0,
     "alphadecay.modules": 1,
+    "alphadecay.description": 1.5,
     "alphadecay.transport": 2,
     "alphadecay.fragments": 2,
     "alphadecay.spans": 2.5,

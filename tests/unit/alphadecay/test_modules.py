@@ -46,7 +46,7 @@ def test_a_tied_head_stays_out() -> None:
 
 
 def test_published_mode_drops_the_first_linear_which_is_a_query() -> None:
-    assert set(names(llama())) - set(names(llama(), drop_first=True)) == {
+    assert set(names(llama())) - set(names(llama(), published=True)) == {
         "model.layers.0.self_attn.q_proj.weight"
     }
 
