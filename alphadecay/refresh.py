@@ -100,19 +100,22 @@ class SpectralRefresh:
     def _measure(
         self, names: Sequence[str], plan: Plan, precision: torch.dtype
     ) -> dict[str, Estimate]:
+        rows = self._collect(
+            plan, lambda module, weight_MN: self._estimate(module, weight_MN, precision)
+        )
+        return self.share(names, rows)
+
+    def _estimate(
+        self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype
+    ) -> EstimateRow:
         c = self.config
-        estimator = ESTIMATORS[c.method if c.score == "alpha" else c.score]
-
-        def estimate(module: WeightModule, weight_MN: Tensor) -> EstimateRow:
-            return estimator(
-                weight_MN,
-                tail=c.tail,
-                published=c.published,
-                precision=precision,
-                kernel=module.kernel,
-            )
-
-        return self.share(names, self._collect(plan, estimate))
+        return ESTIMATORS[c.method if c.score == "alpha" else c.score](
+            weight_MN,
+            tail=c.tail,
+            published=c.published,
+            precision=precision,
+            kernel=module.kernel,
+        )
 
     @torch.no_grad()
     def _collect(

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from alphadecay.measure import Pending
+from alphadecay.refresh import SpreadRefresh
 from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
@@ -38,12 +38,10 @@ def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
         refreshed = decay.step()
         if step == INTERVAL - 1:
             measured = copy.deepcopy(model)
-            assert isinstance(decay._pending, Pending)
-            assert decay._pending._stream is not None
+            assert isinstance(decay._pending, SpreadRefresh)
         assert refreshed == (step == INTERVAL + SPREAD - 1)
     burst = AlphaDecay(measured, AdamW(measured.parameters(), weight_decay=0.1))
     assert decay.last_refresh_step == INTERVAL + SPREAD
     assert decay.alphas != first
-    # A burst's Grams are float32 where a spread refresh's are float64.
     assert decay.alphas == pytest.approx(burst.alphas, rel=1e-3)
     assert decay.weight_decays == pytest.approx(burst.weight_decays, rel=1e-2)
