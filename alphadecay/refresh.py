@@ -178,16 +178,21 @@ class SpreadRefresh:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alphadecay-spread")
+        """Hand every Gram to a thread, which waits on its stream until all are taken."""
         streams: dict[torch.device, tuple[torch.cuda.Stream, torch.cuda.Event]] = {}
-        while self._grams:
-            name, gram = self._grams.popitem()
+        for gram in self._grams.values():
             device = gram.matrix_KK.device
             if device not in streams:
                 taken = torch.cuda.Event()
                 taken.record(torch.cuda.current_stream(device))
                 streams[device] = (torch.cuda.Stream(device), taken)
-            self._started[name] = self._thread.submit(_beside, self._solve, gram, *streams[device])
+        solve = self._solve
+        self._submit(lambda gram: _beside(solve, gram, *streams[gram.matrix_KK.device]))
+
+    def _submit(self, solve: Callable[[Gram], EstimateRow]) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alphadecay-spread")
+        for name in list(self._grams):
+            self._started[name] = self._thread.submit(solve, self._grams.pop(name))
 
 
 def _beside(

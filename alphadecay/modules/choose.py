@@ -68,7 +68,7 @@ def choose_modules(
 
     Args:
         include: shell patterns of parameter names to take instead of the default choice: [M, N],
-            [E, M, N], or the [O, I, kh, kw] of a convolution, taken as [O, I·kh·kw].
+            [E, M, N], or the [O, I, ...] of a convolution, taken as [O, I·kh·kw].
         exclude: shell patterns of parameter names to leave out.
         splits: pattern -> {part: outputs}, in order, for fused weights; the parts must add up to
             the weight's outputs. "repeat" among them says how often they come, where they
@@ -150,7 +150,7 @@ def _left_by_default(site: Site, embedded: set[int], head: set[int], published: 
         return "it is a gain or a bias"
     if site.kind is None:
         return "it is no linear weight; include=[...] takes it"
-    if site.kind == "conv2d" and not published:
+    if site.kind == "convolution" and not (published and isinstance(site.layer, nn.Conv2d)):
         return "it is a convolution; include=[...] takes it"
     return ""
 

@@ -37,22 +37,10 @@ class Layout:
         return self.repeat * sum(self.parts.values())
 
 
-_HALVES = {"gate_up_proj": ("gate", "up"), "gate_up": ("gate", "up"), "w12": ("gate", "up")}
-_QKV = frozenset(
-    {
-        "c_attn",
-        "c_qkv",
-        "qkv",
-        "qkv_proj",
-        "qkv_linear",
-        "Wqkv",
-        "W_pack",
-        "to_qkv",
-        "query_key_value",
-        "in_proj",
-        "in_proj_weight",
-    }
-)
+_HALVES = frozenset({"gate_up_proj", "gate_up"})
+# Names that plain layers have too: fused where the projection behind takes half of the outputs.
+_HALVES_BY_NEIGHBOUR = {"Wi": "Wo", "wi": "wo", "fc1": "fc2", "w12": "w3"}
+_QKV = frozenset({"c_attn", "W_pack", "query_key_value", "in_proj", "in_proj_weight"})
 # Names for which there are two layouts in use, and only the model's own kind tells which.
 _AMBIGUOUS = frozenset({"query_key_value"})
 # Names that other layers than attention have too.
@@ -71,12 +59,12 @@ def fused_layout(site: Site, inputs: int) -> Layout | None:
     Raises:
         ValueError: it is fused by its name, and how is not known; the message has the `splits=`.
     """
-    if site.label in _HALVES:
-        half, rest = divmod(site.outputs, 2)
-        return None if rest else Layout(dict.fromkeys(_HALVES[site.label], half))
-    if site.label not in _QKV:
+    if site.label in _HALVES or _takes_half(site):
+        half, odd = divmod(site.outputs, 2)
+        return None if odd else Layout({"gate": half, "up": half})
+    if site.label not in _QKV and "qkv" not in site.label.lower():
         return None
-    layout = _by_model_type(site, inputs)
+    layout = _by_model_type(site, inputs) or _by_linear_attention(site)
     if layout is None and site.label not in _AMBIGUOUS:
         layout = _by_heads(site, inputs) or _by_shape(site, inputs)
     if layout is not None and layout.outputs == site.outputs:
@@ -128,6 +116,26 @@ def _falcon(config: Any, outputs: int, heads: int) -> Layout | None:
     if config.multi_query:
         return _blocks(heads * size, outputs)
     return Layout(dict.fromkeys("qkv", outputs // (3 * heads)), heads)
+
+
+def _by_linear_attention(site: Site) -> Layout | None:
+    """Qwen's gated delta nets: keys and values of other widths, and a gate z."""
+    layer: Any = site.parent
+    if site.label == "in_proj_qkv":
+        return Layout({"q": layer.key_dim, "k": layer.key_dim, "v": layer.value_dim})
+    if site.label == "in_proj_qkvz":
+        heads = layer.num_k_heads
+        key = layer.key_dim // heads
+        value = layer.value_dim // heads
+        return Layout({"q": key, "k": key, "v": value, "z": value}, heads)
+    return None
+
+
+def _takes_half(site: Site) -> bool:
+    neighbour = getattr(site.parent, _HALVES_BY_NEIGHBOUR.get(site.label, ""), None)
+    if not isinstance(neighbour, nn.Linear):
+        return False
+    return 2 * whole_shape(neighbour.weight)[1] == site.outputs
 
 
 def _by_heads(site: Site, inputs: int) -> Layout | None:

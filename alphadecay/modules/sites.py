@@ -11,7 +11,7 @@ from torch import nn
 
 from alphadecay.modules.weight import bare_name, whole_shape
 
-Kind = Literal["linear", "conv1d", "experts", "conv2d"]
+Kind = Literal["linear", "conv1d", "experts", "convolution"]
 _CONV1D = "Conv1D"  # transformers' GPT-2 layer: a linear weight stored [in, out]
 _ATTENTION_WEIGHTS = frozenset(
     {"in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"}
@@ -58,15 +58,15 @@ class Site:
         layer = self.layer
         if isinstance(layer, nn.MultiheadAttention):
             return "linear" if leaf in _ATTENTION_WEIGHTS else None
+        if isinstance(layer, nn.modules.conv._ConvNd):
+            return "convolution" if leaf == "weight" else None
         if dims == 3 and not leaf.endswith("bias") and self._among_experts:
             return "experts"
-        if leaf != "weight":
+        if leaf != "weight" or dims != 2:
             return None
-        if dims == 2 and isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear):
             return "linear"
-        if dims == 2 and type(layer).__name__ == _CONV1D:
-            return "conv1d"
-        return "conv2d" if dims == 4 and isinstance(layer, nn.Conv2d) else None
+        return "conv1d" if type(layer).__name__ == _CONV1D else None
 
     @property
     def _among_experts(self) -> bool:

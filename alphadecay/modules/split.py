@@ -17,14 +17,23 @@ Splits = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class _Stack:
-    """A parameter as a stack of matrices of one shape, with the axis of their outputs: 0 or 1."""
+    """A parameter as a stack of matrices of one shape.
+
+    Args:
+        site: the parameter in its place.
+        labels: of the matrices, such as the number of an expert; one empty label for one matrix.
+        shape: rows and columns of each.
+        axis: of the outputs in that shape.
+        layout: how the outputs divide; None for one matrix.
+        kernel: positions of a convolution's kernel to take apart.
+    """
 
     site: Site
-    experts: int
-    rows: int
-    columns: int
+    labels: tuple[str, ...]
+    shape: tuple[int, int]
     axis: int
     layout: Layout | None
+    kernel: int = 1
 
 
 def split(site: Site, splits: Splits, published: bool = False) -> Iterator[WeightModule]:
@@ -35,70 +44,70 @@ def split(site: Site, splits: Splits, published: bool = False) -> Iterator[Weigh
     Raises:
         ValueError: a shape that is no stack of matrices, or a layout that is not known.
     """
-    stack = _stack(site, splits)
-    conv = len(whole_shape(site.parameter)) == 4
-    for expert in range(stack.experts):
-        label = str(expert) if len(whole_shape(site.parameter)) == 3 else ""
+    stack = _stack(site, splits, published)
+    for index, label in enumerate(stack.labels):
         if stack.layout is None:
-            name = f"{site.name}[{label}]" if label else site.name
-            rows = (expert * stack.rows, (expert + 1) * stack.rows)
-            kernel = math.prod(whole_shape(site.parameter)[2:]) if published and conv else 1
-            yield WeightModule(
-                name, site.parameter, stack.columns, rows, (0, stack.columns), kernel=kernel
-            )
+            yield _whole(stack, index, f"{site.name}[{label}]" if label else site.name)
             continue
         start = 0
         for part, size in stack.layout.parts.items():
             suffix = f"{label}.{part}" if label else part
-            yield _part(f"{site.name}[{suffix}]", stack, expert, (start, start + size))
+            yield _part(stack, index, f"{site.name}[{suffix}]", (start, start + size))
             start += size
 
 
-def _stack(site: Site, splits: Splits) -> _Stack:
+def _stack(site: Site, splits: Splits, published: bool) -> _Stack:
     shape = whole_shape(site.parameter)
-    if len(shape) not in (2, 3, 4):
+    if site.kind == "convolution":
+        flat = (shape[0], math.prod(shape[1:]))
+        return _Stack(site, ("",), flat, 0, None, math.prod(shape[2:]) if published else 1)
+    if len(shape) not in (2, 3):
         raise ValueError(
             f"{site.name} has shape {list(shape)}; a module is a matrix [M, N], a stack of experts "
-            "[E, M, N] or a convolution [O, I, kh, kw]"
+            "[E, M, N] or a convolution's weight"
         )
-    experts = shape[0] if len(shape) == 3 else 1
-    rows = shape[0] if len(shape) == 4 else shape[-2]
-    columns = math.prod(shape) // max(1, experts * rows)
+    rows, columns = shape[-2:]
+    labels = tuple(map(str, range(shape[0]))) if len(shape) == 3 else ("",)
+    sizes = next((s for pattern, s in splits.items() if fnmatchcase(site.name, pattern)), None)
     axis = int(site.kind == "conv1d")
     layout: Layout | None = None
-    sizes = next((s for pattern, s in splits.items() if fnmatchcase(site.name, pattern)), None)
     if len(shape) == 3:
         axis, layout = expert_layout(site, given=sizes is not None)
-    elif sizes is None and site.kind in ("linear", "conv1d"):
+    elif sizes is None and site.kind is not None:
         layout = fused_layout(site, (columns, rows)[axis])
     if sizes is not None:
         layout = given_layout(site.name, (rows, columns)[axis], sizes)
     if layout is not None and layout.repeat > 1:
         _refuse_column_shards(site)
-    return _Stack(site, experts, rows, columns, axis, layout)
+    return _Stack(site, labels, (rows, columns), axis, layout)
 
 
-def _part(name: str, stack: _Stack, expert: int, outputs: tuple[int, int]) -> WeightModule:
-    """Outputs [start, stop) of each period of one expert."""
+def _whole(stack: _Stack, index: int, name: str) -> WeightModule:
+    """One matrix of the stack, undivided."""
+    rows, columns = stack.shape
+    span = (index * rows, (index + 1) * rows)
+    whole = (0, columns)
+    return WeightModule(name, stack.site.parameter, columns, span, whole, kernel=stack.kernel)
+
+
+def _part(stack: _Stack, index: int, name: str, outputs: tuple[int, int]) -> WeightModule:
+    """Outputs [start, stop) of each period of one matrix of the stack."""
     assert stack.layout is not None
     parameter = stack.site.parameter
     repeat = stack.layout.repeat
-    start, stop = outputs
-    first = expert * stack.rows
-    last = first + stack.rows
-    if repeat == 1 and stack.axis == 0:
-        rows = (first + start, first + stop)
-        return WeightModule(name, parameter, stack.columns, rows, (0, stack.columns))
-    if repeat == 1:
-        return WeightModule(name, parameter, stack.columns, (first, last), outputs)
     period = stack.layout.outputs // repeat
+    start, stop = outputs
+    rows, columns = stack.shape
+    first = index * rows
+    if stack.axis == 0 and repeat == 1:
+        return WeightModule(name, parameter, columns, (first + start, first + stop), (0, columns))
     if stack.axis == 0:
-        rows = (expert * repeat, (expert + 1) * repeat)
-        elements = (start * stack.columns, stop * stack.columns)
-        length = period * stack.columns
-        return WeightModule(name, parameter, length, rows, elements, stack.columns)
-    rows = (first * repeat, last * repeat)
-    return WeightModule(name, parameter, period, rows, outputs, (stop - start) * repeat)
+        periods = (index * repeat, (index + 1) * repeat)
+        elements = (start * columns, stop * columns)
+        return WeightModule(name, parameter, period * columns, periods, elements, columns)
+    periods = (first * repeat, (first + rows) * repeat)
+    width = 0 if repeat == 1 else (stop - start) * repeat
+    return WeightModule(name, parameter, period, periods, outputs, width)
 
 
 def _refuse_column_shards(site: Site) -> None:

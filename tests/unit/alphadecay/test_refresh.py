@@ -1,15 +1,19 @@
-"""A spread refresh's Grams are solved on a stream of their own while training goes on."""
+"""Bursts and spread refreshes: what is measured when, in which precision, beside the training."""
 
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Callable
 
 import pytest
 import torch
-from alphadecay.refresh import SpreadRefresh
 from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
+from alphadecay.refresh import SpectralRefresh, SpreadRefresh
+from alphadecay.spectral import Estimate, Gram, estimate_from_gram, pl_alpha_hill, take_gram
+from tests.unit.alphadecay.spectral.matrices import power_law
 
 INTERVAL = 4
 SPREAD = 2
@@ -45,3 +49,140 @@ def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
     assert decay.alphas != first
     assert decay.alphas == pytest.approx(burst.alphas, rel=1e-3)
     assert decay.weight_decays == pytest.approx(burst.weight_decays, rel=1e-2)
+
+
+def refresh_of(model: nn.Module, **choices: object) -> SpectralRefresh:
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
+    return decay._measurer
+
+
+def small() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 32), nn.Linear(32, 48))
+
+
+@pytest.mark.parametrize(
+    ("tail", "precision"), [("hill", torch.float32), ("goodness_of_fit", torch.float64)]
+)
+def test_spread_grams_are_float32_unless_a_search_asks_for_more(
+    tail: str, precision: torch.dtype
+) -> None:
+    pending = refresh_of(small(), spread=2, tail=tail).take()
+    assert {gram.matrix_KK.dtype for gram in pending._grams.values()} == {precision}
+
+
+def test_a_spread_refresh_measures_again_what_float32_does_not_resolve() -> None:
+    """Its decays are set from the weights of that step, as a burst's would be."""
+    model = small()
+    with torch.no_grad():
+        model[1].weight.copy_(power_law(32, 40, 1.2))
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), interval=4, spread=2)
+    for _ in range(5):
+        decay.step()
+    assert decay.last_refresh_step == 6
+    expected = pl_alpha_hill(model[1].weight)
+    assert decay.alphas["1.weight"] == pytest.approx(expected, rel=1e-9)
+    assert not any(estimate.escalate for estimate in decay._estimates.values())
+
+
+def test_a_share_of_the_grams_is_solved_each_step() -> None:
+    pending = refresh_of(small(), spread=3).take()
+    assert [len(pending._grams), pending.advance(3), len(pending._grams)] == [3, None, 2]
+    pending.advance(2)
+    assert len(pending._grams) == 1 and len(pending._rows) == 2
+    assert set(pending.finish()) == {"0.weight", "1.weight", "2.weight"}
+
+
+class Beside(SpreadRefresh):
+    """Solves in its thread on a CPU, without a stream."""
+
+    def _start(self) -> None:
+        self._submit(lambda gram: self._solve(gram))
+
+
+def beside(solve: Callable[[Gram], object]) -> Beside:
+    model = small()
+    grams = {str(i): take_gram(layer.weight, torch.float32) for i, layer in enumerate(model)}
+    pending = Beside(grams, solve, lambda rows: dict(rows))  # type: ignore[arg-type]
+    pending._start()
+    return pending
+
+
+def test_a_thread_solves_while_the_training_goes_on() -> None:
+    """The thread waits for what only the main thread does after starting it."""
+    trained = threading.Event()
+    solved_by: set[str] = set()
+
+    def solve(gram: Gram) -> object:
+        assert trained.wait(timeout=60)
+        solved_by.add(threading.current_thread().name)
+        return estimate_from_gram(gram)
+
+    pending = beside(solve)
+    pending.advance(2)  # leaves what the thread has to it
+    trained.set()
+    rows = pending.finish()
+    assert len(rows) == 3
+    assert all(name.startswith("alphadecay-spread") for name in solved_by)
+    for index, layer in enumerate(small()):
+        assert float(rows[str(index)].alpha) == pytest.approx(  # type: ignore[union-attr]
+            pl_alpha_hill(layer.weight), rel=1e-4
+        )
+
+
+def test_an_error_in_the_thread_reaches_the_step_that_finishes() -> None:
+    def solve(gram: Gram) -> object:
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        beside(solve).finish()
+
+
+def test_a_refresh_that_is_dropped_solves_no_more() -> None:
+    begun = threading.Event()
+    leave = threading.Event()
+    solved: list[int] = []
+
+    def solve(gram: Gram) -> object:
+        begun.set()
+        assert leave.wait(timeout=60)
+        solved.append(gram.matrix_KK.shape[-1])
+        return estimate_from_gram(gram)
+
+    pending = beside(solve)
+    assert begun.wait(timeout=60)
+    pending.close()
+    leave.set()
+    assert pending._thread is not None
+    pending._thread.shutdown(wait=True)
+    assert len(solved) == 1
+
+
+def test_a_module_without_a_solution_keeps_the_base_decay(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.linalg.eigvalsh
+
+    def solver(matrix: torch.Tensor, **choices: str) -> torch.Tensor:
+        if matrix.shape[-1] == 24:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return real(matrix, **choices)
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", solver)
+    model = small()
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    assert decay.statuses == {"0.weight": "not_converged"}
+    assert decay.weight_decays["0.weight"] == 0.1
+    others = sorted(decay.weight_decays[name] for name in ("1.weight", "2.weight"))
+    assert others == pytest.approx([0.067, 0.5])
+
+
+def test_an_estimate_says_whether_it_wants_float64() -> None:
+    estimates = refresh_of(small()).measure()
+    assert all(isinstance(estimate, Estimate) for estimate in estimates.values())
+    assert not any(estimate.escalate for estimate in estimates.values())
+
+
+def test_weights_without_values_are_refused_by_name() -> None:
+    model = small()
+    model[2].to("meta")
+    with pytest.raises(ValueError, match=r"2\.weight lies on the meta device"):
+        AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))

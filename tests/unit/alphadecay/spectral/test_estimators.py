@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from alphadecay import config
 from alphadecay.spectral import (
+    ESTIMATORS,
     FIELDS,
+    METHODS,
+    NORMS,
+    TAILS,
+    EstimateRow,
     Status,
     estimate,
     estimate_from_gram,
@@ -191,3 +198,23 @@ def test_on_a_gpu(name: str) -> None:
         assert stack.is_cuda and torch.allclose(stack[2, 0], estimate(weight)[0], rtol=1e-4)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_the_configuration_offers_what_is_registered() -> None:
+    def offered(kind: object) -> set[str]:
+        return set(get_args(kind))
+
+    assert offered(config.Tail) == set(TAILS)
+    assert offered(config.Method) == set(METHODS)
+    assert offered(config.Score) - {"alpha"} == set(NORMS)
+    assert set(ESTIMATORS) == {*METHODS, *NORMS}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_makes_a_typed_row(name: str) -> None:
+    row = ESTIMATORS[name](CASES["spiked"], precision=torch.float64)
+    assert isinstance(row, EstimateRow)
+    assert {value.dtype for value in row} == {torch.float64}
+    assert row.pack().shape == (len(FIELDS),)
+    result = to_estimate(row.pack().tolist())
+    assert result.status is Status.OK and result.alpha > 1
