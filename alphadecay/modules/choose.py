@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from alphadecay.modules.experts import refuse_experts_of_ranks
+from alphadecay.modules.fused import perhaps_fused
 from alphadecay.modules.head import head_parameters, widest_is_last
 from alphadecay.modules.sites import Site, refuse_hidden_weights, sites
 from alphadecay.modules.split import Splits, split
@@ -101,7 +102,8 @@ def choose_modules(
     shapes = {name: whole_shape(p) for name, p in parameters.items()}
     chosen = {site.name for site in taken}
     exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
-    return Choice(tuple(modules), reasons, shapes, exempt, tuple(_warnings(taken)))
+    warnings = tuple(_warnings(taken, splits or {}))
+    return Choice(tuple(modules), reasons, shapes, exempt, warnings)
 
 
 def _reasons(
@@ -155,16 +157,18 @@ def _left_by_default(site: Site, embedded: set[int], head: set[int], published: 
     return ""
 
 
-def _warnings(taken: Sequence[Site]) -> Iterator[str]:
+def _warnings(taken: Sequence[Site], splits: Splits) -> Iterator[str]:
     widest = widest_is_last(taken)
     if widest is not None:
         yield (
             f"{widest.name} {list(whole_shape(widest.parameter))} is the last linear weight and "
             f"the widest: if it is the output head, leave it out with exclude=[{widest.name!r}]"
         )
+    untold = (site for site in taken if site.kind == "linear" and not _matches(site.name, splits))
+    yield from [sentence for site in untold if (sentence := perhaps_fused(site))][:1]
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
+def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

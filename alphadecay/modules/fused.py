@@ -45,7 +45,7 @@ _QKV = frozenset({"c_attn", "W_pack", "query_key_value", "in_proj", "in_proj_wei
 _AMBIGUOUS = frozenset({"query_key_value"})
 # Names that other layers than attention have too.
 _SHARED_NAMES = frozenset({"in_proj"})
-_PER_HEAD = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "persimmon", "deberta"})
+_PER_HEAD = frozenset({"gpt_neox", "gpt_neox_japanese", "bloom", "persimmon", "deberta", "minimax"})
 _IN_BLOCKS = frozenset({"chatglm"})
 _OUTPUT_NAMES = ("o_proj", "out_proj", "c_proj", "proj", "dense", "wo", "Wo", "to_out", "out")
 _HEADS = ("num_attention_heads", "num_heads", "n_head", "n_heads", "nhead")
@@ -72,6 +72,19 @@ def fused_layout(site: Site, inputs: int) -> Layout | None:
     if site.label in _SHARED_NAMES:
         return None
     raise ValueError(_unknown(site, inputs))
+
+
+def perhaps_fused(site: Site) -> str:
+    """Return a sentence about a weight that is taken as one matrix by a name that several layers
+    have, such as Mamba's in_proj; empty for any other.
+    """
+    inputs = whole_shape(site.parameter)[-1]
+    if site.label not in _SHARED_NAMES or site.outputs <= inputs or fused_layout(site, inputs):
+        return ""
+    return (
+        f"{site.name} [{site.outputs}, {inputs}] is taken as one matrix; if it holds several, write "
+        f"splits={{'*{site.label}.weight': {{part: outputs, ...}}}}"
+    )
 
 
 def given_layout(name: str, outputs: int, sizes: Mapping[str, int]) -> Layout | None:

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from alphadecay import AdamW, AlphaDecay, pl_alpha_hill
-from alphadecay.modules import find_modules
+from alphadecay.modules import choose_modules, find_modules
 
 H = 32
 HEADS = 4
@@ -105,6 +105,18 @@ def test_a_layout_that_is_not_known_is_refused_with_the_splits_to_write() -> Non
     assert part(model, "[k]", splits=told).shape == (8, H)
     whole = [m.name for m in find_modules(model, splits={"*query_key_value.weight": {}})]
     assert whole == ["attn.query_key_value.weight", "attn.c_proj.weight"]
+
+
+def test_a_name_that_other_layers_have_is_warned_of_once() -> None:
+    layers = (nn.ModuleDict({"in_proj": nn.Linear(H, 5 * H)}) for _ in range(2))
+    model = nn.Sequential(*layers, nn.Linear(H, 8 * H), nn.Linear(8 * H, H))
+    choice = choose_modules(model)
+    assert choice.modules[0].name == "0.in_proj.weight"
+    (warning,) = choice.warnings
+    assert "0.in_proj.weight [160, 32] is taken as one matrix" in warning
+    assert "splits={'*in_proj.weight':" in warning
+    told = choose_modules(model, splits={"*in_proj.weight": {"x": 2 * H, "z": 3 * H}})
+    assert told.warnings == () and len(told.modules) == 6
 
 
 def test_what_alternates_can_be_written() -> None:
