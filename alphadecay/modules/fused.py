@@ -82,8 +82,8 @@ def perhaps_fused(site: Site) -> str:
     if site.label not in _SHARED_NAMES or site.outputs <= inputs or fused_layout(site, inputs):
         return ""
     return (
-        f"{site.name} [{site.outputs}, {inputs}] is taken as one matrix; if it holds several, write "
-        f"splits={{'*{site.label}.weight': {{part: outputs, ...}}}}"
+        f"{site.name} [{site.outputs}, {inputs}] is taken as one matrix; if it holds several, "
+        f"write splits={{'*{site.label}.weight': {{part: outputs, ...}}}}"
     )
 
 
