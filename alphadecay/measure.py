@@ -16,6 +16,7 @@ from torch import Tensor
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule
 from alphadecay.placement import Plan, plan_owners
+from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
     FIELDS,
     Estimate,
@@ -26,7 +27,6 @@ from alphadecay.spectral import (
     take_gram,
     to_estimate,
 )
-from alphadecay.transport.base import Transport
 
 
 class Measurer:
@@ -39,7 +39,7 @@ class Measurer:
     """
 
     def __init__(
-        self, modules: Mapping[str, WeightModule], transport: Transport, config: AlphaDecayConfig
+        self, modules: Mapping[str, WeightModule], transport: Sharding, config: AlphaDecayConfig
     ) -> None:
         self.modules = modules
         self.transport = transport

@@ -62,7 +62,7 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes the decay over, once the model is wrapped and a checkpoint is loaded. Collective."""
+        """Take the decay over, once the model is wrapped and a checkpoint loaded. Collective."""
         self._trainer = _running_trainer()
         self.decay = AlphaDecay(
             self._trainer.model_wrapped, _bare_optimizer(kwargs["optimizer"]), **self._arguments

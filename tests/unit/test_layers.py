@@ -16,17 +16,17 @@ LAYERS: dict[str, float] = {
     "alphadecay.placement": 0,
     "alphadecay.config": 0,
     "alphadecay.modules": 1,
-    "alphadecay.transport": 2,
+    "alphadecay.sharding": 2,
     "alphadecay.fragments": 2,
     "alphadecay.spans": 2.5,
-    "alphadecay.finite": 2.5,
+    "alphadecay.optim.gradient_guard": 2.5,
     "alphadecay.optim": 3,
     "alphadecay.foreign": 3.2,
     "alphadecay.measure": 3,
-    "alphadecay.assignment": 1,
+    "alphadecay.policy.apply": 1,
     "alphadecay.binding": 3.3,
-    "alphadecay.gradient_decay": 3.5,
-    "alphadecay.uniform": 3.5,
+    "alphadecay.baselines.gradient_decay": 3.5,
+    "alphadecay.baselines.uniform": 3.5,
     "alphadecay.controller": 3.5,
     "alphadecay.integrations": 4,
     "alphadecay.cli": 4,
@@ -91,8 +91,8 @@ def test_imports_point_down(root: Path) -> None:
 
 def test_the_check_sees_a_violation(tmp_path: Path) -> None:
     (tmp_path / "alphadecay").mkdir()
-    (tmp_path / "alphadecay" / "modules.py").write_text("from alphadecay.transport import zero\n")
-    assert violations(tmp_path) == ["alphadecay.modules (L1) imports alphadecay.transport (L2)"]
+    (tmp_path / "alphadecay" / "modules.py").write_text("from alphadecay.sharding import zero\n")
+    assert violations(tmp_path) == ["alphadecay.modules (L1) imports alphadecay.sharding (L2)"]
 
 
 @pytest.mark.parametrize("part", ["spectral", "policy", "placement.py"])
