@@ -16,7 +16,7 @@ from alphadecay.optim.decay_kind import is_decoupled
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
-from alphadecay.optim.wrapped import opened
+from alphadecay.optim.wrapped import opened, unwrapped
 from alphadecay.sharding.detect import Target
 
 _LOG = logging.getLogger("alphadecay")
@@ -164,21 +164,21 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
         ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
             nothing.
     """
-    found = [] if optimizer is None else opened(optimizer)
     if engine is not None:
         own = getattr(engine, "basic_optimizer", None) or engine.optimizer
-        for given in found:
-            if given is not own and given is not engine.optimizer:
-                raise ValueError(
-                    f"the {type(given).__name__} given is not the optimizer of the DeepSpeed "
-                    f"engine, which has its own {type(own).__name__}: leave the second argument "
-                    "out, AlphaDecay(engine, interval=...)"
-                )
-        found = opened(own)
-    if not found:
+        given = own if optimizer is None else unwrapped(optimizer)
+        if given is not own and given is not engine.optimizer:
+            raise ValueError(
+                f"the {type(given).__name__} given is not the optimizer of the DeepSpeed engine, "
+                f"which has its own {type(own).__name__}: leave the second argument out, "
+                "AlphaDecay(engine, interval=...)"
+            )
+        optimizer = own
+    if optimizer is None:
         raise ValueError(
             "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
         )
+    found = opened(optimizer)
     if not any(group.get("weight_decay") for each in found for group in each.param_groups):
         raise ValueError(
             "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "

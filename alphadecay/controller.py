@@ -159,7 +159,7 @@ class AlphaDecay:
 
     @property
     def solving(self) -> bool:
-        """True while a spread refresh has Grams left to solve: `state_dict()` is collective then."""
+        """True while a spread refresh has Grams left to solve: `state_dict()` is collective."""
         return isinstance(self._pending, Pending)
 
     def step(self) -> bool:

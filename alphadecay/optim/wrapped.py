@@ -18,17 +18,23 @@ _WRAPPERS = {
 _INSIDE = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
 
 
+def unwrapped(optimizer: Any) -> Any:
+    """Return what a known wrapper holds, be it an optimizer, an engine's or a list of them."""
+    for kind in type(optimizer).__mro__:
+        if kind.__name__ in _WRAPPERS:
+            return unwrapped(getattr(optimizer, _WRAPPERS[kind.__name__]))
+    return optimizer
+
+
 def opened(optimizer: Any) -> list[torch.optim.Optimizer]:
     """Return the optimizers inside a wrapper, a container or a sequence of them, in order.
 
     Raises:
         ValueError: something that is no torch optimizer, or hides one in a way not known here.
     """
+    optimizer = unwrapped(optimizer)
     if isinstance(optimizer, Sequence):
         return [each for one in optimizer for each in opened(one)]
-    for kind in type(optimizer).__mro__:
-        if kind.__name__ in _WRAPPERS:
-            return opened(getattr(optimizer, _WRAPPERS[kind.__name__]))
     name = type(optimizer).__name__
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ValueError(f"AlphaDecay takes a torch optimizer, got {name}")
