@@ -70,9 +70,7 @@ class Attachment:
         if engine is not None:
             guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
-        self._seen = self._counts()
-        self._version = self._weights_version()
-        self._unexplained = 0
+        self.restart()
 
     @property
     def elements(self) -> dict[str, int]:
@@ -102,6 +100,13 @@ class Attachment:
             hook.remove()
             _LIVE.pop(hook, None)
 
+    def restart(self) -> None:
+        """Count steps from here on."""
+        self._seen = self._counts()
+        self._version = self._weights_version()
+        self._unexplained = 0
+        self._fresh = True
+
     def new_steps(self) -> int:
         """Return how many steps the optimizers have taken since the last call.
 
@@ -114,6 +119,8 @@ class Attachment:
             for now, then in zip(counts, self._seen, strict=True)
         ]
         taken = max(steps for steps, _ in new)
+        if self._fresh:  # torch's DCP takes a step of its own to make the optimizer's state
+            taken = min(taken, 1)
         version = self._weights_version()
         self._unexplained = 0 if taken else self._unexplained + (version != self._version)
         if self._unexplained > _TOLERATED or any(steps > decayed for steps, decayed in new):
@@ -125,6 +132,7 @@ class Attachment:
             )
         self._seen = counts
         self._version = version
+        self._fresh = self._fresh and not taken
         return taken
 
     def refuse_undecayed(self) -> None:

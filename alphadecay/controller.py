@@ -236,6 +236,7 @@ class AlphaDecay:
         if problem := why_not_loadable(state, self._modules):
             raise ValueError(problem)
         saved = state["modules"]
+        self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = {name: estimate_from_numbers(saved[name]) for name in self._modules}

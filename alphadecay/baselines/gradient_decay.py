@@ -167,6 +167,7 @@ class GradientDecay:
             )
         if set(state["ratios"]) != set(self._sizes):
             raise ValueError("the state is another model's: its modules have other names")
+        self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
         self._previous = state["previous"]

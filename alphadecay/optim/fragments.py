@@ -99,9 +99,12 @@ class Fragments:
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
         self._bound: dict[int, _Bound] = {}
+        self._trained: dict[int, tuple[_Bound, int]] = {}
         for span in spans:
             bound = self._bound.setdefault(id(span.tensor), _Bound(span.tensor))
             self.parameters.append(span.parameter)
+            if span.parameter.requires_grad:
+                self._trained[id(span.tensor)] = (bound, span.group)
             owned = by_parameter.get(id(span.parameter), [])
             if not owned and span.length:
                 key = EXEMPT if id(span.parameter) in exempted else REST
@@ -234,11 +237,10 @@ class Fragments:
         Raises:
             ValueError: there is one; the message names the way out.
         """
-        for group in groups:
-            for tensor in group["params"] if group.get("weight_decay") else ():
-                bound = self._bound[id(tensor)]
-                if tensor.requires_grad and any(self._ratios[cut.key] for cut in bound.cuts):
-                    _refuse_coarse(tensor.dtype)
+        for bound, group in self._trained.values():
+            decays = groups[group].get("weight_decay")
+            if decays and any(self._ratios[cut.key] for cut in bound.cuts):
+                _refuse_coarse(bound.tensor.dtype)
 
 
 def _refuse_coarse(dtype: torch.dtype) -> None:

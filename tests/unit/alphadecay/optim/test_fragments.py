@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from alphadecay.modules import WeightModule
 from alphadecay.optim.fragments import Fragments
 from alphadecay.sharding.base import Span
-from alphadecay.modules import WeightModule
 
 
 def blocks(
