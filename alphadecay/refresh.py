@@ -29,25 +29,25 @@ from alphadecay.spectral import (
     take_gram,
     to_estimate,
 )
-from alphadecay.transport.base import Transport
+from alphadecay.sharding.base import Sharding
 
 _Result = TypeVar("_Result")
 
 
 class SpectralRefresh:
-    """Measures a fixed set of modules over a fixed transport.
+    """Measures a fixed set of modules over a fixed sharding.
 
     Args:
         modules: by name, in the model's order.
-        transport: how weights reach their owners.
+        sharding: how weights reach their owners.
         config: tail, method, score and compat are read.
     """
 
     def __init__(
-        self, modules: Mapping[str, WeightModule], transport: Transport, config: AlphaDecayConfig
+        self, modules: Mapping[str, WeightModule], sharding: Sharding, config: AlphaDecayConfig
     ) -> None:
         self.modules = modules
-        self.transport = transport
+        self.sharding = sharding
         self.config = config
         refuse_unmeasurable(modules.values())
         self.plan = self._plan(list(modules))
@@ -90,12 +90,12 @@ class SpectralRefresh:
         for held in by_device.values():  # one wait for each device
             packed = torch.stack([rows[name].pack() for name in held])
             table[[position[name] for name in held]] = packed.cpu()
-        numbers = self.transport.share(table).tolist()
+        numbers = self.sharding.share(table).tolist()
         return {name: to_estimate(row) for name, row in zip(names, numbers, strict=True)}
 
     def _plan(self, names: Sequence[str]) -> Plan:
         shapes = {name: self.modules[name].shape for name in names}
-        return plan_owners(shapes, self.transport.world_size)
+        return plan_owners(shapes, self.sharding.world_size)
 
     def _measure(
         self, names: Sequence[str], plan: Plan, precision: torch.dtype
@@ -126,7 +126,7 @@ class SpectralRefresh:
             [None if name is None else self.modules[name] for name in row] for row in plan.rounds
         ]
         results = {}
-        for module, weight_MN in self.transport.deliver(rounds):
+        for module, weight_MN in self.sharding.deliver(rounds):
             results[module.name] = function(module, weight_MN)
             del weight_MN  # before the next arrives: a rank holds one matrix at a time
         return results

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from alphadecay import Adam, AdamW
-from alphadecay.finite import guard_stage0
+from alphadecay.optim import guard_stage0
 from alphadecay.optim import forget_dry_run
 from train.config import TrainConfig
 from train.errors import UserError

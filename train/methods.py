@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from alphadecay import AlphaDecay, AlphaDecayConfig
-from alphadecay.gradient_decay import GradientDecay
-from alphadecay.uniform import bind_uniform
+from alphadecay.baselines.gradient_decay import GradientDecay
+from alphadecay.baselines.uniform import bind_uniform
 from train.config import TrainConfig
 from train.config.optim import CONTROLS, FROM_GRADIENTS, NORMS, SPECTRAL
 from train.errors import UserError

@@ -93,8 +93,8 @@ def gather_with_owners(decay: AlphaDecay, rank: int) -> None:
                 del weight
         if mine is not None:
             rows[str(row[rank])] = estimate(mine).pack()
-    decay._transport.share(torch.stack(list(rows.values())))
-    decay._transport.agree(list(decay.weight_decays.values()), "decays")
+    decay._sharding.share(torch.stack(list(rows.values())))
+    decay._sharding.agree(list(decay.weight_decays.values()), "decays")
 
 
 def moving_only(decay: AlphaDecay) -> None:
@@ -103,7 +103,7 @@ def moving_only(decay: AlphaDecay) -> None:
         [None if name is None else decay._modules[name] for name in row]
         for row in decay.plan.rounds
     ]
-    for _ in decay._transport.deliver(rounds):
+    for _ in decay._sharding.deliver(rounds):
         pass
 
 

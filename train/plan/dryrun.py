@@ -21,7 +21,7 @@ import torch
 from alphadecay.modules import WeightModule, find_modules
 from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.spectral import estimate
-from alphadecay.transport.detect import refuse_configuration
+from alphadecay.sharding.refusals import refuse_configuration
 from train import checkpoint
 from train.cli import dump_config
 from train.config import TrainConfig

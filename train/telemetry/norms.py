@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from alphadecay.fragments import Span
+from alphadecay.sharding.base import Span
 from alphadecay.modules import whole_shape
-from alphadecay.spans import engine_spans
+from alphadecay.sharding.zero import engine_spans
 from train.results.heatmap import layer_and_type
 from train.world import World
 
