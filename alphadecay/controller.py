@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any, Literal
 
 from alphadecay.attach import Attachment
 from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
-from alphadecay.modules import find_modules
+from alphadecay.description import Description, describe
+from alphadecay.modules import choose_modules
 from alphadecay.owners import Plan
 from alphadecay.policy.apply import ratios_of
 from alphadecay.policy.controls import ema as smooth
@@ -27,6 +29,8 @@ from alphadecay.state import (
     estimate_to_numbers,
     why_not_loadable,
 )
+
+_LOG = logging.getLogger("alphadecay")
 
 
 class AlphaDecay:
@@ -43,7 +47,8 @@ class AlphaDecay:
             which has its own: another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
-        splits: pattern -> {part: rows} for fused weights.
+        splits: pattern -> {part: outputs} for fused weights whose layout is not known; with
+            "repeat" among the parts where they alternate, without any to take one matrix.
         decoupled: True where the optimizer shrinks weights, False where it adds a penalty to
             gradients; None finds out.
         interval: optimizer steps between refreshes, not micro batches.
@@ -103,7 +108,8 @@ class AlphaDecay:
         self._engine = target.engine
         self._sharding = target.sharding
         published = self.config.published
-        modules = find_modules(target.model, include, exclude, splits, published=published)
+        self._choice = choose_modules(target.model, include, exclude, splits, published)
+        modules = self._choice.modules
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
@@ -126,6 +132,17 @@ class AlphaDecay:
         except BaseException:
             self.remove()
             raise
+        if self._sharding.rank == 0:
+            self._log()
+
+    def __repr__(self) -> str:
+        """Return what was chosen, in a sentence."""
+        when = f"every {self.config.interval} steps, last at step {self._last_refresh_step}"
+        return f"AlphaDecay({self._description().summary}; refreshed {when})"
+
+    def describe(self) -> str:
+        """Return a line a weight: name, shape, alpha and decay, or why it has the base decay."""
+        return str(self._description())
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -248,6 +265,23 @@ class AlphaDecay:
             modules = pending["modules"]
             self._pending = {name: estimate_from_numbers(modules[name]) for name in self._modules}
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
+
+    def _description(self) -> Description:
+        return describe(
+            self._choice,
+            self.alphas,
+            self.statuses,
+            self.weight_decays,
+            exempt=not self.config.published,
+            score=self.config.score,
+        )
+
+    def _log(self) -> None:
+        """What was chosen, once, and what is likely not meant."""
+        description = self._description()
+        _LOG.info("AlphaDecay: %s", description.summary)
+        for warning in description.warnings:
+            _LOG.warning("AlphaDecay: %s", warning)
 
     def _new_steps(self) -> int:
         """Optimizer steps since the last call; the engine counts those it skips too."""

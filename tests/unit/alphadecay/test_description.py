@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -76,3 +78,26 @@ def test_a_norm_in_the_place_of_alpha_is_named() -> None:
     text = described(Model(3), score="frobenius_norm")
     assert text.summary.startswith("6 of 14 weights have a frobenius_norm")
     assert "  frobenius_norm " in str(text)
+
+
+def test_alphadecay_says_what_it_chose(caplog: pytest.LogCaptureFixture) -> None:
+    model = Model(3)
+    with caplog.at_level(logging.INFO, logger="alphadecay"):
+        decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), interval=50)
+    said = [record.getMessage() for record in caplog.records]
+    text = (repr(decay), decay.describe())
+    decay.remove()
+    summary = described(model).summary
+    assert said == [f"AlphaDecay: {summary}"]
+    assert text[0] == f"AlphaDecay({summary}; refreshed every 50 steps, last at step 0)"
+    assert text[1] == str(described(model))
+
+
+def test_a_warning_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 64))
+    AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    levels = {record.levelno for record in caplog.records}
+    said = caplog.text
+    assert levels >= {logging.WARNING}
+    assert "1.weight [64, 32] is the last linear weight and the widest" in said
+    assert "with fewer than 4 there is little to compare" in said
