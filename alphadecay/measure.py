@@ -101,7 +101,8 @@ class Measurer:
         ]
         results = {}
         for module, weight_MN in self.transport.deliver(rounds):
-            results[module.name] = of(weight_MN)
+            with self.transport.attempt(module.name):
+                results[module.name] = of(weight_MN)
             del weight_MN  # before the next arrives: a rank holds one matrix at a time
         return results
 
@@ -132,7 +133,8 @@ class Pending:
         Local, and on CUDA beside the training.
         """
         for name in list(self._grams)[: -(-len(self._grams) // steps_left)]:
-            self._rows[name] = self._solve(self._grams.pop(name))
+            with self._measurer.transport.attempt(name):
+                self._rows[name] = self._solve(self._grams.pop(name))
 
     def finish(self) -> dict[str, Estimate]:
         """The estimates of all modules, what was still to be solved included. Collective."""
