@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -78,7 +79,8 @@ class SpectralRefresh:
         precision = torch.float32 if self.config.tail == "hill" else torch.float64
         grams = self._collect(self.plan, lambda _, weight_MN: take_gram(weight_MN, precision))
         solve = partial(estimate_from_gram, tail=self.config.tail, published=self.config.published)
-        return SpreadRefresh(grams, solve, partial(self.share, list(self.modules)))
+        share = partial(self.share, list(self.modules))
+        return SpreadRefresh(grams, solve, self.sharding.attempt, share)
 
     def share(self, names: Sequence[str], rows: Mapping[str, EstimateRow]) -> dict[str, Estimate]:
         """Return one estimate per name, each from the rank that holds its row. Collective."""
@@ -127,7 +129,8 @@ class SpectralRefresh:
         ]
         results = {}
         for module, weight_MN in self.sharding.deliver(rounds):
-            results[module.name] = function(module, weight_MN)
+            with self.sharding.attempt(module.name):
+                results[module.name] = function(module, weight_MN)
             del weight_MN  # before the next arrives: a rank holds one matrix at a time
         return results
 
@@ -141,6 +144,7 @@ class SpreadRefresh:
     Args:
         grams: of the modules that this rank owns.
         solve: makes a row of a Gram.
+        attempt: keeps an error of a module's until `share`, where all ranks raise it.
         share: makes everyone's estimates of this rank's rows; collective.
     """
 
@@ -148,10 +152,12 @@ class SpreadRefresh:
         self,
         grams: dict[str, Gram],
         solve: Callable[[Gram], EstimateRow],
+        attempt: Callable[[str], AbstractContextManager[None]],
         share: Callable[[Mapping[str, EstimateRow]], dict[str, Estimate]],
     ) -> None:
         self._grams = grams
         self._solve = solve
+        self._attempt = attempt
         self._share = share
         self._rows: dict[str, EstimateRow] = {}
         self._started: dict[str, Future[EstimateRow]] = {}
@@ -162,13 +168,15 @@ class SpreadRefresh:
     def advance(self, steps_left: int) -> None:
         """Solve this step's share of what is left: all of it where `steps_left` is 1. Local."""
         for name in list(self._grams)[: -(-len(self._grams) // steps_left)]:
-            self._rows[name] = self._solve(self._grams.pop(name))
+            with self._attempt(name):
+                self._rows[name] = self._solve(self._grams.pop(name))
 
     def finish(self) -> dict[str, Estimate]:
         """Return the estimates of all modules, once what is left is solved. Collective."""
         self.advance(1)
         for name, row in self._started.items():
-            self._rows[name] = row.result()
+            with self._attempt(name):
+                self._rows[name] = row.result()
         self.close()
         return self._share(self._rows)
 

@@ -137,6 +137,8 @@ def _stepped(
     for gradient in gradients:
         weight.grad = gradient.clone()
         twin.step()
+        for group in twin.param_groups:  # some decay by the ratio of this to the first lr
+            group["lr"] = group["lr"] and group["lr"] / 2
     return weight.detach()
 
 

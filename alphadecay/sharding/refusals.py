@@ -49,7 +49,8 @@ def _why_not(parameter: nn.Parameter) -> str:
         return "is on the meta device and has no values; materialise the model first"
     if parameter.is_complex():
         return "is complex; keep its real and imaginary parts as two real weights"
-    if getattr(parameter, "allreduce", True) is False:
+    spread = getattr(parameter, "allreduce", True) is False  # DeepSpeed's mark of an expert
+    if spread and getattr(parameter, "group_name", "") != "ep_size_1":
         return (
             "is an expert that other ranks hold another of under the same name (expert "
             "parallelism): its decay would be theirs; set the expert-parallel size to 1"

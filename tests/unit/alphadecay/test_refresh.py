@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -12,7 +12,15 @@ from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.refresh import SpectralRefresh, SpreadRefresh
-from alphadecay.spectral import Estimate, Gram, estimate_from_gram, pl_alpha_hill, take_gram
+from alphadecay.sharding.replicated import Replicated
+from alphadecay.spectral import (
+    Estimate,
+    EstimateRow,
+    Gram,
+    estimate_from_gram,
+    pl_alpha_hill,
+    take_gram,
+)
 from tests.unit.alphadecay.spectral.matrices import power_law
 
 INTERVAL = 4
@@ -106,7 +114,13 @@ class Beside(SpreadRefresh):
 def beside(solve: Callable[[Gram], object]) -> Beside:
     model = small()
     grams = {str(i): take_gram(layer.weight, torch.float32) for i, layer in enumerate(model)}
-    pending = Beside(grams, solve, lambda rows: dict(rows))  # type: ignore[arg-type]
+    sharding = Replicated(torch.device("cpu"), None)
+
+    def share(rows: Mapping[str, EstimateRow]) -> dict[str, EstimateRow]:
+        sharding.share(torch.zeros(1, 1, dtype=torch.float64))
+        return dict(rows)
+
+    pending = Beside(grams, solve, sharding.attempt, share)  # type: ignore[arg-type]
     pending._start()
     return pending
 
@@ -137,8 +151,10 @@ def test_an_error_in_the_thread_reaches_the_step_that_finishes() -> None:
     def solve(gram: Gram) -> object:
         raise torch.OutOfMemoryError("out of memory")
 
-    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+    said = "rank 0 could not measure 0: OutOfMemoryError: out of memory"
+    with pytest.raises(RuntimeError, match=said) as raised:
         beside(solve).finish()
+    assert isinstance(raised.value.__cause__, torch.OutOfMemoryError)
 
 
 def test_a_refresh_that_is_dropped_solves_no_more() -> None:

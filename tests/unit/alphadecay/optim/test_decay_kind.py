@@ -91,6 +91,26 @@ def test_what_can_be_taken_over(rule: Update, expected: bool) -> None:
     assert shrinkage(model, optimizer) == pytest.approx(shrinkage(twin, plain), rel=1e-5)
 
 
+class ByFirstLr(ByHand):
+    """Decays by lr² over the first lr: the same as by lr until a schedule lowers it."""
+
+    def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.0) -> None:
+        super().__init__(params, lr, weight_decay)
+        self.first = lr
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.mul_(1 - group["lr"] ** 2 / self.first * group["weight_decay"])
+
+
+def test_a_decay_that_follows_the_schedule_otherwise_is_refused() -> None:
+    weight = nn.Parameter(torch.ones(4, 4))
+    with pytest.raises(ValueError, match="ByFirstLr is not understood"):
+        is_decoupled(ByFirstLr([weight], lr=LR, weight_decay=DECAY))
+
+
 @pytest.mark.parametrize(
     ("rule", "seen"),
     [(without_lr, "0.5"), (by_trust_ratio, "0.99"), (by_tiny_factor, "1")],
