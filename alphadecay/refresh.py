@@ -20,6 +20,7 @@ from torch import Tensor
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule, refuse_unmeasurable
 from alphadecay.owners import Plan, plan_owners
+from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
     ESTIMATORS,
     FIELDS,
@@ -30,7 +31,6 @@ from alphadecay.spectral import (
     take_gram,
     to_estimate,
 )
-from alphadecay.sharding.base import Sharding
 
 _Result = TypeVar("_Result")
 
