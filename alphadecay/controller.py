@@ -115,7 +115,7 @@ class AlphaDecay:
         self._attachment = Attachment(
             target, optimizer, modules, published=published, decoupled=decoupled
         )
-        self._measurer = SpectralRefresh(self._modules, self._sharding, self.config)
+        self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._ratios: dict[str, float] = {}
@@ -167,7 +167,7 @@ class AlphaDecay:
     @property
     def plan(self) -> Plan:
         """Which rank measures which module; `plan.describe()` says it in a line a rank."""
-        return self._measurer.plan
+        return self._spectra.plan
 
     @property
     def last_refresh_step(self) -> int:
@@ -204,14 +204,15 @@ class AlphaDecay:
 
     def refresh(self) -> None:
         """Measure every module now and set the decays, from the next step on. Collective."""
-        self._pending = None
+        self._drop_pending()
         started = time.perf_counter()
-        self._take(self._measurer.measure())
+        self._take(self._spectra.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
     def remove(self) -> None:
         """Give the optimizer back as it was: every group decays by its own weight_decay again."""
+        self._drop_pending()
         self._attachment.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -260,7 +261,7 @@ class AlphaDecay:
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         pending = state.get("pending", {"apply_step": 0})
         self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._pending = None
+        self._drop_pending()
         if self._apply_step:
             modules = pending["modules"]
             self._pending = {name: estimate_from_numbers(modules[name]) for name in self._modules}
@@ -299,7 +300,7 @@ class AlphaDecay:
         """
         started = time.perf_counter()
         if due:
-            self._pending = self._measurer.take()
+            self._pending = self._spectra.take()
             self._apply_step = self._step + 1 + self.config.spread
             self._pending_seconds = 0.0
         elif self._pending is not None:
@@ -308,7 +309,7 @@ class AlphaDecay:
                 if isinstance(self._pending, SpreadRefresh):
                     self._pending.advance(left)
             else:
-                self._take(self._measurer.escalated(self._finish()))
+                self._take(self._spectra.escalated(self._finish()))
                 self._last_refresh_step = self._step + 1
                 self._pending = None
         self._pending_seconds += time.perf_counter() - started
@@ -316,6 +317,12 @@ class AlphaDecay:
             self.last_refresh_seconds = self._pending_seconds
             return True
         return False
+
+    def _drop_pending(self) -> None:
+        """Leave a spread refresh that is under way."""
+        if isinstance(self._pending, SpreadRefresh):
+            self._pending.close()
+        self._pending = None
 
     def _finish(self) -> dict[str, Estimate]:
         """The estimates of the refresh under way. Collective where they are not known yet."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from alphadecay.config import AlphaDecayConfig
-from alphadecay.modules import WeightModule, refuse_unmeasurable
+from alphadecay.modules import WeightModule
 from alphadecay.owners import Plan, plan_owners
 from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
@@ -50,7 +50,6 @@ class SpectralRefresh:
         self.modules = modules
         self.sharding = sharding
         self.config = config
-        refuse_unmeasurable(modules.values())
         self.plan = self._plan(list(modules))
 
     def measure(self) -> dict[str, Estimate]:

@@ -6,7 +6,6 @@ from alphadecay.modules.weight import (
     bare_name,
     exempt_parameters,
     named_parameters,
-    refuse_unmeasurable,
     whole_shape,
 )
 
@@ -18,6 +17,5 @@ __all__ = [
     "exempt_parameters",
     "find_modules",
     "named_parameters",
-    "refuse_unmeasurable",
     "whole_shape",
 ]

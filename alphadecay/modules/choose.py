@@ -19,7 +19,6 @@ from alphadecay.modules.weight import (
     is_exempt,
     named_parameters,
     refuse_complex,
-    refuse_lazy,
     whole_shape,
 )
 
@@ -81,7 +80,6 @@ def choose_modules(
             has no values to measure, names collide, or no module is left.
     """
     parameters = named_parameters(model)
-    refuse_lazy(parameters)
     trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     for pattern in (*include, *exclude, *(splits or {})):
         _require_match(pattern, trainable)

@@ -100,7 +100,7 @@ def _config_above(path: str, layers: dict[str, nn.Module]) -> Any:
 
 
 def refuse_hidden_weights(model: nn.Module, excluded: frozenset[str]) -> None:
-    """Refuse layers whose weight is made from other parameters, and models flattened by FSDP1.
+    """Refuse layers whose weight is made from other parameters.
 
     Args: excluded: names of parameters that the user leaves at the base decay.
 
@@ -108,11 +108,6 @@ def refuse_hidden_weights(model: nn.Module, excluded: frozenset[str]) -> None:
         ValueError: naming the weight and what to do.
     """
     for path, layer in model.named_modules():
-        if type(layer).__name__ == "FullyShardedDataParallel":
-            raise ValueError(
-                f"{bare_name(path) or 'the model'} is flattened by FSDP1 "
-                "(FullyShardedDataParallel), which hides the matrices: use fully_shard (FSDP2)"
-            )
         if not isinstance(layer, nn.Linear) or "weight" in layer._parameters:
             continue
         parts = {

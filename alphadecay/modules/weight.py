@@ -7,12 +7,9 @@ Shapes: M rows, N columns of the matrix, L elements of a period. A parameter tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
 
 _WRAPPER_PARTS = re.compile(
     r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
@@ -115,19 +112,6 @@ def exempt_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if is_exempt(name, p)]
 
 
-def refuse_lazy(parameters: Mapping[str, nn.Parameter]) -> None:
-    """Refuse parameters that have no shape yet.
-
-    Raises:
-        ValueError: naming the first.
-    """
-    for name, parameter in parameters.items():
-        if isinstance(parameter, UninitializedParameter):
-            raise ValueError(
-                f"{name} has no shape yet, as it is lazy: run one forward pass before AlphaDecay"
-            )
-
-
 def refuse_complex(name: str, parameter: nn.Parameter) -> None:
     """Refuse a complex weight, whose spectrum the paper does not speak of.
 
@@ -139,17 +123,3 @@ def refuse_complex(name: str, parameter: nn.Parameter) -> None:
             f"{name} is {parameter.dtype}: an alpha is fitted to real matrices; leave it at the "
             f"base decay with exclude=[{name!r}]"
         )
-
-
-def refuse_unmeasurable(modules: Iterable[WeightModule]) -> None:
-    """Refuse what has no values to measure.
-
-    Raises:
-        ValueError: a weight lies on the meta device.
-    """
-    for module in modules:
-        if module.parameter.device == torch.device("meta"):
-            raise ValueError(
-                f"{module.name} lies on the meta device and has no values: materialise the model "
-                "(to_empty, then initialise or load) before AlphaDecay"
-            )

@@ -61,7 +61,7 @@ def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
 
 def refresh_of(model: nn.Module, **choices: object) -> SpectralRefresh:
     decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
-    return decay._measurer
+    return decay._spectra
 
 
 def small() -> nn.Module:

@@ -142,18 +142,13 @@ def test_a_parametrised_weight_is_refused_unless_excluded() -> None:
     assert names(model, exclude=["0.parametrizations.*"]) == ["1.weight"]
 
 
-def test_lazy_and_complex_weights_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"1\.weight has no shape yet.*forward pass"):
-        find_modules(nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(4)))
+def test_a_complex_weight_is_refused_by_name_unless_excluded() -> None:
     model = nn.Sequential(nn.Linear(9, 9), nn.Linear(9, 9, dtype=torch.complex64))
     with pytest.raises(ValueError, match=r"1\.weight is torch.complex64.*exclude"):
         find_modules(model)
     assert names(model, exclude=["1.weight"]) == ["0.weight"]
 
 
-def test_fsdp1_is_refused_by_name() -> None:
-    class FullyShardedDataParallel(nn.Linear):
-        """Has the name, by which the library knows it without importing it."""
-
-    with pytest.raises(ValueError, match=r"layer is flattened by FSDP1.*fully_shard"):
-        find_modules(nn.ModuleDict({"layer": FullyShardedDataParallel(4, 4)}))
+def test_a_model_without_values_can_be_planned_for() -> None:
+    modules = find_modules(nn.Linear(8, 9, device="meta"))
+    assert [(module.name, module.shape) for module in modules] == [("weight", (9, 8))]

@@ -9,9 +9,7 @@ from torch import nn
 from alphadecay.modules import (
     bare_name,
     exempt_parameters,
-    find_modules,
     named_parameters,
-    refuse_unmeasurable,
 )
 
 
@@ -48,10 +46,3 @@ def test_biases_of_experts_and_of_attention_are_exempt_whatever_their_axes() -> 
         "attention.out_proj.bias",
         "experts.gate_up_proj_bias",
     }
-
-
-def test_a_weight_on_the_meta_device_is_found_but_not_measured() -> None:
-    modules = find_modules(nn.Linear(8, 9, device="meta"))
-    assert [module.shape for module in modules] == [(9, 8)]
-    with pytest.raises(ValueError, match=r"weight lies on the meta device.*materialise"):
-        refuse_unmeasurable(modules)
