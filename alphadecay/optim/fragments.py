@@ -169,8 +169,8 @@ class Fragments:
             self._penalise(held)
 
     def _shrink(self, held: Held) -> None:
-        """One multiplication per device and type, whatever the number of fragments; blocks of columns
-        apart.
+        """One multiplication per device and type, whatever the number of fragments; those that are
+        strided apart.
         """
         batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
         for group, decay, bound in self._active(held):
