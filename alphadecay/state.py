@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +21,26 @@ def estimate_to_numbers(estimate: Estimate) -> dict[str, Any]:
 def estimate_from_numbers(numbers: Mapping[str, Any]) -> Estimate:
     """Return the estimate that `estimate_to_numbers` wrote."""
     return to_estimate([float(numbers.get(field, 0.0)) for field in FIELDS])
+
+
+def modules_to_numbers(
+    estimates: Mapping[str, Estimate], ratios: Mapping[str, float], mapped: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Return every module's estimate, its ratio, and the alpha that the ratio comes from."""
+    return {
+        name: {
+            **estimate_to_numbers(estimate),
+            "ratio": ratios[name],
+            "mapped_alpha": mapped[name],
+        }
+        for name, estimate in estimates.items()
+    }
+
+
+def fingerprint(state: Mapping[str, Any]) -> float:
+    """Return a number that two states share only if they are the same."""
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
+    return float(int.from_bytes(digest[:6], "little"))
 
 
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:
