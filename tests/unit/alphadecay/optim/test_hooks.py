@@ -148,7 +148,7 @@ def test_a_subclass_that_fails_inside_its_own_step_decays_at_the_next() -> None:
     """Outside of its base's step: the inner hooks have not run then."""
 
     class Fragile(torch.optim.AdamW):
-        broken = True
+        broken = False
 
         def step(self, closure: object = None) -> object:
             if self.broken:
@@ -158,6 +158,7 @@ def test_a_subclass_that_fails_inside_its_own_step_decays_at_the_next() -> None:
     model = layer()
     optimizer = Fragile(model.parameters(), lr=LR, weight_decay=DECAY)
     decay = AlphaDecay(model, optimizer)
+    optimizer.broken = True
     for _ in range(2):
         with pytest.raises(RuntimeError, match="not yet"):
             optimizer.step()
