@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, whole_shape
+from alphadecay.modules import WeightModule, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
@@ -54,7 +54,7 @@ class Attachment:
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
-        exempt = [] if published else exempt_parameters(target.model.parameters())
+        exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
         ]
@@ -156,13 +156,6 @@ class Attachment:
     def _weights_version(self) -> int:
         """A number that changes whenever a weight is written to in place."""
         return sum(tensor._version for part in self.fragments for tensor in part.tensors)
-
-
-def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Return norm gains and biases: parameters with fewer than two axes, which do not decay unless
-    asked for.
-    """
-    return [parameter for parameter in parameters if len(whole_shape(parameter)) < 2]
 
 
 def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,14 +12,17 @@ from typing import Any, Literal
 
 from alphadecay.attach import Attachment
 from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
-from alphadecay.measure import Measurer, Pending
-from alphadecay.modules import find_modules
-from alphadecay.placement import Plan
+from alphadecay.description import Description, describe
+from alphadecay.modules import choose_modules
+from alphadecay.owners import Plan
 from alphadecay.policy.apply import ratios_of
 from alphadecay.policy.controls import ema as smooth
+from alphadecay.refresh import SpectralRefresh, SpreadRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
 from alphadecay.state import VERSION, to_estimates, to_numbers, why_not_loadable
+
+_LOG = logging.getLogger("alphadecay")
 
 
 class AlphaDecay:
@@ -35,7 +39,8 @@ class AlphaDecay:
             which has its own: another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
-        splits: pattern -> {part: rows} for fused weights.
+        splits: pattern -> {part: outputs} for fused weights whose layout is not known; with
+            "repeat" among the parts where they alternate, without any to take one matrix.
         decoupled: True where the optimizer shrinks weights, False where it adds a penalty to
             gradients; None finds out.
         interval: optimizer steps between refreshes, not micro batches.
@@ -94,13 +99,14 @@ class AlphaDecay:
         self._engine = target.engine
         self._sharding = target.sharding
         published = self.config.published
-        modules = find_modules(target.model, include, exclude, splits, drop_first=published)
+        self._choice = choose_modules(target.model, include, exclude, splits, published)
+        modules = self._choice.modules
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
             target, optimizer, modules, published=published, decoupled=decoupled
         )
-        self._measurer = Measurer(self._modules, self._sharding, self.config)
+        self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._ratios: dict[str, float] = {}
@@ -108,7 +114,7 @@ class AlphaDecay:
         self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
         # a spread refresh under way: its Grams, or its estimates where they are known already
-        self._pending: Pending | dict[str, Estimate] | None = None
+        self._pending: SpreadRefresh | dict[str, Estimate] | None = None
         self._apply_step = 0
         self._pending_seconds = 0.0
         try:
@@ -116,6 +122,17 @@ class AlphaDecay:
         except BaseException:
             self.remove()
             raise
+        if self._sharding.rank == 0:
+            self._log()
+
+    def __repr__(self) -> str:
+        """Return what was chosen, in a sentence."""
+        when = f"every {self.config.interval} steps, last at step {self._last_refresh_step}"
+        return f"AlphaDecay({self._description().summary}; refreshed {when})"
+
+    def describe(self) -> str:
+        """Return a line a weight: name, shape, alpha and decay, or why it has the base decay."""
+        return str(self._description())
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -140,7 +157,7 @@ class AlphaDecay:
     @property
     def plan(self) -> Plan:
         """Which rank measures which module; `plan.describe()` says it in a line a rank."""
-        return self._measurer.plan
+        return self._spectra.plan
 
     @property
     def last_refresh_step(self) -> int:
@@ -150,7 +167,7 @@ class AlphaDecay:
     @property
     def solving(self) -> bool:
         """True while a spread refresh has Grams left to solve: `state_dict()` is collective."""
-        return isinstance(self._pending, Pending)
+        return isinstance(self._pending, SpreadRefresh)
 
     def step(self) -> bool:
         """After each optimizer step: refresh where the next step is a multiple of the interval.
@@ -177,14 +194,15 @@ class AlphaDecay:
 
     def refresh(self) -> None:
         """Measure every module now and set the decays, from the next step on. Collective."""
-        self._pending = None
+        self._drop_pending()
         started = time.perf_counter()
-        self._take(self._measurer.measure())
+        self._take(self._spectra.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
     def remove(self) -> None:
         """Give the optimizer back as it was: every group decays by its own weight_decay again."""
+        self._drop_pending()
         self._attachment.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -226,10 +244,27 @@ class AlphaDecay:
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         pending = state.get("pending", {"apply_step": 0})
         self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._pending = None
+        self._drop_pending()
         if self._apply_step:
             self._pending = to_estimates(pending["modules"], self._modules)
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
+
+    def _description(self) -> Description:
+        return describe(
+            self._choice,
+            self.alphas,
+            self.statuses,
+            self.weight_decays,
+            exempt=not self.config.published,
+            score=self.config.score,
+        )
+
+    def _log(self) -> None:
+        """What was chosen, once, and what is likely not meant."""
+        description = self._description()
+        _LOG.info("AlphaDecay: %s", description.summary)
+        for warning in description.warnings:
+            _LOG.warning("AlphaDecay: %s", warning)
 
     def _new_steps(self) -> int:
         """Optimizer steps since the last call; the engine counts those it skips too."""
@@ -247,16 +282,16 @@ class AlphaDecay:
         """
         started = time.perf_counter()
         if due:
-            self._pending = self._measurer.take()
+            self._pending = self._spectra.take()
             self._apply_step = self._step + 1 + self.config.spread
             self._pending_seconds = 0.0
         elif self._pending is not None:
             left = self._apply_step - self._step
             if left > 1:
-                if isinstance(self._pending, Pending):
+                if isinstance(self._pending, SpreadRefresh):
                     self._pending.advance(left)
             else:
-                self._take(self._finish())
+                self._take(self._spectra.escalated(self._finish()))
                 self._last_refresh_step = self._step + 1
                 self._pending = None
         self._pending_seconds += time.perf_counter() - started
@@ -265,9 +300,15 @@ class AlphaDecay:
             return True
         return False
 
+    def _drop_pending(self) -> None:
+        """Leave a spread refresh that is under way."""
+        if isinstance(self._pending, SpreadRefresh):
+            self._pending.close()
+        self._pending = None
+
     def _finish(self) -> dict[str, Estimate]:
         """The estimates of the refresh under way. Collective where they are not known yet."""
-        if isinstance(self._pending, Pending):
+        if isinstance(self._pending, SpreadRefresh):
             self._pending = self._pending.finish()
         assert self._pending is not None
         return self._pending

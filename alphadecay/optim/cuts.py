@@ -90,7 +90,9 @@ def cuts_of(module: WeightModule, span: Span) -> Iterator[Cut]:
         return
     body = -(-low // width)
     end = high // width
-    for row in {low // width, end} - set(range(body, end)):
+    for row in {low // width, end}:
+        if body <= row < end:
+            continue
         start = max(low, row * width + first)
         stop = min(high, row * width + last)
         yield Cut(module.name, start + shift, max(0, stop - start))
