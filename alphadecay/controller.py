@@ -1,7 +1,4 @@
-"""AlphaDecay: when to refresh, in what order, and what to remember.
-
-The one class a training loop meets.
-"""
+"""AlphaDecay, the one class a training loop meets: when to refresh, in what order, what to save."""
 
 from __future__ import annotations
 
@@ -21,13 +18,7 @@ from alphadecay.refresh import SpectralRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
 from alphadecay.spread import SpreadSchedule
-from alphadecay.state import (
-    VERSION,
-    estimate_from_numbers,
-    fingerprint,
-    modules_to_numbers,
-    why_not_loadable,
-)
+from alphadecay.state import VERSION, fingerprint, to_estimates, to_numbers, why_not_loadable
 
 
 class AlphaDecay:
@@ -51,8 +42,7 @@ class AlphaDecay:
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
-        tail, method, assign, score, compat, spread, minimum_range, mean_preserving, ema, control,
-            seed, ratios: see AlphaDecayConfig, whose fields they are.
+        tail, method, ..., ratios: see AlphaDecayConfig, whose fields they are.
 
     Raises:
         ValueError: a choice, pattern, optimizer or wrapper that cannot work; the message says what
@@ -218,7 +208,7 @@ class AlphaDecay:
             "version": VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
-            "modules": modules_to_numbers(self._estimates, self._ratios, self._mapped),
+            "modules": to_numbers(self._estimates, ratio=self._ratios, mapped_alpha=self._mapped),
         }
         if self.config.spread:
             state["pending"] = self._spread.state_dict(self._estimates)
@@ -232,14 +222,14 @@ class AlphaDecay:
             RuntimeError: the ranks were given different states.
         """
         # before anything is refused: no rank may wait for one that has left
-        self._sharding.agree([fingerprint(state)], "the states that AlphaDecay was given to load")
+        self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
         if problem := why_not_loadable(state, self._modules):
             raise ValueError(problem)
         saved = state["modules"]
         self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
-        self._estimates = {name: estimate_from_numbers(saved[name]) for name in self._modules}
+        self._estimates = to_estimates(saved, self._modules)
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         self._spread.drop()
         if self.config.spread and "pending" in state:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from alphadecay.spectral import Estimate, EstimateRow, Gram
-from alphadecay.state import estimate_from_numbers, estimate_to_numbers
+from alphadecay.state import to_estimates, to_numbers
 
 
 class SpreadSchedule:
@@ -69,15 +69,14 @@ class SpreadSchedule:
         the keys alone that the loading side has. Collective where something is.
         """
         estimates = applied if self._work is None else self.finish()
-        modules = {name: estimate_to_numbers(estimate) for name, estimate in estimates.items()}
-        return {"apply_step": self.apply_step, "modules": modules}
+        return {"apply_step": self.apply_step, "modules": to_numbers(estimates)}
 
     def load_state_dict(self, state: Mapping[str, Any], names: Iterable[str]) -> None:
         """Go on with what was under way."""
         self.drop()
         self.apply_step = int(state["apply_step"])
         if self.apply_step:
-            self._work = {name: estimate_from_numbers(state["modules"][name]) for name in names}
+            self._work = to_estimates(state["modules"], names)
 
 
 class SpreadRefresh:
