@@ -117,7 +117,11 @@ class Trainer:
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
         """Go on where `saved` was written, with its decays and random states. Collective."""
-        self.state.load_state_dict(checkpoint.load(self.engine, saved))
+        state = checkpoint.load(self.engine, saved)
+        try:
+            self.state.load_state_dict(state)
+        except ValueError as error:  # alike on every rank: it is about what was saved
+            raise UserError(f"cannot go on from {saved.path}: {error}") from error
         self.saved_step = self.step
         self.saved = saved.path
         if self.decay is not None and self.decay.last_refresh_step > self.step:

@@ -13,7 +13,6 @@ from train.data.sources.registry import open_sources
 from train.data.sources.source import Source
 from train.data.tokenizers.load import AnyTokenizer, check_vocab, load_tokenizer
 from train.data.tokenizers.sentencepiece import SAMPLE_CHARACTERS, TRAINING
-from train.errors import UserError
 
 
 class Inputs(NamedTuple):
@@ -38,7 +37,6 @@ def open_inputs(config: DataConfig, vocab_size: int) -> Inputs:
     Raises:
         UserError: a setting, a file or the tokenizer cannot be used.
     """
-    _check_settings(config)
     training, validation = open_sources(config)
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else None
     if tokenizer is not None:
@@ -50,27 +48,6 @@ def open_inputs(config: DataConfig, vocab_size: int) -> Inputs:
 def prepared_folder(config: DataConfig, inputs: Inputs) -> Path:
     """Return the folder that holds, or will hold, what is made of these inputs."""
     return Path(config.directory).expanduser() / f"{config.source}-{inputs.fingerprint}"
-
-
-def _check_settings(config: DataConfig) -> None:
-    if not config.validation_files and not 0 < config.validation_fraction <= 0.5:
-        raise UserError(
-            f"data.validation_fraction is {config.validation_fraction}; it must be above 0 and at "
-            "most 0.5."
-        )
-    if not 0 <= config.max_bad_fraction <= 1:
-        raise UserError(
-            f"data.max_bad_fraction is {config.max_bad_fraction}; it must be between 0 and 1."
-        )
-    if config.sequence_length < 2:
-        raise UserError(
-            f"data.sequence_length is {config.sequence_length}; a row needs at least 2 tokens to "
-            "predict one."
-        )
-    if config.max_documents < 0:
-        raise UserError(
-            f"data.max_documents is {config.max_documents}; use 0 for all or a positive number."
-        )
 
 
 def _fingerprint(

@@ -12,6 +12,7 @@ from typing import Any
 import sentencepiece
 
 from train.config.run_folder import TOKENIZER_JSON, TOKENIZER_MODEL
+from train.config.tokenizer_name import suggest
 from train.errors import UserError
 from train.system.files import write_atomically
 
@@ -108,9 +109,11 @@ def load_sentencepiece(path: str | Path) -> SentencePieceTokenizer:
             "a Hugging Face tokenizer."
         )
     if not path.is_file():
+        on_the_hub = suggest(str(path))
+        hub = f", write {on_the_hub} if you mean the one on the hub" if on_the_hub else ""
         raise UserError(
-            f"data.tokenizer: {path} does not exist; correct the path, or leave it empty to train "
-            "one."
+            f"data.tokenizer: {path} does not exist; correct the path{hub}, or leave it empty to "
+            "train one."
         )
     model_bytes = path.read_bytes()
     if not model_bytes:

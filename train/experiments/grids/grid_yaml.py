@@ -46,7 +46,7 @@ from typing import Any
 
 import yaml
 
-from train.config.command_line import SHORT
+from train.config.arguments import SHORT
 from train.config.recipe_file import yaml_problem
 from train.errors import UserError
 from train.experiments.grids.cells import Cell, Grid
