@@ -1,10 +1,13 @@
-"""The commands of `python -m train`: a name, the module whose `main` it is, and a line for people."""
+"""The commands of `python -m train`: a name, the module whose `main` it is, and its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+
+from train.errors import as_command
+from train.system.missing_packages import explained
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ COMMANDS = {
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),
     "export": Command("train.export.command", "write a checkpoint as a Hugging Face folder"),
     "generate": Command("train.export.generate", "write text with a trained model"),
-    "convert": Command("train.checkpoint.convert_command", "make a checkpoint load at any world size"),
+    "convert": Command(
+        "train.checkpoint.convert_command", "make a checkpoint load at any world size"
+    ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
     "state": Command("train.loop.run_status", "print how a run stands"),
@@ -38,7 +43,14 @@ COMMANDS = {
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run one of COMMANDS and return its exit code."""
-    code: int = import_module(COMMANDS[name].module).main(list(arguments))
+    return as_command(lambda: _run(COMMANDS[name].module, list(arguments)))
+
+
+def _run(module: str, arguments: list[str]) -> int:
+    try:
+        code: int = import_module(module).main(arguments)
+    except ModuleNotFoundError as error:
+        raise explained(error) from error
     return code
 
 

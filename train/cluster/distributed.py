@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from train.cluster.launch_environment import environment
 from train.errors import Stopped, UserError
 from train.system.device import uses_cuda
 
@@ -81,15 +82,6 @@ class World:
     def barrier(self) -> None:
         """Collective: waits for every rank."""
         dist.barrier(group=self.control)
-
-
-def environment() -> tuple[int, int, int]:
-    """(rank, local rank, world size) as deepspeed and torchrun set them; one process without them."""
-    return (
-        int(os.environ.get("RANK", 0)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-        int(os.environ.get("WORLD_SIZE", 1)),
-    )
 
 
 def start(timeout_minutes: float) -> World:
