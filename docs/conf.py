@@ -1,7 +1,7 @@
 """Sphinx's settings, and the reference's pages: one for each room of the code, made at each build.
 
-The source folder is the project's own, so that pages link to each other as they do in the repository:
-`make docs`.
+The source folder is the project's own, so that pages link to each other as they do in the
+repository. `make docs` builds the site.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ author = "The AlphaDecay contributors"
 copyright = author
 release = version = alphadecay.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
 include_patterns = [
     "*.md",
@@ -44,11 +44,8 @@ pygments_dark_style = "monokai"
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": False}
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
-napoleon_custom_sections = ["Shapes", "Source"]
+autodoc_default_options = {"members": True}
+python_maximum_signature_line_length = 80
 
 GENERATED = ROOT / "docs" / "reference"
 SKIPPED = {"train.__main__", "train.pretrain", "train.export.__main__"}  # they run when imported
@@ -69,15 +66,20 @@ def modules(room: str) -> list[str]:
 
 
 def write_page(room: str) -> str:
-    """Write a room's page of the reference and return its name."""
+    """Write a room's page of the reference, with those of the rooms in it below, and return its
+    name.
+    """
+    inner = [name for name in rooms(room.replace(".", "/")) if name.rpartition(".")[0] == room]
     lines = [f"# {room}", ""]
     for name in [room, *modules(room)]:
         title = [] if name == room else [f"## {name.removeprefix(f'{room}.')}", ""]
         members = "no-members" if name == room else "members"
         directive = ["```{eval-rst}", f".. automodule:: {name}", f"   :{members}:", "```", ""]
         lines += [*title, *directive]
-    text = "\n".join(lines)
+    if inner:
+        lines += ["```{toctree}", ":caption: Rooms", *inner, "```", ""]
     path = GENERATED / f"{room}.md"
+    text = "\n".join(lines)
     if not path.exists() or path.read_text() != text:  # unchanged pages are not read again
         path.write_text(text)
     return path.stem
@@ -92,6 +94,7 @@ def write_reference() -> None:
             path.unlink()
 
 
+FIELDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 WORDS = "Args|Attributes|Returns|Raises|Yields|Errors|Shapes|Source"
 HEADER = re.compile(rf"({WORDS}):$")
 INLINE = re.compile(rf"({WORDS}): ")
@@ -120,12 +123,37 @@ def paragraphs(lines: list[str]) -> Iterator[list[str]]:
         yield held
 
 
+def entries(lines: list[str]) -> Iterator[str]:
+    """Return the entries of a section, each in one line; deeper lines belong to the one before."""
+    depth = min(len(line) - len(line.lstrip()) for line in lines)
+    held = ""
+    for line in lines:
+        if held and not line[depth:].startswith(" "):
+            yield held
+            held = ""
+        held = f"{held} {line.strip()}".strip()
+    yield held
+
+
+def section(word: str, lines: list[str]) -> Iterator[str]:
+    """Return a section as fields; one that names nothing, or has no field, as text."""
+    field = FIELDS.get(word)
+    for entry in entries(lines):
+        name, colon, text = entry.partition(": ")
+        if field and colon and " " not in name.replace(", ", ","):
+            yield f":{field} {name}: {markup(text)}"
+        elif word in ("Returns", "Yields"):
+            yield f":returns: {markup(entry)}"
+        else:
+            yield from (f"{word}: {markup(entry)}", "")
+
+
 def restructured(paragraph: list[str]) -> Iterator[str]:
     """Return a paragraph as Sphinx reads it: a section, a drawing, or text without indentation."""
     first, *rest = paragraph
-    if HEADER.match(first):
-        indent = "" if rest and rest[0].startswith(" ") else "    "
-        yield from (first, *(indent + markup(line) for line in rest))
+    header = HEADER.match(first)
+    if header and rest:
+        yield from section(header[1], rest)
     elif any(re.search(r"\S {3,}\S", line) for line in paragraph):
         yield from ("::", "", *(f"    {line}" for line in paragraph))
     else:
