@@ -27,7 +27,9 @@ COMMANDS = {
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),
     "export": Command("train.export.command", "write a checkpoint as a Hugging Face folder"),
     "generate": Command("train.export.generate", "write text with a trained model"),
-    "convert": Command("train.checkpoint.convert_command", "make a checkpoint load at any world size"),
+    "convert": Command(
+        "train.checkpoint.convert_command", "make a checkpoint load at any world size"
+    ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
     "state": Command("train.loop.run_status", "print how a run stands"),
