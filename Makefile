@@ -67,7 +67,7 @@ lint: $(READY) ## ruff and mypy
 
 docs: $(READY) ## pages and the reference of the code, as a site that needs no network: build/docs
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	$(PYTHON) -m sphinx --builder html --fail-on-warning --quiet docs build/docs
+	$(PYTHON) -m sphinx --builder html --conf-dir docs --fail-on-warning --quiet . build/docs
 	@echo open build/docs/index.html
 
 dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
