@@ -19,7 +19,7 @@ DOCKER ?= docker
 FLAVOUR ?= cpu
 BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
 
-.PHONY: help install quickstart test slow cluster lint bench gpu kill image sbom base clean
+.PHONY: help install quickstart test slow cluster lint docs dist bench gpu kill image sbom base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,23 @@ cluster: $(READY) ## the scripts of launch/ on clusters made of this machine; in
 lint: $(READY) ## ruff and mypy
 	ruff check .
 	mypy
+
+docs: $(READY) ## pages and the reference of the code, as a site that needs no network: build/docs
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(PYTHON) -m sphinx --builder html --fail-on-warning --quiet docs build/docs
+	@echo open build/docs/index.html
+
+dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dist]'
+	rm -rf dist build/lib build/bdist.* build/empty
+	$(PYTHON) -m build --no-isolation --outdir dist
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
+	for file in dist/*; do \
+		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
+		build/empty/bin/python -m pip check && \
+		build/empty/bin/python -P tests/unit/packaging/installed.py || exit 1; \
+	done
 
 bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json

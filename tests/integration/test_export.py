@@ -15,7 +15,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.integration.program import run as run_program
-from train.data.tokenizers.sentencepiece import load_tokenizer
+from train.data.tokenizers.load import load_tokenizer
 from train.export.command import export
 from train.export.command import main as export_main
 from train.export.generate import generate

@@ -211,9 +211,8 @@ class Trainer:
             self.save(last=True)
             raise UserError(
                 f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
-                "(run.max_skipped_steps); stopped at step "
-                f"{self.step} with a checkpoint in {self.folder / CHECKPOINTS}. Weights are "
-                "as before those steps: go on with a "
+                f"(run.max_skipped_steps); stopped at step {self.step} with a checkpoint in "
+                f"{self.folder / CHECKPOINTS}. Weights are as before those steps: go on with a "
                 "smaller --optim.lr, or from an older one with --resume PATH"
             )
 

@@ -1,4 +1,4 @@
-"""Iterators of documents: what they yield, and what each kind of bad input says."""
+"""Files as sources: what they yield, and what each kind of bad input says."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ import pytest
 from train.config import DataConfig
 from train.data.sources import chunks
 from train.data.sources.chunks import Refused, row_text
-from train.data.sources.corpus import (
-    expand,
-    files_source,
-    open_sources,
-    stdlib_paths,
-    stdlib_source,
-)
+from train.data.sources.files import expand, files_source
 from train.data.sources.quarantine import Quarantine
+from train.data.sources.registry import open_sources
 from train.errors import UserError
 
 
@@ -136,11 +131,6 @@ def test_files_of_the_wrong_kind(name, message, tmp_path):
         path.write_bytes(b"plain")
     with pytest.raises(UserError, match=message):
         expand((str(path),), "data.files")
-
-
-def test_no_files_named():
-    with pytest.raises(UserError, match=r"data.files is empty"):
-        open_sources(DataConfig(source="files"))
 
 
 def test_the_same_file_in_both_splits_is_refused(write_rows):
@@ -266,24 +256,6 @@ def test_globs_expand_sorted_and_once(write_rows, tmp_path):
 def test_identity_follows_the_file(write_rows):
     first = files_source([write_rows("a.jsonl", ["one"])]).identity
     assert files_source([write_rows("a.jsonl", ["one, changed"])]).identity != first
-
-
-def test_stdlib_is_sorted_library_source_without_tests():
-    paths = stdlib_paths()
-    names = {path.name for path in paths}
-    assert {"argparse.py", "dataclasses.py", "ast.py"} <= names
-    assert paths == sorted(paths) and len(paths) > 300
-    assert not any(
-        {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
-        & set(path.parts[-4:])
-        for path in paths
-    )
-    source = stdlib_source()
-    documents = list(source.documents(Quarantine(None, 0.0)))
-    assert len(documents) == source.expected == len(paths)
-    assert documents[
-        paths.index(next(path for path in paths if path.name == "argparse.py"))
-    ].startswith("# Author")
 
 
 def test_real_c4_rows(shared):
