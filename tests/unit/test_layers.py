@@ -19,7 +19,7 @@ LIBRARY = (
     ("alphadecay.foreign",),
     ("alphadecay.binding",),
     ("alphadecay.gradient_decay", "alphadecay.uniform", "alphadecay.controller"),
-    ("alphadecay.integrations", "alphadecay"),
+    ("alphadecay.integrations", "alphadecay.cli", "alphadecay"),
     ("alphadecay.examples",),
 )
 ROOMS = (
