@@ -77,8 +77,8 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
         "weights": weights,
         "history": history,
         "statuses": decay.statuses,
-        "elements": decay._fragments.elements,
-        "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
+        "elements": decay._attachment.elements,
+        "owned": sum(owner == decay._sharding.rank for owner in decay.plan.owners.values()),
     }
 
 

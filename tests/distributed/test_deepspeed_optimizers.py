@@ -190,7 +190,7 @@ def test_fused_kernels_on_a_gpu(kind: str) -> None:
     from deepspeed.ops.adam import FusedAdam
     from deepspeed.ops.lion import FusedLion
 
-    from tests.unit.alphadecay.test_controller import Net
+    from tests.unit.alphadecay.nets import Net
 
     optimizer_class = {"Adam": FusedAdam, "Lion": FusedLion}[kind]
     model = Net().cuda()

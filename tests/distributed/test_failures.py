@@ -40,7 +40,7 @@ def dying_rank(rank: int, folder: str, kind: str, when: str) -> None:
     dist.barrier()
     if rank == DEAD:
         if when == "amid":  # with its first matrix in hand
-            decay._measurer._estimate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            decay._spectra._estimate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
             decay.refresh()
         os.kill(os.getpid(), signal.SIGKILL)
     try:

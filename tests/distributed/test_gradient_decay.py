@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from alphadecay import Adam, AdamW
-from alphadecay.gradient_decay import GradientDecay
+from alphadecay.baselines.gradient_decay import GradientDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.distributed.nets import ROWS as NET_ROWS

@@ -31,8 +31,8 @@ def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:
         "weights": gathered(engine),
         "history": history,
         "statuses": decay.statuses,
-        "elements": decay._fragments.elements,
-        "owned": sum(owner == decay._transport.rank for owner in decay.plan.owners.values()),
+        "elements": decay._attachment.elements,
+        "owned": sum(owner == decay._sharding.rank for owner in decay.plan.owners.values()),
     }
 
 

@@ -48,7 +48,7 @@ def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path, stage: in
         target = tmp_path / str(turn)
         ranks = run_ranks(world_size, leg, stage, world_size, source, str(target))
         for rank in ranks:
-            assert rank["groups"] == [0.0]
+            assert rank["groups"] == [reference.WEIGHT_DECAY]
             assert rank["decays"] == ranks[0]["decays"]
             assert rank["step"] == 2 * (turn + 1)
             if before is not None:

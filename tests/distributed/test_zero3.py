@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def zero3_rank(
         "refreshed": refreshed,
         "largest_whole": whole,
         "owners": decay.plan.owners,
-        "elements": decay._fragments.elements,
+        "elements": decay._attachment.elements,
     }
 
 
@@ -121,7 +122,8 @@ def resumed_rank(rank: int, folder: str) -> dict[str, Any]:
 def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
     for rank in run_ranks(2, resumed_rank, str(tmp_path)):
         assert rank["same"]
-        assert rank["groups"] == [0.0]  # nothing decays twice
+        # the base decay, of which each module has its ratio
+        assert rank["groups"] == [reference.WEIGHT_DECAY]
         assert rank["resumed"][1] == rank["straight"][1]
         for name, weight in rank["straight"][0].items():
             assert torch.equal(rank["resumed"][0][name], weight), name
@@ -135,8 +137,9 @@ def disagreeing_rank(rank: int, how: str) -> str:
     state = decay.state_dict()
     name = next(iter(state["modules"]))
     if rank == 1:
-        decay._fragments.base[name] *= 1.0 + 1e-15 * (how == "refresh")
-        state["modules"][name]["weight_decay"] *= 1.0 + 1e-15
+        if how == "refresh":
+            decay.config = replace(decay.config, s2=decay.config.s2 * (1.0 + 1e-15))
+        state["modules"][name]["ratio"] *= 1.0 + 1e-15
         state |= {"version": 0} if how == "broken" else {}
     try:
         decay.refresh() if how == "refresh" else decay.load_state_dict(state)

@@ -11,14 +11,14 @@ from tests.unit import layering
 # From the bottom up.
 LIBRARY = (
     ("alphadecay.config",),
-    ("alphadecay.spectral", "alphadecay.policy", "alphadecay.placement"),
-    ("alphadecay.modules", "alphadecay.assignment"),
-    ("alphadecay.transport", "alphadecay.fragments"),
-    ("alphadecay.spans", "alphadecay.finite"),
-    ("alphadecay.optim", "alphadecay.measure"),
-    ("alphadecay.foreign",),
-    ("alphadecay.binding",),
-    ("alphadecay.gradient_decay", "alphadecay.uniform", "alphadecay.controller"),
+    ("alphadecay.spectral", "alphadecay.policy", "alphadecay.owners"),
+    ("alphadecay.modules", "alphadecay.state"),
+    ("alphadecay.description",),
+    ("alphadecay.sharding",),
+    ("alphadecay.optim",),
+    ("alphadecay.attach",),
+    ("alphadecay.refresh",),
+    ("alphadecay.baselines", "alphadecay.controller"),
     ("alphadecay.integrations", "alphadecay.cli", "alphadecay"),
     ("alphadecay.examples",),
 )

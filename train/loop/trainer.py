@@ -114,7 +114,11 @@ class Trainer:
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on where `found` was written, with its decays and random states. Collective."""
-        self.state.load_state_dict(checkpoint.load(self.engine, found))
+        state = checkpoint.load(self.engine, found)
+        try:
+            self.state.load_state_dict(state)
+        except ValueError as error:  # alike on every rank: it is about what was saved
+            raise UserError(f"cannot go on from {found.path}: {error}") from error
         self.saved_step = self.step
         self.saved = found.path
         if self.decay is not None and self.decay.last_refresh_step > self.step:
