@@ -19,8 +19,9 @@ LIBRARY = (
     ("alphadecay.attach",),
     ("alphadecay.refresh",),
     ("alphadecay.baselines", "alphadecay.controller"),
-    ("alphadecay.integrations", "alphadecay.cli", "alphadecay"),
-    ("alphadecay.examples",),
+    ("alphadecay.integrations",),
+    ("alphadecay",),
+    ("alphadecay.cli", "alphadecay.examples"),
 )
 ROOMS = (
     "errors",
