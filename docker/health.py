@@ -3,7 +3,7 @@
 The image's HEALTHCHECK asks.
 
 HEALTH_MAX_AGE: seconds that a running run may be silent (1800); set it above the longest
-    evaluation, refresh or checkpoint.
+evaluation, refresh or checkpoint.
 """
 
 from __future__ import annotations

@@ -23,10 +23,13 @@ class Command:
 COMMANDS = {
     "prepare": Command("train.data.preparing.command", "tokenize a recipe's text once"),
     "dry-run": Command("train.planning.command", "say what a run would be and what would stop it"),
+    "sizing": Command("train.planning.sizing", "say which GPUs fit the recipes, and for how long"),
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),
     "export": Command("train.export.command", "write a checkpoint as a Hugging Face folder"),
     "generate": Command("train.export.generate", "write text with a trained model"),
-    "convert": Command("train.checkpoint.convert_command", "make a checkpoint load at any world size"),
+    "convert": Command(
+        "train.checkpoint.convert_command", "make a checkpoint load at any world size"
+    ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
     "state": Command("train.loop.run_status", "print how a run stands"),

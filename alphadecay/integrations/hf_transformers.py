@@ -7,7 +7,8 @@ One process, DDP, FSDP2 (`fsdp`) and DeepSpeed (`deepspeed`), as the Trainer's o
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from inspect import signature
 from math import fsum, isfinite
 from typing import Any
 
@@ -29,44 +30,33 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     is taken up by `resume_from_checkpoint`.
 
     Args:
-        include: shell patterns of the weights to take instead of every linear weight.
-        exclude: shell patterns of weights to leave at the base decay.
-        splits: pattern -> {part: rows} for fused weights.
-        choices: the fields of AlphaDecayConfig: interval, s1, s2, tail, method, assign, compat, ...
+        options: those of AlphaDecay: interval, s1, s2, include, exclude, splits, tail, method, ...
 
     Attributes:
         decay: the AlphaDecay at work, once training has begun; None before.
 
     Raises:
+        TypeError: an option that AlphaDecay does not have.
         ValueError: a choice that cannot work; the message says what to do.
     """
 
     decay: AlphaDecay | None = None
 
-    def __init__(
-        self,
-        *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        splits: Mapping[str, Mapping[str, int]] | None = None,
-        **choices: Any,
-    ) -> None:
-        AlphaDecayConfig(**choices)  # says now what is wrong, not after the model is loaded
-        self._arguments = {
-            "include": list(include),
-            "exclude": list(exclude),
-            "splits": splits,
-            **choices,
-        }
+    def __init__(self, **options: Any) -> None:
+        # says now what is wrong, not after the model is loaded
+        signature(AlphaDecay).bind(None, None, **options)
+        fields = AlphaDecayConfig.__dataclass_fields__
+        AlphaDecayConfig(**{name: options[name] for name in options if name in fields})
+        self._arguments = options
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Takes the decay over, once the model is wrapped and a checkpoint is loaded. Collective."""
+        """Take the decay over, once the model is wrapped and a checkpoint loaded. Collective."""
         self._trainer = _running_trainer()
-        self.decay = AlphaDecay(
-            self._trainer.model_wrapped, _bare_optimizer(kwargs["optimizer"]), **self._arguments
-        )
+        if self.decay is not None:
+            self.decay.remove()  # train() is called again
+        self.decay = AlphaDecay(self._trainer.model_wrapped, kwargs["optimizer"], **self._arguments)
         if state.global_step == 0:
             self._log()
             return
@@ -157,8 +147,3 @@ def _running_trainer() -> Trainer:
     raise RuntimeError(
         "AlphaDecayCallback found no transformers.Trainer: pass it to one with callbacks=[...]"
     )
-
-
-def _bare_optimizer(optimizer: Any) -> Any:
-    """torch's optimizer inside accelerate's wrapper."""
-    return getattr(optimizer, "optimizer", optimizer)

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.data.tokenizers.sentencepiece import load_tokenizer
+from tests.integration.program import run as run_program
+from train.data.tokenizers.load import load_tokenizer
 from train.export.command import export
 from train.export.command import main as export_main
 from train.export.generate import generate
@@ -41,25 +42,10 @@ def exported(finished, tmp_path_factory) -> tuple[Path, Path]:
     """(run, export) of two ranks under ZeRO-3."""
     run = finished("torchrun")
     out = tmp_path_factory.mktemp("export") / "hf"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "train",
-            "export",
-            str(run),
-            "--out",
-            str(out),
-            "--shard-size",
-            "40KB",
-        ],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "step-00000006, step 6" in done.stdout and "Traceback" not in done.stderr
+    arguments = ("export", str(run), "--out", str(out), "--shard-size", "40KB")
+    done = run_program(1, ROOT, "-m", "train", *arguments)
+    assert done.code == 0, done.output
+    assert "step-00000006, step 6" in done.output and "Traceback" not in done.output
     return run, out
 
 

@@ -1,5 +1,5 @@
-"""Imports point down only: L0 spectral, policy, placement < L1 modules < L2 transport, fragments <
-L3 < L4 < train.
+"""Imports point down only: spectral, policy, owners < modules < sharding < optim < refresh <
+controller < integrations < train.
 """
 
 from __future__ import annotations
@@ -11,28 +11,24 @@ from pathlib import Path
 import pytest
 
 LAYERS: dict[str, float] = {
+    "alphadecay.config": -1,
     "alphadecay.spectral": 0,
     "alphadecay.policy": 0,
-    "alphadecay.placement": 0,
-    "alphadecay.config": 0,
+    "alphadecay.owners": 0,
     "alphadecay.modules": 1,
-    "alphadecay.transport": 2,
-    "alphadecay.fragments": 2,
-    "alphadecay.spans": 2.5,
-    "alphadecay.finite": 2.5,
+    "alphadecay.description": 1.5,
+    "alphadecay.state": 1,
+    "alphadecay.sharding": 2,
     "alphadecay.optim": 3,
-    "alphadecay.foreign": 3.2,
-    "alphadecay.measure": 3,
-    "alphadecay.assignment": 1,
-    "alphadecay.binding": 3.3,
-    "alphadecay.gradient_decay": 3.5,
-    "alphadecay.uniform": 3.5,
-    "alphadecay.controller": 3.5,
-    "alphadecay.integrations": 4,
-    "alphadecay.cli": 4,
-    "alphadecay": 4,
-    "alphadecay.examples": 4.5,
-    "train": 5,
+    "alphadecay.attach": 3.5,
+    "alphadecay.refresh": 4,
+    "alphadecay.baselines": 5,
+    "alphadecay.controller": 5,
+    "alphadecay.integrations": 6,
+    "alphadecay.cli": 6,
+    "alphadecay": 6,
+    "alphadecay.examples": 6.5,
+    "train": 7,
 }
 OPTIONAL = {
     "deepspeed",
@@ -89,13 +85,39 @@ def test_imports_point_down(root: Path) -> None:
     assert violations(root) == []
 
 
-def test_the_check_sees_a_violation(tmp_path: Path) -> None:
-    (tmp_path / "alphadecay").mkdir()
-    (tmp_path / "alphadecay" / "modules.py").write_text("from alphadecay.transport import zero\n")
-    assert violations(tmp_path) == ["alphadecay.modules (L1) imports alphadecay.transport (L2)"]
+@pytest.mark.parametrize(
+    ("file", "line", "seen"),
+    [
+        (
+            "modules.py",
+            "from alphadecay.sharding import zero",
+            "modules (L1) imports {}sharding (L2)",
+        ),
+        (
+            "sharding/zero.py",
+            "import alphadecay.optim.hooks",
+            "sharding.zero (L2) imports {}optim.hooks (L3)",
+        ),
+        (
+            "optim/hooks.py",
+            "from alphadecay.attach import Attachment",
+            "optim.hooks (L3) imports {}attach (L3.5)",
+        ),
+        (
+            "policy/apply.py",
+            "from alphadecay.spectral import FIELDS",
+            "policy.apply (L0) imports {}spectral (L0)",
+        ),
+    ],
+)
+def test_the_check_sees_a_violation(tmp_path: Path, file: str, line: str, seen: str) -> None:
+    path = tmp_path / "alphadecay" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line + "\n")
+    assert violations(tmp_path) == ["alphadecay." + seen.format("alphadecay.")]
 
 
-@pytest.mark.parametrize("part", ["spectral", "policy", "placement.py"])
+@pytest.mark.parametrize("part", ["spectral", "policy", "owners.py"])
 def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
     folder = root / "alphadecay" / part
     for path in [folder] if folder.is_file() else folder.rglob("*.py"):

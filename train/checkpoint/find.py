@@ -11,7 +11,7 @@ from typing import Any
 
 from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
 from train.cluster.distributed import World
-from train.config import HOW_IT_COMPUTES, TrainConfig
+from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
 
@@ -98,7 +98,7 @@ def check_identity(
     Raises:
         UserError: names every value that differs.
     """
-    saved = checkpoint.manifest
+    saved = _with_later_keys(checkpoint.manifest)
     allowed = LAYOUT if checkpoint.universal or _can_convert(saved, run_identity, convert) else ()
     compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
@@ -119,6 +119,16 @@ def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> b
     if checkpoint.universal or saved["zero_stage"] == run_identity["zero_stage"] == 0:
         return False
     return any(saved[key] != run_identity[key] for key in LAYOUT)
+
+
+def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest with the defaults of settings that came after it was written.
+
+    A setting's default is what the program did before the setting was there.
+    """
+    model = asdict(ModelConfig()) | manifest.get("model", {})
+    decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
+    return {**manifest, "model": model, "decay": decay}
 
 
 def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> bool:

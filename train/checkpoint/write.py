@@ -101,8 +101,8 @@ def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
     """Removes all but the `keep` checkpoints written last, and what a killed run left half written.
 
     By the order of writing, not by step: after going back to an earlier step, a damaged or
-        abandoned later one must not push
-    the new ones out. Complete ones whose step is a multiple of `keep_every` stay.
+    abandoned later one must not push the new ones out. Complete ones whose step is a multiple of
+    `keep_every` stay.
     """
     for stale in [
         *folder.glob(f"{TEMPORARY}*"),

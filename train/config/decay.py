@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from train.config.ranges import at_least
 
 MethodName = Literal[
     "alphadecay",
@@ -113,14 +115,14 @@ class DecayConfig:
     """
 
     method: MethodName = "alphadecay"
-    interval: int = 500
-    s1: float = 0.67
+    interval: Annotated[int, at_least(1)] = 500
+    s1: Annotated[float, at_least(0)] = 0.67
     s2: float = 5.0
     assign: Literal["linear", "sqrt", "log2"] = "linear"
     tail: Literal["hill", "goodness_of_fit", "fix_finger"] = "hill"
     estimator: Literal["gram", "svd"] = "gram"
-    spread: int = 0
+    spread: Annotated[int, at_least(0)] = 0
     compat: Literal["", "published"] = ""
-    awd_scale: float = 100.0
+    awd_scale: Annotated[float, at_least(0)] = 100.0
     seed: int = 0
     ratios: tuple[Ratio, ...] = ()

@@ -1,5 +1,5 @@
 """The keys of TrainConfig: which there are, how a value of each may be written, and what is said of
-one that does not fit.
+a value of another type.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import yaml
 
 from train.config import TrainConfig, nested_lists
 from train.config.nested_lists import entry_kind, is_list
+from train.config.ranges import Range, ranges_of
 from train.errors import UserError
 
 YES_NO = {"yes": "true", "on": "true", "no": "false", "off": "false"}
@@ -36,7 +37,7 @@ class Setting:
 
 @cache
 def known_keys() -> dict[str, Any]:
-    """Every dotted key with its type, in the order of TrainConfig."""
+    """Return every dotted key with its type, in the order of TrainConfig."""
     keys: dict[str, Any] = {}
     for name, kind in typing.get_type_hints(TrainConfig).items():
         if dataclasses.is_dataclass(kind):
@@ -51,18 +52,45 @@ def known_keys() -> dict[str, Any]:
     return keys
 
 
-def complaint(setting: Setting) -> str:
-    """What is wrong with a value of the wrong type."""
+def is_plain(setting: Setting) -> bool:
+    """Return whether a number is written as one; to YAML, which types values, 1:30 is 90."""
     kind = known_keys()[setting.key]
-    near = difflib.get_close_matches(
-        setting.text, [str(choice) for choice in typing.get_args(kind)], n=1
-    )
-    hint = f"; did you mean {near[0]}?" if near and not is_list(kind) else ""
+    choices = typing.get_args(kind)
+    number = next((one for one in (int, float) if one is kind or one in choices), None)
+    return number is None or setting.text in _words_of(kind) or _reads(number, setting.text)
+
+
+def complaint(setting: Setting) -> str:
+    """Return what is wrong with a value of the wrong type."""
+    kind = known_keys()[setting.key]
+    hint = ""
+    near = difflib.get_close_matches(setting.text, _words_of(kind), n=1)
+    if near and not is_list(kind):
+        hint = f"; did you mean {near[0]}?"
+    elif kind is int and _reads(float, setting.text) and float(setting.text).is_integer():
+        hint = f"; did you mean {int(float(setting.text))}?"
     return f"{setting.key} must be {expected(kind)}, not {setting.text!r} {setting.where}{hint}"
 
 
+def _words_of(kind: Any) -> list[str]:
+    """Return the words that a choice is made from, those beside a number included."""
+    if typing.get_origin(kind) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(kind)]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [word for part in typing.get_args(kind) for word in _words_of(part)]
+    return []
+
+
+def _reads(number: type[int] | type[float], text: str) -> bool:
+    try:
+        number(text)
+    except ValueError:
+        return False
+    return True
+
+
 def expected(kind: Any) -> str:
-    """The type in words a person can act on."""
+    """Return the type in words a person can act on."""
     if entry_kind(kind):
         return nested_lists.describe(kind)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -77,7 +105,10 @@ def expected(kind: Any) -> str:
 
 
 def as_text(values: list[str], kind: Any, key: str = "") -> str:
-    """One spelling for what may be written in several: lists as JSON, booleans as true and false."""
+    """Return one spelling for what may be written in several.
+
+    Lists become JSON, booleans true and false.
+    """
     if entry_kind(kind):
         return nested_lists.text_of_arguments(values, kind, key, COMMAND_LINE)
     if is_list(kind):
@@ -86,7 +117,7 @@ def as_text(values: list[str], kind: Any, key: str = "") -> str:
 
 
 def _list_items(text: str) -> list[str]:
-    """`["a", "b"]`, `a,b` and `a` alike; `[ab]*.txt` is a glob."""
+    """Read `["a", "b"]`, `a,b` and `a` alike; `[ab]*.txt` is a glob."""
     if text.startswith("[") and text.endswith("]"):
         try:
             return [str(item) for item in yaml.safe_load(text)]
@@ -97,7 +128,7 @@ def _list_items(text: str) -> list[str]:
 
 @cache
 def sections() -> frozenset[str]:
-    """The keys that hold keys."""
+    """Return the keys that hold keys."""
     return frozenset(
         name
         for name, kind in typing.get_type_hints(TrainConfig).items()
@@ -105,20 +136,9 @@ def sections() -> frozenset[str]:
     )
 
 
-def check_known(key: str, where: str) -> None:
-    """Refuse an unknown key with the nearest right one: by the whole name, else by its last part."""
-    known = list(known_keys())
-    if key in known:
-        return
-    if key in sections():
-        raise UserError(
-            f"{key} {where} is a section; set one of its keys: "
-            f"{', '.join(k for k in known if k.startswith(key + '.'))}"
-        )
-    near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    leaf = difflib.get_close_matches(key.replace("-", "_").rpartition(".")[2], leaves, n=1)
-    same_leaf = [name for name in known if leaf and name.rpartition(".")[2] == leaf[0]]
-    guess = near or same_leaf
-    hint = f"did you mean {' or '.join(guess)}?" if guess else "--help lists every key"
-    raise UserError(f"unknown key {key!r} {where}; {hint}")
+def range_of(key: str) -> Range | None:
+    """Return the range of a dotted key; None where it has none or is no key."""
+    section, _, leaf = key.rpartition(".")
+    if section not in sections():
+        return None
+    return ranges_of(typing.get_type_hints(TrainConfig)[section]).get(leaf)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from train.config.ranges import at_least, greater_than, within
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,18 @@ class OptimConfig:
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
         min_lr_ratio: learning rate at the last step, as a share of lr.
-        wsd_decay_share: share of all steps, the last ones, over which wsd falls, in (0, 1].
+        wsd_decay_share: share of all steps, the last ones, over which wsd falls.
     """
 
     name: Literal["adamw", "adam"] = "adamw"
-    lr: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.1
+    lr: Annotated[float, greater_than(0)] = 1e-3
+    beta1: Annotated[float, within(0, 1, high_open=True)] = 0.9
+    beta2: Annotated[float, within(0, 1, high_open=True)] = 0.999
+    eps: Annotated[float, greater_than(0)] = 1e-8
+    weight_decay: Annotated[float, at_least(0)] = 0.1
     fused: bool = True
-    grad_clip: float = 1.0
+    grad_clip: Annotated[float, at_least(0)] = 1.0
     schedule: Literal["cosine", "wsd", "linear"] = "cosine"
-    warmup_steps: int = 1000
-    min_lr_ratio: float = 0.1
-    wsd_decay_share: float = 0.2
+    warmup_steps: Annotated[int, at_least(0)] = 1000
+    min_lr_ratio: Annotated[float, within(0, 1)] = 0.1
+    wsd_decay_share: Annotated[float, within(0, 1, low_open=True)] = 0.2

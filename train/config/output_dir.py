@@ -1,4 +1,4 @@
-"""Prints the folder of a run: `python -m train where --config RECIPE [--section.key VALUE ...]`.
+"""The command `python -m train where --config RECIPE [--section.key VALUE ...]`: a run's folder.
 
 For scripts, which need it before the run starts; a mistake in the arguments is told here, with exit
 code 2, and costs no allocation.
@@ -6,10 +6,10 @@ code 2, and costs no allocation.
 
 from __future__ import annotations
 
-from train.config.command_line import load_config
+from train.config.command_line import load_command
 from train.errors import as_command
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the folder that train/pretrain.py writes to with the same arguments."""
-    return as_command(lambda: print(load_config(arguments, prog="python -m train where").folder))
+    """Print the folder that train/pretrain.py writes to with the same arguments."""
+    return as_command(lambda: print(load_command(arguments, prog="python -m train where").folder))

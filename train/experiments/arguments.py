@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from train.config.command_line import once, split_arguments
+from train.config.arguments import read_overrides
 from train.errors import UserError
 from train.experiments.grids.grid_yaml import FROM_THE_SWEEP
 
@@ -57,10 +57,10 @@ def overrides_of(words: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: no such key, two values for one, or one that each run has of its own.
     """
-    files, settings = split_arguments(list(words))
+    files, settings = read_overrides(words)
     if files:
         raise UserError("--config cannot stand after --: a grid's cells name their recipes")
-    found = {setting.key: setting.text for setting in once(settings).values()}
+    found = {setting.key: setting.text for setting in settings.values()}
     for key in found:
         if key in FROM_THE_SWEEP:
             raise UserError(

@@ -12,7 +12,7 @@ from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
 from train.data.loading.dataset import data_identity, open_data
 from train.data.preparing.corpora import prepare_all
-from train.data.tokenizers.sentencepiece import load_prepared
+from train.data.tokenizers.load import load_prepared
 from train.engines.deepspeed import build_engine
 from train.engines.ds_config import load_ds_config, zero_stage
 from train.errors import UserError

@@ -15,9 +15,8 @@ def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
     """Learning rate of step `step` (1-based) of `steps`.
 
     cosine: half a cosine from the end of the warm-up on. linear: a straight line. wsd (warm up,
-        stay, decay): lr until the last
-    wsd_decay_share of the steps, then a straight line; the line begins at the end of the warm-up
-    where the two would overlap.
+    stay, decay): lr until the last wsd_decay_share of the steps, then a straight line; the line
+    begins at the end of the warm-up where the two would overlap.
     """
     if step <= optim.warmup_steps:
         return optim.lr * step / optim.warmup_steps

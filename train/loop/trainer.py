@@ -114,7 +114,11 @@ class Trainer:
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on where `found` was written, with its decays and random states. Collective."""
-        self.state.load_state_dict(checkpoint.load(self.engine, found))
+        state = checkpoint.load(self.engine, found)
+        try:
+            self.state.load_state_dict(state)
+        except ValueError as error:  # alike on every rank: it is about what was saved
+            raise UserError(f"cannot go on from {found.path}: {error}") from error
         self.saved_step = self.step
         self.saved = found.path
         if self.decay is not None and self.decay.last_refresh_step > self.step:
@@ -211,9 +215,8 @@ class Trainer:
             self.save(last=True)
             raise UserError(
                 f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
-                "(run.max_skipped_steps); stopped at step "
-                f"{self.step} with a checkpoint in {self.folder / CHECKPOINTS}. Weights are "
-                "as before those steps: go on with a "
+                f"(run.max_skipped_steps); stopped at step {self.step} with a checkpoint in "
+                f"{self.folder / CHECKPOINTS}. Weights are as before those steps: go on with a "
                 "smaller --optim.lr, or from an older one with --resume PATH"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from train.config.command_line import load_config, split_dry_run
+from train.config.command_line import load_command, split_dry_run
 from train.errors import EXIT_USER_ERROR, as_command
 from train.system.environment import prepare_environment
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
 def _dry_run(arguments: list[str]) -> int:
     prepare_environment()
     rest, world_size = split_dry_run(arguments, 1)
-    config = load_config(rest, "python -m train dry-run", HELP)
+    config = load_command(rest, "python -m train dry-run", HELP)
     from train.planning.dry_run import dry_run
 
     report, problems = dry_run(config, world_size)

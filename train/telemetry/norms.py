@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from alphadecay.fragments import Span
 from alphadecay.modules import whole_shape
+from alphadecay.sharding.base import Span
 from train.cluster.distributed import World
 from train.engines.protocol import Engine
 from train.telemetry.module_names import layer_and_type

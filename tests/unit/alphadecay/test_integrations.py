@@ -87,7 +87,7 @@ def test_optimizers_by_name_in_a_deepspeed_json() -> None:
     stock = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
     for (stage, kind), seen in zip(runs, run_ranks(1, by_name_rank, runs)[0], strict=True):
         name = kind.removeprefix("AlphaDecay")
-        assert seen["optimizer"] == f"alphadecay.optim.{name}"
+        assert seen["optimizer"] == f"alphadecay.optim.adam.{name}"
         weights, history = reference.train_unsharded(
             stock[name], steps=STEPS, rows=2, interval=STEPS, clip=0.0
         )
@@ -127,7 +127,7 @@ def offloaded_rank(rank: int) -> str:
 
 
 def test_offload_by_name_needs_no_switch() -> None:
-    assert run_ranks(1, offloaded_rank) == ["alphadecay.optim"]
+    assert run_ranks(1, offloaded_rank) == ["alphadecay.optim.adam"]
 
 
 def test_importing_the_integrations_loads_no_optional_package() -> None:

@@ -91,9 +91,9 @@ def _help(program: str) -> str:
 
         return _printed(lambda: runner.parse_args(["--help"]))
     if program == PROGRAM:
-        from train.config.command_line import load_config
+        from train.config.command_line import load_command
 
-        return _printed(lambda: load_config(["--help"]))
+        return _printed(lambda: load_command(["--help"]))
     name = program.removeprefix("train:")
     if name == "preflight":
         from train.cluster.preflight import orchestrate  # its command ends the process

@@ -3,8 +3,8 @@
 Each rank is a process of its own, which may be ended.
 
 A collective over all tells that something is wrong, but not where. Pairs of neighbours do: a node
-    whose every link fails is the bad
-one. All pairs of one colour talk at the same time, so that the number of nodes costs nothing.
+whose every link fails is the bad one. All pairs of one colour talk at the same time, so that the
+number of nodes costs nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def groups(node: int, local: int, nodes: int, ranks: int) -> list[tuple[str, lis
     that it sits out.
 
     Links join ranks of the same place on two nodes: GPU by GPU. All ranks have the same number of
-        rounds.
+    rounds.
     """
     found = (
         [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []

@@ -1,10 +1,10 @@
-"""The command `python -m train prepare --config RECIPE [--section.key VALUE ...]`."""
+"""Runs the command `python -m train prepare --config RECIPE [--section.key VALUE ...]`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.config.command_line import load_config
+from train.config.command_line import load_command
 from train.errors import as_command
 
 HELP = """Turn the text of a recipe into token files. A run does this by itself; by hand it can be
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from train.data.preparing.corpora import prepare_all
 
     def prepare() -> None:
-        config = load_config(argv, "python -m train prepare", HELP)
+        config = load_command(argv, "python -m train prepare", HELP, ("data", "model.vocab_size"))
         print(*prepare_all(config.data, config.model.vocab_size), sep="\n")
 
     return as_command(prepare)

@@ -133,8 +133,8 @@ class Grid:
             if not any(_matches(cell, pattern) for cell in self.cells):
                 raise UserError(
                     f"--only {pattern!r} matches no cell of {self.name}; it has the rows "
-                    f"{', '.join(self.rows)} and the columns "
-                    f"{'; '.join(self.columns)}. Patterns are the shell's, as in '60M*'"
+                    f"{', '.join(self.rows)} and the columns {'; '.join(self.columns)}. Patterns "
+                    "are the shell's, as in '60M*'"
                 )
         cells = tuple(
             cell

@@ -23,15 +23,13 @@
         that it has; ~ where there is none Uniform: [32.39, 32.56, 22.99, 23.14]
 
 Overrides are keys and values as on the command line of train/pretrain.py. Later ones win: the
-    recipe, `common`, the axes of the columns
-in their order, the row. Two words stand among them: `recipe`, another recipe; and `only`, which
-    cells there are: shell patterns of columns
-in a row's overrides, of rows in a column's. What every run gets from the sweep (name, output_dir,
-resume, run.seed) is not set here.
+recipe, `common`, the axes of the columns in their order, the row. Two words stand among them:
+`recipe`, another recipe; and `only`, which cells there are: shell patterns of columns in a row's
+overrides, of rows in a column's. What every run gets from the sweep (name, output_dir, resume,
+run.seed) is not set here.
 
 A file may hold several grids: `grids: {NAME: {title: ...}, ...}`. `parts` may then hold what they
-    share, by YAML's anchors and aliases.
-A file of one grid may say its `name`; else it is the file's.
+share, by YAML's anchors and aliases. A file of one grid may say its `name`; else it is the file's.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ from typing import Any
 
 import yaml
 
-from train.config.command_line import SHORT
+from train.config.arguments import SHORT
 from train.config.recipe_file import yaml_problem
 from train.errors import UserError
 from train.experiments.grids.cells import Cell, Grid

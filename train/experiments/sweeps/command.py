@@ -2,9 +2,8 @@
 what there is and how it stands.
 
 Runs what is missing and goes on with what was cut, in one folder a run: ROOT/GRID/CELL/seed-N. A
-    run that failed is told and left until
---retry-failed. Exit code: 0 all is finished (or submitted), 75 the same command goes on, 1 some
-runs failed, 2 a mistake in the command.
+run that failed is told and left until --retry-failed. Exit code: 0 all is finished (or submitted),
+75 the same command goes on, 1 some runs failed, 2 a mistake in the command.
 """
 
 from __future__ import annotations

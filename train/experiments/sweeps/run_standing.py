@@ -134,8 +134,7 @@ def refuse_mixtures(runs: Collection[Planned]) -> None:
         more = f" (and so have {len(mixed) - 1} other folders)" if len(mixed) > 1 else ""
         raise UserError(
             f"{folder} has a run with other settings{more}: {'; '.join(found)}. Give the sweep the "
-            "settings that it was begun with, or a "
-            "--root of its own"
+            "settings that it was begun with, or a --root of its own"
         )
 
 

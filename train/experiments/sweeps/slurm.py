@@ -31,8 +31,7 @@ def queue() -> set[str]:
     if not shutil.which("squeue"):
         raise UserError(
             "runs of this grid were submitted to SLURM, and there is no squeue here to ask how "
-            "they stand; run this where it is, or "
-            "remove slurm.json from their folders"
+            "they stand; run this where it is, or remove slurm.json from their folders"
         )
     return set(
         _slurm(

@@ -11,7 +11,7 @@ from train.config.command_line import dump_config, load_config
 from train.data.loading.dataset import data_identity, open_data
 from train.data.loading.memmap import TokenFile
 from train.data.preparing.corpora import prepare_all
-from train.data.tokenizers.sentencepiece import load_prepared
+from train.data.tokenizers.load import load_prepared
 from train.errors import UserError
 
 QUIET: list[str] = []
@@ -148,14 +148,14 @@ def test_a_mixture_in_a_recipe_and_on_the_command_line(tmp_path):
 
 WRONG = {
     "[{name: a, files: x, weight: -1}]": (
-        r"weight of a is -1.0; it must be a finite number greater than 0"
+        r"data.mixture\[0\].weight is -1.0; it must be greater than 0"
     ),
-    "[{name: a, files: x, weight: 0}]": r"weight of a is 0.0; it must be",
+    "[{name: a, files: x, weight: 0}]": r"mixture\[0\].weight is 0.0; it must be",
     "[{name: a, files: x, weight: .inf}]": r"data.mixture must be a list of",
     "[{name: a, files: x, weight: 1}, {name: b, files: x, weight: 1.0e-9}]": (
-        "weight 1e-09 is less than a millionth"
+        r"mixture\[1\].weight is 1e-09, less than a millionth"
     ),
-    "[{name: a, files: [], weight: 1}]": r"files of a is \(\); it must be paths or globs",
+    "[{name: a, files: [], weight: 1}]": r"mixture\[0\].files is \(\); it must be paths or globs",
     "[{name: a, files: x, weight: 1}, {name: a, files: y, weight: 1}]": (
         r"mixture\[0\].name is 'a'; it must be unlike the other"
     ),

@@ -20,7 +20,7 @@ from train.data.preparing import prepare as module
 from train.data.preparing.command import main
 from train.data.preparing.encode import is_held_out
 from train.data.preparing.prepare import prepare
-from train.data.tokenizers.sentencepiece import load_tokenizer
+from train.data.tokenizers.load import load_tokenizer
 from train.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[5]
