@@ -18,7 +18,7 @@ from tests.integration.program import run as run_program
 from train.data.tokenizers.load import load_tokenizer
 from train.export.command import export
 from train.export.command import main as export_main
-from train.export.generate import generate
+from train.export.generate import Sampling, generate
 from train.export.generate import main as generate_main
 from train.export.trained import find_trained
 
@@ -143,7 +143,7 @@ def test_text_is_the_same_from_run_and_export_and_repeats(exported, capsys):
     prompt = "abc def"
     greedy = generate(run, prompt, 12)
     assert greedy == generate(out, prompt, 12) != ""
-    warm = [generate(run, prompt, 12, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    warm = [generate(run, prompt, 12, Sampling(1.0, seed=seed)) for seed in (1, 1, 2)]
     assert warm[0] == warm[1] != warm[2]
     assert (
         generate_main(
