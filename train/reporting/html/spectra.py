@@ -24,7 +24,7 @@ from train import checkpoint
 from train.config.run_folder import CHECKPOINTS
 from train.errors import UserError
 from train.export.masters import open_masters
-from train.reporting.html.run_reader import Run
+from train.loop.run_reader import Run
 from train.telemetry.module_names import layer_and_type
 
 MOST = 24  # modules that a report draws
