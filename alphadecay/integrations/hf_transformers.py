@@ -7,18 +7,16 @@ One process, DDP, FSDP2 (`fsdp`) and DeepSpeed (`deepspeed`), as the Trainer's o
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from inspect import signature
-from math import fsum, isfinite
 from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from alphadecay.config import AlphaDecayConfig
 from alphadecay.controller import AlphaDecay
+from alphadecay.integrations.callback import check_options, summary, takes_the_options
 
 
+@takes_the_options
 class AlphaDecayCallback(TrainerCallback, ExportableState):
     """Gives every linear weight its own decay, from s1 to s2 times
     `TrainingArguments.weight_decay`.
@@ -43,10 +41,7 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     decay: AlphaDecay | None = None
 
     def __init__(self, **options: Any) -> None:
-        # says now what is wrong, not after the model is loaded
-        signature(AlphaDecay).bind(None, None, **options)
-        fields = AlphaDecayConfig.__dataclass_fields__
-        AlphaDecayConfig(**{name: options[name] for name in options if name in fields})
+        check_options(options)
         self._arguments = options
 
     def on_train_begin(
@@ -109,27 +104,7 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
 
     def _log(self) -> None:
         assert self.decay is not None
-        self._trainer.log(
-            {
-                **_range("alphadecay/alpha", self.decay.alphas),
-                **_range("alphadecay/weight_decay", self.decay.weight_decays),
-                "alphadecay/refresh_seconds": self.decay.last_refresh_seconds,
-            }
-        )
-
-
-def _range(label: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Smallest, mean and largest of the numbers; nothing where there are none."""
-    finite = [value for value in values.values() if isfinite(value)]
-    return (
-        {
-            f"{label}_min": min(finite),
-            f"{label}_mean": fsum(finite) / len(finite),
-            f"{label}_max": max(finite),
-        }
-        if finite
-        else {}
-    )
+        self._trainer.log(summary(self.decay))
 
 
 def _running_trainer() -> Trainer:
