@@ -13,6 +13,7 @@ _WRAPPERS = {
     "_FabricOptimizer": "_optimizer",
     "LightningOptimizer": "_optimizer",
     "OptimizersContainer": "optimizers",
+    "ChainedOptimizer": "optimizers",
 }
 # where a wrapper that is not known here would keep one
 _INSIDE = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
