@@ -1,7 +1,4 @@
-"""AlphaDecay: when to refresh, in what order, and what to remember.
-
-The one class a training loop meets.
-"""
+"""AlphaDecay, the one class a training loop meets: when to refresh, in what order, what to save."""
 
 from __future__ import annotations
 
@@ -21,12 +18,7 @@ from alphadecay.policy.apply import ratios_of
 from alphadecay.policy.controls import ema as smooth
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
-from alphadecay.state import (
-    VERSION,
-    estimate_from_numbers,
-    estimate_to_numbers,
-    why_not_loadable,
-)
+from alphadecay.state import VERSION, to_estimates, to_numbers, why_not_loadable
 
 
 class AlphaDecay:
@@ -49,8 +41,7 @@ class AlphaDecay:
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
-        tail, method, assign, score, compat, spread, minimum_range, mean_preserving, ema, control,
-            seed, ratios: see AlphaDecayConfig, whose fields they are.
+        tail, method, ..., ratios: see AlphaDecayConfig, whose fields they are.
 
     Raises:
         ValueError: a choice, pattern, optimizer or wrapper that cannot work; the message says what
@@ -116,8 +107,7 @@ class AlphaDecay:
         # the alphas that the ratios come from: smoothed where ema is on
         self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
-        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has
-        # them already.
+        # a spread refresh under way: its Grams, or its estimates where they are known already
         self._pending: Pending | dict[str, Estimate] | None = None
         self._apply_step = 0
         self._pending_seconds = 0.0
@@ -207,21 +197,14 @@ class AlphaDecay:
             "version": VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
-            "modules": {
-                name: {
-                    **estimate_to_numbers(e),
-                    "ratio": self._ratios[name],
-                    "mapped_alpha": self._mapped[name],
-                }
-                for name, e in self._estimates.items()
-            },
+            "modules": to_numbers(self._estimates, ratio=self._ratios, mapped_alpha=self._mapped),
         }
         # though nothing is pending: torch's DCP loads the keys alone that the loading side has
         if self.config.spread:
             pending = self._finish() if self._pending is not None else self._estimates
             state["pending"] = {
                 "apply_step": self._apply_step if self._pending is not None else 0,
-                "modules": {name: estimate_to_numbers(e) for name, e in pending.items()},
+                "modules": to_numbers(pending),
             }
         return state
 
@@ -239,14 +222,13 @@ class AlphaDecay:
         self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
-        self._estimates = {name: estimate_from_numbers(saved[name]) for name in self._modules}
+        self._estimates = to_estimates(saved, self._modules)
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
         pending = state.get("pending", {"apply_step": 0})
         self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
         self._pending = None
         if self._apply_step:
-            modules = pending["modules"]
-            self._pending = {name: estimate_from_numbers(modules[name]) for name in self._modules}
+            self._pending = to_estimates(pending["modules"], self._modules)
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
 
     def _new_steps(self) -> int:
@@ -302,8 +284,7 @@ class AlphaDecay:
         """
         digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
         self._sharding.agree(
-            [float(int.from_bytes(digest[:6], "little"))],
-            "the states that AlphaDecay was given to load",
+            list(map(float, digest)), "the states that AlphaDecay was given to load"
         )
 
     def _set(self, ratios: dict[str, float]) -> None:

@@ -11,14 +11,24 @@ from alphadecay.spectral import FIELDS, Estimate, to_estimate
 VERSION = 2
 
 
-def estimate_to_numbers(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as plain numbers."""
-    return {**asdict(estimate), "status": int(estimate.status)}
+def to_numbers(estimates: Mapping[str, Estimate], **more: Mapping[str, float]) -> dict[str, Any]:
+    """Return every module's estimate as plain numbers, by name, with further numbers of each."""
+    return {
+        name: {
+            **asdict(estimate),
+            "status": int(estimate.status),
+            **{key: values[name] for key, values in more.items()},
+        }
+        for name, estimate in estimates.items()
+    }
 
 
-def estimate_from_numbers(numbers: Mapping[str, Any]) -> Estimate:
-    """Return the estimate that `estimate_to_numbers` wrote."""
-    return to_estimate([float(numbers.get(field, 0.0)) for field in FIELDS])
+def to_estimates(numbers: Mapping[str, Any], names: Iterable[str]) -> dict[str, Estimate]:
+    """Return the estimates that `to_numbers` wrote, in the order of `names`."""
+    return {
+        name: to_estimate([float(numbers[name].get(field, 0.0)) for field in FIELDS])
+        for name in names
+    }
 
 
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:

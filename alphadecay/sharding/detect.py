@@ -4,6 +4,7 @@ or a DeepSpeed engine.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from alphadecay.modules import bare_name
 from alphadecay.sharding.base import Sharding
 from alphadecay.sharding.refusals import refuse_engine, refuse_model
 from alphadecay.sharding.replicated import Replicated
@@ -43,9 +45,7 @@ def detect(model: Any) -> Target:
         ValueError: weights that cannot be seen or told apart; the message says which.
         RuntimeError: a plain model whose weights differ between the ranks.
     """
-    wrapper = model
-    while (inner := _inside(wrapper)) is not None:
-        wrapper = inner
+    wrapper = _bare(model)
     if _is_engine(wrapper):
         refuse_engine(wrapper)
         refuse_model(wrapper.module)
@@ -54,22 +54,18 @@ def detect(model: Any) -> Target:
         raise TypeError(
             f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(wrapper).__name__}"
         )
-    if isinstance(wrapper, DistributedDataParallel):
-        bare = detect_inside(wrapper.module)
-        return Target(bare, Replicated(_device(bare), wrapper.process_group))
-    refuse_model(wrapper)
-    return Target(wrapper, _sharding_of(wrapper))
+    replicas = wrapper if isinstance(wrapper, DistributedDataParallel) else None
+    bare = wrapper if replicas is None else _bare(replicas.module)
+    refuse_model(bare)
+    sharding = _sharding_of(bare, replicas)
+    _refuse_stages(bare, sharding)
+    return Target(bare, sharding)
 
 
-def detect_inside(model: nn.Module) -> nn.Module:
-    """Return the bare module inside further wrappers, checked.
-
-    Raises:
-        ValueError: weights that cannot be seen or told apart.
-    """
+def _bare(model: Any) -> Any:
+    """Return what is inside all wrappers but DDP's, which knows the process group."""
     while (inner := _inside(model)) is not None:
         model = inner
-    refuse_model(model)
     return model
 
 
@@ -88,7 +84,9 @@ def _is_engine(model: Any) -> bool:
     return hasattr(model, "zero_optimization_stage") and hasattr(model, "module")
 
 
-def _sharding_of(model: nn.Module) -> Sharding:
+def _sharding_of(model: nn.Module, replicas: Any) -> Sharding:
+    if replicas is not None:
+        return Replicated(_device(model), replicas.process_group)
     if any(is_partitioned(p) for p in model.parameters()):
         raise ValueError(
             "the model's weights are partitioned by ZeRO-3: pass the engine, AlphaDecay(engine, "
@@ -123,6 +121,23 @@ def _replicas(model: nn.Module) -> Sharding:
         f"the weights of {type(model).__name__}, which is neither wrapped nor sharded,",
     )
     return sharding
+
+
+def _refuse_stages(model: nn.Module, sharding: Sharding) -> None:
+    """Where ranks outside the sharding's own hold other modules, their decays have to be one map.
+
+    Collective in a distributed run of which the sharding covers a part.
+
+    Raises:
+        RuntimeError: on every rank, where the ranks' models differ.
+    """
+    if dist.is_initialized() and sharding.world_size < dist.get_world_size():
+        names = "".join(sorted(bare_name(name) for name, _ in model.named_parameters()))
+        digest = hashlib.sha256(names.encode()).digest()
+        Replicated(_device(model), dist.group.WORLD).agree(
+            list(map(float, digest)),
+            "the names of the weights (pipeline stages? AlphaDecay needs all modules on each rank)",
+        )
 
 
 def _device(model: nn.Module) -> torch.device:
