@@ -1,4 +1,4 @@
-"""AlphaDecay under Accelerate: python -m alphadecay.examples.accelerate, or accelerate launch -m."""
+"""AlphaDecay under Accelerate: python -m alphadecay.examples.accelerate, or the same with torchrun."""
 
 from __future__ import annotations
 

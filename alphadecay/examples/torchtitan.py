@@ -9,7 +9,7 @@ from alphadecay.integrations.torchtitan import AlphaDecayOptimizersContainer  # 
 
 
 def main() -> None:
-    """Trains for a few seconds in the place of torchtitan's trainer, which takes `config` as it is."""
+    """Trains for a few seconds; torchtitan's own trainer takes the same `config`."""
     adamw = ParamGroupConfig(
         pattern=".*",
         optimizer_name="AdamW",

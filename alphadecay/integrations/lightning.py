@@ -1,4 +1,4 @@
-"""AlphaDecay inside Lightning's Trainer: Trainer(..., callbacks=[AlphaDecayCallback(interval=500)]).
+"""AlphaDecay in Lightning's Trainer: callbacks=[AlphaDecayCallback(interval=500)].
 
 Both packages serve, `lightning` and `pytorch_lightning`: the callback is of the one that is loaded.
 Lightning Fabric needs nothing of this: AlphaDecay(model, optimizer) takes what `setup` returns.

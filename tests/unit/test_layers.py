@@ -33,6 +33,9 @@ OPTIONAL = {
     "deepspeed",
     "transformers",
     "accelerate",
+    "lightning",
+    "pytorch_lightning",
+    "torchtitan",
     "bitsandbytes",
     "datasets",
     "sentencepiece",
@@ -43,7 +46,14 @@ OPTIONAL = {
     "jsonargparse",
     "yaml",
 }
-EXAMPLES = {"zero": "deepspeed", "trainer": "transformers"}  # what an example is about
+# what a file is about, where its name does not say so
+ABOUT = {
+    "zero": "deepspeed",
+    "trainer": "transformers",
+    "trainer_muon": "transformers",
+    "fabric": "lightning",
+    "lightning": "pytorch_lightning",
+}
 
 
 def layer(module: str) -> tuple[str, float] | None:
@@ -132,5 +142,5 @@ def test_the_library_imports_optional_packages_only_under_their_name(root: Path)
         if "alphadecay" in path.relative_to(root).parts[0]:
             taken = {t.split(".")[0] for t in imports(path)} & OPTIONAL
             assert all(
-                package in path.stem or package == EXAMPLES.get(path.stem) for package in taken
+                package in path.stem or package == ABOUT.get(path.stem) for package in taken
             ), (path, taken)
