@@ -32,7 +32,7 @@ def takes_the_options(callback: Callback) -> Callback:
         for parameter in signature(AlphaDecay).parameters.values()
         if parameter.kind is Parameter.KEYWORD_ONLY
     ]
-    callback.__signature__ = Signature(options)
+    setattr(callback, "__signature__", Signature(options))  # noqa: B010 - types know no such field
     return callback
 
 
