@@ -55,7 +55,7 @@ class WeightModule:
 
     @property
     def flat_range(self) -> tuple[int, int]:
-        """Return the elements [start, stop) of the row-major parameter that hold the matrix, as whole
+        """Return the elements [start, stop) of the row-major parameter that hold the matrix: whole
         periods.
         """
         return self.rows[0] * self.row_length, self.rows[1] * self.row_length
