@@ -142,10 +142,11 @@ class Fragments:
                 weight_decay = self._ratios[cut.key] * decay
                 if weight_decay and cut.key not in self.per_element:
                     # one strided view in it would have torch take the tensors of a batch singly
-                    kind = (*_kind(view), cut.count == 1)
-                    views, factors = batches.setdefault(kind, ([], []))
-                    views.append(view)
-                    factors.append(_factor(cut.key, lr, weight_decay))
+                    kind = (view.device, view.dtype, cut.count == 1)
+                    if kind not in batches:
+                        batches[kind] = ([], [])
+                    batches[kind][0].append(view)
+                    batches[kind][1].append(_factor(cut.key, lr, weight_decay))
         for views, factors in batches.values():
             _refuse_coarse(views[0].dtype)
             torch._foreach_mul_(views, factors)
