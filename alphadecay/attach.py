@@ -67,8 +67,9 @@ class Attachment:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
         self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
+        self._unguard = _nothing
         if engine is not None:
-            guard_stage0(engine, self.optimizers[0])
+            self._unguard = guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
         self.restart()
 
@@ -99,6 +100,8 @@ class Attachment:
         for hook in self._hooks:
             hook.remove()
             _LIVE.pop(hook, None)
+        self._unguard()
+        self._unguard = _nothing
 
     def restart(self) -> None:
         """Count steps from here on."""
@@ -156,6 +159,10 @@ class Attachment:
     def _weights_version(self) -> int:
         """A number that changes whenever a weight is written to in place."""
         return sum(tensor._version for part in self.fragments for tensor in part.tensors)
+
+
+def _nothing() -> None:
+    """Undo no guard."""
 
 
 def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
