@@ -1,10 +1,11 @@
-"""What was chosen, for a person: one line a weight, one sentence in all, and what looks wrong.
+"""Describe what was chosen, for a person: a line a weight, a sentence in all, and what looks wrong.
 
 Names, numbers and reasons in, text out.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from dataclasses import dataclass
 from alphadecay.modules import Choice
 from alphadecay.spectral import Status
 
+_LOG = logging.getLogger("alphadecay")
 FEW = 4  # modules with an alpha, below which the map has next to nothing to compare
 _NAMED = 3  # weights that the summary names
 
 
 @dataclass(frozen=True)
 class WeightLine:
-    """One weight, or one part of it.
+    """This is one weight, or one part of it.
 
     Args:
         name: of the module, or of the parameter that is none.
@@ -37,7 +39,7 @@ class WeightLine:
 
 @dataclass(frozen=True)
 class Description:
-    """What AlphaDecay does with each weight of a model.
+    """This says what AlphaDecay does with each weight of a model.
 
     Args:
         lines: in the model's order, gains and biases left out.
@@ -55,12 +57,12 @@ class Description:
 
     @property
     def with_alpha(self) -> int:
-        """How many weights have an alpha."""
+        """Count the weights that have an alpha."""
         return sum(not line.reason for line in self.lines)
 
     @property
     def summary(self) -> str:
-        """One sentence: how many weights have an alpha, which have none, and why."""
+        """Say in a sentence how many weights have an alpha, which have none, and why."""
         total = len(self.lines) + self.gains_and_biases
         left = [line for line in self.lines if line.reason]
         clauses = [f"{self.with_alpha} of {_weights(total)} have {_article(self.score)}"]
@@ -75,7 +77,7 @@ class Description:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about what is likely not meant."""
+        """Return sentences about what is likely not meant."""
         if self.with_alpha >= FEW:
             return self.notes
         return (
@@ -83,6 +85,12 @@ class Description:
             f"{self.summary}: with fewer than {FEW} there is little to compare. Weights that are "
             "not trained, as under LoRA, have none; include=[...] takes more",
         )
+
+    def log(self) -> None:
+        """Log the summary, and every warning as one."""
+        _LOG.info("AlphaDecay: %s", self.summary)
+        for warning in self.warnings:
+            _LOG.warning("AlphaDecay: %s", warning)
 
     def __str__(self) -> str:
         """Return the summary and a line for each weight."""

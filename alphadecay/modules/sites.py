@@ -1,4 +1,4 @@
-"""Where the parameters of a model sit: layer, parent and configuration, and which are linear."""
+"""Find where the parameters of a model sit, and which are linear maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADAPTER_PARTS = re.compile(r"\.(?:original_module|base_layer|modules_to_save\.[
 
 @dataclass(frozen=True)
 class Site:
-    """One parameter in its place.
+    """This is one parameter in its place.
 
     Args:
         name: in the bare model.
@@ -41,18 +41,18 @@ class Site:
 
     @property
     def layer_path(self) -> str:
-        """The layer's path in the bare model, without what PEFT puts in."""
+        """Return the layer's path in the bare model, without what PEFT puts in."""
         return _ADAPTER_PARTS.sub("", self.name.rpartition(".")[0])
 
     @property
     def label(self) -> str:
-        """The layer's own name, such as "q_proj"; the parameter's, where that tells more."""
+        """Return the layer's own name, such as "q_proj"; the parameter's, where that tells more."""
         leaf = self.name.rpartition(".")[2]
         return self.layer_path.rpartition(".")[2] if leaf == "weight" else leaf
 
     @property
     def kind(self) -> Kind | None:
-        """What linear map it is; None for none."""
+        """Say what linear map it is; None for none."""
         leaf = self.name.rpartition(".")[2]
         dims = len(whole_shape(self.parameter))
         layer = self.layer
@@ -74,13 +74,13 @@ class Site:
 
     @property
     def outputs(self) -> int:
-        """How many outputs a linear map has."""
+        """Count the outputs of a linear map."""
         shape = whole_shape(self.parameter)
         return shape[1] if self.kind == "conv1d" else shape[0]
 
 
 def sites(model: nn.Module) -> Iterator[Site]:
-    """Every parameter in its place, tied ones once, in the model's order."""
+    """Yield every parameter in its place, tied ones once, in the model's order."""
     layers = dict(model.named_modules())
     for full_name, parameter in model.named_parameters():
         path = full_name.rpartition(".")[0]

@@ -12,8 +12,7 @@ from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_odd_shapes import gathered
-from tests.distributed.test_replicas_and_fsdp2 import wrap
+from tests.distributed.wrapping import gathered, wrap
 
 WIDTH = 20
 HEADS = 5  # heads of 3 × 4 rows: neither two nor three ranks hold whole ones

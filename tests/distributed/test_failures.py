@@ -16,7 +16,8 @@ import torch.distributed as dist
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import set_environment, start_processes
 from tests.distributed.test_odd_shapes import zero_engine
-from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
+from tests.distributed.test_replicas_and_fsdp2 import Net
+from tests.distributed.wrapping import wrap
 
 RANKS = 3
 DEAD = 1

@@ -21,6 +21,7 @@ LAYERS: dict[str, float] = {
     "alphadecay.sharding": 2,
     "alphadecay.optim": 3,
     "alphadecay.attach": 3.5,
+    "alphadecay.spread": 1.5,
     "alphadecay.refresh": 4,
     "alphadecay.baselines": 5,
     "alphadecay.controller": 5,
