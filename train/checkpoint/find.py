@@ -45,10 +45,15 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     }
 
 
-def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+def find(
+    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+) -> Checkpoint | None:
     """Return the checkpoint to go on from.
 
     It is the newest complete one for "auto", none for "never", else the one at the path given.
+
+    Args:
+        hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
@@ -57,7 +62,7 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     if resume == "never":
         return None
     if resume != "auto":
-        reason = why_incomplete(Path(resume))
+        reason = why_incomplete(Path(resume), hashed)
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
@@ -67,7 +72,7 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     candidates = _newest_first(folder)
     _check_latest(folder, say)
     for path in candidates:
-        reason = why_incomplete(path)
+        reason = why_incomplete(path, hashed)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")

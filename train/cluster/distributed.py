@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from train.cluster.launch_environment import environment
 from train.errors import Stopped, UserError
 from train.system.device import uses_cuda
 
@@ -83,15 +84,6 @@ class World:
     def barrier(self) -> None:
         """Wait for every rank. Collective."""
         dist.barrier(group=self.control)
-
-
-def environment() -> tuple[int, int, int]:
-    """Return rank, local rank and world size as the launcher set them; 0, 0 and 1 without one."""
-    return (
-        int(os.environ.get("RANK", 0)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-        int(os.environ.get("WORLD_SIZE", 1)),
-    )
 
 
 def start(timeout_minutes: float) -> World:

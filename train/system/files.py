@@ -27,3 +27,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync(path.parent)
+
+
+def follow_umask(folder: Path) -> None:
+    """Give every file below a folder the mode that a plain `open` would have given it.
+
+    Some writers make their files readable by their owner alone.
+    """
+    mask = os.umask(0o077)
+    os.umask(mask)  # there is no way to read it without setting it
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
