@@ -27,11 +27,9 @@ from tests.bench.common import finish, machine, new_parser, spread
 
 # hidden and intermediate size: 60M, 135M, 350M and 1B
 LLAMA = ((512, 1376), (768, 2048), (1024, 2736), (2048, 5461))
-LLAMA_SHAPES = [
-    shape
-    for hidden, inner in LLAMA
-    for shape in ((hidden, hidden), (inner, hidden), (hidden, inner))
-]
+LLAMA_SHAPES: list[tuple[int, int]] = []
+for _hidden, _inner in LLAMA:
+    LLAMA_SHAPES += [(_hidden, _hidden), (_inner, _hidden), (_hidden, _inner)]
 GPU_SHAPES = [(1024, 1024), (2736, 1024), (2048, 2048), (5461, 2048), (4096, 4096)]
 SMOKE_SHAPES = [(64, 64), (172, 64)]
 TARGETS = {(2048, 768): 2.2, (1024, 1024): 2.2, (5461, 2048): 2.2, (2048, 2048): 2.8}

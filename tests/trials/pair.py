@@ -139,7 +139,7 @@ def _check_whole(trainer: Any) -> None:
     """
     states = trainer.engine.handle.optimizer.optimizer.state.values()
     counts = {int(state["step"]) for state in states if "step" in state}
-    steps = {rank: sorted(own) for rank, own in enumerate(trainer.world.gather(counts))}
+    steps = {rank: sorted(taken) for rank, taken in enumerate(trainer.world.gather(counts))}
     if trainer.step and any(counts != [trainer.step] for counts in steps.values()):
         raise AssertionError(f"step {trainer.step} is torn: the moments are of {steps}")
 
