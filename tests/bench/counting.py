@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# glibc's mallopt: with a fixed threshold large tensors are mapped and unmapped one by one
+# An option of glibc's mallopt: a fixed threshold has large tensors mapped and unmapped one by one.
 M_MMAP_THRESHOLD = -3
 Job = Callable[[], object]
 

@@ -25,7 +25,7 @@ from alphadecay.spectral import FIELDS, estimate
 from alphadecay.spectral.tail_search import search
 from tests.bench.common import finish, machine, new_parser, spread
 
-# hidden and intermediate size: 60M, 135M, 350M and 1B
+# Hidden and intermediate size of 60M, 135M, 350M and 1B.
 LLAMA = ((512, 1376), (768, 2048), (1024, 2736), (2048, 5461))
 LLAMA_SHAPES: list[tuple[int, int]] = []
 for _hidden, _inner in LLAMA:

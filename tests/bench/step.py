@@ -42,7 +42,7 @@ from train.config import ModelConfig
 from train.models.build import build_model, count_parameters
 
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
-# whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
+# The whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks.
 CLOCKS = ("step", "engine_step", "cpu")
 LR = 1e-4
 WEIGHT_DECAY = 0.1

@@ -90,7 +90,7 @@ def bench_stage(
         run_ranks(ranks, bench_rank, ranks, size_name, stage, repeats, start)
         for start in range(starts)
     ]
-    # each arm's steps, as every rank's (wall, cpu)
+    # A step is every rank's (wall, cpu).
     steps: dict[str, list[Any]] = {name: [] for name in ARMS}
     for results in by_start:
         for name in ARMS:
