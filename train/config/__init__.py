@@ -69,4 +69,4 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return Path(self.output_dir or f"runs/{self.name}")
+        return Path(self.output_dir or f"runs/{self.name}").expanduser()

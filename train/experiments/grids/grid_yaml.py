@@ -49,11 +49,10 @@ from typing import Any
 import yaml
 
 from train.config.arguments import SHORT
-from train.config.recipe_file import yaml_problem
+from train.config.recipe_file import find_recipe, yaml_problem
 from train.errors import UserError
 from train.experiments.grids.cells import Cell, Grid
 from train.experiments.grids.resolved_run import config_of
-from train.system.provenance import ROOT
 
 KEYS = (
     "name",
@@ -205,17 +204,11 @@ def _cell(
         grid,
         row.label,
         label,
-        _recipe(recipe),
+        find_recipe(recipe),
         overrides,
         paper.get((row.label, label)),
         _slug(f"{grid} {label} {row.label}"),
     )
-
-
-def _recipe(text: str) -> Path:
-    """As written where it is found from here, else below the project."""
-    path = Path(text).expanduser()
-    return path if path.exists() or not (ROOT / path).exists() else ROOT / path
 
 
 def _slug(text: str) -> str:
