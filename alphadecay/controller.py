@@ -1,31 +1,31 @@
-"""AlphaDecay: when to refresh, in what order, and what to remember.
-
-The one class a training loop meets.
-"""
+"""AlphaDecay, the one class a training loop meets: when to refresh, in what order, what to save."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from alphadecay.assignment import assign
-from alphadecay.binding import bare_optimizer, bind
-from alphadecay.config import AlphaDecayConfig
-from alphadecay.fragments import exempt_parameters
-from alphadecay.measure import Measurer, Pending
-from alphadecay.modules import find_modules
-from alphadecay.optim import take_over_weight_decay
-from alphadecay.placement import Plan
-from alphadecay.policy import ema
-from alphadecay.spectral import FIELDS, Estimate, Status, to_estimate
-from alphadecay.transport.detect import detect
-
-_STATE_VERSION = 1
+from alphadecay.attach import Attachment
+from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
+from alphadecay.description import Description, describe
+from alphadecay.modules import choose_modules
+from alphadecay.owners import Plan
+from alphadecay.policy.apply import ratios_of
+from alphadecay.policy.controls import ema as smooth
+from alphadecay.refresh import SpectralRefresh
+from alphadecay.sharding.detect import detect
+from alphadecay.spectral import Estimate, Status
+from alphadecay.spread import SpreadSchedule
+from alphadecay.state import (
+    VERSION,
+    fingerprint,
+    in_todays_form,
+    to_estimates,
+    to_numbers,
+    why_not_loadable,
+)
 
 
 class AlphaDecay:
@@ -33,20 +33,27 @@ class AlphaDecay:
     learning-rate scheduler.
 
     Every `interval` steps it measures PL_Alpha_Hill of every linear weight and gives each its own
-    decay, from s1 to s2 times the optimizer's weight decay. Constructing and stepping it are
-    collective: every rank does both, in the same order.
+    decay, from s1 to s2 times its param group's weight_decay at each step. Constructing and
+    stepping it are collective: every rank does both, in the same order.
 
     Args:
         model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
-        optimizer: the optimizer that updates it; left out with an engine, which has its own:
-            another is refused.
+        optimizer: the optimizer that updates it, or a list of all that do; left out with an engine,
+            which has its own: another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
-        splits: pattern -> {part: rows} for fused weights.
-        choices: the fields of AlphaDecayConfig: interval, s1, s2, tail, method, assign, compat, ...
+        splits: pattern -> {part: outputs} for fused weights whose layout is not known; with
+            "repeat" among the parts where they alternate, without any to take one matrix.
+        decoupled: True where the optimizer shrinks weights, False where it adds a penalty to
+            gradients; None finds out.
+        interval: optimizer steps between refreshes, not micro batches.
+        s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
+        s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
+        tail, method, ..., ratios: see AlphaDecayConfig, whose fields they are.
 
     Raises:
-        ValueError: a choice, pattern or wrapper that cannot work; the message says what to do.
+        ValueError: a choice, pattern, optimizer or wrapper that cannot work; the message says what
+            to do.
     """
 
     def __init__(
@@ -57,34 +64,75 @@ class AlphaDecay:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         splits: Mapping[str, Mapping[str, int]] | None = None,
-        **choices: Any,
+        decoupled: bool | None = None,
+        interval: int = 500,
+        s1: float = 0.67,
+        s2: float = 5.0,
+        tail: Tail = "hill",
+        method: Method = "gram",
+        assign: Assign = "linear",
+        score: Score = "alpha",
+        compat: Literal["published"] | None = None,
+        spread: int = 0,
+        minimum_range: float = 0.0,
+        mean_preserving: bool = False,
+        ema: float = 0.0,
+        control: Control | None = None,
+        seed: int = 0,
+        ratios: Mapping[str, float] | None = None,
     ) -> None:
-        self.config = _config(choices)
+        self.config = AlphaDecayConfig(
+            interval=interval,
+            s1=s1,
+            s2=s2,
+            tail=tail,
+            method=method,
+            assign=assign,
+            score=score,
+            compat=compat,
+            spread=spread,
+            minimum_range=minimum_range,
+            mean_preserving=mean_preserving,
+            ema=ema,
+            control=control,
+            seed=seed,
+            ratios=ratios,
+        )
         target = detect(model)
         self._engine = target.engine
-        self._transport = target.transport
-        self._optimizer = bare_optimizer(target, optimizer)
-        modules = find_modules(
-            target.model, include, exclude, splits, drop_first=self.config.published
-        )
+        self._sharding = target.sharding
+        published = self.config.published
+        self._choice = choose_modules(target.model, include, exclude, splits, published)
+        modules = self._choice.modules
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
-        self._measurer = Measurer(self._modules, self._transport, self.config)
-        self.plan: Plan = self._measurer.plan
-        exempt = [] if self.config.published else exempt_parameters(target.model.parameters())
-        self._fragments = bind(self._engine, self._optimizer, modules, exempt)
+        self._attachment = Attachment(
+            target, optimizer, modules, published=published, decoupled=decoupled
+        )
+        self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
-        self._weight_decays: dict[str, float] = {}
-        # the alphas that the decays come from: smoothed where ema is on
+        self._ratios: dict[str, float] = {}
+        # the alphas that the ratios come from: smoothed where ema is on
         self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
-        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has
-        # them already.
-        self._pending: Pending | dict[str, Estimate] | None = None
-        self._apply_step = 0
-        self._pending_seconds = 0.0
-        self.refresh()
+        self._spread = SpreadSchedule()
+        try:
+            self.refresh()
+        except BaseException:
+            self.remove()
+            raise
+        if self._sharding.rank == 0:
+            self._description().log()
+
+    def __repr__(self) -> str:
+        """Return what was chosen, in a sentence."""
+        when = f"every {self.config.interval} steps, last at step {self._last_refresh_step}"
+        return f"AlphaDecay({self._description().summary}; refreshed {when})"
+
+    def describe(self) -> str:
+        """Return a line a weight: name, shape, alpha and decay, or why it has the base decay."""
+        return str(self._description())
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -95,194 +143,153 @@ class AlphaDecay:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """Of modules that keep the base decay: why, by weight name."""
+        """Why a module keeps the base decay, by weight name."""
         return {
             name: e.status.label for name, e in self._estimates.items() if e.status is not Status.OK
         }
 
     @property
     def weight_decays(self) -> dict[str, float]:
-        """Decay of every module since the last refresh, by weight name."""
-        return dict(self._weight_decays)
+        """Decay of every module at the next step, by weight name: its ratio of its group's own."""
+        base = self._attachment.base
+        return {name: ratio * base[name] for name, ratio in self._ratios.items()}
+
+    @property
+    def plan(self) -> Plan:
+        """Which rank measures which module; `plan.describe()` says it in a line a rank."""
+        return self._spectra.plan
 
     @property
     def last_refresh_step(self) -> int:
-        """The step (1-based) that first ran on the current decays; 0 for those of the construction."""
+        """The step (1-based) that first ran on the current decays; 0 for the construction's."""
         return self._last_refresh_step
 
     @property
     def solving(self) -> bool:
-        """True while a spread refresh has Grams left to solve; then `state_dict()` is collective."""
-        return isinstance(self._pending, Pending)
+        """True while a spread refresh has Grams left to solve: `state_dict()` is collective."""
+        return self._spread.solving
 
     def step(self) -> bool:
-        """After each optimizer step: refreshes where the next step is a multiple of the interval.
+        """After each optimizer step: refresh where the next step is a multiple of the interval.
 
-        Collective at those steps. With an engine a call between accumulation boundaries does
-        nothing.
+        Collective at those steps. A call that no optimizer step has gone before does nothing:
+        between accumulation boundaries, or after a step that was skipped.
 
         Returns:
             True where the decays were refreshed.
+
+        Raises:
+            RuntimeError: optimizer steps went by that were not decayed.
         """
-        if self._engine is not None:
-            if int(self._engine.global_steps) == self._step:
-                return False
-            self._step = int(self._engine.global_steps)
-        else:
-            self._step += 1
-        if self.config.spread:
-            return self._spread()
-        if (self._step + 1) % self.config.interval:
+        before = self._step
+        self._step += self._new_steps()
+        if self._step == before:
             return False
-        self.refresh()
-        return True
+        due = (self._step + 1) // self.config.interval > (before + 1) // self.config.interval
+        if self.config.spread:
+            return self._spread_step(due)
+        if due:
+            self.refresh()
+        return due
 
     def refresh(self) -> None:
-        """Measures every module now and sets the decays, from the next step on. Collective."""
-        self._pending = None
+        """Measure every module now and set the decays, from the next step on. Collective."""
+        self._spread.drop()
         started = time.perf_counter()
-        self._take(self._measurer.measure())
+        self._take(self._spectra.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
-    def _spread(self) -> bool:
-        """One step of a spread refresh: takes the Grams, solves a share, or sets the decays.
-
-        True where they were set.
-        """
-        started = time.perf_counter()
-        if (self._step + 1) % self.config.interval == 0:
-            self._pending = self._measurer.take()
-            self._apply_step = self._step + 1 + self.config.spread
-            self._pending_seconds = 0.0
-        elif self._pending is not None:
-            left = self._apply_step - self._step
-            if left > 1:
-                if isinstance(self._pending, Pending):
-                    self._pending.advance(left)
-            else:
-                self._take(self._finish())
-                self._last_refresh_step = self._apply_step
-                self._pending = None
-        self._pending_seconds += time.perf_counter() - started
-        if self._pending is None and self._last_refresh_step == self._step + 1:
-            self.last_refresh_seconds = self._pending_seconds
-            return True
-        return False
-
-    def _finish(self) -> dict[str, Estimate]:
-        """The estimates of the refresh under way. Collective where they are not known yet."""
-        if isinstance(self._pending, Pending):
-            self._pending = self._pending.finish()
-        assert self._pending is not None
-        return self._pending
-
-    def _take(self, estimates: dict[str, Estimate]) -> None:
-        self._estimates = estimates
-        self._mapped = ema(self._mapped, self.alphas, self.config.ema)
-        self._set(assign(self._mapped, self._fragments.base, self._sizes, self.config))
+    def remove(self) -> None:
+        """Give the optimizer back as it was: every group decays by its own weight_decay again."""
+        self._spread.drop()
+        self._attachment.remove()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage.
+        """Return plain numbers, keyed by weight name: they fit any world size and any ZeRO stage.
 
         Collective while a spread refresh is under way: its solves are finished early, and set at
-            the same step as without.
+        the same step as without.
         """
         state: dict[str, Any] = {
-            "version": _STATE_VERSION,
+            "version": VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
-            "modules": {
-                name: {
-                    **_numbers(e),
-                    "weight_decay": self._weight_decays[name],
-                    "mapped_alpha": self._mapped[name],
-                }
-                for name, e in self._estimates.items()
-            },
+            "modules": to_numbers(self._estimates, ratio=self._ratios, mapped_alpha=self._mapped),
         }
-        # though nothing is pending: torch's DCP loads the keys alone that the loading side has
         if self.config.spread:
-            pending = self._finish() if self._pending is not None else self._estimates
-            apply_step = self._apply_step if self._pending is not None else 0
-            state["pending"] = {
-                "apply_step": apply_step,
-                "modules": {name: _numbers(e) for name, e in pending.items()},
-            }
+            state["pending"] = self._spread.state_dict(self._estimates)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with the saved decays. Collective: the ranks check that they loaded the same.
+        """Go on with the saved ratios. Collective: the ranks check that they loaded the same.
 
         Raises:
             ValueError: the state is of another version or another model's.
             RuntimeError: the ranks were given different states.
         """
-        self._agree_on(state)
-        if problem := self._problem(state):
+        # before anything is refused: no rank may wait for one that has left
+        self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
+        self._attachment.give_back_base()
+        state = in_todays_form(state, self._attachment.base)
+        if problem := why_not_loadable(state, self._modules):
             raise ValueError(problem)
         saved = state["modules"]
-        # a checkpoint loaded before has put the groups' own decay back
-        take_over_weight_decay(self._optimizer)
+        self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
-        self._estimates = {name: _estimate_of(saved[name]) for name in self._modules}
+        self._estimates = to_estimates(saved, self._modules)
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
-        pending = state.get("pending", {"apply_step": 0})
-        self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._pending = (
-            {name: _estimate_of(pending["modules"][name]) for name in self._modules}
-            if self._apply_step
-            else None
-        )
-        self._set({name: float(saved[name]["weight_decay"]) for name in self._modules})
+        self._spread.drop()
+        if self.config.spread and "pending" in state:
+            self._spread.load_state_dict(state["pending"], self._modules)
+        self._set({name: float(saved[name]["ratio"]) for name in self._modules})
 
-    def _problem(self, state: Mapping[str, Any]) -> str:
-        """Why a state cannot be loaded; empty where it can."""
-        if state.get("version") != _STATE_VERSION:
-            return f"AlphaDecay state has version {state.get('version')}, this library reads {_STATE_VERSION}"
-        saved = set(state["modules"])
-        if saved == set(self._modules):
-            return ""
-        missing = sorted(set(self._modules) - saved)
-        extra = sorted(saved - set(self._modules))
-        return f"AlphaDecay state is another model's: without {missing[:3]}, with {extra[:3]}; load it into the model it was saved from"
-
-    def _agree_on(self, state: Mapping[str, Any]) -> None:
-        """Before anything is refused, so that one rank does not wait for another that has left.
-
-        Collective.
-        """
-        digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
-        self._transport.agree(
-            [float(int.from_bytes(digest[:6], "little"))],
-            "the states that AlphaDecay was given to load",
+    def _description(self) -> Description:
+        return describe(
+            self._choice,
+            self.alphas,
+            self.statuses,
+            self.weight_decays,
+            exempt=not self.config.published,
+            score=self.config.score,
         )
 
-    def _set(self, decays: dict[str, float]) -> None:
-        bad = [name for name, decay in decays.items() if not (math.isfinite(decay) and decay >= 0)]
+    def _new_steps(self) -> int:
+        """Optimizer steps since the last call; the engine counts those it skips too."""
+        if self._engine is None:
+            return self._attachment.new_steps()
+        taken = int(self._engine.global_steps) - self._step
+        if taken and self._engine.was_step_applied():
+            self._attachment.refuse_undecayed()
+        return taken
+
+    def _spread_step(self, due: bool) -> bool:
+        """Take the Grams, solve a share, or set the decays: True where they were set."""
+        started = time.perf_counter()
+        if due:
+            self._spread.begin(self._spectra.take(), self._step + 1 + self.config.spread)
+        is_applied = not due and self._spread.advance(self._step)
+        if is_applied:
+            self._take(self._spectra.escalated(self._spread.finish()))
+            self._last_refresh_step = self._step + 1
+        self._spread.seconds += time.perf_counter() - started
+        if is_applied:
+            self.last_refresh_seconds = self._spread.seconds
+            self._spread.drop()
+        return is_applied
+
+    def _take(self, estimates: dict[str, Estimate]) -> None:
+        self._estimates = estimates
+        self._mapped = smooth(self._mapped, self.alphas, self.config.ema)
+        self._set(ratios_of(self._mapped, self._sizes, self.config))
+
+    def _set(self, ratios: dict[str, float]) -> None:
+        bad = [name for name, ratio in ratios.items() if not (math.isfinite(ratio) and ratio >= 0)]
         if bad:
             raise ValueError(
-                f"decay of {bad[0]} is {decays[bad[0]]}; a decay is finite and not negative"
+                f"ratio of {bad[0]} is {ratios[bad[0]]}; a ratio is finite and not negative"
             )
-        self._transport.agree(list(decays.values()), "AlphaDecay's weight decays")
-        self._weight_decays = decays
-        self._fragments.set_weight_decays(decays)
-
-
-def _numbers(estimate: Estimate) -> dict[str, Any]:
-    return {**asdict(estimate), "status": int(estimate.status)}
-
-
-def _estimate_of(numbers: Mapping[str, Any]) -> Estimate:
-    return to_estimate([float(numbers.get(field, 0.0)) for field in FIELDS])
-
-
-def _config(choices: Mapping[str, Any]) -> AlphaDecayConfig:
-    known = set(AlphaDecayConfig.__dataclass_fields__)
-    unknown = sorted(set(choices) - known)
-    if unknown:
-        raise TypeError(
-            f"AlphaDecay has no choice {unknown[0]!r}; it has {', '.join(sorted(known))}"
-        )
-    return AlphaDecayConfig(**choices)
+        self._sharding.agree(list(ratios.values()), "AlphaDecay's weight decays")
+        self._ratios = ratios
+        self._attachment.set_ratios(ratios)

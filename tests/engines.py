@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alphadecay.spans import engine_spans
+from alphadecay.sharding.zero import engine_spans
 
 
 class PlainEngine:

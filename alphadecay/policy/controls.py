@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from alphadecay.policy.assign import usable
+from alphadecay.policy.maps import usable
 
 
 def inverted(alphas: Mapping[str, float]) -> dict[str, float]:

@@ -33,7 +33,7 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.placement import plan_owners
+from alphadecay.owners import plan_owners
 from alphadecay.spectral import FIELDS, estimate
 from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, spread
 from tests.bench.counting import Job, allocator_peak, resident_peak, traffic
@@ -92,9 +92,9 @@ def gather_with_owners(decay: AlphaDecay, rank: int) -> None:
                 mine = weight if owner == rank else mine
                 del weight
         if mine is not None:
-            rows[str(row[rank])] = estimate(mine)
-    decay._transport.share(torch.stack(list(rows.values())))
-    decay._transport.agree(list(decay.weight_decays.values()), "decays")
+            rows[str(row[rank])] = estimate(mine).pack()
+    decay._sharding.share(torch.stack(list(rows.values())))
+    decay._sharding.agree(list(decay.weight_decays.values()), "decays")
 
 
 def moving_only(decay: AlphaDecay) -> None:
@@ -103,7 +103,7 @@ def moving_only(decay: AlphaDecay) -> None:
         [None if name is None else decay._modules[name] for name in row]
         for row in decay.plan.rounds
     ]
-    for _ in decay._transport.deliver(rounds):
+    for _ in decay._sharding.deliver(rounds):
         pass
 
 

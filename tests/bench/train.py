@@ -9,14 +9,14 @@ at a time, in turn, on all ranks at once:
   alphadecay    train.loop.trainer.Trainer with the method alphadecay, between two refreshes (tests/bench/refresh.py times those).
 
 An iteration is everything from the start of one step to the start of the next: batch, forward,
-    backward, optimizer step, logging. Its time
-is the slowest rank's. Ratios are Trainer's time over ours, iteration by iteration; a figure is
-their median with quartiles. CPU time is the ranks' sum, which other work on the machine disturbs
-less. The processes are started several times, each time with another arm built first, for where its
-memory falls makes an arm faster or slower by some percent until its process ends; `by_start` has
-each start's medians. `share_of_matmul` is the model's FLOPs per second over what float32 matmuls of
-1024 x 1024 reach on all ranks at once, just before. A step has few tokens, so that a CPU can afford
-it: what a loop adds to the engine's work weighs more than in real training.
+backward, optimizer step, logging. Its time is the slowest rank's. Ratios are Trainer's time over
+ours, iteration by iteration; a figure is their median with quartiles. CPU time is the ranks' sum,
+which other work on the machine disturbs less. The processes are started several times, each time
+with another arm built first, for where its memory falls makes an arm faster or slower by some
+percent until its process ends; `by_start` has each start's medians. `share_of_matmul` is the
+model's FLOPs per second over what float32 matmuls of 1024 x 1024 reach on all ranks at once, just
+before. A step has few tokens, so that a CPU can afford it: what a loop adds to the engine's work
+weighs more than in real training.
 """
 
 from __future__ import annotations

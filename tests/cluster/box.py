@@ -6,24 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.waiting import until
 
 SCRIPT = str(ROOT / "tests" / "cluster" / "slurm.sh")
 # A limit for what hangs; nothing is expected to come near it.
 HANGS = 600.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for something that other processes do."""
-    end = time.monotonic() + HANGS
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.1)
 
 
 @dataclass

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.integration.program import Outcome, environment
+from tests.waiting import until
 
 SSH = Path(__file__).with_name("ssh.sh")
 HOSTS = Path(__file__).with_name("hosts.sh")
@@ -111,7 +111,7 @@ class Network:
 
     def nobody_left(self) -> None:
         """Waits until nothing of the project's runs on either; what stays is an orphan."""
-        left = until(
+        left = comes_true(
             lambda: not [p for host in ("n1", "n2") for p in self.processes(host, "pretrain.py")],
             60.0,
         )
@@ -134,13 +134,12 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], object], limit: float = GUARD) -> bool:
-    """Waits for it; whether it came."""
-    end = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
+def comes_true(condition: Callable[[], object], limit: float = GUARD) -> bool:
+    """Wait for a condition; return whether it came true in time."""
+    try:
+        until(condition, seconds=limit)
+    except AssertionError:
+        return False
     return True
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.builder import GUARD, IMAGE, Builder, builder
-from tests.cluster.network import until
+from tests.cluster.network import comes_true
 from tests.conftest import ROOT
 from tests.integration.program import metrics
 from train.loop.run_status import read_state
@@ -173,7 +173,7 @@ def test_a_stopped_container_has_saved_and_goes_on(image: Image, launcher: str) 
             stdin=subprocess.DEVNULL,
         )
     file = image.runs / name / "metrics.jsonl"
-    assert until(
+    assert comes_true(
         lambda: (
             process.poll() is not None
             or (file.exists() and len(metrics(file.parent, "train")) >= 2)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.box import Box, Job, edited, until
+from tests.cluster.box import Box, Job, edited
 from tests.integration.conftest import Workplace
 from tests.integration.program import figures
+from tests.waiting import until
 from train.checkpoint import find
 from train.telemetry.metrics import read_metrics
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.box import Box, Job, edited, until
+from tests.cluster.box import Box, Job, edited
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import metrics
-from tests.integration.test_sweep import STEPS, grid
+from tests.integration.sweeping import STEPS, grid
+from tests.waiting import until
 from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow

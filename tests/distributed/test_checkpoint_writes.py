@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from alphadecay import AdamW
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
+from tests.distributed.zero3 import ROWS, build, ds_config, one_step
 from train import checkpoint
 from train.cluster.distributed import World
 from train.engines.deepspeed import DeepSpeedEngine

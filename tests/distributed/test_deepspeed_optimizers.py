@@ -13,7 +13,7 @@ import torch
 from alphadecay import AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_wrappers import BF16, RANKS, ROWS, STEPS, train, zero
+from tests.distributed.wrappers import BF16, RANKS, ROWS, STEPS, train, zero
 from train.models.build import build_model
 
 OFFLOADED = {"offload_optimizer": {"device": "cpu"}}
@@ -190,7 +190,7 @@ def test_fused_kernels_on_a_gpu(kind: str) -> None:
     from deepspeed.ops.adam import FusedAdam
     from deepspeed.ops.lion import FusedLion
 
-    from tests.unit.alphadecay.test_controller import Net
+    from tests.unit.alphadecay.nets import Net
 
     optimizer_class = {"Adam": FusedAdam, "Lion": FusedLion}[kind]
     model = Net().cuda()

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from alphadecay import Adam, AdamW
-from alphadecay.gradient_decay import GradientDecay
+from alphadecay.baselines.gradient_decay import GradientDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import ROWS as NET_ROWS
-from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
-from tests.distributed.test_zero3 import gathered
+from tests.distributed.nets import ROWS as NET_ROWS
+from tests.distributed.nets import Net
+from tests.distributed.wrapping import gathered, wrap
 from train.models.build import build_model
 
 STEPS = 4

@@ -13,10 +13,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.gradient_decay import GradientDecay
-from alphadecay.uniform import bind_uniform
+from alphadecay.baselines.gradient_decay import GradientDecay
+from alphadecay.baselines.uniform import bind_uniform
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_wrappers import BF16, zero
+from tests.distributed.wrappers import BF16, zero
 
 CONTROLLERS: dict[str, Callable[..., Any]] = {
     "AlphaDecay": AlphaDecay,
@@ -39,7 +39,7 @@ def engine_of(config: dict[str, Any]) -> Any:
 def refusal(make: Callable[..., Any], *args: Any) -> str:
     """What the ValueError says; empty where there is none."""
     try:
-        make(*args)
+        make(*args).remove()
     except ValueError as error:
         return str(error)
     return ""

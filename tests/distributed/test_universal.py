@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,9 @@ import torch
 from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, gathered, one_step
-
-
-def config_of(stage: int, world_size: int, load: bool) -> dict[str, Any]:
-    config = ds_config(world_size, ROWS // world_size)
-    if stage != 3:
-        config["zero_optimization"] = {"stage": stage}
-    return config | ({"checkpoint": {"load_universal": True}} if load else {})
+from tests.distributed.universal import config_of, convert
+from tests.distributed.wrapping import gathered
+from tests.distributed.zero3 import ROWS, build, one_step
 
 
 def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dict[str, Any]:
@@ -47,22 +41,6 @@ def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dic
     }
 
 
-def convert(folder: Path) -> None:
-    from deepspeed.checkpoint.ds_to_universal import main
-
-    main(
-        argparse.Namespace(
-            input_folder=str(folder / "t"),
-            output_folder=str(folder / "universal"),
-            num_extract_workers=1,
-            num_merge_workers=1,
-            keep_temp_folder=False,
-            strict=True,
-            inject_missing_state=True,
-        )
-    )
-
-
 @pytest.mark.parametrize("stage", [2, 3])
 def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path, stage: int) -> None:
     source = ""
@@ -71,7 +49,7 @@ def test_every_world_size_goes_on_with_the_same_decays(tmp_path: Path, stage: in
         target = tmp_path / str(turn)
         ranks = run_ranks(world_size, leg, stage, world_size, source, str(target))
         for rank in ranks:
-            assert rank["groups"] == [0.0]
+            assert rank["groups"] == [reference.WEIGHT_DECAY]
             assert rank["decays"] == ranks[0]["decays"]
             assert rank["step"] == 2 * (turn + 1)
             if before is not None:

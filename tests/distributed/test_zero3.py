@@ -2,74 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from alphadecay import Adam, AdamW, AlphaDecay
+from alphadecay import Adam, AdamW
 from tests.distributed import reference
-from tests.distributed.harness import init_deepspeed, run_ranks
-from train.models.build import build_model
-
-ROWS = 12
-STEPS = 9
-INTERVAL = 4
-CLIP = 0.5
-
-
-def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> dict[str, Any]:
-    return {
-        "train_batch_size": ROWS,
-        "train_micro_batch_size_per_gpu": micro,
-        "gradient_accumulation_steps": ROWS // (micro * world_size),
-        "gradient_clipping": clip,
-        "steps_per_print": 10**9,
-        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 50, **zero},
-    }
-
-
-def build(
-    kind: type, config: dict[str, Any], interval: int = INTERVAL, spread: int = 0
-) -> tuple[Any, AlphaDecay]:
-    import deepspeed
-
-    init_deepspeed()
-    model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    optimizer = kind(
-        model.parameters(),
-        lr=reference.LR,
-        betas=(0.9, 0.95),
-        eps=1e-8,
-        weight_decay=reference.WEIGHT_DECAY,
-    )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return engine, AlphaDecay(
-        engine, interval=interval, spread=spread, s1=reference.S1, s2=reference.S2
-    )
-
-
-def one_step(
-    engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int
-) -> int:
-    """One global batch; returns how many of its micro batches made AlphaDecay refresh."""
-    shares = reference.tokens(step, ROWS).reshape(-1, world_size, micro, reference.LENGTH)[:, rank]
-    refreshes = 0
-    for share in shares:
-        engine.backward(engine(input_ids=share, labels=share).loss)
-        engine.step()
-        refreshes += decay.step()
-    return refreshes
-
-
-def gathered(engine: Any) -> dict[str, torch.Tensor]:
-    import deepspeed
-
-    weights = {}
-    for name, parameter in engine.module.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter]):
-            weights[name] = parameter.detach().clone()
-    return weights
+from tests.distributed.harness import run_ranks
+from tests.distributed.wrapping import gathered
+from tests.distributed.zero3 import (
+    CLIP,
+    INTERVAL,
+    ROWS,
+    STEPS,
+    TOLERANCE,
+    build,
+    ds_config,
+    one_step,
+)
 
 
 def zero3_rank(
@@ -89,14 +41,8 @@ def zero3_rank(
         "refreshed": refreshed,
         "largest_whole": whole,
         "owners": decay.plan.owners,
-        "elements": decay._fragments.elements,
+        "elements": decay._attachment.elements,
     }
-
-
-# float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a
-# relative 1e-7 that Adam's division by sqrt(v) amplifies where a gradient is near 0: no weight may
-# move by more than 2 % of one learning-rate step.
-TOLERANCE = 0.02 * reference.LR
 
 
 @pytest.mark.parametrize(
@@ -176,7 +122,8 @@ def resumed_rank(rank: int, folder: str) -> dict[str, Any]:
 def test_resumed_run_is_bit_equal(tmp_path: Any) -> None:
     for rank in run_ranks(2, resumed_rank, str(tmp_path)):
         assert rank["same"]
-        assert rank["groups"] == [0.0]  # nothing decays twice
+        # the base decay, of which each module has its ratio
+        assert rank["groups"] == [reference.WEIGHT_DECAY]
         assert rank["resumed"][1] == rank["straight"][1]
         for name, weight in rank["straight"][0].items():
             assert torch.equal(rank["resumed"][0][name], weight), name
@@ -190,8 +137,9 @@ def disagreeing_rank(rank: int, how: str) -> str:
     state = decay.state_dict()
     name = next(iter(state["modules"]))
     if rank == 1:
-        decay._fragments.base[name] *= 1.0 + 1e-15 * (how == "refresh")
-        state["modules"][name]["weight_decay"] *= 1.0 + 1e-15
+        if how == "refresh":
+            decay.config = replace(decay.config, s2=decay.config.s2 * (1.0 + 1e-15))
+        state["modules"][name]["ratio"] *= 1.0 + 1e-15
         state |= {"version": 0} if how == "broken" else {}
     try:
         decay.refresh() if how == "refresh" else decay.load_state_dict(state)

@@ -42,7 +42,7 @@ def test_a_truncated_corpus_file(workplace, tmp_path):
     path = tmp_path / "part-1.json.gz"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     data = ("--data.files", str(tmp_path / "*.gz"), "--data.directory", str(tmp_path / "p"))
-    outcome = workplace.start("python", "refused-truncated", *data)
+    outcome = workplace.run(1, "refused-truncated", *data)
     refused(outcome, str(path), "truncated")
     assert (
         not list((tmp_path / "p").glob("*/meta.json"))
@@ -53,8 +53,8 @@ def test_a_truncated_corpus_file(workplace, tmp_path):
 def test_a_tokenizer_larger_than_the_model(workplace, finished):
     finished("python")
     tokenizer = next((workplace.folder / "prepared").glob("*/tokenizer.model"))
-    outcome = workplace.start(
-        "python",
+    outcome = workplace.run(
+        1,
         "refused-tokenizer",
         "--data.tokenizer",
         str(tokenizer),
@@ -69,14 +69,14 @@ def test_a_checkpoint_of_another_model(workplace, finished):
     folder = workplace.folder / "refused-model"
     shutil.copytree(whole, folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    outcome = workplace.start("python", folder.name, "--model.hidden_size", "64")
+    outcome = workplace.run(1, folder.name, "--model.hidden_size", "64")
     refused(outcome, "step-00000006", "model.hidden_size was 32, is 64", "--output_dir")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
     """AlphaDecay raises ValueError; the program shows its message."""
-    outcome = workplace.start("python", "refused-decay", "--optim.weight_decay", "0")
+    outcome = workplace.run(1, "refused-decay", "--optim.weight_decay", "0")
     refused(outcome, "decay.method alphadecay", "optim.weight_decay, which is 0")
     assert not (workplace.folder / "refused-decay/metrics.jsonl").exists()
 
@@ -107,8 +107,8 @@ def test_two_ranks_say_it_once(workplace):
         ),
     ],
 )
-def test_a_wrong_command_line_is_refused_before_anything_is_loaded(workplace, arguments, parts):
-    outcome = workplace.start("python", "refused-early", *arguments)
+def test_a_wrong_command_line_is_refused(workplace, arguments, parts):
+    outcome = workplace.run(1, "refused-early", *arguments)
     refused(outcome, *parts)
     assert not (workplace.folder / "refused-early").exists()
 
@@ -129,6 +129,12 @@ def test_no_recipe_is_no_run(tmp_path):
     outcome = start("python", tmp_path)
     refused(outcome, "no recipe", "--config NAME", "quickstart")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_started_program_refuses_in_the_same_words(workplace):
+    outcome = workplace.start("python", "refused-early", "--run.steps", "many")
+    refused(outcome, "run.steps", "an integer", "'many'")
+    assert not (workplace.folder / "refused-early").exists()
 
 
 # -- the same functions, called

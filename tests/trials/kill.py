@@ -4,11 +4,9 @@ and a naive writer beside it.
 python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
 
 Every trial goes on from what the one before left, trains and saves every step, and is killed. The
-next one's resume is the
-check: it must load, and at no earlier step than the last that was reported as saved. Kills are
-    drawn from a seed: mostly inside
-a save, else anywhere, start-up and loading included. A process is killed, not the machine: what
-fsync is for is not tested here.
+next one's resume is the check: it must load, and at no earlier step than the last that was reported
+as saved. Kills are drawn from a seed: mostly inside a save, else anywhere, start-up and loading
+included. A process is killed, not the machine: what fsync is for is not tested here.
 """
 
 from __future__ import annotations

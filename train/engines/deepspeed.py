@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alphadecay.finite import guard_stage0
-from alphadecay.fragments import Span
-from alphadecay.optim import forget_dry_run
-from alphadecay.spans import engine_spans
+from alphadecay.optim import forget_dry_run, guard_stage0
+from alphadecay.sharding.base import Span
+from alphadecay.sharding.zero import engine_spans
+from alphadecay.state import give_back_base
 from train.config import TrainConfig
 from train.engines.deepspeed_workarounds import forgetting_forward_passes
 from train.engines.optimizer import build_optimizer
@@ -109,6 +109,7 @@ class DeepSpeedEngine:
         if clip is not None:
             # Stages 1 and 2 take the saved one; the recipe owns it.
             self.handle.optimizer.clip_grad = clip
+        give_back_base(self.handle.optimizer.param_groups)
         return dict(client_state)
 
 

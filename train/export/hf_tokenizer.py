@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from train.data.tokenizers.huggingface import HuggingFaceTokenizer
-from train.data.tokenizers.sentencepiece import AnyTokenizer, Tokenizer
+from train.data.tokenizers.load import AnyTokenizer
+from train.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from train.errors import UserError
 
 _UNKNOWN = 2
@@ -65,7 +66,7 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path, longest: int) -> None
     (folder / "tokenizer.model").write_bytes(tokenizer.model_bytes)
 
 
-def _proto(tokenizer: Tokenizer) -> Any:
+def _proto(tokenizer: SentencePieceTokenizer) -> Any:
     from sentencepiece import sentencepiece_model_pb2 as descriptions
 
     proto: Any = getattr(descriptions, "ModelProto")()  # noqa: B009 - made when it is imported, which type checkers cannot see

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from train import checkpoint
 from train.config import ModelConfig
 from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
-from train.data.tokenizers.sentencepiece import AnyTokenizer, load_prepared, load_tokenizer
+from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
 from train.export.masters import read_masters
 from train.models import spec_of

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from alphadecay import AlphaDecay, AlphaDecayConfig
-from alphadecay.gradient_decay import GradientDecay
-from alphadecay.uniform import bind_uniform
+from alphadecay.baselines.gradient_decay import GradientDecay
+from alphadecay.baselines.uniform import bind_uniform
 from train.config import TrainConfig
 from train.config.decay import METHODS, Family
 from train.errors import UserError

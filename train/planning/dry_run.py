@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from alphadecay.transport.detect import refuse_configuration
+from alphadecay.sharding.refusals import refuse_configuration
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.config.decay import METHODS

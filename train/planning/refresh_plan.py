@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from alphadecay.modules import find_modules
-from alphadecay.placement import module_cost, plan_owners
+from alphadecay.owners import module_cost, plan_owners
 from alphadecay.spectral import estimate
 from train.config import TrainConfig
 
@@ -18,7 +18,7 @@ def refresh_lines(c: TrainConfig, model: torch.nn.Module, world_size: int) -> It
 
     The costliest matrix is timed; the rest is in proportion.
     """
-    modules = find_modules(model, drop_first=c.decay.compat == "published")
+    modules = find_modules(model, published=c.decay.compat == "published")
     shapes = {module.name: module.shape for module in modules}
     plan = plan_owners(shapes, world_size)
     yield plan.describe()

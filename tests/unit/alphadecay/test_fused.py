@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from alphadecay import Adam, AdamW, AlphaDecay
-from tests.unit.alphadecay.test_controller import Net, gradients
+from tests.unit.alphadecay.nets import Net, gradients
 
 STEPS = 6
 LR = 1e-2

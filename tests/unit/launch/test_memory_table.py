@@ -1,4 +1,4 @@
-"""The table of memory in launch/README.md is what the dry run says."""
+"""The table of memory in ds_configs/README.md is what the dry run says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.planning.model_shapes import model_without_weights
 RANKS = 8
 SIZES = ("60m", "130m", "350m", "1b")
 PARTS = ("weights", "gradients", "optimizer")
-GUIDE = (ROOT / "launch" / "README.md").read_text()
+GUIDE = (ROOT / "ds_configs" / "README.md").read_text()
 # The whole rows: file, a sum for each size, and the parts of the 1B.
 CELLS = [
     line.strip("| ").split(" | ")

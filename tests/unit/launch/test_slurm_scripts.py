@@ -12,14 +12,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import until
 
 SRUN = """#!/bin/bash
 # Leaves out srun's own options, and the container's; runs what is left once.
@@ -272,14 +271,6 @@ def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(j
     assert job.run("deepspeed.sbatch", *out(job), CONTAINER="x.sif")[0] == 2
     code, output = job.run("deepspeed.sbatch", *out(job), NCCL_IB_HCA="mlx5_0,mlx5_1")
     assert code == 2 and "NCCL_IB_HCA: a value with a comma" in output
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another process does; the job's own limit ends the test where it never does."""
-    end = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 STOPPABLE = 'until [[ -e "$LAUNCHED.stop" || -e {run}/stop ]]; do sleep 0.05; done'

@@ -1,4 +1,4 @@
-"""Opens prepared folders as what the loop reads: training batches, and the fixed rows of validation."""
+"""Opens prepared folders as what the loop reads: training batches and the rows of validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from train.data.loading.sampler import Batches, validation_rows
 
 
 def open_data(folders: Sequence[Path], config: TrainConfig) -> tuple[Batches, Labelled]:
-    """Batches and validation rows of what prepare_all gave.
+    """Open what `prepare_all` returned as training batches and validation rows.
 
     Raises:
         UserError: a folder is damaged, or a split has not one row.
@@ -21,29 +21,22 @@ def open_data(folders: Sequence[Path], config: TrainConfig) -> tuple[Batches, La
     sources = config.data.mixture
     weights = [source.weight for source in sources] or None
     names = [source.name for source in sources] or [""]
-    batches = Batches(
-        _rows(folders, "train", config.data),
-        config.run.seed_of_data,
-        config.run.global_batch,
-        weights,
-        names,
-    )
-    return batches, validation_rows(
-        _rows(folders, "validation", config.data), config.eval.tokens, weights
-    )
+    run = config.run
+    training = _rows(folders, "train", config.data)
+    batches = Batches(training, run.seed_of_data, run.global_batch, weights, names)
+    held_out = _rows(folders, "validation", config.data)
+    return batches, validation_rows(held_out, config.eval.tokens, weights)
 
 
 def data_identity(folders: Sequence[Path], data: DataConfig) -> str:
-    """What a checkpoint remembers of the data: it changes when the rows or their order do."""
+    """Return what a checkpoint remembers of the data: it changes when rows or their order do."""
     fingerprints = [read_meta(folder).fingerprint for folder in folders]
     if not data.mixture:
         return f"{fingerprints[0]} {data.rows}"
     shares = whole_shares([source.weight for source in data.mixture])
     named = zip(data.mixture, shares, fingerprints, strict=True)
-    return (
-        ", ".join(f"{source.name} {share} {fingerprint}" for source, share, fingerprint in named)
-        + f" {data.rows}"
-    )
+    parts = [f"{source.name} {share} {fingerprint}" for source, share, fingerprint in named]
+    return f"{', '.join(parts)} {data.rows}"
 
 
 def _rows(folders: Sequence[Path], split: Split, data: DataConfig) -> list[Rows]:

@@ -1,10 +1,9 @@
-"""The prepared corpus on disk: a folder of token files, meta.json and the tokenizer, complete or
-not there at all.
+"""Reads a prepared corpus: a folder of token files, meta.json and the tokenizer.
 
-train.bin and validation.bin are plain arrays of token ids, uint16 where the vocabulary allows it,
-else uint32, in little-endian order. Every document is its tokens, at least one, followed by eos.
-train.ends and validation.ends are arrays of uint64, one number a document: where it ends in the
-.bin file, in tokens.
+The folder is complete or not there at all. train.bin and validation.bin are plain arrays of token
+ids, uint16 where the vocabulary allows it, else uint32, in little-endian order. Every document is
+its tokens, at least one, followed by eos. train.ends and validation.ends are arrays of uint64, one
+number a document: where it ends in the .bin file, in tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from train.errors import UserError
 
 FORMAT_VERSION = 2
 META_NAME = "meta.json"
-# of a SentencePiece model; a Hugging Face tokenizer has its own files
 QUARANTINE_NAME = "quarantine.jsonl"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, Split] = ("train", "validation")
@@ -71,17 +69,21 @@ class Meta:
     validation: SplitCounts = field(default_factory=SplitCounts)
 
     def split(self, name: Split) -> SplitCounts:
-        """Counts of one split."""
+        """Return the counts of one split."""
         return self.train if name == "train" else self.validation
 
 
 def dtype_name(vocab_size: int) -> str:
-    """The smallest of the two types that holds every id of the vocabulary."""
+    """Return the smaller of the two types that hold every id of the vocabulary."""
     return "uint16" if vocab_size < 65536 else "uint32"
 
 
 def read_meta(folder: str | Path) -> Meta:
-    """Read meta.json. Raises UserError if it is missing, broken or of another format."""
+    """Read meta.json.
+
+    Raises:
+        UserError: it is missing, broken or of another format.
+    """
     path = Path(folder) / META_NAME
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -142,30 +144,32 @@ class TokenFile:
         return len(self.tokens)
 
     def check_documents(self) -> int:
-        """Number of documents. Raises UserError if there is none."""
+        """Return the number of documents.
+
+        Raises:
+            UserError: there is none.
+        """
         if not len(self.ends):
             raise UserError(
                 f"The {self.split} split has no document: give more text, change "
-                "data.validation_fraction, or name files in "
-                "data.validation_files."
+                "data.validation_fraction, or name files in data.validation_files."
             )
         return len(self.ends)
 
     def check_rows(self, sequence_length: int) -> int:
-        """Number of whole rows. Raises UserError if there is none."""
+        """Return the number of whole rows.
+
+        Raises:
+            UserError: there is none.
+        """
         count = len(self.tokens) // sequence_length
         if count == 0:
-            more = (
-                "raise data.validation_fraction"
-                if self.split == "validation"
-                else "lower data.validation_fraction"
-            )
+            change = "raise" if self.split == "validation" else "lower"
             raise UserError(
-                f"The {self.split} split has {len(self.tokens)} tokens in "
-                f"{self.meta.split(self.split).documents} documents, fewer than "
-                f"one row of data.sequence_length {sequence_length}: give more text, {more}, name "
-                "files in data.validation_files, "
-                "or lower data.sequence_length."
+                f"The {self.split} split has {len(self.tokens)} tokens in {len(self.ends)} "
+                f"documents, fewer than one row of data.sequence_length {sequence_length}: give "
+                f"more text, {change} data.validation_fraction, name files in "
+                "data.validation_files, or lower data.sequence_length."
             )
         return count
 
@@ -173,13 +177,12 @@ class TokenFile:
 def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing; delete {path.parent} and prepare again.")
-    found = path.stat().st_size
+    size = path.stat().st_size
     expected = count * dtype.itemsize
-    if found != expected:
+    if size != expected:
         raise UserError(
-            f"{path} has {found} bytes but {META_NAME} says {expected}: it is truncated or belongs "
-            "to another preparation; "
-            f"delete {path.parent} and prepare again."
+            f"{path} has {size} bytes but {META_NAME} says {expected}: it is truncated or belongs "
+            f"to another preparation; delete {path.parent} and prepare again."
         )
     # numpy cannot map a file of no bytes
-    return np.memmap(path, dtype=dtype, mode="r") if found else np.empty(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r") if size else np.empty(0, dtype)

@@ -1,5 +1,6 @@
-"""Which source each row of the run comes from: a pure function of the seed and the row's position,
-in exact proportions.
+"""Decides which source each row of the run comes from, in exact proportions.
+
+The source is a pure function of the seed and the row's position.
 
 Shapes: n positions asked for, S sources, A rows of a block.
 """
@@ -15,8 +16,9 @@ from train.data.loading.order import Int64s, permute
 
 
 class Shares:
-    """Blocks of A positions, each with exactly its share of rows from every source, in an order of
-    its own.
+    """Blocks of A positions, each with exactly its share of rows from every source.
+
+    Each block has an order of its own.
 
     Args:
         weights: one positive number for each source.
@@ -29,15 +31,27 @@ class Shares:
         self._block = sum(counts)
 
     def draw(self, seed: int, positions: Int64s) -> tuple[Int64s, Int64s]:
-        """For each position [n] its source [n] and its number in the endless reading of that source
-        [n].
+        """Return the source of each position, and the row's number in the reading of that source.
 
         Every source is read without gap or repetition: its numbers over all positions are 0, 1, 2,
-            ..., each once.
+        ..., each once.
+
+        Args:
+            seed: seed of the order of the data.
+            positions: int64 [n].
+
+        Returns:
+            Sources and numbers, int64 [n] each.
+
+        Args:
+            seed: seed of the order of the data.
+            positions: int64 [n].
+
+        Returns:
+            Sources and numbers, int64 [n] each.
         """
         blocks, offsets = np.divmod(positions, self._block)
         places = permute(seed, blocks, offsets, self._block)
         sources = np.searchsorted(self._starts, places, side="right") - 1
-        return sources.astype(np.int64), blocks * self.counts[sources] + places - self._starts[
-            sources
-        ]
+        numbers = blocks * self.counts[sources] + places - self._starts[sources]
+        return sources.astype(np.int64), numbers

@@ -1,5 +1,6 @@
-"""The order in which rows are read: every epoch a permutation of its own, computed for any position
-without the others.
+"""Computes the order in which rows are read: every epoch is a permutation of its own.
+
+Any position's row is computed without the others.
 
 Shapes: n positions asked for, R rows of a token file.
 """
@@ -16,7 +17,7 @@ MASK_64 = (1 << 64) - 1
 
 
 def rows_at(seed: int, positions: Int64s, num_rows: int) -> Int64s:
-    """Row numbers at positions of an endless reading, every epoch of it in a fresh order.
+    """Return the row numbers at positions of an endless reading, every epoch in a fresh order.
 
     Args:
         seed: of the order of the data.
@@ -31,8 +32,9 @@ def rows_at(seed: int, positions: Int64s, num_rows: int) -> Int64s:
 
 
 def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s:
-    """Map each offset in [0, R) to a row in [0, R), one bijection per (seed, epoch), in O(1)
-    memory.
+    """Map each offset in [0, R) to a row in [0, R), one bijection per (seed, epoch).
+
+    Takes O(1) memory.
 
     Args:
         seed: of the whole run.
@@ -66,7 +68,7 @@ def _feistel(values: UInt64s, keys: UInt64s, half_bits: int) -> UInt64s:
 
 
 def _mix(values: UInt64s) -> UInt64s:
-    """The finaliser of splitmix64: a cheap hash of 64 bits (arithmetic wraps, as uint64 arrays do)."""
+    """Finalise as splitmix64 does: a cheap hash of 64 bits, whose arithmetic wraps."""
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

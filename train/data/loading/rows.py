@@ -1,15 +1,14 @@
-"""Token files as rows of L tokens with labels: packed (windows over joined documents) or padded
-(one document a row).
+"""Reads token files as rows of L tokens with labels, packed or padded.
 
 Packed: documents are joined by eos and cut into windows that do not overlap; the last, incomplete
-    one is left out. Attention is plain
-causal attention over the window, so it sees over the borders of documents, and the loss counts
-every token but a row's first, the first token of the next document after an eos included.
+one is left out. Attention is plain causal attention over the window, so it sees over the borders of
+documents, and the loss counts every token but a row's first, the first token of the next document
+after an eos included.
 
 Padded: a row is one document, its eos kept; a longer one keeps its first L - 1 tokens and eos. What
-    is left is filled with eos whose
-labels are -100. The fill stands on the right, where causal attention never lets a real token see
-it: no mask is needed, and the loss is that of the real tokens alone.
+is left is filled with eos whose labels are -100. The fill stands on the right, where causal
+attention never lets a real token see it: no mask is needed, and the loss is that of the real tokens
+alone.
 
 Shapes: n rows asked for, L tokens of a row, R rows of a token file.
 """
@@ -30,8 +29,11 @@ Int64s = npt.NDArray[np.int64]
 
 
 class Labelled(NamedTuple):
-    """Rows with their labels: both int64 [n, L]; a label is its token, or -100 where there is
-    nothing to predict.
+    """Rows with their labels.
+
+    Args:
+        tokens: int64 [n, L].
+        labels: int64 [n, L]; a label is its token, or -100 where there is nothing to predict.
     """
 
     tokens: Tensor
@@ -39,33 +41,39 @@ class Labelled(NamedTuple):
 
 
 class Rows(Protocol):
-    """A token file seen as R rows."""
+    """A token file seen as R rows of `sequence_length` tokens."""
 
     sequence_length: int
 
     def __len__(self) -> int:
-        """R."""
+        """Return R."""
 
     def real_tokens(self, rows: Int64s) -> Int64s:
-        """Tokens of each row that are text or eos, not fill: int64 [n], each in [2, L]."""
+        """Return each row's tokens that are text or eos, not fill: int64 [n], each in [2, L]."""
 
     def read(self, rows: Int64s) -> Labelled:
-        """The rows themselves."""
+        """Return the rows of these numbers."""
 
 
 def open_rows(
     token_file: TokenFile, sequence_length: int, form: Literal["packed", "padded"]
 ) -> Rows:
-    """A token file in the form of data.rows. Raises UserError if it has not one row."""
-    return (
-        PackedRows(token_file, sequence_length)
-        if form == "packed"
-        else PaddedRows(token_file, sequence_length)
-    )
+    """Open a token file in the form of data.rows.
+
+    Raises:
+        UserError: it has not one row.
+    """
+    if form == "packed":
+        return PackedRows(token_file, sequence_length)
+    return PaddedRows(token_file, sequence_length)
 
 
 class PackedRows:
-    """Windows over the joined documents. Raises UserError if the file is shorter than one."""
+    """Windows over the joined documents.
+
+    Raises:
+        UserError: the file is shorter than one window.
+    """
 
     def __init__(self, token_file: TokenFile, sequence_length: int) -> None:
         count = token_file.check_rows(sequence_length)
@@ -85,7 +93,11 @@ class PackedRows:
 
 
 class PaddedRows:
-    """One document a row. Raises UserError if the file has no document."""
+    """Rows of one document each.
+
+    Raises:
+        UserError: the file has no document.
+    """
 
     def __init__(self, token_file: TokenFile, sequence_length: int) -> None:
         token_file.check_documents()
@@ -119,7 +131,7 @@ class PaddedRows:
 
 
 def first_rows(rows: Rows, max_tokens: int) -> Labelled:
-    """The first rows, the same whatever the world size.
+    """Return the first rows, the same whatever the world size.
 
     Args:
         rows: of the validation split.

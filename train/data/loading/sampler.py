@@ -1,5 +1,7 @@
-"""Which rows make batch k: a pure function of (seed, k), so a resumed run needs no loader state and
-any world size sees the same tokens.
+"""Decides which rows make batch k.
+
+That is a pure function of (seed, k), so a resumed run needs no loader state and any world size sees
+the same tokens.
 
 Shapes: B rows of a global batch, M rows of a micro batch, L tokens of a row.
 """
@@ -21,7 +23,7 @@ from train.errors import UserError
 
 
 class MicroBatch(NamedTuple):
-    """One forward pass of one rank.
+    """The rows of one forward pass on one rank.
 
     Args:
         tokens: int64 [M, L].
@@ -67,23 +69,26 @@ class Batches:
         self._latest: tuple[int, tuple[Int64s, Int64s, Int64s]] | None = None
 
     def rows(self, k: int) -> tuple[Int64s, Int64s]:
-        """Source [B] and row number in it [B] of every row of batch k; a batch may span epochs."""
+        """Return the source and the row number in it of every row of batch k, int64 [B] each.
+
+        A batch may span epochs.
+        """
         if k < 0:
             raise ValueError(f"batch {k}; the first is 0")
         positions = np.arange(k * self.global_batch, (k + 1) * self.global_batch, dtype=np.int64)
-        which, numbers = self._shares.draw(self.seed, positions)
+        sources, numbers = self._shares.draw(self.seed, positions)
         rows = np.empty_like(numbers)
-        for source, (own, seed) in enumerate(zip(self._sources, self._seeds, strict=True)):
-            mine = which == source
-            rows[mine] = rows_at(seed, numbers[mine], len(own))
-        return which, rows
+        for index, (source, seed) in enumerate(zip(self._sources, self._seeds, strict=True)):
+            drawn = sources == index
+            rows[drawn] = rows_at(seed, numbers[drawn], len(source))
+        return sources, rows
 
     def tokens(self, k: int) -> int:
-        """Tokens of batch k over all ranks, fill not counted."""
+        """Return the tokens of batch k over all ranks, fill not counted."""
         return int(self._counted(k)[2].sum())
 
     def batch(self, k: int, rank: int, world_size: int, micro_batch: int) -> list[MicroBatch]:
-        """This rank's share of batch k, one for each accumulation step.
+        """Return this rank's share of batch k, one micro batch for each accumulation step.
 
         The order is accumulation-major: row i of step a on rank r is row (a * world_size + r) * M +
         i of the global batch. So concatenating the ranks within each step, and then the steps,
@@ -104,57 +109,56 @@ class Batches:
         if self.global_batch % (world_size * micro_batch):
             raise UserError(
                 f"run.global_batch {self.global_batch} is not a multiple of run.micro_batch "
-                f"{micro_batch} x {world_size} ranks "
-                f"= {world_size * micro_batch}; change one of them."
+                f"{micro_batch} x {world_size} ranks = {world_size * micro_batch}; change one of "
+                "them."
             )
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} is not in [0, {world_size})")
-        which, rows, real = self._counted(k)
+        sources, rows, real = self._counted(k)
         predicted = real - 1  # a row's first token is given, not predicted
         mean = predicted.sum() / (self.global_batch // micro_batch)
-        shares = zip(
-            *(
-                each.reshape(-1, world_size, micro_batch)[:, rank]
-                for each in (which, rows, predicted)
-            ),
-            strict=True,
-        )
+
+        def by_step(values: Int64s) -> Int64s:
+            return values.reshape(-1, world_size, micro_batch)[:, rank]
+
+        steps = zip(by_step(sources), by_step(rows), by_step(predicted), strict=True)
         return [
-            MicroBatch(*self._read(sources, numbers), float(count.sum() / mean))
-            for sources, numbers, count in shares
+            MicroBatch(*self._read(step_sources, step_rows), float(counts.sum() / mean))
+            for step_sources, step_rows, counts in steps
         ]
 
     def _counted(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
-        """`rows` and their real tokens; of the batch asked for last without drawing it again."""
+        """Return `rows` and their real tokens; the latest batch is not drawn again."""
         if self._latest is None or self._latest[0] != k:
-            which, rows = self.rows(k)
-            self._latest = k, (which, rows, self._real_tokens(which, rows))
+            sources, rows = self.rows(k)
+            self._latest = k, (sources, rows, self._real_tokens(sources, rows))
         return self._latest[1]
 
-    def _real_tokens(self, which: Int64s, rows: Int64s) -> Int64s:
+    def _real_tokens(self, sources: Int64s, rows: Int64s) -> Int64s:
         counts = np.empty_like(rows)
-        for source in np.unique(which):
-            counts[which == source] = self._sources[source].real_tokens(rows[which == source])
+        for index in np.unique(sources):
+            drawn = sources == index
+            counts[drawn] = self._sources[index].real_tokens(rows[drawn])
         return counts
 
-    def _read(self, which: Int64s, rows: Int64s) -> Labelled:
+    def _read(self, sources: Int64s, rows: Int64s) -> Labelled:
         tokens = torch.empty((len(rows), self.sequence_length), dtype=torch.int64)
         labels = torch.empty_like(tokens)
-        for source in np.unique(which):
-            mine = torch.from_numpy(which == source)
-            tokens[mine], labels[mine] = self._sources[source].read(rows[which == source])
+        for index in np.unique(sources):
+            drawn = sources == index
+            at = torch.from_numpy(drawn)
+            tokens[at], labels[at] = self._sources[index].read(rows[drawn])
         return Labelled(tokens, labels)
 
 
 def validation_rows(
     sources: Sequence[Rows], max_tokens: int, weights: Sequence[float] | None = None
 ) -> Labelled:
-    """The validation rows, the same whatever the world size: the first of every source, its share
-    of the tokens by weight.
+    """Return the validation rows, the same whatever the world size.
 
-    With several sources there is one figure, the loss on the mixture that is trained on. Where a
-    source has fewer tokens than its share, all of it is taken; `max_tokens` 0 takes all of every
-    source.
+    They are the first rows of every source, by its share of the tokens. With several sources there
+    is one figure, the loss on the mixture that is trained on. Where a source has fewer tokens than
+    its share, all of it is taken; `max_tokens` 0 takes all of every source.
 
     Args:
         sources: the validation rows of each source.
@@ -163,11 +167,11 @@ def validation_rows(
     """
     counts = Shares(weights or [1.0] * len(sources)).counts
     whole = int(counts.sum())
-    most = [max(1, max_tokens * int(count) // whole) if max_tokens else 0 for count in counts]
-    parts = [first_rows(own, tokens) for own, tokens in zip(sources, most, strict=True)]
-    return Labelled(
-        torch.cat([part.tokens for part in parts]), torch.cat([part.labels for part in parts])
-    )
+    limits = [max(1, max_tokens * int(count) // whole) if max_tokens else 0 for count in counts]
+    parts = [first_rows(rows, limit) for rows, limit in zip(sources, limits, strict=True)]
+    tokens = torch.cat([part.tokens for part in parts])
+    labels = torch.cat([part.labels for part in parts])
+    return Labelled(tokens, labels)
 
 
 def _salt(name: str) -> int:

@@ -1,4 +1,4 @@
-"""The command `python -m train prepare --config RECIPE [--section.key VALUE ...]`."""
+"""Runs the command `python -m train prepare --config RECIPE [--section.key VALUE ...]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every corpus of a configuration: one, or the sources of a mixture, which share one tokenizer."""
+"""Prepares every corpus of a configuration: one, or the sources of a mixture.
+
+The sources of a mixture share one tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from pathlib import Path
 from train.config import DataConfig
 from train.config.shares import whole_shares
 from train.data.preparing.prepare import find_prepared, prepare, training_documents
-from train.data.sources.corpus import Source, open_sources
+from train.data.sources.registry import open_sources
+from train.data.sources.source import Source
 from train.data.tokenizers.sentencepiece import (
     SAMPLE_CHARACTERS,
     TRAINING,
@@ -25,13 +29,13 @@ _Opened = tuple[Source, Source | None]
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """Where a corpus lies, or will lie.
+    """The place of a corpus that is prepared, or will be.
 
     Args:
-        name: of the mixture's source; empty for the only one.
+        name: name of the mixture's source; empty for the only one.
         folder: its prepared folder; None where a tokenizer has yet to be trained, on which the
             folder's name depends.
-        ready: whether it is there.
+        ready: whether the folder is there.
     """
 
     name: str
@@ -83,10 +87,9 @@ def find_all(config: DataConfig, vocab_size: int) -> list[PreparedCorpus]:
         if not path.is_file():
             return [PreparedCorpus(name, None, False) for name in names]
         parts = [replace(part, tokenizer=str(path)) for part in parts]
-    found = [find_prepared(part, vocab_size) for part in parts]
     return [
-        PreparedCorpus(name, folder, ready)
-        for name, (folder, ready) in zip(names, found, strict=True)
+        PreparedCorpus(name, *find_prepared(part, vocab_size))
+        for name, part in zip(names, parts, strict=True)
     ]
 
 
@@ -107,20 +110,19 @@ def _parts(config: DataConfig) -> list[DataConfig]:
 def _joint_tokenizer_path(config: DataConfig, opened: list[_Opened], vocab_size: int) -> Path:
     """Return where the tokenizer of a mixture is kept; its name says what it was trained on."""
     shares = whole_shares([source.weight for source in config.mixture])
-    facts = [
-        [
-            (training.identity, held_out is None, share)
-            for (training, held_out), share in zip(opened, shares, strict=True)
-        ],
-        [
-            vocab_size,
-            config.validation_fraction,
-            config.max_documents,
-            config.max_row_bytes,
-            SAMPLE_CHARACTERS,
-            TRAINING,
-        ],
+    sources = [
+        (training.identity, validation is None, share)
+        for (training, validation), share in zip(opened, shares, strict=True)
     ]
+    settings = [
+        vocab_size,
+        config.validation_fraction,
+        config.max_documents,
+        config.max_row_bytes,
+        SAMPLE_CHARACTERS,
+        TRAINING,
+    ]
+    facts = [sources, settings]
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     return Path(config.directory).expanduser() / f"tokenizer-{name}.model"
 
@@ -135,8 +137,8 @@ def _train_joint_tokenizer(
     """Train one model on a sample that has each source's share of the characters."""
     shares = whole_shares([source.weight for source in config.mixture])
     sample = []
-    for part, (training, held_out), share in zip(parts, opened, shares, strict=True):
-        documents = training_documents(part, training, held_out is None)
+    for part, (training, validation), share in zip(parts, opened, shares, strict=True):
+        documents = training_documents(part, training, validation is None)
         sample += sample_documents(documents, SAMPLE_CHARACTERS * share // sum(shares))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")

@@ -1,5 +1,6 @@
-"""A chunk of rows -> tokens, documents and set-aside rows: what a worker does, a function of the
-chunk and the plan alone.
+"""Encodes a chunk of rows into tokens, documents and set-aside rows.
+
+This is a worker's job, and a function of the chunk and the plan alone.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import numpy as np
 
 from train.data.loading.memmap import DTYPES, ENDS_DTYPE, SPLITS, Split
 from train.data.sources.chunks import Chunk, row_text
-from train.data.tokenizers.sentencepiece import AnyTokenizer
+from train.data.tokenizers.load import AnyTokenizer
 
 NO_TOKENS = "text has no tokens"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides the tokens of a source, but its rows.
+    """Everything that decides the tokens of a source, but its rows.
 
     Args:
         split: where its documents go.
@@ -33,8 +34,12 @@ class Plan:
 
 @dataclass
 class Piece:
-    """What a chunk adds to one split: tokens with eos, length of every document in tokens, and
-    bytes of text.
+    """What a chunk adds to one split.
+
+    Args:
+        tokens: token ids with eos, as they go to disk.
+        lengths: length of every document in tokens, as ENDS_DTYPE.
+        bytes: bytes of UTF-8 text.
     """
 
     tokens: bytes = b""
@@ -43,12 +48,13 @@ class Piece:
 
     @property
     def documents(self) -> int:
+        """Number of documents."""
         return len(self.lengths) // ENDS_DTYPE.itemsize
 
 
 @dataclass
 class Encoded:
-    """A chunk's result.
+    """The result of encoding a chunk.
 
     Args:
         rows: rows of it that were used up.
@@ -63,12 +69,18 @@ class Encoded:
 
     @property
     def documents(self) -> int:
+        """Number of documents in all splits."""
         return sum(piece.documents for piece in self.pieces.values())
+
+    def documents_of(self, split: Split) -> int:
+        """Return the number of documents in one split."""
+        return self.pieces[split].documents if split in self.pieces else 0
 
 
 def is_held_out(first: bool, text: str, fraction: float) -> bool:
-    """Whether a document belongs to validation, by its text alone, so that copies of one document
-    never fall on both sides.
+    """Return whether a document belongs to validation.
+
+    Its text alone decides, so that copies of one document never fall on both sides.
 
     Args:
         first: whether it is the first of its source; that is always held out, so that there is at
@@ -103,16 +115,16 @@ def encode_chunk(
     ids: dict[Split, list[int]] = {split: [] for split in SPLITS}
     lengths: dict[Split, list[int]] = {split: [] for split in SPLITS}
     result.rows = len(chunk.rows)
-    for number, text, own in zip(numbers, texts, tokenizer.encode(texts), strict=True):
-        if not own:  # a tokenizer that squeezes blanks can leave nothing of some exotic ones
+    for number, text, tokens in zip(numbers, texts, tokenizer.encode(texts), strict=True):
+        if not tokens:  # a tokenizer that squeezes blanks can leave nothing of some exotic ones
             result.bad.append((number, *chunk.rows[number - 1][:2], NO_TOKENS))
             continue
         held_out = plan.held_out > 0 and is_held_out(first, text, plan.held_out)
         split: Split = "validation" if held_out else plan.split
         first = False
-        ids[split] += own
+        ids[split] += tokens
         ids[split].append(tokenizer.eos_id)
-        lengths[split].append(len(own) + 1)
+        lengths[split].append(len(tokens) + 1)
         result.pieces.setdefault(split, Piece()).bytes += len(text.encode("utf-8"))
         if limit and len(lengths[plan.split]) == limit:
             result.rows = number

@@ -1,5 +1,7 @@
-"""Sources -> token files: chunks are read in order, encoded by workers, and written in order, with
-a note now and then of how far it is.
+"""Writes sources into token files.
+
+Chunks are read in order, encoded by workers and written in order, with a note now and then of how
+far it is.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from train.data.preparing.progress import Progress
 from train.data.preparing.work_folder import State, WorkFolder
 from train.data.preparing.workers import encode_all
 from train.data.sources.chunks import Chunk
-from train.data.sources.corpus import Source
 from train.data.sources.quarantine import Quarantine, no_documents
-from train.data.tokenizers.sentencepiece import AnyTokenizer
+from train.data.sources.source import Source
+from train.data.tokenizers.load import AnyTokenizer
 
 # of text between two records: what a kill costs at most, but for chunks in work
 RECORD_BYTES = 64_000_000
@@ -23,7 +25,7 @@ BROKEN_FILE = "truncated or corrupt file"
 
 @dataclass(frozen=True)
 class Stage:
-    """A source and where it goes.
+    """A source, and where its documents go.
 
     Args:
         source: the corpus.
@@ -57,7 +59,7 @@ class Ingest:
         self._since_record = 0
 
     def run(self, stages: list[Stage]) -> None:
-        """Every stage to its end.
+        """Run every stage to its end.
 
         Raises:
             UserError: too many bad rows, a file without documents, or a source that cannot be read.
@@ -77,10 +79,7 @@ class Ingest:
     def _go_on(self) -> None:
         state = self.work.state
         self.quarantine.restore(state.rows, state.reasons)
-        documents, tokens = (
-            sum(getattr(counts, name) for counts in state.counts.values())
-            for name in ("documents", "tokens")
-        )
+        documents, tokens = state.totals()
         if state.records:
             self.progress.say(
                 f"Going on from {self.work.folder}: {documents:,} documents, {tokens:,} tokens are "
@@ -102,21 +101,21 @@ class Ingest:
                 self._since_record = 0
 
     def _take(self, chunk: Chunk, encoded: Encoded, stage: Stage, plan: Plan) -> bool:
-        """Write a chunk down. Returns whether the stage has all it wants."""
+        """Write a chunk down, and return whether the stage has all it wants."""
         state = self.work.state
         if chunk.begins:
             self.work.begin_file()
         left = stage.limit - state.taken if stage.limit else 0
-        own = encoded.pieces.get(stage.split)
-        enough = bool(left and own and own.documents >= left)
+        taken = encoded.documents_of(stage.split)
+        enough = 0 < left <= taken
         if state.first or enough:  # what came before decides; workers cannot know it
             encoded = encode_chunk(chunk, self.tokenizer, plan, state.first, left)
-            own = encoded.pieces.get(stage.split)
-            enough = bool(left and own and own.documents >= left)
+            taken = encoded.documents_of(stage.split)
+            enough = 0 < left <= taken
         self._count(encoded)
         tokens = self.work.append(encoded)
         state.first = state.first and not encoded.documents
-        state.taken += own.documents if own else 0
+        state.taken += taken
         state.position = chunk.after
         self.progress.advance(encoded.documents, tokens)
         if chunk.ends and not enough:
@@ -135,7 +134,10 @@ class Ingest:
         state.reasons = dict(self.quarantine.reasons)
 
     def _end_file(self, chunk: Chunk) -> None:
-        """A broken file vouches for none of its rows; one without documents is a mistake."""
+        """Judge a file that was read to its end.
+
+        A broken file vouches for none of its rows; one without documents is a mistake.
+        """
         state = self.work.state
         assert state.file_start is not None
         before = State.of(state.file_start)
@@ -147,15 +149,11 @@ class Ingest:
             raise no_documents(chunk.ends, bad, self.quarantine.last_reason)
 
     def _set_aside_file(self, chunk: Chunk, rows: int) -> None:
-        counts = self.work.state.counts
-        documents, tokens = (
-            sum(getattr(own, name) for own in counts.values()) for name in ("documents", "tokens")
-        )
+        documents, tokens = self.work.state.totals()
         self.work.back_to_file_start()
         state = self.work.state
-        documents -= sum(own.documents for own in state.counts.values())
-        tokens -= sum(own.tokens for own in state.counts.values())
-        self.progress.advance(-documents, -tokens)
+        documents_before, tokens_before = state.totals()
+        self.progress.advance(documents_before - documents, tokens_before - tokens)
         self.progress.say(
             f"{chunk.ends} is truncated or corrupt ({chunk.broken}); its {rows:,} readable rows "
             "are set aside"

@@ -1,5 +1,6 @@
-"""What a person sees while a corpus is prepared: a bar on a terminal, a line every few seconds
-elsewhere; on stderr.
+"""Shows how far a preparation is: a bar on a terminal, a line every few seconds elsewhere.
+
+All of it goes to stderr.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A preparation in progress: a folder beside the final one that outlives a kill, and what of it is
-done.
+"""Keeps a preparation in progress: a folder beside the final one that outlives a kill.
 
 `.NAME.work` holds the files of the folder-to-be and state.json, which says how far they are good:
 at which place of the corpus, at which length of every file. Going on cuts the files to those
@@ -43,7 +42,7 @@ FILES = (*(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")), Q
 
 @dataclass
 class State:
-    """How far a preparation is.
+    """The progress of a preparation.
 
     Args:
         records: how often it was written down.
@@ -72,15 +71,17 @@ class State:
     sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
     file_start: dict[str, Any] | None = None
 
+    def totals(self) -> tuple[int, int]:
+        """Return the documents and tokens of all splits."""
+        documents = sum(counts.documents for counts in self.counts.values())
+        tokens = sum(counts.tokens for counts in self.counts.values())
+        return documents, tokens
+
     @classmethod
     def of(cls, values: dict[str, Any]) -> State:
-        """From what asdict or state.json gives."""
-        return cls(
-            **{
-                **values,
-                "counts": {split: SplitCounts(**values["counts"][split]) for split in SPLITS},
-            }
-        )
+        """Build the state from what `asdict` or state.json gives."""
+        counts = {split: SplitCounts(**values["counts"][split]) for split in SPLITS}
+        return cls(**{**values, "counts": counts})
 
 
 class WorkFolder:
@@ -110,12 +111,12 @@ class WorkFolder:
 
     def __enter__(self) -> WorkFolder:
         try:
-            self._hold()
+            self._acquire_lock()
             self.finished = self.final.exists()
             if self.finished:
                 self.discard()
             else:
-                self.state = self._found()
+                self.state = self._earlier_state()
                 self._files = {name: (self.folder / name).open("ab") for name in FILES}
                 self._cut()
         except OSError as error:
@@ -137,21 +138,18 @@ class WorkFolder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def append(self, encoded: Encoded) -> int:
-        """Write a chunk's pieces and count them. Returns the tokens written."""
+        """Write and count a chunk's pieces, and return the tokens written."""
         total = 0
         for split, piece in encoded.pieces.items():
             counts = self.state.counts[split]
-            ends = counts.tokens + np.cumsum(
-                np.frombuffer(piece.lengths, ENDS_DTYPE), dtype=ENDS_DTYPE
-            )
+            lengths = np.frombuffer(piece.lengths, ENDS_DTYPE)
+            ends = counts.tokens + np.cumsum(lengths, dtype=ENDS_DTYPE)
             self._write(f"{split}.bin", piece.tokens)
             self._write(f"{split}.ends", ends.astype(ENDS_DTYPE).tobytes())
             total += int(ends[-1]) - counts.tokens
-            counts.tokens, counts.documents, counts.bytes = (
-                int(ends[-1]),
-                counts.documents + len(ends),
-                counts.bytes + piece.bytes,
-            )
+            counts.tokens = int(ends[-1])
+            counts.documents += len(ends)
+            counts.bytes += piece.bytes
         return total
 
     def quarantine(self, line: bytes) -> None:
@@ -159,7 +157,7 @@ class WorkFolder:
         self._write(QUARANTINE_NAME, line)
 
     def begin_file(self) -> None:
-        """Remember this place; `back_to_file_start` returns to it."""
+        """Remember this place, to which `back_to_file_start` returns."""
         self.state.file_start = None
         self.state.file_start = asdict(self.state)
 
@@ -178,16 +176,15 @@ class WorkFolder:
             os.fsync(file.fileno())
 
     def record(self) -> None:
-        """Write down that everything up to here is done, so that a kill from now on costs nothing
-        of it.
-        """
+        """Write down that everything up to here is done: a kill from now on costs none of it."""
         self.flush()
         self.state.records += 1
         write_atomically(self.folder / STATE_NAME, json.dumps(asdict(self.state)))
 
     def commit(self, meta: Meta) -> Path:
-        """Flush everything to the disk and move the folder into place; if another process was
-        first, its folder stays.
+        """Flush everything to the disk and move the folder into place.
+
+        If another process was first, its folder stays.
         """
         self.record()
         if not self.state.sizes[QUARANTINE_NAME]:
@@ -219,8 +216,8 @@ class WorkFolder:
             file.flush()
             file.truncate(self.state.sizes[name])
 
-    def _found(self) -> State:
-        """What an earlier attempt left, if it can be trusted."""
+    def _earlier_state(self) -> State:
+        """Return what an earlier attempt left, if it can be trusted."""
         try:
             state = State.of(json.loads((self.folder / STATE_NAME).read_text(encoding="utf-8")))
             short = [
@@ -235,12 +232,12 @@ class WorkFolder:
             return State()
         return state
 
-    def _hold(self) -> None:
+    def _acquire_lock(self) -> None:
         """Wait until no other process prepares this folder.
 
         The lock goes with the process, however it ends.
         """
-        said = False
+        announced = False
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -250,9 +247,9 @@ class WorkFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not said:
+                if not announced:
                     self._say(f"Waiting for another process that prepares {self.final}")
-                said = True
+                announced = True
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):

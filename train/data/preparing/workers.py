@@ -1,5 +1,6 @@
-"""Chunks encoded in their order, in this process or in several; how many changes the time and
-nothing else.
+"""Encodes chunks in their order, in this process or in several.
+
+Their number changes the time and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from train.data.preparing.encode import Encoded, Plan, encode_chunk
 from train.data.sources.chunks import Chunk
-from train.data.tokenizers.sentencepiece import AnyTokenizer, load_prepared
+from train.data.tokenizers.load import AnyTokenizer, load_prepared
 from train.errors import UserError
 from train.system.cpu_count import cpu_count
 
@@ -30,7 +31,7 @@ _tokenizer: AnyTokenizer | None = None  # of a worker process
 def encode_all(
     chunks: Iterator[Chunk], tokenizer: AnyTokenizer, folder: Path, plan: Plan, workers: int
 ) -> Iterator[tuple[Chunk, Encoded]]:
-    """Every chunk with its result, in order.
+    """Yield every chunk with its result, in order.
 
     Args:
         tokenizer: the one in folder.
@@ -57,8 +58,7 @@ def encode_all(
     except BrokenProcessPool as error:
         raise UserError(
             "A worker of the preparation was killed, perhaps for memory; lower data.workers. The "
-            "same command again goes on from "
-            "what was prepared."
+            "same command again goes on from what was prepared."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -78,8 +78,9 @@ def _in_order(
 
 
 def _begin(folder: str) -> None:
-    """First in a worker process: load the tokenizer, leave Ctrl-C to the parent, and end with it
-    however it ends.
+    """Prepare a worker process: load the tokenizer, and leave Ctrl-C to the parent.
+
+    The worker ends with its parent, however that ends.
     """
     global _tokenizer
     signal.signal(signal.SIGINT, signal.SIG_IGN)

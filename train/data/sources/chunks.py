@@ -1,5 +1,4 @@
-"""Files as chunks: raw rows in a fixed order, cut at fixed places, each chunk knowing where the
-next one starts.
+"""Cuts files into chunks of raw rows, each of which knows where the next one starts.
 
 A chunk is the unit that workers encode. Its cuts depend on the corpus alone, never on who reads it,
 and decide nothing but how work is shared out: the documents are the same whatever they are.
@@ -38,6 +37,7 @@ class Chunk:
         begins: the file of rows whose first chunk this is; empty if it is none.
         ends: the file of rows whose last chunk this is; empty if it is none.
         broken: why the rest of that file cannot be read; empty if it was read to its end.
+        bytes: size of the rows as they were read.
     """
 
     form: Literal["json", "text", "value"]
@@ -49,7 +49,7 @@ class Chunk:
     bytes: int = 0
 
     def add(self, file: str, line: int, content: Any, size: int) -> bool:
-        """Append a row. Returns whether the chunk is full."""
+        """Append a row, and return whether the chunk is full."""
         self.rows.append((file, line, content))
         self.bytes += size
         return self.bytes >= CHUNK_BYTES or len(self.rows) >= CHUNK_ROWS
@@ -58,24 +58,27 @@ class Chunk:
 def file_chunks(
     paths: list[Path], max_row_bytes: int, start: dict[str, Any] | None
 ) -> Iterator[Chunk]:
-    """Chunks of files of rows (by their ending) and of texts (all others), from `start` (a chunk's
-    `after`) on.
+    """Yield the chunks of files of rows (by their ending) and of texts (all others).
+
+    Args:
+        paths: the files, in order.
+        max_row_bytes: longer rows are refused; 0 sets no limit.
+        start: a chunk's `after`; None starts at the beginning.
     """
     at = start or {"file": 0, "offset": 0, "line": 0}
     while at["file"] < len(paths):
         path = paths[at["file"]]
-        chunks = (
-            _row_chunks(path, max_row_bytes, at)
-            if path.name.endswith(ROW_SUFFIXES)
-            else iter([_text_chunk(paths, max_row_bytes, at)])
-        )
+        if path.name.endswith(ROW_SUFFIXES):
+            chunks = _row_chunks(path, max_row_bytes, at)
+        else:
+            chunks = iter([_text_chunk(paths, max_row_bytes, at)])
         for chunk in chunks:
             at = chunk.after
             yield chunk
 
 
 def _text_chunk(paths: list[Path], max_row_bytes: int, at: dict[str, Any]) -> Chunk:
-    """One chunk of whole files, up to the next file of rows."""
+    """Return one chunk of whole files, up to the next file of rows."""
     chunk = Chunk("text")
     number = at["file"]
     for path in paths[number:]:
@@ -124,8 +127,9 @@ def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[
 
 
 def _lines(file: IO[bytes], max_row_bytes: int) -> Iterator[tuple[int, bytes | Refused]]:
-    """Length as read and content of every line; of one that is too long no more than the limit is
-    held in memory.
+    """Yield the length as read and the content of every line.
+
+    Of a line that is too long no more than the limit is held in memory.
     """
     most = max_row_bytes + 1 if max_row_bytes else -1  # its newline
     while content := file.readline(most):
@@ -139,7 +143,7 @@ def _lines(file: IO[bytes], max_row_bytes: int) -> Iterator[tuple[int, bytes | R
 
 
 def too_long(max_row_bytes: int) -> Refused:
-    """The reason of a row above data.max_row_bytes."""
+    """Return the reason to refuse a row above data.max_row_bytes."""
     return Refused(f"longer than data.max_row_bytes = {max_row_bytes}")
 
 
@@ -148,9 +152,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def row_text(form: str, content: Any) -> str:
-    """The text of a row.
+    """Return the text of a row.
 
-    Raises ValueError, whose message is the reason, where there is none to use.
+    Raises:
+        ValueError: there is none to use; the message is the reason.
     """
     if isinstance(content, Refused):
         raise ValueError(content)

@@ -1,6 +1,4 @@
-"""Rows that cannot be used are set aside with a reason, counted, and too many of them stop the
-preparation.
-"""
+"""Sets rows aside that cannot be used, and stops a preparation that has too many of them."""
 
 from __future__ import annotations
 
@@ -17,13 +15,14 @@ EXAMPLES = 3
 
 
 class BadCorpus(UserError):
-    """The corpus itself must be mended first: too many rows had to be set aside, or a file has none
-    to use.
+    """The corpus itself must be mended first.
+
+    Too many rows had to be set aside, or a file has none to use.
     """
 
 
 def no_documents(file: str, bad: int, reason: str) -> BadCorpus:
-    """The error of a file that was read to its end and gave nothing."""
+    """Return the error of a file that was read to its end and gave nothing."""
     detail = f"; {bad} rows were set aside ({reason})" if bad else ""
     return BadCorpus(
         f"{file} holds no documents{detail}. Get it again or take it out of the configuration."
@@ -31,8 +30,10 @@ def no_documents(file: str, bad: int, reason: str) -> BadCorpus:
 
 
 class Quarantine:
-    """Counts rows and writes the bad ones as JSON lines: file, line (1-based, 0 for a whole file),
-    reason, and rows where it is several.
+    """Counts rows and writes the bad ones as JSON lines.
+
+    A line has file, line (1-based, 0 for a whole file), reason, and rows where it stands for
+    several.
 
     Args:
         write: takes each line; None only counts.
@@ -70,7 +71,8 @@ class Quarantine:
     def reject(self, file: str, line: int, reason: str, count: int = 1) -> None:
         """Count bad rows and write them down.
 
-        Raises BadCorpus once the share is too high and enough rows were read.
+        Raises:
+            BadCorpus: the share is too high, and enough rows were read to tell.
         """
         self.rows += count
         self.reasons[reason] += count
@@ -79,9 +81,9 @@ class Quarantine:
             reason, f"{file}:{line}: {reason}" if line else f"{file}: {reason}"
         )
         if self._write is not None:
-            record = {"file": file, "line": line, "reason": reason} | (
-                {"rows": count} if count != 1 else {}
-            )
+            record = {"file": file, "line": line, "reason": reason}
+            if count != 1:
+                record["rows"] = count
             self._write(json.dumps(record).encode() + b"\n")
         if self.rows >= EARLY_CHECK_ROWS:
             self.check()
@@ -92,16 +94,18 @@ class Quarantine:
         self.reasons = Counter(reasons)
 
     def check(self) -> None:
-        """Raise BadCorpus if the share of bad rows so far is above the limit."""
+        """Check the share of bad rows so far.
+
+        Raises:
+            BadCorpus: it is above the limit.
+        """
         self._check(self.set_aside, self.rows)
 
     def _check(self, bad: int, rows: int) -> None:
         if bad > self.max_bad_fraction * rows:
-            where = (
-                f" All of them are listed in {self.shown_path}."
-                if self.shown_path is not None
-                else ""
-            )
+            where = ""
+            if self.shown_path is not None:
+                where = f" All of them are listed in {self.shown_path}."
             # The commonest reasons, each with its first row; rows of a preparation that was gone on
             # with are not at hand.
             examples = "; ".join(
@@ -110,7 +114,6 @@ class Quarantine:
             )
             raise BadCorpus(
                 f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, "
-                "data.max_bad_fraction allows "
-                f"{self.max_bad_fraction:.1%}), for example: {examples}.{where} Mend the corpus or "
-                "raise data.max_bad_fraction."
+                f"data.max_bad_fraction allows {self.max_bad_fraction:.1%}), for example: "
+                f"{examples}.{where} Mend the corpus or raise data.max_bad_fraction."
             )

@@ -1,6 +1,4 @@
-"""Hugging Face tokenizers: by name at a pinned revision, or from a folder; used as the fast
-tokenizer they are.
-"""
+"""Loads Hugging Face tokenizers, by name at a pinned revision or from a folder."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class HuggingFaceTokenizer:
         self.eos_id: int = self._tokenizer.get_vocab(with_added_tokens=True)[eos_token]
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without eos and without anything else that the tokenizer would put
-        around it.
-        """
+        """Return the ids of each text, without eos or other tokens around it."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false" if self.threads == 1 else "true"
         return [
             encoding.ids
@@ -56,11 +52,11 @@ class HuggingFaceTokenizer:
         ]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, as well as the tokenizer can."""
+        """Return the text of ids, as well as the tokenizer can."""
         return self._tokenizer.decode([int(id_) for id_ in ids], skip_special_tokens=False)
 
     def save(self, folder: Path) -> None:
-        """Write what load_saved reads; AutoTokenizer reads it too."""
+        """Write what `load_saved` reads; AutoTokenizer reads it too."""
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": self.eos_token,
@@ -71,7 +67,11 @@ class HuggingFaceTokenizer:
 
 
 def load_saved(folder: Path) -> HuggingFaceTokenizer:
-    """What `save` wrote. Raises UserError if it is damaged."""
+    """Load what `save` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
         return HuggingFaceTokenizer(

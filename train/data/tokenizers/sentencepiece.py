@@ -1,6 +1,4 @@
-"""Tokenizers: load one, check that it fits the model, or train a SentencePiece model on a sample of
-the training documents.
-"""
+"""Loads SentencePiece models, and trains them on a sample of the training documents."""
 
 from __future__ import annotations
 
@@ -9,13 +7,12 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import sentencepiece
 
 from train.config.run_folder import TOKENIZER_JSON, TOKENIZER_MODEL
-from train.config.tokenizer_name import PREFIX, suggest
-from train.data.tokenizers.huggingface import HuggingFaceTokenizer, load_huggingface, load_saved
+from train.config.tokenizer_name import suggest
 from train.errors import UserError
 from train.system.files import write_atomically
 
@@ -48,7 +45,7 @@ TRAINING: dict[str, Any] = {
 }
 
 
-class Tokenizer:
+class SentencePieceTokenizer:
     """A SentencePiece model and the facts the rest of the program needs.
 
     Attributes:
@@ -81,13 +78,13 @@ class Tokenizer:
             )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without eos."""
+        """Return the ids of each text, without eos."""
         return self._processor.encode(list(texts), out_type=int, num_threads=self.threads)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids.
+        """Return the text of ids.
 
-        Exact for models of train_tokenizer, but for U+2581, which SentencePiece itself uses for a
+        Exact for models of `train_tokenizer`, but for U+2581, which SentencePiece itself uses for a
         space.
         """
         return self._processor.decode([int(id_) for id_ in ids])
@@ -99,32 +96,11 @@ class Tokenizer:
         write_atomically(folder / TOKENIZER_MODEL, self.model_bytes)
 
 
-AnyTokenizer: TypeAlias = Tokenizer | HuggingFaceTokenizer
-
-
-def load_prepared(folder: str | Path) -> AnyTokenizer:
-    """The tokenizer of a prepared folder, or of a run's. Raises UserError if there is none."""
-    return (
-        load_saved(Path(folder))
-        if (Path(folder) / TOKENIZER_JSON).is_file()
-        else load_sentencepiece(Path(folder) / TOKENIZER_MODEL)
-    )
-
-
-def load_tokenizer(name: str | Path) -> AnyTokenizer:
-    """Load what data.tokenizer names: a .model file, or hf:NAME@REVISION or hf:FOLDER.
-
-    Raises:
-        UserError: it is missing, is no tokenizer, has no end-of-sequence token, or is not pinned to
-            a revision.
-    """
-    return load_huggingface(str(name)) if str(name).startswith(PREFIX) else load_sentencepiece(name)
-
-
-def load_sentencepiece(path: str | Path) -> Tokenizer:
+def load_sentencepiece(path: str | Path) -> SentencePieceTokenizer:
     """Load a .model file.
 
-    Raises UserError if it is missing, empty or not a SentencePiece model with an eos piece.
+    Raises:
+        UserError: it is missing, empty or not a SentencePiece model with an eos piece.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -145,22 +121,12 @@ def load_sentencepiece(path: str | Path) -> Tokenizer:
             f"data.tokenizer: {path} is empty (0 bytes); get it again, or leave data.tokenizer "
             "empty to train one."
         )
-    return Tokenizer(model_bytes, path)
+    return SentencePieceTokenizer(model_bytes, path)
 
 
-def check_vocab(tokenizer: AnyTokenizer, model_vocab_size: int) -> None:
-    """Raise UserError if the tokenizer has more pieces than the model has embeddings; fewer is
-    fine.
-    """
-    if tokenizer.size > model_vocab_size:
-        raise UserError(
-            f"The tokenizer {tokenizer.path} has {tokenizer.size} pieces but model.vocab_size is "
-            f"{model_vocab_size}; "
-            f"set model.vocab_size to at least {tokenizer.size} or choose another data.tokenizer."
-        )
-
-
-def train_tokenizer(documents: Iterable[str], vocab_size: int, path: str | Path) -> Tokenizer:
+def train_tokenizer(
+    documents: Iterable[str], vocab_size: int, path: str | Path
+) -> SentencePieceTokenizer:
     """Train a model on a sample of the documents, write it to path and load it.
 
     Same documents, same model.
@@ -176,8 +142,8 @@ def train_tokenizer(documents: Iterable[str], vocab_size: int, path: str | Path)
     return train_on_sample(sample_documents(documents), vocab_size, path)
 
 
-def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> Tokenizer:
-    """The same on a sample that was made already."""
+def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> SentencePieceTokenizer:
+    """Train as `train_tokenizer` does, on a sample that was made already."""
     if not sample:
         raise UserError(
             "There are no training documents to train a tokenizer on; check data.source and "
@@ -195,17 +161,18 @@ def train_on_sample(sample: list[str], vocab_size: int, path: str | Path) -> Tok
         reason = str(error).strip().rsplit("] ", 1)[-1]
         raise UserError(
             f"SentencePiece cannot train {vocab_size} pieces on {sum(map(len, sample))} characters "
-            f"of this corpus: {reason} "
-            "Change model.vocab_size, give more text, or name a trained model in data.tokenizer."
+            f"of this corpus: {reason} Change model.vocab_size, give more text, or name a trained "
+            "model in data.tokenizer."
         ) from error
     path = Path(path)
     path.write_bytes(model.getvalue())
-    return Tokenizer(model.getvalue(), path)
+    return SentencePieceTokenizer(model.getvalue(), path)
 
 
 def sample_documents(documents: Iterable[str], budget: int = SAMPLE_CHARACTERS) -> list[str]:
-    """Excerpts of every n-th document, at most about `budget` characters in all, spread evenly;
-    memory stays under twice that.
+    """Return excerpts of every n-th document, spread evenly.
+
+    They have about `budget` characters in all at most; memory stays under twice that.
     """
     kept: list[str] = []
     size = 0

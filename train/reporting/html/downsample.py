@@ -10,19 +10,19 @@ BARS = 300  # steps of a stack
 
 
 def extremes(values: Sequence[float | None], most: int = MOST) -> list[int]:
-    """Indices to keep: all of a short curve; of a long one the lowest and the highest of each
-    stretch, so that no spike is lost.
+    """Return the indices to keep: all of a short curve; of a long one the lowest and the highest of
+    each stretch, so that no spike is lost.
 
     The first and the last are kept, and in each stretch one gap where it has one: a gap is a figure
-        that was not finite.
+    that was not finite.
     """
     count = len(values)
     if count <= most:
         return list(range(count))
     kept = {0, count - 1}
-    stretches = most // 3
-    for i in range(stretches):
-        stretch = range(i * count // stretches, (i + 1) * count // stretches)
+    parts = most // 3
+    for part in range(parts):
+        stretch = range(part * count // parts, (part + 1) * count // parts)
         known = [(value, at) for at in stretch if (value := values[at]) is not None]
         if known:
             kept |= {min(known)[1], max(known)[1]}
@@ -31,7 +31,7 @@ def extremes(values: Sequence[float | None], most: int = MOST) -> list[int]:
 
 
 def stretches(count: int, most: int = BARS) -> list[range]:
-    """Neighbours to be summed up: `count` indices in at most `most` stretches of nearly equal
+    """Divide `count` neighbours, to be summed up, into at most `most` stretches of nearly equal
     length.
     """
     size = max(1, math.ceil(count / most))

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from alphadecay.spectral import Status
 from train.reporting.html.spectra import Esd
-from train.reporting.html.style import GREY, TRAINING, VALIDATION, figure, translucent
+from train.reporting.html.style import GREY, TRAINING, VALIDATION, figure
 
 BINS = 60
 TICKS = 7
@@ -17,8 +17,8 @@ DEFICIENT = 1e-12  # of the largest eigenvalue: below this float64 holds roundin
 
 
 def density(esd: Esd) -> go.Figure:
-    """A histogram of equal bins of log λ, as a density of λ, and p(λ) ∝ λ^−α from the cut-off to
-    the largest eigenvalue.
+    """Draw a histogram of equal bins of log λ, as a density of λ, and p(λ) ∝ λ^−α from the cut-off
+    to the largest eigenvalue.
     """
     middles, widths, heights = histogram(esd)
     chart = figure(below="eigenvalue λ of WᵀW", hovermode="closest", bargap=0)
@@ -29,13 +29,13 @@ def density(esd: Esd) -> go.Figure:
         width=widths,
         name=f"{len(esd.eigenvalues):,} eigenvalues",
         hovertemplate=hover,
-        marker={"color": translucent(TRAINING, 0.45), "line": {"width": 0}},
+        opacity=0.45,
+        marker={"color": TRAINING, "line": {"width": 0}},
     )
     if esd.estimate.status is Status.OK:
         ends, law = power_law(esd)
-        name = (
-            f"power law, α = {esd.estimate.alpha:.3f}, of the {esd.estimate.tail_count:,} largest"
-        )
+        fit = esd.estimate
+        name = f"power law, α = {fit.alpha:.3f}, of the {fit.tail_count:,} largest"
         chart.add_scatter(
             x=ends,
             y=law,
@@ -51,8 +51,8 @@ def density(esd: Esd) -> go.Figure:
 
 
 def histogram(esd: Esd) -> tuple[list[float], list[float], list[float]]:
-    """Bins that hold something: their middles and widths (λ), and their densities, a share of all
-    eigenvalues per unit of λ.
+    """Return the bins that hold something: their middles and widths (λ), and their densities, a
+    share of all eigenvalues per unit of λ.
     """
     values_K = esd.eigenvalues
     positive = values_K[values_K > DEFICIENT * values_K[-1]] if values_K.size else values_K
@@ -67,16 +67,14 @@ def histogram(esd: Esd) -> tuple[list[float], list[float], list[float]]:
     widths = np.diff(edges)[full]
     # The middle on a plain scale: plotly puts half of the width on either side of it, and then
     # takes logarithms.
-    return (
-        ((edges[:-1] + edges[1:]) / 2)[full].tolist(),
-        widths.tolist(),
-        (counts[full] / values_K.size / widths).tolist(),
-    )
+    middles = ((edges[:-1] + edges[1:]) / 2)[full]
+    densities = counts[full] / values_K.size / widths
+    return middles.tolist(), widths.tolist(), densities.tolist()
 
 
 def power_law(esd: Esd) -> tuple[list[float], list[float]]:
-    """λ at the cut-off and at the end, and the fitted density there: tail/K · (α − 1)/x_min ·
-    (λ/x_min)^−α.
+    """Return λ at the cut-off and at the end, and the fitted density there: tail/K · (α − 1)/x_min
+    · (λ/x_min)^−α.
     """
     fit = esd.estimate
     largest = float(esd.eigenvalues[-1])
@@ -86,5 +84,7 @@ def power_law(esd: Esd) -> tuple[list[float], list[float]]:
 
 
 def _decades(values: list[float]) -> int:
-    """Between two ticks, so that no more stand side by side than a phone has room for."""
-    return max(1, math.ceil(math.log10(max(values) / min(values)) / TICKS)) if values else 1
+    """Return the decades between two ticks that leave no more than a phone has room for."""
+    if not values:
+        return 1
+    return max(1, math.ceil(math.log10(max(values) / min(values)) / TICKS))

@@ -15,7 +15,7 @@ from train.config import DataConfig
 from train.data.loading.memmap import DTYPES, ENDS_DTYPE, FORMAT_VERSION, SPLITS, Meta, dtype_name
 from train.data.preparing.encode import Encoded, Piece
 from train.data.preparing.work_folder import WorkFolder
-from train.data.tokenizers.sentencepiece import Tokenizer, train_tokenizer
+from train.data.tokenizers.sentencepiece import SentencePieceTokenizer, train_tokenizer
 
 SHARED = Path(__file__).parents[5] / "shared"
 WORDS = [
@@ -89,14 +89,14 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> SentencePieceTokenizer:
     return train_tokenizer(
         make_sentences(100), 320, tmp_path_factory.mktemp("tokenizer") / "small.model"
     )
 
 
 @pytest.fixture
-def settings(tmp_path: Path, tokenizer: Tokenizer) -> Callable[..., DataConfig]:
+def settings(tmp_path: Path, tokenizer: SentencePieceTokenizer) -> Callable[..., DataConfig]:
     """settings(files, **changes) is a data section on those files with the small tokenizer and rows
     of 16 tokens.
     """

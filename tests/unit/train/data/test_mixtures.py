@@ -11,7 +11,7 @@ from train.config.command_line import dump_config, load_config
 from train.data.loading.dataset import data_identity, open_data
 from train.data.loading.memmap import TokenFile
 from train.data.preparing.corpora import prepare_all
-from train.data.tokenizers.sentencepiece import load_prepared
+from train.data.tokenizers.load import load_prepared
 from train.errors import UserError
 
 QUIET: list[str] = []

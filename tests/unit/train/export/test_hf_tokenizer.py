@@ -12,7 +12,8 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from train.data.tokenizers.sentencepiece import Tokenizer, load_tokenizer, train_tokenizer
+from train.data.tokenizers.load import load_tokenizer
+from train.data.tokenizers.sentencepiece import SentencePieceTokenizer, train_tokenizer
 from train.errors import UserError
 from train.export.hf_tokenizer import write_tokenizer
 
@@ -47,14 +48,14 @@ KINDS = {
 }
 
 
-def both(tokenizer: Tokenizer, folder: Path):
+def both(tokenizer: SentencePieceTokenizer, folder: Path):
     write_tokenizer(tokenizer, folder, 10**6)
     # beside which an export's tokenizer is found
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     return tokenizer, AutoTokenizer.from_pretrained(folder)
 
 
-def disagreements(tokenizer: Tokenizer, fast, texts: list[str]) -> list[str]:
+def disagreements(tokenizer: SentencePieceTokenizer, fast, texts: list[str]) -> list[str]:
     """Texts that are encoded otherwise; whose ids are decoded otherwise is an error at once."""
     encoded = tokenizer.encode(texts)
     assert [fast.decode(ids) for ids in encoded] == [tokenizer.decode(ids) for ids in encoded]
@@ -85,7 +86,7 @@ def test_a_model_of_another(tmp_path, kind):
         num_threads=1,
         **KINDS[kind],
     )
-    tokenizer, fast = both(Tokenizer(model.getvalue(), tmp_path / kind), tmp_path)
+    tokenizer, fast = both(SentencePieceTokenizer(model.getvalue(), tmp_path / kind), tmp_path)
     assert disagreements(tokenizer, fast, ODD) == []
     lines = [line for line in CODE.split("\n") if line.strip()]
     # A unigram model takes the likeliest cut; sums of 32 and of 64 bits break a near-tie either
@@ -121,4 +122,6 @@ def test_a_kind_that_has_no_counterpart(tmp_path):
         minloglevel=2,
     )
     with pytest.raises(UserError, match="neither a unigram nor a BPE"):
-        write_tokenizer(Tokenizer(model.getvalue(), tmp_path / "char.model"), tmp_path, 8)
+        write_tokenizer(
+            SentencePieceTokenizer(model.getvalue(), tmp_path / "char.model"), tmp_path, 8
+        )

@@ -102,7 +102,7 @@ def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
     expected = whole.summary()
     first = telemetry(tmp_path / "cut")
     take(first, now, range(1, 6))
-    first.validation(5, Validation(2.0, 1.0, 9))
+    first.validation(5, Validation(2.0, 1.0, 9).record())
     state = json.loads(json.dumps(first.state_dict()))
     first.close()
     second = telemetry(tmp_path / "cut", resume_step=5)

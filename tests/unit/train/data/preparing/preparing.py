@@ -4,12 +4,12 @@ something to kill between them.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.waiting import until
 from train.config import DataConfig
 from train.data.loading.memmap import TokenFile
 
@@ -23,8 +23,12 @@ FILES = (
     "quarantine.jsonl",
     "tokenizer.model",
 )
+HELD = "held"
+GO = "go"
+# At its `hold_at`-th record it makes the file `held` and waits for the file `go`.
 PROGRAM = """
-import os, sys
+import os, sys, time
+from pathlib import Path
 from train.config import DataConfig, MixtureSource
 from train.data.sources import chunks
 from train.data.preparing import ingest
@@ -36,18 +40,39 @@ if __name__ == "__main__":
     chunks.CHUNK_BYTES = {chunk_bytes}
     ingest.RECORD_BYTES = {record_bytes}
     workers.WORTH_PROCESSES = 2
+    record = work.WorkFolder.record
+
+    def hold(self):
+        record(self)
+        if self.state.records == {hold_at}:
+            Path({held!r}).touch()
+            while not Path({go!r}).exists():
+                time.sleep(0.01)
+
+    work.WorkFolder.record = hold
     prepare({config!r}, 320, lambda line: print(line, flush=True))
 """
 
 
 def start(
-    config: DataConfig, folder: Path, chunk_bytes: int = 4000, record_bytes: int = 1
+    config: DataConfig,
+    folder: Path,
+    chunk_bytes: int = 4000,
+    record_bytes: int = 1,
+    hold_at: int = 0,
 ) -> subprocess.Popen[str]:
-    """Start one; what it says comes on stdout."""
+    """Start one; what it says comes on stdout. It waits once it has written down `hold_at` records."""
     # a file: worker processes load their parent's main module again
     script = folder / f"prepare-{time.monotonic_ns()}.py"
     script.write_text(
-        PROGRAM.format(chunk_bytes=chunk_bytes, record_bytes=record_bytes, config=config)
+        PROGRAM.format(
+            chunk_bytes=chunk_bytes,
+            record_bytes=record_bytes,
+            config=config,
+            hold_at=hold_at,
+            held=str(folder / HELD),
+            go=str(folder / GO),
+        )
     )
     command = [sys.executable, str(script)]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
@@ -61,21 +86,19 @@ def start(
     )
 
 
+def start_and_hold(config: DataConfig, folder: Path, records: int) -> subprocess.Popen[str]:
+    """Start one and return when it waits, with exactly so many records written down."""
+    (folder / HELD).unlink(missing_ok=True)
+    process = start(config, folder, hold_at=records)
+    until((folder / HELD).exists, f"record {records}", 120)
+    return process
+
+
 def finish(process: subprocess.Popen[str]) -> str:
     """Wait for its end, which must be a good one; what it said."""
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return output
-
-
-def records(directory: Path) -> int:
-    """How often the preparation in progress wrote down how far it is; 0 without one."""
-    for path in directory.glob(".*.work/state.json"):
-        try:
-            return int(json.loads(path.read_text())["records"])
-        except FileNotFoundError:
-            return 0
-    return 0
 
 
 def content(folder: Path) -> dict[str, bytes]:

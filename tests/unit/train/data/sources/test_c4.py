@@ -9,8 +9,8 @@ import types
 
 import pytest
 
-from train.data.sources import chunks
-from train.data.sources.corpus import c4_source
+from train.data.sources import c4, chunks
+from train.data.sources.c4 import c4_source
 from train.data.sources.quarantine import Quarantine
 from train.errors import UserError
 
@@ -27,12 +27,14 @@ def test_c4_streams_the_split_at_its_revision(monkeypatch):
     calls: list[tuple] = []
     fake_datasets(monkeypatch, [{"text": "one"}, {"text": ""}, {"text": "two"}], calls)
     quarantine = Quarantine(None, 1.0)
-    assert list(c4_source("validation", "abc").documents(quarantine)) == ["one", "two"]
+    newest = c4_source("train").identity
+    monkeypatch.setattr(c4, "REVISION", "abc")
+    assert list(c4_source("validation").documents(quarantine)) == ["one", "two"]
     assert calls == [
         (("allenai/c4", "en"), {"split": "validation", "streaming": True, "revision": "abc"})
     ]
     assert quarantine.set_aside == 1
-    assert c4_source("train", "abc").identity != c4_source("train").identity
+    assert c4_source("train").identity != newest
 
 
 def test_c4_without_a_network_says_what_to_do(monkeypatch):

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from train.config.tokenizer_name import check_name
 from train.data.loading.memmap import TokenFile, read_meta
 from train.data.preparing.prepare import prepare
-from train.data.tokenizers.sentencepiece import load_prepared, load_tokenizer
+from train.data.tokenizers.load import load_prepared, load_tokenizer
 from train.errors import UserError
 
 QUIET: list[str] = []

@@ -8,12 +8,8 @@ import json
 
 import pytest
 
-from train.data.tokenizers.sentencepiece import (
-    check_vocab,
-    load_tokenizer,
-    sample_documents,
-    train_tokenizer,
-)
+from train.data.tokenizers.load import load_tokenizer
+from train.data.tokenizers.sentencepiece import sample_documents, train_tokenizer
 from train.errors import UserError
 
 NASTY = [
@@ -54,16 +50,6 @@ def test_same_documents_same_model(documents, tmp_path):
     assert train_tokenizer(documents, 320, tmp_path / "b.model").sha256 == first.sha256
     assert load_tokenizer(tmp_path / "a.model").sha256 == first.sha256
     assert train_tokenizer(documents[:50], 320, tmp_path / "c.model").sha256 != first.sha256
-
-
-def test_vocabulary_must_fit(tokenizer):
-    check_vocab(tokenizer, tokenizer.size)
-    check_vocab(tokenizer, 32000)
-    with pytest.raises(
-        UserError,
-        match=r"small.model has 320 pieces but model.vocab_size is 319; set model.vocab_size to at least 320",
-    ):
-        check_vocab(tokenizer, 319)
 
 
 def test_vocabulary_too_small_to_train(documents, tmp_path):

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 NAMES = (
     "chromium",
@@ -24,6 +24,16 @@ NAMES = (
     "google-chrome-stable",
     "chrome",
 )
+CONSOLE = ("error", "warning", "assert")  # what a page says there and should not
+LOCAL = ("data", "blob", "about")  # addresses that ask nobody
+DRAWN = """
+    (async () => {
+        const trouble = () => document.querySelector("#trouble:not([hidden])");
+        const done = () => document.documentElement.dataset.drawn || trouble();
+        while (document.readyState !== "complete" || !done()) {
+            await new Promise((next) => setTimeout(next, 20));
+        }
+    })()"""
 PATIENCE = 120.0  # seconds without a word from it, or for what is to come true
 OPTIONS = (
     "--headless",
@@ -37,13 +47,14 @@ OPTIONS = (
 
 
 def find_browser() -> str | None:
-    """Its path; None where there is none."""
+    """Return its path; None where there is none."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Page:
-    """One tab. What it complained of is in `complaints`, what it asked for beyond its own file in
-    `requests`.
+    """One tab.
+
+    Its errors and warnings are in `complaints`, what it asked for in `requests`.
     """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
@@ -64,7 +75,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def size(self, width: int, height: int, phone: bool) -> None:
-        """Of the window, in CSS pixels."""
+        """Set the size of the window, in CSS pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -74,40 +85,36 @@ class Page:
         )
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
 
+    def prefer(self, scheme: Literal["light", "dark"]) -> None:
+        """Have the system prefer light or dark colours."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.call("Emulation.setEmulatedMedia", features=[feature])
+
     def open(self, path: Path) -> None:
-        """Loads a file and waits until its charts are drawn, or it says that they could not be."""
+        """Load a file and wait until its charts are drawn, or it says that they could not be."""
         self.call("Page.navigate", url=path.as_uri())
-        self.evaluate("""
-            (async () => {
-                const done = () => document.documentElement.dataset.drawn || document.querySelector("#trouble:not([hidden])");
-                while (document.readyState !== "complete" || !done()) await new Promise((next) => setTimeout(next, 20));
-            })()""")
+        self.evaluate(DRAWN)
 
     def evaluate(self, expression: str) -> Any:
-        """Its value, awaited where it is a promise."""
-        found = self.call(
+        """Return the expression's value, awaited where it is a promise."""
+        answer = self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
 
     def becomes(self, expression: str, expected: Any) -> None:
-        """Waits until the expression has that value."""
+        """Wait until the expression has that value."""
         deadline = time.monotonic() + PATIENCE
-        while (found := self.evaluate(expression)) != expected:
-            assert time.monotonic() < deadline, f"{expression} is {found!r}, not {expected!r}"
+        while (value := self.evaluate(expression)) != expected:
+            assert time.monotonic() < deadline, f"{expression} is {value!r}, not {expected!r}"
             time.sleep(0.02)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command and its result; events that arrive meanwhile are noted."""
+        """Return the result of a command; events that arrive meanwhile are noted."""
         self._count += 1
-        os.write(
-            self._out,
-            json.dumps(
-                {"id": self._count, "method": method, "params": parameters, **self._session}
-            ).encode()
-            + b"\0",
-        )
+        message = {"id": self._count, "method": method, "params": parameters, **self._session}
+        os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             message = self._read()
             if message.get("id") == self._count:
@@ -117,29 +124,17 @@ class Page:
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
         if event == "Runtime.exceptionThrown":
-            self.complaints.append(
-                str(
-                    facts["exceptionDetails"]
-                    .get("exception", facts["exceptionDetails"])
-                    .get("description")
-                )
-            )
-        elif event == "Runtime.consoleAPICalled" and facts["type"] in (
-            "error",
-            "warning",
-            "assert",
-        ):
-            self.complaints.append(
-                " ".join(str(argument.get("value")) for argument in facts["args"])
-            )
-        elif event == "Log.entryAdded" and facts["entry"]["level"] in ("error", "warning"):
+            details = facts["exceptionDetails"]
+            self.complaints.append(str(details.get("exception", details).get("description")))
+        elif event == "Runtime.consoleAPICalled" and facts["type"] in CONSOLE:
+            words = [str(argument.get("value")) for argument in facts["args"]]
+            self.complaints.append(" ".join(words))
+        elif event == "Log.entryAdded" and facts["entry"]["level"] in CONSOLE:
             self.complaints.append(facts["entry"]["text"])
-        elif event == "Network.requestWillBeSent" and facts["request"]["url"].split(":")[0] not in (
-            "data",
-            "blob",
-            "about",
-        ):
-            self.requests.append(facts["request"]["url"])
+        elif event == "Network.requestWillBeSent":
+            address = facts["request"]["url"]
+            if address.partition(":")[0] not in LOCAL:
+                self.requests.append(address)
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
@@ -153,7 +148,7 @@ class Page:
 
 @contextlib.contextmanager
 def browsing(path: str, profile: Path) -> Iterator[Page]:
-    """A page of the browser at `path`, ended with its children afterwards.
+    """Open a page of the browser at `path`; it is ended with its children afterwards.
 
     Args:
         profile: a folder for what it keeps.

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of
+from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of_files
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.loop.run_status import write_state
@@ -30,19 +30,19 @@ LLAMA = (
 
 
 def weight_names(layers: int, types: tuple[str, ...] = LLAMA) -> list[str]:
-    """As the LLaMA names them."""
+    """Name the weights as the LLaMA does."""
     return [f"model.layers.{layer}.{kind}.weight" for layer in range(layers) for kind in types]
 
 
 def alpha(step: int, place: int) -> float:
-    """Some number of its own for every refresh and module."""
+    """Make up an α that no other refresh or module has."""
     return 2.0 + math.sin(1.0 + step * 0.37 + place * 1.13) / 2
 
 
 def write_records(
     path: Path, steps: int, interval: int, names: list[str], alphas: bool = True
 ) -> None:
-    """Training lines at every step, a validation at the first and the last, refreshes every
+    """Write training lines at every step, a validation at the first and the last, refreshes every
     `interval` steps.
     """
     with MetricsWriter(path) as writer:
@@ -98,12 +98,11 @@ def make_run(
     state: str = "finished",
     reason: str = "",
 ) -> Path:
-    """All that a run leaves but summary.json, the picture and checkpoints."""
+    """Write all that a run leaves but summary.json, the picture and checkpoints."""
     folder.mkdir()
     write_records(folder / "metrics.jsonl", steps, interval, weight_names(layers), alphas)
     config = TrainConfig(name=name)
-    # type: ignore[arg-type]
-    decay = dataclasses.replace(config.decay, method=method)
+    decay = dataclasses.replace(config.decay, method=method)  # type: ignore[arg-type]
     run = dataclasses.replace(config.run, steps=steps)
     (folder / "config.yaml").write_text(
         dump_config(dataclasses.replace(config, decay=decay, run=run))
@@ -113,11 +112,11 @@ def make_run(
 
 
 def write_checkpoint(run: Path, weights: dict[str, torch.Tensor], step: int = 12) -> Path:
-    """A complete checkpoint of stage 0 in float32, whose model file holds the weights themselves."""
+    """Write a complete checkpoint of stage 0 in float32; its model file holds the weights."""
     folder = run / "checkpoints" / f"step-{step:08}"
     (folder / STATE).mkdir(parents=True)
     torch.save({"module": weights, "optimizer": {}}, folder / STATE / "mp_rank_00_model_states.pt")
-    files = facts_of(folder, [path for path in folder.rglob("*") if path.is_file()])
+    files = facts_of_files(folder, [path for path in folder.rglob("*") if path.is_file()])
     manifest = {
         "format": FORMAT,
         "step": step,
@@ -132,15 +131,14 @@ def write_checkpoint(run: Path, weights: dict[str, torch.Tensor], step: int = 12
 
 
 def island(text: str, name: str) -> Any:
-    """The JSON that a page holds under a name."""
-    found = re.search(
-        rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL
-    )
-    assert found, name
-    return json.loads(found[1])
+    """Return the JSON that a page holds under a name."""
+    pattern = rf'<script type="application/json" id="{name}">(.*?)</script>'
+    match = re.search(pattern, text, re.DOTALL)
+    assert match, name
+    return json.loads(match[1])
 
 
 def chart(text: str, name: str) -> dict[str, Any]:
-    """The figure of one chart; its traces by name under "traces"."""
+    """Return the figure of one chart, with its traces by name under "traces"."""
     figure = next(figure for figure in island(text, "figures") if figure["id"] == name)
     return figure | {"traces": {trace.get("name"): trace for trace in figure["data"]}}

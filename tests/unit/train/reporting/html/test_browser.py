@@ -23,17 +23,44 @@ pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium or Chrome on the path (apt-get install chromium)"
 )
 
-TOO_WIDE = """[...document.querySelectorAll("main *, .main-svg")].filter(e => !e.closest("pre, table")
-    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + "." + e.getAttribute("class"))"""
-SMALLEST_TEXT = """Math.min(...[...document.querySelectorAll("main *")].filter(e => [...e.childNodes].some(n => n.nodeType === 3
-    && n.textContent.trim()) && e.getClientRects().length).map(e => parseFloat(getComputedStyle(e).fontSize)))"""
-EMPTY = """[...document.querySelectorAll(".chart")].filter(e => !e.querySelector(".js-line, .js-fill, .hm image, .bars path"))
-    .map(e => e.id)"""
+TOO_WIDE = """[...document.querySelectorAll("main *, .main-svg")]
+    .filter(e => !e.closest("pre, table") && e.getBoundingClientRect().right > innerWidth + 1)
+    .map(e => e.tagName + "." + e.getAttribute("class"))"""
+SMALLEST_TEXT = """Math.min(...[...document.querySelectorAll("main *")]
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
+        && e.getClientRects().length)
+    .map(e => parseFloat(getComputedStyle(e).fontSize)))"""
+EMPTY = """[...document.querySelectorAll(".chart")]
+    .filter(e => !e.querySelector(".js-line, .js-fill, .hm image, .bars path")).map(e => e.id)"""
 CELLS = '[...document.querySelectorAll("#map-alpha .heatmap-label")].map(e => e.textContent).sort()'
 LINES = '[...document.querySelectorAll("#lines-alpha .scatterlayer .js-line")].length'
-MOVE = 'document.getElementById("refresh").value = {}; document.getElementById("refresh").dispatchEvent(new Event("input"))'
-CHOOSE = 'document.getElementById("type").value = {}; document.getElementById("type").dispatchEvent(new Event("change"))'
+MOVE = """
+    document.getElementById("refresh").value = {};
+    document.getElementById("refresh").dispatchEvent(new Event("input"))"""
+CHOOSE = """
+    document.getElementById("type").value = {};
+    document.getElementById("type").dispatchEvent(new Event("change"))"""
 SCROLLED = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Charts with buttons, and what their buttons cover of the legend, the axes and their names.
+BUTTONS = '[...document.querySelectorAll(".chart")].filter(e => e.querySelector(".modebar-btn"))'
+COVERED = f"""{BUTTONS}.flatMap(chart => {{
+    const bar = chart.querySelector(".modebar").getBoundingClientRect();
+    const parts = ".legend, .plot, .xtick, .ytick, .annotation-text-g";
+    return [...chart.querySelectorAll(parts)].filter(part => {{
+        const box = part.getBoundingClientRect();
+        return box.width && box.left < bar.right && box.right > bar.left
+            && box.top < bar.bottom && box.bottom > bar.top;
+    }}).map(part => chart.id + " " + part.getAttribute("class"));
+}})"""
+# The colours of the cards, of the charts' paper, and of the text in either.
+CARDS = """[...new Set([...document.querySelectorAll(".card")]
+    .map(e => getComputedStyle(e).backgroundColor))]"""
+PAPERS = """[...new Set([...document.querySelectorAll(".chart .main-svg")]
+    .map(e => e.style.background).filter(colour => colour && colour !== "none"))]"""
+HEADINGS = """[...new Set([...document.querySelectorAll("h3, .chart .xtick text")]
+    .map(e => e.tagName === "H3" ? getComputedStyle(e).color : e.style.fill))]"""
+LIGHT = {"paper": "rgb(255, 255, 255)", "ink": "rgb(26, 26, 26)"}
+NIGHT = {"paper": "rgb(28, 31, 36)", "ink": "rgb(232, 234, 237)"}
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +170,34 @@ def test_no_button_sends_a_chart_anywhere(desk):
         )
     )
     assert titles == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+
+
+@pytest.mark.parametrize("width", [400, 700, 1280])
+def test_buttons_cover_neither_legend_nor_axes(page, written, width):
+    page.size(width, 740, phone=False)
+    page.open(written)
+    charts = page.evaluate(f"{BUTTONS}.map(e => e.id)")
+    assert width < 500 or {"loss", "lines-alpha", "esd-0", "parts"} <= set(charts)
+    assert page.evaluate(COVERED) == []
+
+
+def test_it_is_dark_where_the_system_is(page, written):
+    page.size(1280, 740, phone=False)
+    page.complaints.clear()
+    try:
+        page.prefer("dark")
+        page.open(written)
+        page.evaluate(MOVE.format(1))
+        page.evaluate(CHOOSE.format(2))
+        for scheme, expected in (("dark", NIGHT), ("light", LIGHT), ("dark", NIGHT)):
+            page.prefer(scheme)
+            page.becomes(PAPERS, [expected["paper"]])
+            page.becomes(HEADINGS, [expected["ink"]])
+            assert page.evaluate(CARDS) == [expected["paper"]]
+            # what was chosen before stays
+            cells = sorted(f"{alpha(4, place):.2f}" for place in range(LAYERS * TYPES))
+            page.becomes(CELLS, cells)
+            page.becomes(LINES, LAYERS)
+    finally:
+        page.prefer("light")
+    assert page.complaints == []

@@ -8,34 +8,37 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.unit.train.reporting.html.made_run import island, make_run, weight_names
+from train.loop.run_reader import read_run
 from train.reporting.html.page import PAPER
 from train.reporting.html.report import render
-from train.reporting.html.run_reader import read_run
 from train.telemetry.metrics import MetricsWriter
 
-NASTY = """</script><script>alert(1)</script><img src="https://example.org/x.png" onerror='alert(2)'> & "quoted" {{x}}"""
+NASTY = (
+    '</script><script>alert(1)</script><img src="https://example.org/x.png" '
+    """onerror='alert(2)'> & "quoted" {{x}}"""
+)
 LOADING = ("src", "srcset", "href", "data", "action", "poster", "background", "formaction", "ping")
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, and the text inside elements of each kind."""
+    """Gathers every element with its attributes, and the text inside elements of each kind."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, list[str]] = {}
         self._open = ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
         self._open = tag
 
     def handle_data(self, data):
         self.texts.setdefault(self._open, []).append(data)
 
     def of(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
+        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_nothing_is_loaded_from_anywhere(plain, nasty):
         elements = Elements(text)
         loads = [
             (tag, name, value)
-            for tag, attributes in elements.found
+            for tag, attributes in elements.elements
             for name, value in attributes.items()
             if name in LOADING
         ]
@@ -107,10 +110,10 @@ def test_text_of_the_run_stays_text(plain, nasty):
     _, text = nasty
     elements = Elements(text)
     usual = Elements(plain)
-    kinds = [{tag for tag, _ in found.found} for found in (usual, elements)]
+    kinds = [{tag for tag, _ in page.elements} for page in (usual, elements)]
     assert kinds[1] == kinds[0]
-    assert len(elements.of("script")) == 4 and not [
-        a for _, a in elements.found if any(name.startswith("on") for name in a)
+    assert len(elements.of("script")) == 5 and not [
+        a for _, a in elements.elements if any(name.startswith("on") for name in a)
     ]
     assert elements.texts["title"][0] == f"{NASTY}: report" and elements.texts["h1"][0] == NASTY
     assert NASTY in "".join(elements.texts["td"])

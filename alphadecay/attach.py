@@ -1,0 +1,252 @@
+"""Ties modules to the tensors that optimizers update, and hooks the optimizers."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from alphadecay.modules import WeightModule, exempt_parameters, whole_shape
+from alphadecay.optim.decay_kind import is_decoupled
+from alphadecay.optim.fragments import Fragments
+from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
+from alphadecay.optim.hooks import StepHook
+from alphadecay.optim.wrapped import opened, unwrapped
+from alphadecay.sharding.detect import Target
+from alphadecay.state import give_back_base
+
+_LOG = logging.getLogger("alphadecay")
+# (hook, who made it) of every optimizer that is decayed
+_LIVE: weakref.WeakKeyDictionary[StepHook, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+_TOLERATED = 1  # changes of the weights that no optimizer step explains: loading them is one
+
+
+class Attachment:
+    """Every optimizer of a model, hooked: each module decays by its ratio of its group's own decay.
+
+    Args:
+        target: what `detect` found; an engine brings its own optimizer.
+        optimizer: what the user gave beside it: an optimizer, a wrapper of one, or several.
+        modules: the modules, disjoint; their ratios are 1 at first.
+        published: True where norm gains and biases decay as well.
+        decoupled: whether the optimizers shrink weights, where that is not to be found out.
+
+    Attributes:
+        optimizers: those whose step() updates the weights.
+        fragments: the modules' places in each optimizer, in the same order.
+
+    Raises:
+        ValueError: an optimizer whose decay cannot be taken over; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        optimizer: Any,
+        modules: Sequence[WeightModule],
+        *,
+        published: bool = False,
+        decoupled: bool | None = None,
+    ) -> None:
+        engine = target.engine
+        self.optimizers = bare_optimizers(engine, optimizer)
+        exempt = [] if published else exempt_parameters(target.model)
+        self.fragments = [
+            Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
+        ]
+        _refuse_second(self.fragments)
+        _refuse_strangers(self.fragments, target.model, modules)
+        for each, fragments in zip(self.optimizers, self.fragments, strict=True):
+            fragments.refuse_coarse_weights(each.param_groups)
+        kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
+        if engine is not None:
+            forget_dry_run(self.optimizers[0])
+        parts = zip(self.optimizers, self.fragments, kinds, strict=True)
+        self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
+        if engine is not None:
+            guard_stage0(engine, self.optimizers[0])
+        _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
+        self.restart()
+
+    @property
+    def elements(self) -> dict[str, int]:
+        """Elements of each module that this rank's optimizers update."""
+        found: Counter[str] = Counter()
+        for fragments in self.fragments:
+            found.update(fragments.elements)
+        return dict(found)
+
+    @property
+    def base(self) -> dict[str, float]:
+        """Every module's own group's weight decay, now."""
+        found = {}
+        for optimizer, hook in zip(self.optimizers, self._hooks, strict=True):
+            for name, index in hook.fragments.groups.items():
+                found[name] = hook.weight_decay(optimizer.param_groups[index])
+        return found
+
+    def set_ratios(self, ratios: Mapping[str, float]) -> None:
+        """Take every module's ratio; it holds from the next step on."""
+        for fragments in self.fragments:
+            fragments.set_ratios(ratios)
+
+    def give_back_base(self) -> None:
+        """Put the groups' own decay back after a checkpoint of version 0.1 was loaded."""
+        for optimizer in self.optimizers:
+            give_back_base(optimizer.param_groups)
+
+    def remove(self) -> None:
+        """Give the optimizers back as they were: each group decays by itself again."""
+        for hook in self._hooks:
+            hook.remove()
+            _LIVE.pop(hook, None)
+
+    def restart(self) -> None:
+        """Count steps from here on."""
+        self._seen = self._counts()
+        self._version = self._weights_version()
+        self._unexplained = 0
+        self._fresh = True
+
+    def new_steps(self) -> int:
+        """Return how many steps the optimizers have taken since the last call.
+
+        Raises:
+            RuntimeError: steps went by that were not decayed.
+        """
+        counts = self._counts()
+        new = [
+            (now[0] - then[0], now[1] - then[1])
+            for now, then in zip(counts, self._seen, strict=True)
+        ]
+        taken = max(steps for steps, _ in new)
+        if self._fresh:  # torch's DCP takes a step of its own to make the optimizer's state
+            taken = min(taken, 1)
+        version = self._weights_version()
+        self._unexplained = 0 if taken else self._unexplained + (version != self._version)
+        if self._unexplained > _TOLERATED or any(steps > decayed for steps, decayed in new):
+            names = " and ".join(type(each).__name__ for each in self.optimizers)
+            raise RuntimeError(
+                f"the weights were stepped, and the hooks of {names} have not decayed them: "
+                "another optimizer updates them, or the hooks are gone; give AlphaDecay the "
+                "optimizer whose step() you call"
+            )
+        self._seen = counts
+        self._version = version
+        self._fresh = self._fresh and not taken
+        return taken
+
+    def refuse_undecayed(self) -> None:
+        """Refuse an engine's step that the optimizer's hooks have not seen.
+
+        Raises:
+            RuntimeError: there was one.
+        """
+        counts = self._counts()
+        if counts == self._seen:
+            raise RuntimeError(
+                f"the engine took a step without {type(self.optimizers[0]).__name__}.step(), so "
+                "that nothing was decayed; AlphaDecay needs an engine that calls it"
+            )
+        self._seen = counts
+
+    def _counts(self) -> list[tuple[int, int]]:
+        """(steps, decayed steps) of every optimizer."""
+        return [(hook.steps, hook.decayed) for hook in self._hooks]
+
+    def _weights_version(self) -> int:
+        """A number that changes whenever a weight is written to in place."""
+        return sum(tensor._version for part in self.fragments for tensor in part.tensors)
+
+
+def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
+    """Return the optimizers whose step() updates the weights.
+
+    Raises:
+        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
+            nothing.
+    """
+    if engine is not None:
+        own = getattr(engine, "basic_optimizer", None) or engine.optimizer
+        given = own if optimizer is None else unwrapped(optimizer)
+        if given is not own and given is not engine.optimizer:
+            raise ValueError(
+                f"the {type(given).__name__} given is not the optimizer of the DeepSpeed engine, "
+                f"which has its own {type(own).__name__}: leave the second argument out, "
+                "AlphaDecay(engine, interval=...)"
+            )
+        optimizer = own
+    if optimizer is None:
+        raise ValueError(
+            "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
+        )
+    found = opened(optimizer)
+    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
+        raise ValueError(
+            "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
+            "base decay, e.g. 0.1"
+        )
+    return found
+
+
+def _refuse_second(fragments: Sequence[Fragments]) -> None:
+    """Refuse what another AlphaDecay has; one that nobody holds any more gives way.
+
+    Raises:
+        ValueError: another AlphaDecay decays one of the weights.
+    """
+    mine = {id(tensor) for part in fragments for tensor in part.tensors}
+    for hook, owner in list(_LIVE.items()):
+        shared = [tensor for tensor in hook.fragments.tensors if id(tensor) in mine]
+        if shared and owner() is not None:
+            raise ValueError(
+                f"a weight of shape {list(shared[0].shape)} has an AlphaDecay already; one "
+                "decays all optimizers of a model, AlphaDecay(model, [muon, adamw]): call "
+                "remove() on the first before you make another"
+            )
+        if shared:
+            hook.remove()
+            _LIVE.pop(hook, None)
+
+
+def _refuse_strangers(
+    fragments: Sequence[Fragments], model: nn.Module, modules: Sequence[WeightModule]
+) -> None:
+    """Check that the optimizers and the model hold the same weights, each once.
+
+    Raises:
+        ValueError: a module that no optimizer holds or two do, or another model's weight.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    held = Counter(id(parameter) for part in fragments for parameter in part.parameters)
+    for part in fragments:
+        for parameter in part.parameters:
+            if id(parameter) not in names:
+                raise ValueError(
+                    f"the optimizer holds a parameter of shape {list(whole_shape(parameter))} that "
+                    f"{type(model).__name__} does not have; give the model that was wrapped last, "
+                    "and an optimizer of its parameters alone"
+                )
+    twice = [names[key] for key, count in held.items() if count > 1]
+    if twice:
+        raise ValueError(f"two optimizers hold {twice[0]}, which would decay twice; keep it in one")
+    unowned = sorted(module.name for module in modules if id(module.parameter) not in held)
+    if unowned:
+        others = f" and {len(unowned) - 1} more" if len(unowned) > 1 else ""
+        raise ValueError(
+            f"the optimizer does not hold {unowned[0]}{others}; pass all of the model's parameters "
+            "to it, or all optimizers, AlphaDecay(model, [muon, adamw])"
+        )
+    rest = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if rest:
+        _LOG.warning(
+            "%d trainable weights are in no optimizer that AlphaDecay was given, such as %s: what "
+            "decays them is not its own",
+            len(rest),
+            rest[0],
+        )

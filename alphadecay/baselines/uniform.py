@@ -1,0 +1,29 @@
+"""One decay for all weights: what AlphaDecay is compared with, with the same parameters left out of
+it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alphadecay.attach import Attachment
+from alphadecay.modules import find_modules
+from alphadecay.sharding.detect import detect
+
+
+def bind_uniform(model: Any, optimizer: Any = None) -> Attachment:
+    """From here on every weight has the optimizer's base decay, norm gains and biases none, as
+    under AlphaDecay.
+
+    Args:
+        model: a module, a DDP wrapper, or a DeepSpeed engine; wrap first.
+        optimizer: the optimizer that updates it, or several; left out with an engine.
+
+    Returns:
+        What `remove()` undoes; it holds without being kept.
+
+    Raises:
+        ValueError: a wrapper that cannot work, or no base decay; the message says what to do.
+    """
+    target = detect(model)
+    return Attachment(target, optimizer, find_modules(target.model))

@@ -1,0 +1,8 @@
+"""The one mechanism that decays an optimizer's tensors module by module, and the optimizers that
+carry the library's name.
+"""
+
+from alphadecay.optim.adam import Adam, AdamW, allow_in_zero
+from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
+
+__all__ = ["Adam", "AdamW", "allow_in_zero", "forget_dry_run", "guard_stage0"]

@@ -1,0 +1,171 @@
+"""What an optimizer does with its weight decay: known, measured on a tiny twin, or refused."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from alphadecay.optim.fragments import Fragments
+from alphadecay.optim.hooks import StepHook
+from alphadecay.sharding.base import Span
+
+# class -> whether it shrinks the weights (True) or adds a penalty to the gradients (False)
+_TORCH = {
+    "Adafactor": True,
+    "AdamW": True,
+    "Muon": True,
+    "ASGD": False,
+    "Adadelta": False,
+    "Adagrad": False,
+    "Adam": False,
+    "Adamax": False,
+    "NAdam": False,
+    "RAdam": False,
+    "RMSprop": False,
+    "SGD": False,
+}
+_DEEPSPEED = {
+    "DeepSpeedCPULion": True,
+    "FusedLion": True,
+    "DeepSpeedCPUAdagrad": False,
+}
+# bitsandbytes' update rules; its Adam decays as AdamW does, whatever the class is called
+_BITSANDBYTES = {
+    "adam": True,
+    "ademamix": True,
+    "lamb": True,
+    "lion": True,
+    "adagrad": False,
+    "momentum": False,
+    "rmsprop": False,
+}
+# how much of its effect may be missing on a zero gradient and on a random one, where an optimizer
+# that decays after its update differs by lr² * decay
+_TOLERANCES = (1e-3, 2e-2)
+_STEPS = 3
+_LR = 1e-2
+_DECAY = 0.5
+
+
+def is_decoupled(optimizer: Optimizer) -> bool:
+    """Return True where the optimizer shrinks weights by lr * decay (AdamW), False where it adds an
+    L2 penalty to the gradients (Adam).
+
+    Raises:
+        ValueError: it does both or neither; the message says what was seen.
+    """
+    inner = getattr(optimizer, "optim", None)  # ZeroRedundancyOptimizer's, for a share of weights
+    if isinstance(inner, Optimizer):
+        return is_decoupled(inner)
+    known = _known(optimizer)
+    return _measured(optimizer) if known is None else known
+
+
+def _known(optimizer: Optimizer) -> bool | None:
+    """Look the class up whose step() is taken; None for one that is not listed."""
+    library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]
+    names = [kind.__name__ for kind in type(optimizer).__mro__]
+    if library == "torch":
+        if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
+            return True
+        return next((_TORCH[name] for name in names if name in _TORCH), None)
+    if library == "bitsandbytes":
+        return _BITSANDBYTES.get(getattr(optimizer, "optimizer_name", ""))
+    if library not in ("deepspeed", "apex"):
+        return None
+    if not hasattr(optimizer, "adam_w_mode"):
+        return next((_DEEPSPEED[name] for name in names if name in _DEEPSPEED), None)
+    muon = any(group.get("use_muon") for group in optimizer.param_groups)
+    if muon and not optimizer.adam_w_mode:
+        raise ValueError(
+            "DeepSpeed's Muon shrinks its matrices, and with adam_w_mode false its Adam adds a "
+            "penalty to the gradients instead: "
+            "AlphaDecay does one or the other; set adam_w_mode to true"
+        )
+    return bool(optimizer.adam_w_mode)
+
+
+def _measured(optimizer: Optimizer) -> bool:
+    """Step tiny twins with the same options: as they are, and with their decay taken over."""
+    name = type(optimizer).__name__
+    try:
+        for decoupled in (True, False):
+            trials = [(tolerance, _random(tolerance)) for tolerance in _TOLERANCES]
+            if all(_alike(optimizer, decoupled, *trial) for trial in trials):
+                return decoupled
+        stock = _stepped(optimizer, _DECAY, None, [torch.zeros(8, 8)])
+    except Exception as error:
+        raise ValueError(
+            f"what {name} does with weight_decay is not known, and trying it on a small weight "
+            f"failed ({type(error).__name__}: {error}); if you know, say decoupled=True (shrinks "
+            "weights by lr * decay) or decoupled=False (adds decay * weight to gradients)"
+        ) from error
+    kept = float((stock / _start()).mean())
+    raise ValueError(
+        f"{name} is not understood: with learning rate {_LR} and weight decay {_DECAY} a step on a "
+        f"zero gradient leaves {kept:.6g} of a weight (AdamW: {1 - _LR * _DECAY:.6g}), and neither "
+        "that nor an L2 penalty explains its steps; AlphaDecay would decay otherwise than it does. "
+        "Use an optimizer that does, or decoupled=True or False where you know better"
+    )
+
+
+def _alike(
+    optimizer: Optimizer, decoupled: bool, tolerance: float, gradients: list[Tensor]
+) -> bool:
+    """Whether a twin whose decay is taken over steps as one that decays by itself."""
+    plain = _stepped(optimizer, 0.0, None, gradients)
+    stock = _stepped(optimizer, _DECAY, None, gradients)
+    taken = _stepped(optimizer, _DECAY, decoupled, gradients)
+    effect = max(float((stock - plain).abs().max()), float((taken - plain).abs().max()))
+    return float((stock - taken).abs().max()) <= tolerance * effect
+
+
+def _stepped(
+    optimizer: Optimizer, weight_decay: float, decoupled: bool | None, gradients: list[Tensor]
+) -> Tensor:
+    """The trial weight after a twin's steps on these gradients.
+
+    Args:
+        decoupled: how its decay is taken over; None leaves it to the twin.
+    """
+    weight = nn.Parameter(_start())
+    twin = _twin(optimizer, weight, weight_decay)
+    if decoupled is not None:
+        span = Span(weight, 0, weight.numel(), weight, 0, 0)
+        StepHook(twin, Fragments([], [span]), decoupled)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        twin.step()
+        for group in twin.param_groups:  # some decay by the ratio of this to the first lr
+            group["lr"] = group["lr"] and group["lr"] / 2
+    return weight.detach()
+
+
+def _twin(optimizer: Optimizer, weight: nn.Parameter, weight_decay: float) -> Optimizer:
+    group = next(group for group in optimizer.param_groups if group.get("weight_decay"))
+    accepted = inspect.signature(type(optimizer).__init__).parameters
+    options: dict[str, Any] = {
+        name: group[name] for name in accepted if name in group and name != "params"
+    }
+    options["weight_decay"] = weight_decay
+    if options.get("lr") is not None:
+        options["lr"] = _LR
+    twin = type(optimizer)([weight], **options)
+    getattr(twin, "train", lambda: None)()  # schedule-free optimizers step in no other mode
+    return twin
+
+
+def _start() -> Tensor:
+    return torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def _random(tolerance: float) -> list[Tensor]:
+    """Zero gradients for the first of the tolerances, random ones for the second."""
+    if tolerance == _TOLERANCES[0]:
+        return [torch.zeros(8, 8)] * _STEPS
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(8, 8, generator=generator) for _ in range(_STEPS)]

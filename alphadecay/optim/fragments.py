@@ -1,0 +1,262 @@
+"""Which module owns which range of the tensors an optimizer updates, and the decay applied to those
+ranges.
+
+An optimizer under DeepSpeed updates flat float32 partitions that hold pieces of many parameters. A
+`Span` says which piece lies where; `Fragments` cuts spans along module borders and scales each cut
+by its own ratio of the group's decay. One group, any number of decays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alphadecay.modules import WeightModule
+from alphadecay.optim.cuts import Bound, Cut, cuts_of
+from alphadecay.sharding.base import Span
+
+# (param group, its weight decay at this step)
+Held = Sequence[tuple[Mapping[str, Any], float]]
+EXEMPT = "exempt"  # the key of what is not decayed
+REST = "rest"  # the key of what decays as its group says
+COARSE = (torch.bfloat16, torch.float16)
+
+
+class Fragments:
+    """Every range of an optimizer's tensors, and the ratio of its group's decay that each gets.
+
+    Args:
+        modules: the modules, disjoint.
+        spans: where the parameters lie; what no module covers takes its group's own decay.
+        exempt: parameters without decay.
+
+    Attributes:
+        groups: module name -> index of the param group that holds it.
+        elements: module name -> elements of it in these tensors.
+        parameters: the model's parameters that lie here.
+        before: called with the param groups before a step's decay, while the gradients are there;
+            may set ratios.
+        per_element: module name -> ratios of a fragment's elements from its gradients, in the place
+            of the module's one ratio.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[WeightModule],
+        spans: Iterable[Span],
+        exempt: Iterable[nn.Parameter] = (),
+    ) -> None:
+        by_parameter: dict[int, list[WeightModule]] = {}
+        for module in modules:
+            by_parameter.setdefault(id(module.parameter), []).append(module)
+        exempted = {id(parameter) for parameter in exempt}
+        self.groups: dict[str, int] = {}
+        self.elements: dict[str, int] = {module.name: 0 for module in modules}
+        self.parameters: list[nn.Parameter] = []
+        self.before: Callable[[Held], None] | None = None
+        self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
+        self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
+        self._bound: dict[int, Bound] = {}
+        self._trained: dict[int, tuple[Bound, int]] = {}
+        for span in spans:
+            bound = self._bound.setdefault(id(span.tensor), Bound(span.tensor))
+            self.parameters.append(span.parameter)
+            if span.parameter.requires_grad:
+                self._trained[id(span.tensor)] = (bound, span.group)
+            owned = by_parameter.get(id(span.parameter), [])
+            if not owned and span.length:
+                key = EXEMPT if id(span.parameter) in exempted else REST
+                bound.cuts.append(Cut(key, span.offset, span.length))
+            for module in owned:
+                self.groups[module.name] = span.group
+                self._ratios[module.name] = 1.0
+                cuts = [cut for cut in cuts_of(module, span) if cut.length]
+                self.elements[module.name] += sum(cut.length * cut.count for cut in cuts)
+                bound.cuts.extend(cuts)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every module's name and the keys of everything else: the same on every rank, whatever it
+        holds.
+        """
+        return [*self.elements, EXEMPT, REST]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What the optimizer updates."""
+        return [bound.tensor for bound in self._bound.values()]
+
+    def set_ratios(self, ratios: Mapping[str, float]) -> None:
+        """Take the modules' ratios; they hold from the next step on."""
+        self._ratios.update(ratios)
+
+    def set_uniform(self, ratio: float) -> None:
+        """Take one ratio for everything that is decayed, modules or not."""
+        self._ratios = {key: 0.0 if key == EXEMPT else ratio for key in self._ratios}
+
+    def sums(self, held: Held) -> dict[str, Tensor]:
+        """Return [sum |g|, sum g², sum w²] of this rank's fragments, by key, in float64; of tensors
+        that have a gradient.
+        """
+        found: dict[str, Tensor] = {}
+        for _, _, bound in self._active(held):
+            for cut, weight, gradient in _triples(bound):
+                norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
+                row = torch.stack(norms)
+                found[cut.key] = found[cut.key] + row if cut.key in found else row
+        return found
+
+    @torch.no_grad()
+    def apply(self, held: Held, decoupled: bool) -> None:
+        """Decay every fragment of every tensor that has a gradient.
+
+        Args:
+            held: the param groups, whose own weight_decay is 0 while the optimizer steps.
+            decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an
+                L2 penalty).
+
+        Raises:
+            ValueError: a tensor that came to the optimizer later, is too coarse for decay, or would
+                change its sign.
+        """
+        if self.before is not None:
+            self.before(held)
+        if decoupled:
+            self._shrink(held)
+        else:
+            self._penalise(held)
+
+    def _shrink(self, held: Held) -> None:
+        """One multiplication per device and type, whatever the number of fragments; those that are
+        strided apart.
+        """
+        batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
+        for group, decay, bound in self._active(held):
+            lr = _rate(group)
+            if self.per_element:
+                self._shrink_elements(bound, lr, decay)
+            for cut, view in zip(bound.cuts, bound.views(bound.tensor), strict=True):
+                weight_decay = self._ratios[cut.key] * decay
+                if weight_decay and cut.key not in self.per_element:
+                    # one strided view in it would have torch take the tensors of a batch singly
+                    kind = (view.device, view.dtype, cut.count == 1)
+                    if kind not in batches:
+                        batches[kind] = ([], [])
+                    batches[kind][0].append(view)
+                    batches[kind][1].append(_factor(cut.key, lr, weight_decay))
+        for views, factors in batches.values():
+            _refuse_coarse(views[0].dtype)
+            torch._foreach_mul_(views, factors)
+
+    def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
+        for cut, view, gradient in _triples(bound):
+            if cut.key in self.per_element:
+                view.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradient)))
+
+    def _penalise(self, held: Held) -> None:
+        """On an accelerator one product and one sum for all fragments; on a CPU one fused
+        multiply-add a fragment, as torch's own optimizers take.
+        """
+        batches: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], ...]] = {}
+        factors: dict[tuple[torch.device, torch.dtype], list[float]] = {}
+        for group, decay, bound in self._active(held):
+            # the optimizer turns the gradient round before it would add its own
+            sign = -1.0 if group.get("maximize") else 1.0
+            for cut, weight, gradient in _triples(bound):
+                each = self.per_element.get(cut.key)
+                weight_decay = self._ratios[cut.key] * decay
+                if each is not None:
+                    gradient.add_(weight * (decay * each(gradient)), alpha=sign)
+                elif weight_decay:
+                    weights, gradients = batches.setdefault(_kind(gradient), ([], []))
+                    weights.append(weight.to(gradient.dtype))
+                    gradients.append(gradient)
+                    factors.setdefault(_kind(gradient), []).append(sign * weight_decay)
+        for kind, (weights, gradients) in batches.items():
+            _add_scaled(gradients, weights, factors[kind])
+
+    def _active(self, held: Held) -> Iterator[tuple[Mapping[str, Any], float, Bound]]:
+        """Yield (group, its decay, bound tensor) of what this step updates.
+
+        Read at step time: ZeRO-3 swaps sub-groups in and out.
+        """
+        for group, decay in held:
+            for tensor in group["params"]:
+                if tensor.grad is None:
+                    continue
+                if id(tensor) not in self._bound:
+                    raise ValueError(
+                        f"a parameter of shape {list(tensor.shape)} came to the optimizer after "
+                        "AlphaDecay was made, and has no decay: "
+                        "make AlphaDecay after the last add_param_group"
+                    )
+                yield group, decay, self._bound[id(tensor)]
+
+    def refuse_coarse_weights(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse 16-bit tensors of which anything decays.
+
+        Raises:
+            ValueError: there is one; the message names the way out.
+        """
+        for bound, group in self._trained.values():
+            decays = groups[group].get("weight_decay")
+            if decays and any(self._ratios[cut.key] for cut in bound.cuts):
+                _refuse_coarse(bound.tensor.dtype)
+
+
+def _refuse_coarse(dtype: torch.dtype) -> None:
+    """1 - lr * decay rounds to 1 in 16 bits: decay would be lost without a word."""
+    if dtype in COARSE:
+        raise ValueError(
+            f"the optimizer's master weights are {dtype}, in which decay is lost; "
+            "keep them in float32 (dtype=torch.float32 where the model is loaded) and compute in "
+            "16 bits under torch.autocast, FSDP2's MixedPrecisionPolicy or DeepSpeed's bf16"
+        )
+
+
+def _factor(key: str, lr: Any, weight_decay: float) -> Any:
+    """Return 1 - lr * decay."""
+    factor = 1.0 - lr * weight_decay
+    if isinstance(factor, float) and factor <= 0:
+        raise ValueError(
+            f"{key}: learning rate {lr} times weight decay {weight_decay} is at least 1, so that a "
+            "step would turn the weight's sign; lower the learning rate, the weight decay or s2"
+        )
+    return factor
+
+
+def _rate(group: Mapping[str, Any]) -> Any:
+    """Return the learning rate: a number, or a tensor where reading it would have to wait."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and lr.device.type != "cpu":
+        return lr
+    return float(lr)
+
+
+def _add_scaled(
+    gradients: Sequence[Tensor], weights: Sequence[Tensor], factors: Sequence[float]
+) -> None:
+    if gradients[0].device.type == "cpu":
+        for gradient, weight, factor in zip(gradients, weights, factors, strict=True):
+            gradient.add_(weight, alpha=factor)
+        return
+    torch._foreach_add_(list(gradients), torch._foreach_mul(list(weights), list(factors)))
+
+
+def _triples(bound: Bound) -> Iterator[tuple[Cut, Tensor, Tensor]]:
+    """Yield every cut with its views of the weight and of the gradient."""
+    assert bound.tensor.grad is not None
+    yield from zip(
+        bound.cuts, bound.views(bound.tensor), bound.views(bound.tensor.grad), strict=True
+    )
+
+
+def _kind(tensor: Tensor) -> tuple[torch.device, torch.dtype]:
+    return tensor.device, tensor.dtype
+
+
+def _norm(values: Tensor, order: int) -> Tensor:
+    return torch.linalg.vector_norm(values, order, dtype=torch.float64)

@@ -1,0 +1,146 @@
+"""The one mechanism: a pair of step hooks that decays an optimizer's fragments.
+
+Before a step the hook takes every group's own weight decay, decays each fragment by its ratio of it
+and leaves 0 in the group; after the step the value is back. Whoever reads or sets it between steps
+(a schedule, a checkpoint, a copy) finds what the user has set.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from alphadecay.optim.fragments import Fragments
+
+_SCALES = "_step_supports_amp_scaling"  # read by torch.amp.GradScaler
+
+
+class StepHook:
+    """Decays one optimizer's fragments in each of its steps, until `remove`.
+
+    Under a GradScaler the optimizer's step() finds unscaled gradients from here on, which would be
+    left to fused kernels otherwise: a step that it skips is not taken, and a penalty is not added
+    to scaled gradients.
+
+    Args:
+        optimizer: the optimizer whose step() updates the weights.
+        fragments: where the modules lie in its tensors.
+        decoupled: True where it shrinks weights, False where it adds a penalty to gradients.
+
+    Attributes:
+        steps: steps that the optimizer has completed.
+        decayed: steps that were decayed.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, fragments: Fragments, decoupled: bool
+    ) -> None:
+        self.fragments = fragments
+        self.decoupled = decoupled
+        self.steps = 0
+        self.decayed = 0
+        self._held: list[tuple[dict[str, Any], float]] = []
+        self._depth = 0
+        self._optimizer = weakref.ref(optimizer)  # it holds this hook
+        self._scales = getattr(optimizer, _SCALES, None)
+        if self._scales:
+            setattr(optimizer, _SCALES, False)
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+            optimizer.register_state_dict_pre_hook(lambda _: self._release()),
+        ]
+
+    def remove(self) -> None:
+        """Give the optimizer back as it was."""
+        self._release()
+        for handle in self._handles:
+            handle.remove()
+        optimizer = self._optimizer()
+        if optimizer is not None and self._scales:
+            setattr(optimizer, _SCALES, self._scales)
+
+    def weight_decay(self, group: dict[str, Any]) -> float:
+        """Return a group's own weight decay, inside a step too."""
+        taken = [value for each, value in self._held if each is group]
+        return float(taken[0] if taken else group.get("weight_decay", 0.0))
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        self._depth += 1
+        if 1 < self._depth <= _levels(optimizer):  # a subclass's step() calls its base's
+            return None
+        self._release()  # a step that failed half-way has left it
+        self._depth = 1
+        _refuse_capture(optimizer)
+        for group in optimizer.param_groups:
+            self._held.append((group, group.get("weight_decay", 0.0)))
+            if "weight_decay" in group:
+                group["weight_decay"] = 0.0
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            self._decay()
+            return None
+        rest = {key: value for key, value in kwargs.items() if key != "closure"}
+        return (optimizer, self._followed_by_decay(closure), *args[2:]), rest
+
+    def _after(self, _optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        self._depth = max(0, self._depth - 1)
+        if not self._depth:
+            self._release()
+            self.steps += 1
+
+    def _followed_by_decay(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        """The closure, and the decay, which needs its gradients, after its first call."""
+        due = [True]
+
+        def both() -> Any:
+            try:
+                loss = closure()
+            except BaseException:
+                self._release()
+                raise
+            if due:
+                due.clear()
+                self._decay()
+            return loss
+
+        return both
+
+    def _decay(self) -> None:
+        try:
+            self.fragments.apply([(g, float(decay)) for g, decay in self._held], self.decoupled)
+        except BaseException:
+            self._release()
+            raise
+        self.decayed += 1
+
+    def _release(self) -> None:
+        """Puts every group's own decay back, where nobody has set another meanwhile."""
+        for group, value in self._held:
+            if value and not group["weight_decay"]:
+                group["weight_decay"] = value
+        self._held.clear()
+        self._depth = 0
+
+
+def _levels(optimizer: torch.optim.Optimizer) -> int:
+    """Return how many step() functions of the class and its bases run hooks.
+
+    torch wraps the step() of every class by itself, so that a subclass calling its base runs all
+    hooks once more inside its own step.
+    """
+    steps: list[Any] = [vars(kind).get("step") for kind in type(optimizer).__mro__]
+    return len({inspect.unwrap(step) for step in steps if getattr(step, "hooked", False)})
+
+
+def _refuse_capture(optimizer: torch.optim.Optimizer) -> None:
+    """A captured step would repeat the decays of the moment of its capture for ever."""
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"AlphaDecay cannot be captured in a CUDA graph with {type(optimizer).__name__}: "
+            "its decays change between replays; capture forward and backward only"
+        )
