@@ -96,7 +96,8 @@ class DeepSpeedConfig:
     """The engine.
 
     Args:
-        config: DeepSpeed JSON; it owns ZeRO, everything the recipe owns is "auto" there.
+        config: DeepSpeed JSON, by its path or its name in ds_configs; it owns ZeRO, everything the
+            recipe owns is "auto" there.
         timeout_minutes: limit of every collective.
     """
 
