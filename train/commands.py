@@ -24,6 +24,7 @@ class Command:
 
 
 COMMANDS = {
+    "recipe": Command("train.config.recipe_command", "print a recipe with every key, to edit"),
     "prepare": Command("train.data.preparing.command", "tokenize a recipe's text once"),
     "dry-run": Command("train.planning.command", "say what a run would be and what would stop it"),
     "sizing": Command("train.planning.sizing", "say which GPUs fit the recipes, and for how long"),
@@ -37,6 +38,7 @@ COMMANDS = {
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
     "state": Command("train.loop.run_status", "print how a run stands"),
     "where": Command("train.config.output_dir", "print the folder a recipe writes to"),
+    "completion": Command("train.config.shtab_completion", "print a shell's completion script"),
     "interface": Command("train.cluster.interfaces", "print the network interface to a host"),
     "preflight": Command("train.cluster.preflight.command", "examine the nodes of a job"),
 }

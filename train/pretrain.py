@@ -26,6 +26,8 @@ from train.system.streams import PipeSafeStream  # noqa: E402
 if TYPE_CHECKING:
     from train.config import TrainConfig
 
+_PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
+
 
 def main() -> int:
     """Run the command line and return its exit code.
@@ -34,13 +36,14 @@ def main() -> int:
     """
     sys.stdout = PipeSafeStream(sys.stdout)  # type: ignore[assignment]
     sys.stderr = PipeSafeStream(sys.stderr)  # type: ignore[assignment]
+    requests = StopRequests()
     try:
         try:
-            return _start(StopRequests())
+            return _start(requests)
         except ModuleNotFoundError as error:
             raise explained(error) from error
     except UserError as error:
-        return _refuse(f"error: {error}")
+        return _refuse(f"error: {error}", requests)
 
 
 def _start(requests: StopRequests) -> int:
@@ -59,14 +62,18 @@ def _start(requests: StopRequests) -> int:
     return _run(config, requests)
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, requests: StopRequests) -> int:
     """Say once per node why there is no run, and return the exit code."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(message, file=sys.stderr, flush=True)
-        tell_launcher(message)
-    else:
-        # the launcher stops everybody when the first rank ends: let the one that speaks be it
-        time.sleep(1.0)
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # The first rank speaks for all of them, and the launcher then stops the others. Where it
+        # does not, this rank alone is refused.
+        try:
+            with requests.interrupting():
+                time.sleep(_PATIENCE)
+        except Stopped:
+            return EXIT_USER_ERROR
+    print(message, file=sys.stderr, flush=True)
+    tell_launcher(message)
     return EXIT_USER_ERROR
 
 

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from tests.integration.program import VOCABULARY, write_corpus, write_recipe
+from tests.integration.program import VOCABULARY, start, write_corpus, write_recipe
 from train.config.command_line import load_config
 from train.config.validate import accumulation_steps
 from train.data.preparing.prepare import prepare
@@ -84,15 +84,21 @@ def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
 def test_two_ranks_say_it_once(workplace):
     outcome = workplace.start("torchrun", "refused-ranks", "--run.global_batch", "5")
     assert outcome.code != 0
-    assert outcome.output.count("error: run.global_batch is 5") == 1, outcome.output
-    assert "--run.global_batch 4 or 6" in outcome.output
+    lines = outcome.output.strip().splitlines()
+    said = [at for at, line in enumerate(lines) if "error: run.global_batch is 5" in line]
+    # at once, and again at the end of torchrun's report of itself, above its last rule
+    assert len(said) == 2 and said[-1] == len(lines) - 2, outcome.output
+    assert set(lines[-1]) == {"="} and "--run.global_batch 4 or 6" in lines[-2], outcome.output
     assert not (workplace.folder / "refused-ranks").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--optim.learning_rate", "1"], ["unknown key 'optim.learning_rate'"]),
+        (
+            ["--optim.learning_rate", "1"],
+            ["unknown key 'optim.learning_rate'", "did you mean optim.lr?"],
+        ),
         (["--decay.intervall", "5"], ["decay.intervall", "did you mean decay.interval?"]),
         (["--run.steps", "many"], ["run.steps", "an integer", "'many'"]),
         (
@@ -105,6 +111,24 @@ def test_a_wrong_command_line_is_refused(workplace, arguments, parts):
     outcome = workplace.run(1, "refused-early", *arguments)
     refused(outcome, *parts)
     assert not (workplace.folder / "refused-early").exists()
+
+
+def test_every_mistake_of_a_command_line_is_told_at_once(workplace):
+    wrong = ("--optim.learning_rate", "1", "--run.steps", "many", "--decay.interval", "0")
+    outcome = workplace.start("python", "refused-at-once", *wrong)
+    assert outcome.code == 2 and not (workplace.folder / "refused-at-once").exists()
+    assert outcome.output.splitlines() == [
+        "error: 3 problems:",
+        "  unknown key 'optim.learning_rate' on the command line; did you mean optim.lr?",
+        "  run.steps must be an integer, not 'many' on the command line",
+        "  decay.interval is 0; it must be at least 1",
+    ]
+
+
+def test_no_recipe_is_no_run(tmp_path):
+    outcome = start("python", tmp_path)
+    refused(outcome, "no recipe", "--config NAME", "quickstart")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_started_program_refuses_in_the_same_words(workplace):

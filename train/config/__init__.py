@@ -68,5 +68,5 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
-        return Path(self.output_dir or f"runs/{self.name}")
+        """Return the folder of the results."""
+        return Path(self.output_dir or f"runs/{self.name}").expanduser()

@@ -1,4 +1,4 @@
-"""What is wrong with the values of a configuration, alone and beside each other."""
+"""Finds what is wrong with the values of a configuration, alone and beside each other."""
 
 from __future__ import annotations
 

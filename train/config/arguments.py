@@ -14,13 +14,14 @@ SHORT = {"max-hours": "run.max_hours"}  # what one gives to a job rather than to
 
 
 def split_arguments(
-    arguments: Sequence[str], problems: Problems
+    arguments: Sequence[str], problems: Problems, where: str = COMMAND_LINE
 ) -> tuple[list[str], list[Setting]]:
     """Return the recipes, and the overrides in order; the launcher's --local_rank is dropped.
 
     Args:
         arguments: as they were typed.
         problems: takes notes of unknown keys, stray words and missing values.
+        where: the place to point at.
     """
     files = []
     overrides = []
@@ -29,8 +30,7 @@ def split_arguments(
         argument = queue.pop(0)
         if not argument.startswith("--"):
             problems.add(
-                f"unexpected {argument!r} {COMMAND_LINE}: write --section.key VALUE, or --config "
-                "FILE.yaml"
+                f"unexpected {argument!r} {where}: write --section.key VALUE, or --config FILE.yaml"
             )
             continue
         key, equals, text = argument[2:].partition("=")
@@ -40,14 +40,14 @@ def split_arguments(
             files += values[:1]
         if key.replace("-", "_") == "local_rank":
             continue
-        if key != "config" and not check_known(key, COMMAND_LINE, problems):
+        if key != "config" and not check_known(key, where, problems):
             continue
         if not values:
             # without its recipe, nothing can be said of the other settings
             doubtful = known_keys() if key == "config" else (key,)
-            problems.add(f"--{key} has no value {COMMAND_LINE}", *doubtful)
+            problems.add(f"--{key} has no value {where}", *doubtful)
         elif key != "config":
-            overrides += _override(key, values, problems)
+            overrides += _override(key, values, problems, where)
     return files, overrides
 
 
@@ -123,9 +123,9 @@ def _take_values(queue: list[str], kind: Any) -> list[str]:
     return ["true"] if not values and kind is bool else values
 
 
-def _override(key: str, values: list[str], problems: Problems) -> list[Setting]:
+def _override(key: str, values: list[str], problems: Problems, where: str) -> list[Setting]:
     try:
-        return [Setting(key, as_text(values, known_keys()[key], key), COMMAND_LINE)]
+        return [Setting(key, as_text(values, known_keys()[key], where, key), where)]
     except UserError as error:
         problems.add(str(error), key)
         return []

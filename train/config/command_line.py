@@ -74,18 +74,22 @@ def load_command(
     return load_config(arguments)
 
 
-def load_config(arguments: Sequence[str]) -> TrainConfig:
+def load_config(arguments: Sequence[str], where: str = COMMAND_LINE) -> TrainConfig:
     """Read `--config FILE.yaml` and the overrides after it; the result is validated.
 
     An override wins over the file wherever it stands; two files, or two overrides, must not
     contradict each other. Without a file, defaults are what is overridden.
+
+    Args:
+        arguments: recipes and overrides.
+        where: the place to point at when an override is wrong.
 
     Raises:
         UserError: unknown keys, values of the wrong type or out of range, or an unreadable file;
             all of them at once.
     """
     problems = Problems()
-    files, overrides = split_arguments(arguments, problems)
+    files, overrides = split_arguments(arguments, problems, where)
     in_files = [setting for file in files for setting in read_recipe(file, problems)]
     settings = once(in_files, problems) | once(overrides, problems)
     config = _typed(settings, problems)

@@ -1,4 +1,4 @@
-"""Where text comes from."""
+"""Settings that say where text comes from."""
 
 from __future__ import annotations
 

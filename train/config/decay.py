@@ -1,4 +1,4 @@
-"""How weight decay is shared out, and the methods that can do it."""
+"""Settings that say how weight decay is shared out, and the methods that can do it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DecayMethod:
 
     @property
     def scales_base(self) -> bool:
-        """Whether it multiplies optim.weight_decay module by module."""
+        """Return whether it multiplies optim.weight_decay module by module."""
         return self.family in ("spectral", "gradients")
 
 

@@ -1,4 +1,4 @@
-"""The text of --help, of every key or of those that matter to one command."""
+"""Prints --help, of every key or of those that matter to one command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_help(prog: str, description: str, shown: Sequence[str] = ()) -> None:
         description: what it does.
         shown: sections and keys that matter to it; empty for all.
     """
-    make_parser(prog, description, shown).print_help()
+    print(make_parser(prog, description, shown).format_help().rstrip())
 
 
 def make_parser(prog: str, description: str = "", shown: Sequence[str] = ()) -> ArgumentParser:

@@ -104,13 +104,13 @@ def expected(kind: Any) -> str:
     return {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
-def as_text(values: list[str], kind: Any, key: str = "") -> str:
+def as_text(values: list[str], kind: Any, where: str, key: str = "") -> str:
     """Return one spelling for what may be written in several.
 
     Lists become JSON, booleans true and false.
     """
     if entry_kind(kind):
-        return nested_lists.text_of_arguments(values, kind, key, COMMAND_LINE)
+        return nested_lists.text_of_arguments(values, kind, key, where)
     if is_list(kind):
         return json.dumps([item for value in values for item in _list_items(value)])
     return YES_NO.get(values[0].lower(), values[0]) if kind is bool else values[0]

@@ -1,4 +1,4 @@
-"""What the model is, and how it is computed."""
+"""Settings that say what the model is, and how it is computed."""
 
 from __future__ import annotations
 

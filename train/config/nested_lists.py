@@ -1,6 +1,4 @@
-"""Configuration values that are lists of entries with keys of their own, such as data.mixture:
-checked, and made into dataclasses.
-"""
+"""Reads values that are lists of entries with keys of their own, such as data.mixture."""
 
 from __future__ import annotations
 
@@ -16,23 +14,23 @@ from train.errors import UserError
 
 
 def is_list(kind: Any) -> bool:
-    """Whether a key takes a list."""
+    """Return whether a key takes a list."""
     return typing.get_origin(kind) is tuple
 
 
 def entry_kind(kind: Any) -> Any:
-    """The dataclass whose entries a key lists; None for any other key."""
+    """Return the dataclass whose entries a key lists; None for any other key."""
     inner = typing.get_args(kind)[0] if is_list(kind) else None
     return inner if dataclasses.is_dataclass(inner) else None
 
 
 def describe(kind: Any) -> str:
-    """Such a list in words."""
+    """Return such a list in words."""
     return "a list of {" + ", ".join(_keys(kind)) + "}"
 
 
 def text_of(value: Any, kind: Any, key: str, where: str) -> str:
-    """Entries as JSON, every value a list where one is wanted.
+    """Return entries as JSON, every value a list where one is wanted.
 
     Args:
         value: what YAML made of it.
@@ -55,7 +53,7 @@ def text_of(value: Any, kind: Any, key: str, where: str) -> str:
 
 
 def text_of_arguments(values: list[str], kind: Any, key: str, where: str) -> str:
-    """The same from the command line, where the list is written as YAML or JSON."""
+    """Return the same from the command line, where the list is written as YAML or JSON."""
     try:
         value = yaml.safe_load(" ".join(values))
     except yaml.YAMLError:
@@ -64,7 +62,7 @@ def text_of_arguments(values: list[str], kind: Any, key: str, where: str) -> str
 
 
 def section(kind: Any, values: dict[str, Any]) -> Any:
-    """A section's dataclass from its values, with entries as dataclasses too."""
+    """Return a section's dataclass from its values, with entries as dataclasses too."""
     entries = {name: entry_kind(leaf) for name, leaf in typing.get_type_hints(kind).items()}
     return kind(
         **{

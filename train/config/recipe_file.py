@@ -145,7 +145,7 @@ def _node_text(node: yaml.Node, key: str, where: str) -> str:
                 f'{place}: {key} has no value; leave the key out for its default, or write "" for '
                 "empty text"
             )
-        return as_text([node.value], kind)
+        return as_text([node.value], kind, where)
     raise UserError(f"{place}: {key} must be {expected(kind)}")
 
 

@@ -1,4 +1,4 @@
-"""Length and batch, validation, checkpoints, engine, log."""
+"""Settings of length and batch, validation, checkpoints, engine and log."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class RunConfig:
 
     @property
     def seed_of_init(self) -> int:
-        """What the initialisation is drawn from."""
+        """Return the seed that the initialisation is drawn from."""
         return self.seed if self.init_seed < 0 else self.init_seed
 
     @property
     def seed_of_data(self) -> int:
-        """What the order of the data is drawn from."""
+        """Return the seed that the order of the data is drawn from."""
         return self.seed if self.data_seed < 0 else self.data_seed
 
 
@@ -96,7 +96,8 @@ class DeepSpeedConfig:
     """The engine.
 
     Args:
-        config: DeepSpeed JSON; it owns ZeRO, everything the recipe owns is "auto" there.
+        config: DeepSpeed JSON, by its path or its name in ds_configs; it owns ZeRO, everything the
+            recipe owns is "auto" there.
         timeout_minutes: limit of every collective.
     """
 
@@ -106,7 +107,7 @@ class DeepSpeedConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What is written while it runs.
+    """Settings of what is written while it runs.
 
     Args:
         every: optimizer steps between training lines in metrics.jsonl; the first and the last step

@@ -1,4 +1,4 @@
-"""What is said of a key that does not exist: the nearest one that does."""
+"""Finds the key that was meant where there is none of that name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a configuration can run: every value in its range, and choices that agree.
+"""Checks whether a configuration can run: every value in its range, and choices that agree.
 
 The ranges themselves stand on the fields, see train/config/ranges.py; what must agree stands in
 train/config/agreements.py.

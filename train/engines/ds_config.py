@@ -41,6 +41,17 @@ def computes_in_bf16(ds_config: Mapping[str, Any]) -> bool:
     return bool(ds_config.get("bf16", {}).get("enabled"))
 
 
+def find_ds_config(name: str) -> Path:
+    """Return the file that deepspeed.config names.
+
+    A path wins; else it is a file of ds_configs by its name, or a path in the project's folder.
+    """
+    path = Path(name).expanduser()
+    shipped = ROOT / "ds_configs"
+    candidates = (path, shipped / f"{name}.json", shipped / name, ROOT / path)
+    return next((found for found in candidates if found.is_file()), path)
+
+
 def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int) -> dict[str, Any]:
     """Return the DeepSpeed configuration with every "auto" filled from the recipe.
 
@@ -48,9 +59,7 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
         UserError: no such file, not JSON, or a value given in both places with two values; both are
             named.
     """
-    path = Path(config.deepspeed.config)
-    if not path.exists() and (ROOT / path).exists():
-        path = ROOT / path  # ds_configs/ is found from any working directory
+    path = find_ds_config(config.deepspeed.config)
     ds_config = _read(path)
     for key, owner in _NOT_OURS.items():
         if key in ds_config:

@@ -1,1 +1,1 @@
-"""What a run would take, without running it: memory, tokens, owners, and every mistake at once."""
+"""Tells what a run would take without running it: memory, tokens, owners, every mistake."""

@@ -1,4 +1,4 @@
-"""What a run's checkpoints take on disk, and which one it would go on from."""
+"""Tells what a run's checkpoints take on disk, and which one it would go on from."""
 
 from __future__ import annotations
 

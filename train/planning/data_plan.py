@@ -1,4 +1,4 @@
-"""How many tokens a run reads, and how often it reads what is prepared."""
+"""Tells how many tokens a run reads, and how often it reads what is prepared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run would be, without running it: nothing is built, downloaded or written.
+"""Tells what a run would be without running it: nothing is built, downloaded or written.
 
 Every mistake that can be seen from here is told at once, not only the first.
 """
@@ -48,7 +48,7 @@ class DryRun:
 
     @property
     def answer(self) -> str:
-        """Whether the run would run."""
+        """Say whether the run would run."""
         if not self.problems:
             return "It would run."
         count = len(self.problems)

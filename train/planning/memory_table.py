@@ -1,4 +1,4 @@
-"""What a rank's memory is filled with, part by part, and the most there is at once."""
+"""Tells what fills a rank's memory, part by part, and the most there is at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model without its weights, and how many it has."""
+"""Makes the model without its weights, and counts them."""
 
 from __future__ import annotations
 

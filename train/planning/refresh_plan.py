@@ -1,4 +1,4 @@
-"""Which rank computes which spectrum, and how long a refresh takes."""
+"""Tells which rank computes which spectrum, and how long a refresh takes."""
 
 from __future__ import annotations
 

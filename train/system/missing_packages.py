@@ -9,11 +9,12 @@ from types import MappingProxyType
 from train.errors import UserError
 from train.system.provenance import ROOT
 
-# How it is imported -> the extra of pyproject.toml that brings it; empty: it comes by itself.
+# How it is imported -> the extra of pyproject.toml that brings it; `train` brings the library's own
+# needs, too.
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
-        "numpy": "",
-        "torch": "",
+        "numpy": "train",
+        "torch": "train",
         "datasets": "train",
         "deepspeed": "train",
         "docstring_parser": "train",
@@ -42,9 +43,7 @@ def explained(error: ModuleNotFoundError) -> Exception:
     name = error.name or ""
     if name not in EXTRAS:
         return error
-    extra = EXTRAS[name]
-    wanted = f"{ROOT}[{extra}]" if extra else str(ROOT)
     return UserError(
         f"the package {name} is not installed for {sys.executable}; run: {sys.executable} -m pip "
-        f"install -e '{wanted}'"
+        f"install -e '{ROOT}[{EXTRAS[name]}]'"
     )

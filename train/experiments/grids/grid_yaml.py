@@ -41,6 +41,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from train.config.recipe_file import find_recipe
 from train.errors import UserError
 from train.experiments.grids.cells import Cell, Grid
 from train.experiments.grids.descriptions import (
@@ -52,7 +53,6 @@ from train.experiments.grids.descriptions import (
 )
 from train.experiments.grids.entries import Entry, read_entries, read_overrides
 from train.experiments.grids.resolved_run import config_of
-from train.system.provenance import ROOT
 
 KEYS = (
     "name",
@@ -177,19 +177,11 @@ def _cell(
         grid,
         row.label,
         label,
-        _recipe(recipe),
+        find_recipe(recipe),
         overrides,
         paper.get((row.label, label)),
         _slug(f"{grid} {label} {row.label}"),
     )
-
-
-def _recipe(text: str) -> Path:
-    """Return the path as written where it is found from here, else below the project."""
-    path = Path(text).expanduser()
-    if not path.exists() and (ROOT / path).exists():
-        return ROOT / path
-    return path
 
 
 def _slug(text: str) -> str:

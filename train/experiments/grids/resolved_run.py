@@ -8,6 +8,7 @@ from functools import cache
 
 from train.config import TrainConfig
 from train.config.command_line import load_config
+from train.config.key_registry import COMMAND_LINE
 from train.errors import UserError
 from train.experiments.grids.cells import Cell, Run
 
@@ -47,11 +48,12 @@ def config_of(cell: Cell, extra: Mapping[str, str] | None = None) -> TrainConfig
         UserError: train/pretrain.py would refuse it; the message names the cell.
     """
     try:
-        return _read(tuple(cell.arguments(extra)))
+        # The grid itself was read without extras, so that with them it is they that do not fit.
+        return _read(tuple(cell.arguments(extra)), COMMAND_LINE if extra else "in the grid")
     except UserError as error:
         raise UserError(f"{cell.grid}, {cell.row} at {cell.column}: {error}") from error
 
 
 @cache  # the seeds of a cell differ in what `plan` puts in alone, and reading takes about 20 ms
-def _read(arguments: tuple[str, ...]) -> TrainConfig:
-    return load_config(arguments)
+def _read(arguments: tuple[str, ...], where: str) -> TrainConfig:
+    return load_config(arguments, where)

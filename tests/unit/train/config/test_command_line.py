@@ -16,6 +16,8 @@ from train.config.command_line import (
 )
 from train.errors import UserError
 
+IMPORT = "from train.config.command_line import load_command"
+
 
 def recipe(tmp_path, text):
     path = tmp_path / "recipe.yaml"
@@ -198,7 +200,7 @@ def test_stray_words_and_missing_values_are_refused():
 
 
 def test_help_documents_every_key_and_exits_0():
-    code = "from train.config.command_line import load_command; load_command(['--config', 'x', '--help'])"
+    code = f"{IMPORT}; load_command(['--config', 'x', '--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
@@ -209,7 +211,8 @@ def test_help_documents_every_key_and_exits_0():
 
 
 def test_it_runs_without_docstring_parser():
-    code = "import sys; sys.modules['docstring_parser'] = None; from train.config.command_line import load_command; load_command(['--help'])"
+    without = "import sys; sys.modules['docstring_parser'] = None"
+    code = f"{without}; {IMPORT}; load_command(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "--run.steps" in done.stdout, done.stderr
 

@@ -22,6 +22,17 @@ def load(path, *arguments, world_size=2):
     return load_ds_config(config, accumulation_steps(config, world_size), world_size)
 
 
+@pytest.mark.parametrize("name", ["zero2", "zero2.json", "ds_configs/zero2.json"])
+def test_a_shipped_file_by_its_name_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert load(name) == load(ROOT / "ds_configs" / "zero2.json")
+    (tmp_path / "zero2").mkdir()
+    assert load(name)["zero_optimization"]["stage"] == 2
+    (tmp_path / "zero2.json").write_text('{"zero_optimization": {"stage": 1}}')
+    stage = 1 if name == "zero2.json" else 2
+    assert load(name)["zero_optimization"]["stage"] == stage
+
+
 def leaves(value):
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in leaves(item)]

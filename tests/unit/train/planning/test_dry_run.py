@@ -16,10 +16,11 @@ import torch
 
 from tests.conftest import ROOT
 from train.config import ModelConfig
-from train.config.command_line import load_config, split_dry_run
+from train.config.command_line import dump_config, load_config, split_dry_run
 from train.errors import UserError
 from train.models.build import build_model
 from train.planning.activations import count_activations
+from train.planning.command import main
 from train.planning.dry_run import dry_run
 
 TINY = [
@@ -203,3 +204,48 @@ def test_the_flags():
     ):
         with pytest.raises(UserError, match="world-size"):
             split_dry_run(wrong, 1)
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], list[str]]:
+    """Exit code, and the lines of stdout and stderr."""
+    code = main(arguments)
+    out, err = capfd.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def test_the_answer_comes_first_and_the_configuration_last(tmp_path, capfd):
+    path = tmp_path / "mine.yaml"
+    values = load_config([*TINY, f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/d"])
+    path.write_text(dump_config(values))
+    code, out, err = printed(capfd, "--config", str(path), "--world-size", "4")
+    assert (code, err, out[0]) == (0, [], "It would run.")
+    assert out[1].startswith("4 ranks, 8 x 16 rows a step, about ")
+    at = out.index("# The configuration")
+    assert "\n".join(out[at + 1 :]) == dump_config(values).strip()
+    assert max(map(len, out[:at])) <= 100 + len(str(tmp_path))
+
+    code, out, err = printed(capfd, "--config", str(path), "--world-size", "3")
+    assert (code, out[0]) == (2, "It would not run: 1 problem.")
+    assert len(err) == 1 and err[0].startswith("error: run.global_batch is 512")
+    code, out, err = printed(
+        capfd, "--config", str(path), "--optim.weight_decay=0", "--world-size=3"
+    )
+    assert (code, out[0], len(err)) == (2, "It would not run: 2 problems.", 2)
+
+
+def test_wrong_values_are_all_told(capfd):
+    code, out, err = printed(capfd, "--config", "quickstart", "--run.steps=x", "--optim.lr=0")
+    assert (code, out, err[0]) == (2, [], "error: 2 problems:")
+    code, out, err = printed(capfd)
+    assert code == 2 and err[0].startswith("error: no recipe; add --config NAME with one of ")
+
+
+def test_the_programs_own_flag_says_the_same(tmp_path):
+    arguments = ["--config", "quickstart", "--world-size", "2", f"--output_dir={tmp_path}/run"]
+    said = []
+    for program in (["train/pretrain.py", "--dry-run"], ["train", "dry-run"]):
+        command = [sys.executable, str(ROOT / program[0]), *program[1:], *arguments]
+        done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        said.append(re.sub(r"takes about [\d.,]+ s", "", done.stdout))
+    assert said[0] == said[1]

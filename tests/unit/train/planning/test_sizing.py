@@ -23,7 +23,8 @@ def test_memory_is_the_dry_runs_largest_sum(
     recipe = f"train/recipes/llama_{model}.yaml"
     overrides = ["--run.precision", "bf16", "--run.micro_batch", str(micro_batch)]
     files = ["--deepspeed.config", f"ds_configs/{ds_config}.json"]
-    report, _ = dry_run(load_config(["--config", recipe, *overrides, *files]), ranks)
+    found = dry_run(load_config(["--config", recipe, *overrides, *files]), ranks)
+    report = "\n".join(line for block in found.details for line in block)
     [told] = re.findall(r"largest sum\s+([\d.]+) GB", report)
     memory = sizing.needed(model, ranks, ds_config, micro_batch)
     assert float(told) == pytest.approx(memory / 1e9, abs=5e-4)  # printed to a thousandth
