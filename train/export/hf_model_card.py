@@ -34,7 +34,7 @@ Facts = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written beside the card.
+    """The weights that were written beside the card.
 
     Args:
         checkpoint: where it came from.
@@ -70,7 +70,7 @@ class Sources:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the checkpoint says of itself."""
+        """The checkpoint's own description."""
         return self.exported.checkpoint.manifest
 
     @property
@@ -102,7 +102,7 @@ def model_card(exported: Exported, license_id: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown
+        autoescape=False,
     )
     environment.filters["cell"] = _cell
     environment.filters["thousands"] = "{:,}".format

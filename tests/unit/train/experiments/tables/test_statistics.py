@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.experiments.tables.statistics import Difference, Spread, paired_difference, spread
+from train.experiments.tables.statistics import Difference, Spread, paired_difference, spread_of
 
 
 def test_spread_of_some_of_one_and_of_none():
-    found = spread([31.0, 32.0, 36.0])
+    found = spread_of([31.0, 32.0, 36.0])
     assert found.mean == 33.0 and found.n == 3
     assert found.sd == pytest.approx(math.sqrt((4 + 1 + 9) / 2), rel=1e-15)  # over n - 1
-    assert spread([5.0]) == Spread(5.0, None, 1) and spread([]) is None
+    assert spread_of([5.0]) == Spread(5.0, None, 1) and spread_of([]) is None
 
 
 def test_differences_are_taken_seed_by_seed_over_shared_seeds():
