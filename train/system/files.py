@@ -1,4 +1,4 @@
-"""Files that survive a kill and a power cut: synced to the disk, and replaced in one move."""
+"""Writes files that survive a kill and a power cut: synced, and replaced in one move."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Flushes a file, or a folder's list of names, to the disk."""
+    """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -16,8 +16,9 @@ def sync(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace the file in one move, so that a kill leaves the old one or the new one, never half of
-    either. Text becomes UTF-8.
+    """Replace the file in one move, so that a kill leaves the old one or the new one whole.
+
+    Text becomes UTF-8.
     """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
