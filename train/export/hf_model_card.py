@@ -83,6 +83,12 @@ class Sources:
         """The decay method; empty where nothing says."""
         return str((self.manifest.get("decay") or {}).get("method") or "")
 
+    @property
+    def of_c4(self) -> bool:
+        """Whether all of the text is C4's."""
+        data = self.config.data if self.config else None
+        return data is not None and data.source == "c4" and not data.mixture
+
     def records(self, kind: str) -> list[Record]:
         """Return the records of one kind up to the checkpoint."""
         records = self.run.of(kind) if self.run else []
@@ -134,7 +140,6 @@ def _read(exported: Exported) -> Sources:
 def _front_matter(sources: Sources, license_id: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    of_c4 = sources.config is not None and data_words(sources.config.data) == "C4"
     results = [
         EvalResult(
             task_type="text-generation",
@@ -146,16 +151,16 @@ def _front_matter(sources: Sources, license_id: str) -> str:
             metric_value=round(record["val_perplexity"], 4),
         )
         for record in _last_validation(sources)
-        if of_c4 and sources.config and not sources.config.data.validation_files
+        if sources.of_c4 and sources.config and not sources.config.data.validation_files
     ]
     tags = [sources.exported.architecture, sources.method]
     card = ModelCardData(
-        language="en" if of_c4 else None,
+        language="en" if sources.of_c4 else None,
         license=license_id or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=[tag for tag in tags if tag],
-        datasets=[C4] if of_c4 else None,
+        datasets=[C4] if sources.of_c4 else None,
         model_name=_name(sources) if results else None,
         eval_results=results or None,
     )
