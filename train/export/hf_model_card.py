@@ -27,6 +27,7 @@ from train.telemetry.progress import number
 FILE = "README.md"
 C4 = "allenai/c4"
 PAPER = "https://arxiv.org/abs/2506.14562"
+DECAY_KEYS = {"interval", "s1", "s2", "assign", "tail"}
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam"}
 
 Facts = list[tuple[str, str]]
@@ -244,7 +245,6 @@ def _seeds(manifest: Mapping[str, Any]) -> str:
 
 
 def _method(sources: Sources) -> str:
-    decay = sources.manifest.get("decay") or {}
     base = (sources.manifest.get("optimizer") or {}).get("weight_decay")
     if sources.method not in METHODS or base is None:
         return ""
@@ -252,13 +252,16 @@ def _method(sources: Sources) -> str:
     if family == "none":
         return "None."
     if family == "uniform":
-        return f"One for all weight matrices: {base:g}."
-    every = f"refreshed every {decay.get('interval'):,} steps"
+        return f"One for all weight matrices: {base}."
+    decay = sources.manifest["decay"]
+    if not decay.keys() >= DECAY_KEYS:  # of another version
+        return f"`{sources.method}`, around a base of {base}."
+    every = f"refreshed every {decay['interval']} steps"
     if family == "gradients":
-        return f"`{sources.method}`, from gradients, around a base of {base:g}, {every}."
+        return f"`{sources.method}`, from gradients, around a base of {base}, {every}."
     how = (
-        f"Each weight matrix decays by {decay.get('s1'):g} to {decay.get('s2'):g} times a base of "
-        f"{base:g}, {every} ({decay.get('assign')} map, {decay.get('tail')} tail)"
+        f"Each weight matrix decays by {decay['s1']} to {decay['s2']} times a base of {base}, "
+        f"{every} ({decay['assign']} map, {decay['tail']} tail)"
     )
     if sources.method == "alphadecay":
         return f"{how}, by the tail exponent α of its spectrum: [AlphaDecay]({PAPER})."

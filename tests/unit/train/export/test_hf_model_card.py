@@ -95,7 +95,7 @@ def test_every_figure_is_the_runs(run):
     assert facts["Precision"] == "bf16 with float32 masters"
     assert facts["Ranks"] == "8 on cuda, ZeRO stage 2"
     assert facts["Seeds"] == "initialisation 7, order of the data 42"
-    assert "0.67 to 5 times a base of 0.1, refreshed every 4 steps (linear map, hill" in text
+    assert "0.67 to 5.0 times a base of 0.1, refreshed every 4 steps (linear map, hill" in text
     assert facts["Validation, the mean over tokens"] == "31.42"
     assert facts["The same, as AlphaDecay's published code counts"] == "30.25"
     assert facts["Validation tokens"] == "9,950,000" and "Taken at step" not in facts
@@ -154,6 +154,8 @@ def test_a_checkpoint_without_its_run_leaves_the_rest_out(tmp_path):
         assert heading not in text
     assert not {"Data", "Tokens", "Tokenizer", "Schedule"} & facts.keys()
     assert front_matter(text).keys() == {"library_name", "pipeline_tag", "tags"}
+    old = card_of(tmp_path, decay={"method": "alphadecay", "s1": 0.67, "s2": 5.0})
+    assert "`alphadecay`, around a base of 0.1.\n" in old and "refreshed" not in old
     bare = card_of(tmp_path, decay={}, optimizer={}, world_size=None)
     assert "## Weight decay" not in bare and "Optimizer" not in bare and "Ranks" not in bare
 
