@@ -43,7 +43,7 @@ NORMS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class Estimator(Protocol):
-    """A function from a weight to its row; what does not concern it, it ignores."""
+    """An estimator makes the row of a weight; what does not concern it, it ignores."""
 
     def __call__(
         self,
