@@ -11,8 +11,9 @@ from tests.unit.train.reporting.html.made_run import make_run
 from train.checkpoint import Checkpoint
 from train.config.command_line import dump_config, load_config
 from train.errors import UserError
+from train.export.card_sources import Exported
 from train.export.command import Form
-from train.export.hf_model_card import Exported, model_card
+from train.export.hf_model_card import model_card
 from train.telemetry.metrics import MetricsWriter, read_metrics
 from train.telemetry.summary import write_summary
 
