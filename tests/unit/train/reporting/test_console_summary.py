@@ -1,4 +1,4 @@
-"""What is left behind: the heat map, summary.json and the closing summary."""
+"""The remains of a run: the heat map, summary.json and the closing summary."""
 
 import io
 import json
