@@ -25,7 +25,7 @@ LAYERS: dict[str, float] = {
     "alphadecay.baselines": 5,
     "alphadecay.controller": 5,
     "alphadecay.integrations": 6,
-    "alphadecay.cli": 6,
+    "alphadecay.cli": 6.2,
     "alphadecay": 6,
     "alphadecay.examples": 6.5,
     "train": 7,
