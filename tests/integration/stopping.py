@@ -173,7 +173,7 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
         elif path.name.endswith("model_states.pt"):
             content = {
                 key: content[key]
-                for key in ("module", "optimizer", "alphadecay", "step", "tokens", "val_perplexity")
+                for key in ("module", "optimizer", "alphadecay", "step", "progress")
             }
         found[path.name] = _hash(content)
     assert any("own_rank" in name for name in found)

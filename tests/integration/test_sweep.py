@@ -85,7 +85,7 @@ def test_a_sweep_is_cut_goes_on_and_ends(
         ((), 1, "1 failed, 2 finished"),
         (("--", "--optim.lr", "1e-4"), 2, "optim.lr was 0.003, is 0.0001"),
     ):
-        assert main([*command[3:], *arguments]) == code
+        assert main([*command[4:], *arguments]) == code
         printed = capsys.readouterr()
         assert message in printed.out + printed.err
     assert len(metrics(alpha, "train")) == STEPS and "=== " in (alpha / "sweep.log").read_text()
