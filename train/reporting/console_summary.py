@@ -15,6 +15,7 @@ from rich.text import Text
 
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
 from train.reporting.heatmap import figures
+from train.system.provenance import ROOT
 from train.telemetry.metrics import finite_or_none
 from train.telemetry.module_names import layer_and_type
 from train.telemetry.progress import clock, number
@@ -177,7 +178,7 @@ def _next_steps(name: str, folder: Path) -> Text:
     steps = [
         (
             "All of it as one page for a browser",
-            f"{_python()} -m train report {shlex.quote(str(folder))}",
+            f"{_python()} {_program()} report {shlex.quote(str(folder))}",
         )
     ]
     if name == "quickstart":
@@ -191,7 +192,7 @@ def _next_steps(name: str, folder: Path) -> Text:
     steps.append(
         (
             f"{what}, on C4 (GPUs advised)",
-            f"{_python()} train/pretrain.py --config train/recipes/{size}.yaml",
+            f"{_python()} {_place('train/pretrain.py')} --config {size}",
         )
     )
     text = Text("What next\n", style="bold")
@@ -199,6 +200,16 @@ def _next_steps(name: str, folder: Path) -> Text:
         text.append(f"{what}:\n", style="not bold dim").append(f"  {command}\n", style="not bold")
     text.rstrip()
     return text
+
+
+def _program() -> str:
+    """Return what starts our commands from here: nothing named `train` is installed."""
+    return "-m train" if Path.cwd() == ROOT else _place("train")
+
+
+def _place(path: str) -> str:
+    """Return a path of the project as one would type it here."""
+    return path if Path.cwd() == ROOT else shlex.quote(str(ROOT / path))
 
 
 def _python() -> str:

@@ -15,8 +15,8 @@ from train.config.command_line import RECIPES, load_config
 from train.reporting.command import main as report_main
 from train.reporting.console_summary import closing_summary, print_closing_summary
 from train.reporting.heatmap import grid, write_heatmaps
-from train.telemetry.summary import write_summary
 from train.telemetry.module_names import layer_and_type
+from train.telemetry.summary import write_summary
 
 KINDS = {"self_attn.q_proj": 2.1, "self_attn.o_proj": 2.5, "mlp.down_proj": 3.0, "mlp.up_proj": 3.2}
 ALPHAS = {
@@ -132,6 +132,14 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
     assert "layer 0 q" in weakest and "0.0100" in weakest and "2.10" in weakest
     assert "metrics.jsonl" in text and "summary.json" in text
     assert "heatmap.png" not in text  # it was not written
+
+
+def test_from_another_folder_its_commands_name_the_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = shown(SUMMARY, ALPHAS, DECAYS, "runs/quickstart", 1.0, width=200)
+    root = RECIPES.parents[1]
+    assert f" {root}/train report runs/quickstart" in text
+    assert f" {root}/train/pretrain.py --config llama_60m" in text
 
 
 def test_the_commands_it_names_load(monkeypatch, capsys):
