@@ -55,6 +55,8 @@ LIBRARY_OPTIONAL = {
         "transformers",
         "accelerate",
         "bitsandbytes",
+        "lightning",
+        "torchtitan",
         "datasets",
         "sentencepiece",
         "wandb",
@@ -70,6 +72,8 @@ PROGRAM_OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard", "liger_kerne
 EXAMPLES = {
     "alphadecay.examples.zero imports deepspeed",
     "alphadecay.examples.trainer imports transformers",
+    "alphadecay.examples.trainer_muon imports transformers",
+    "alphadecay.examples.fabric imports lightning",
 }
 TABLES = {"alphadecay": LIBRARY, "train": PROGRAM}
 

@@ -102,7 +102,7 @@ def model_card(exported: Exported, license_id: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown
+        autoescape=False,
     )
     environment.filters["cell"] = _cell
     environment.filters["thousands"] = "{:,}".format

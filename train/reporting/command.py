@@ -34,8 +34,8 @@ def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -
     """
     if find_spec("plotly") is None:
         raise UserError("a report is drawn by plotly, which is not installed; pip install plotly")
-    from train.reporting.html.report import render
     from train.loop.run_reader import read_run
+    from train.reporting.html.report import render
 
     path = out or folder / REPORT
     text = render(read_run(folder), modules)

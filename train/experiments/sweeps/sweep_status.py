@@ -19,8 +19,8 @@ from train.config.run_folder import CONFIG, STATUS, SUMMARY
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.loop.run_status import read_state
-from train.telemetry.summary import read_summary
 from train.system.files import write_atomically
+from train.telemetry.summary import read_summary
 
 Queue = Callable[[], Collection[str]]  # the jobs that SLURM has, waiting or running
 State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]

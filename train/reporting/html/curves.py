@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from train.loop.run_reader import Run
 from train.reporting.html import style
 from train.reporting.html.downsample import extremes, stretches
-from train.loop.run_reader import Run
 from train.telemetry.clock import PARTS
 from train.telemetry.metrics import Record, finite_or_none, perplexity
 

@@ -181,18 +181,19 @@ def test_vocabulary_is_checked_before_anything_is_read(write_rows, settings, tmp
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("key", "value", "message"),
     [
-        ({"validation_fraction": 0.0}, "data.validation_fraction is 0.0"),
-        ({"validation_fraction": 0.6}, "at most 0.5"),
-        ({"max_bad_fraction": 2.0}, "data.max_bad_fraction is 2.0"),
-        ({"sequence_length": 1}, "data.sequence_length is 1"),
-        ({"max_documents": -1}, "data.max_documents is -1"),
+        ("validation_fraction", "0.0", "data.validation_fraction is 0.0"),
+        ("validation_fraction", "0.6", "at most 0.5"),
+        ("max_bad_fraction", "2.0", "data.max_bad_fraction is 2.0"),
+        ("sequence_length", "1", "data.sequence_length is 1"),
+        ("max_documents", "-1", "data.max_documents is -1"),
     ],
 )
-def test_impossible_settings(write_rows, settings, documents, changes, message):
-    with pytest.raises(UserError, match=message):
-        prepare(settings(write_rows("a.jsonl", documents), **changes), 320, QUIET.append)
+def test_impossible_settings(key, value, message, capsys):
+    """The command refuses what the fields' ranges leave out, before a file is opened."""
+    assert main(["--config", "quickstart", f"--data.{key}", value]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_corpus_too_small_for_a_row(write_rows, settings, sentences):
@@ -249,7 +250,7 @@ def test_the_command_line_prints_the_folder_or_one_message(
     config = settings(write_rows("a.jsonl", documents))
     loaded = types.SimpleNamespace(data=config, model=types.SimpleNamespace(vocab_size=320))
     monkeypatch.setattr(
-        "train.data.preparing.command.load_config", lambda argv, prog, description: loaded
+        "train.data.preparing.command.load_command", lambda argv, prog, about, keys: loaded
     )
     assert main([]) == 0
     assert Path(capsys.readouterr().out.strip()).parent == Path(config.directory)
