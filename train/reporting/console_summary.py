@@ -15,6 +15,7 @@ from rich.text import Text
 
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
 from train.reporting.heatmap import figures
+from train.system.provenance import ROOT
 from train.telemetry.metrics import finite_or_none
 from train.telemetry.module_names import layer_and_type
 from train.telemetry.progress import clock, number
@@ -174,7 +175,7 @@ def _places(folder: Path) -> RenderableType:
 
 def _next_steps(name: str, folder: Path) -> Text:
     # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
-    report = f"{_python()} -m train report {shlex.quote(str(folder))}"
+    report = f"{_python()} {_program()} report {shlex.quote(str(folder))}"
     steps = [("All of it as one page for a browser", report)]
     if name == "quickstart":
         rival = (
@@ -187,13 +188,23 @@ def _next_steps(name: str, folder: Path) -> Text:
     if name == "llama-60m":
         size = "llama_130m"
         next_size = "The paper's next size"
-    train = f"{_python()} train/pretrain.py --config train/recipes/{size}.yaml"
+    train = f"{_python()} {_place('train/pretrain.py')} --config {size}"
     steps.append((f"{next_size}, on C4 (GPUs advised)", train))
     text = Text("What next\n", style="bold")
     for what, command in steps:
         text.append(f"{what}:\n", style="not bold dim").append(f"  {command}\n", style="not bold")
     text.rstrip()
     return text
+
+
+def _program() -> str:
+    """Return what starts our commands from here: nothing named `train` is installed."""
+    return "-m train" if Path.cwd() == ROOT else _place("train")
+
+
+def _place(path: str) -> str:
+    """Return a path of the project as one would type it here."""
+    return path if Path.cwd() == ROOT else shlex.quote(str(ROOT / path))
 
 
 def _python() -> str:

@@ -134,6 +134,14 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
     assert "heatmap.png" not in text  # it was not written
 
 
+def test_from_another_folder_its_commands_name_the_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = shown(SUMMARY, ALPHAS, DECAYS, "runs/quickstart", 1.0, width=200)
+    root = RECIPES.parents[1]
+    assert f" {root}/train report runs/quickstart" in text
+    assert f" {root}/train/pretrain.py --config llama_60m" in text
+
+
 def test_the_commands_it_names_load(monkeypatch, capsys):
     text = shown(SUMMARY, ALPHAS, DECAYS, "my runs/quickstart", 1.0, width=80)
     # shlex, unlike a shell, keeps a backslash before a line's end inside quotes.
