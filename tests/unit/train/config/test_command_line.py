@@ -199,7 +199,9 @@ def test_stray_words_and_missing_values_are_refused():
 
 def test_help_documents_every_key_and_exits_0():
     code = "from train.config.command_line import load_command; load_command(['--config', 'x', '--help'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert all(f"--{key} " in text for key in known_keys())
@@ -210,7 +212,9 @@ def test_help_documents_every_key_and_exits_0():
 
 def test_it_runs_without_docstring_parser():
     code = "import sys; sys.modules['docstring_parser'] = None; from train.config.command_line import load_command; load_command(['--help'])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0 and "--run.steps" in done.stdout, done.stderr
 
 

@@ -57,5 +57,6 @@ def test_as_a_program_it_needs_no_torch(tmp_path):
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,
     )
     assert done.stdout == "finished\n0 False\n"

@@ -239,7 +239,9 @@ def test_what_was_not_reached_is_counted_as_it_stands(
 
 def test_the_list_waits_for_neither_torch_nor_matplotlib() -> None:
     code = "import sys, train.experiments.sweeps.command; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT)
+    shown = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT, timeout=120
+    )
     assert shown.stdout == "[]\n", shown.stderr
 
 

@@ -251,6 +251,7 @@ def test_command_lines(tmp_path: Path) -> None:
         text=True,
         capture_output=True,
         cwd=ROOT,
+        timeout=120,
     )
     assert shown.stdout.strip() == str(run.run.folder) and run.config.data.tokenizer == "", (
         shown.stderr
