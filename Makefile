@@ -19,7 +19,7 @@ DOCKER ?= docker
 FLAVOUR ?= cpu
 BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
 
-.PHONY: help install quickstart test oldest slow cluster lint docs dist bench gpu kill image sbom base clean
+.PHONY: help install quickstart test oldest slow cluster integrations lint docs dist bench gpu kill image sbom base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,13 +61,29 @@ cluster: $(READY) ## the scripts of launch/ on clusters made of this machine; in
 	apt-get install -y --no-install-recommends $$(cat tests/cluster/packages.txt)
 	$(PYTHON) -m pytest -m slow tests/cluster $(ARGS)
 
+# An environment of its own, for torchtitan and transformers ask for different releases of
+# huggingface_hub: torchtitan comes without what its optimizer container does not import.
+LOOPS := .venv-integrations
+LOOPS_PIP = $(LOOPS)/bin/python -m pip install --quiet --constraint tests/integrations/constraints.txt
+
+$(LOOPS)/.ready: pyproject.toml tests/integrations/constraints.txt
+	python3 -m venv $(LOOPS)
+	$(LOOPS_PIP) torch setuptools wheel
+	$(LOOPS_PIP) --editable '.[hf,deepspeed]' lightning pytest
+	$(LOOPS_PIP) --no-deps torchtitan spmd_types torch_checkpointing torchdata tyro typeguard \
+		docstring_parser einops
+	@touch $@
+
+integrations: $(LOOPS)/.ready ## AlphaDecay in Lightning's, Accelerate's, torchtitan's and transformers' loops
+	$(LOOPS)/bin/python -m pytest -m integrations tests/integrations $(ARGS)
+
 lint: $(READY) ## ruff and mypy
 	ruff check .
 	mypy
 
 docs: $(READY) ## pages and the reference of the code, as a site that needs no network: build/docs
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	$(PYTHON) -m sphinx --builder html --fail-on-warning --quiet docs build/docs
+	$(PYTHON) -m sphinx --builder html --conf-dir docs --fail-on-warning --quiet . build/docs
 	@echo open build/docs/index.html
 
 dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
@@ -109,4 +125,4 @@ base: ## pin the image's base to what its tag means today
 	docker/renew_base.sh
 
 clean: ## remove the environment, caches and runs
-	rm -rf $(VENV) $(OLDEST) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data
+	rm -rf $(VENV) $(OLDEST) $(LOOPS) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data

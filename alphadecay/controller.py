@@ -1,13 +1,7 @@
-"""AlphaDecay: when to refresh, in what order, and what to remember.
-
-The one class a training loop meets.
-"""
+"""AlphaDecay, the one class a training loop meets: when to refresh, in what order, what to save."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -20,18 +14,18 @@ from alphadecay.modules import choose_modules
 from alphadecay.owners import Plan
 from alphadecay.policy.apply import ratios_of
 from alphadecay.policy.controls import ema as smooth
-from alphadecay.refresh import SpectralRefresh, SpreadRefresh
+from alphadecay.refresh import SpectralRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
+from alphadecay.spread import SpreadSchedule
 from alphadecay.state import (
     VERSION,
-    estimate_from_numbers,
-    estimate_to_numbers,
+    fingerprint,
     in_todays_form,
+    to_estimates,
+    to_numbers,
     why_not_loadable,
 )
-
-_LOG = logging.getLogger("alphadecay")
 
 
 class AlphaDecay:
@@ -55,8 +49,7 @@ class AlphaDecay:
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
-        tail, method, assign, score, compat, spread, minimum_range, mean_preserving, ema, control,
-            seed, ratios: see AlphaDecayConfig, whose fields they are.
+        tail, method, ..., ratios: see AlphaDecayConfig, whose fields they are.
 
     Raises:
         ValueError: a choice, pattern, optimizer or wrapper that cannot work; the message says what
@@ -123,18 +116,14 @@ class AlphaDecay:
         # the alphas that the ratios come from: smoothed where ema is on
         self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
-        # A spread refresh under way: its Grams, or its estimates where a state_dict() or a load has
-        # them already.
-        self._pending: SpreadRefresh | dict[str, Estimate] | None = None
-        self._apply_step = 0
-        self._pending_seconds = 0.0
+        self._spread = SpreadSchedule()
         try:
             self.refresh()
         except BaseException:
             self.remove()
             raise
         if self._sharding.rank == 0:
-            self._log()
+            self._description().log()
 
     def __repr__(self) -> str:
         """Return what was chosen, in a sentence."""
@@ -178,7 +167,7 @@ class AlphaDecay:
     @property
     def solving(self) -> bool:
         """True while a spread refresh has Grams left to solve: `state_dict()` is collective."""
-        return isinstance(self._pending, SpreadRefresh)
+        return self._spread.solving
 
     def step(self) -> bool:
         """After each optimizer step: refresh where the next step is a multiple of the interval.
@@ -198,14 +187,14 @@ class AlphaDecay:
             return False
         due = (self._step + 1) // self.config.interval > (before + 1) // self.config.interval
         if self.config.spread:
-            return self._spread(due)
+            return self._spread_step(due)
         if due:
             self.refresh()
         return due
 
     def refresh(self) -> None:
         """Measure every module now and set the decays, from the next step on. Collective."""
-        self._drop_pending()
+        self._spread.drop()
         started = time.perf_counter()
         self._take(self._spectra.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
@@ -213,7 +202,7 @@ class AlphaDecay:
 
     def remove(self) -> None:
         """Give the optimizer back as it was: every group decays by its own weight_decay again."""
-        self._drop_pending()
+        self._spread.drop()
         self._attachment.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -226,22 +215,10 @@ class AlphaDecay:
             "version": VERSION,
             "step": self._step,
             "last_refresh_step": self._last_refresh_step,
-            "modules": {
-                name: {
-                    **estimate_to_numbers(e),
-                    "ratio": self._ratios[name],
-                    "mapped_alpha": self._mapped[name],
-                }
-                for name, e in self._estimates.items()
-            },
+            "modules": to_numbers(self._estimates, ratio=self._ratios, mapped_alpha=self._mapped),
         }
-        # though nothing is pending: torch's DCP loads the keys alone that the loading side has
         if self.config.spread:
-            pending = self._finish() if self._pending is not None else self._estimates
-            state["pending"] = {
-                "apply_step": self._apply_step if self._pending is not None else 0,
-                "modules": {name: estimate_to_numbers(e) for name, e in pending.items()},
-            }
+            state["pending"] = self._spread.state_dict(self._estimates)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -251,7 +228,8 @@ class AlphaDecay:
             ValueError: the state is of another version or another model's.
             RuntimeError: the ranks were given different states.
         """
-        self._agree_on(state)
+        # before anything is refused: no rank may wait for one that has left
+        self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
         self._attachment.give_back_base()
         state = in_todays_form(state, self._attachment.base)
         if problem := why_not_loadable(state, self._modules):
@@ -260,14 +238,11 @@ class AlphaDecay:
         self._attachment.restart()
         self._step = int(state["step"])
         self._last_refresh_step = int(state["last_refresh_step"])
-        self._estimates = {name: estimate_from_numbers(saved[name]) for name in self._modules}
+        self._estimates = to_estimates(saved, self._modules)
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
-        pending = state.get("pending", {"apply_step": 0})
-        self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._drop_pending()
-        if self._apply_step:
-            modules = pending["modules"]
-            self._pending = {name: estimate_from_numbers(modules[name]) for name in self._modules}
+        self._spread.drop()
+        if self.config.spread and "pending" in state:
+            self._spread.load_state_dict(state["pending"], self._modules)
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
 
     def _description(self) -> Description:
@@ -280,13 +255,6 @@ class AlphaDecay:
             score=self.config.score,
         )
 
-    def _log(self) -> None:
-        """What was chosen, once, and what is likely not meant."""
-        description = self._description()
-        _LOG.info("AlphaDecay: %s", description.summary)
-        for warning in description.warnings:
-            _LOG.warning("AlphaDecay: %s", warning)
-
     def _new_steps(self) -> int:
         """Optimizer steps since the last call; the engine counts those it skips too."""
         if self._engine is None:
@@ -296,59 +264,25 @@ class AlphaDecay:
             self._attachment.refuse_undecayed()
         return taken
 
-    def _spread(self, due: bool) -> bool:
-        """One step of a spread refresh: take the Grams, solve a share, or set the decays.
-
-        True where they were set.
-        """
+    def _spread_step(self, due: bool) -> bool:
+        """Take the Grams, solve a share, or set the decays: True where they were set."""
         started = time.perf_counter()
         if due:
-            self._pending = self._spectra.take()
-            self._apply_step = self._step + 1 + self.config.spread
-            self._pending_seconds = 0.0
-        elif self._pending is not None:
-            left = self._apply_step - self._step
-            if left > 1:
-                if isinstance(self._pending, SpreadRefresh):
-                    self._pending.advance(left)
-            else:
-                self._take(self._spectra.escalated(self._finish()))
-                self._last_refresh_step = self._step + 1
-                self._pending = None
-        self._pending_seconds += time.perf_counter() - started
-        if self._pending is None and self._last_refresh_step == self._step + 1:
-            self.last_refresh_seconds = self._pending_seconds
-            return True
-        return False
-
-    def _drop_pending(self) -> None:
-        """Leave a spread refresh that is under way."""
-        if isinstance(self._pending, SpreadRefresh):
-            self._pending.close()
-        self._pending = None
-
-    def _finish(self) -> dict[str, Estimate]:
-        """The estimates of the refresh under way. Collective where they are not known yet."""
-        if isinstance(self._pending, SpreadRefresh):
-            self._pending = self._pending.finish()
-        assert self._pending is not None
-        return self._pending
+            self._spread.begin(self._spectra.take(), self._step + 1 + self.config.spread)
+        is_applied = not due and self._spread.advance(self._step)
+        if is_applied:
+            self._take(self._spectra.escalated(self._spread.finish()))
+            self._last_refresh_step = self._step + 1
+        self._spread.seconds += time.perf_counter() - started
+        if is_applied:
+            self.last_refresh_seconds = self._spread.seconds
+            self._spread.drop()
+        return is_applied
 
     def _take(self, estimates: dict[str, Estimate]) -> None:
         self._estimates = estimates
         self._mapped = smooth(self._mapped, self.alphas, self.config.ema)
         self._set(ratios_of(self._mapped, self._sizes, self.config))
-
-    def _agree_on(self, state: Mapping[str, Any]) -> None:
-        """Before anything is refused, so that one rank does not wait for another that has left.
-
-        Collective.
-        """
-        digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
-        self._sharding.agree(
-            [float(int.from_bytes(digest[:6], "little"))],
-            "the states that AlphaDecay was given to load",
-        )
 
     def _set(self, ratios: dict[str, float]) -> None:
         bad = [name for name, ratio in ratios.items() if not (math.isfinite(ratio) and ratio >= 0)]

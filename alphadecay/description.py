@@ -5,6 +5,7 @@ Names, numbers and reasons in, text out.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from alphadecay.modules import Choice
 from alphadecay.spectral import Status
 
+_LOG = logging.getLogger("alphadecay")
 FEW = 4  # modules with an alpha, below which the map has next to nothing to compare
 _NAMED = 3  # weights that the summary names
 
@@ -83,6 +85,12 @@ class Description:
             f"{self.summary}: with fewer than {FEW} there is little to compare. Weights that are "
             "not trained, as under LoRA, have none; include=[...] takes more",
         )
+
+    def log(self) -> None:
+        """Log the summary, and every warning as one."""
+        _LOG.info("AlphaDecay: %s", self.summary)
+        for warning in self.warnings:
+            _LOG.warning("AlphaDecay: %s", warning)
 
     def __str__(self) -> str:
         """Return the summary and a line for each weight."""

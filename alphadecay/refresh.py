@@ -1,16 +1,13 @@
 """Every module's spectrum, once: matrices to their owners, estimates there, one table shared by
 all.
 
-A burst does all of it at one step. A spread refresh takes the Gram matrices at one step, which
-fixes what is measured, and solves them over the following steps; the table is shared when the last
-is done.
+A burst does all of it at one step; a spread refresh (`spread.py`) takes the Gram matrices at one
+step, and solves them over the following ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -26,11 +23,11 @@ from alphadecay.spectral import (
     FIELDS,
     Estimate,
     EstimateRow,
-    Gram,
     estimate_from_gram,
     take_gram,
     to_estimate,
 )
+from alphadecay.spread import SpreadRefresh
 
 _Result = TypeVar("_Result")
 
@@ -132,83 +129,3 @@ class SpectralRefresh:
                 results[module.name] = function(module, weight_MN)
             del weight_MN  # before the next arrives: a rank holds one matrix at a time
         return results
-
-
-class SpreadRefresh:
-    """A refresh under way: Grams taken and not all solved.
-
-    On a CPU each step solves its share. On CUDA a thread solves all of them on a stream of its own,
-    beside the training: an eigensolver blocks the thread that calls it.
-
-    Args:
-        grams: of the modules that this rank owns.
-        solve: makes a row of a Gram.
-        attempt: keeps an error of a module's until `share`, where all ranks raise it.
-        share: makes everyone's estimates of this rank's rows; collective.
-    """
-
-    def __init__(
-        self,
-        grams: dict[str, Gram],
-        solve: Callable[[Gram], EstimateRow],
-        attempt: Callable[[str], AbstractContextManager[None]],
-        share: Callable[[Mapping[str, EstimateRow]], dict[str, Estimate]],
-    ) -> None:
-        self._grams = grams
-        self._solve = solve
-        self._attempt = attempt
-        self._share = share
-        self._rows: dict[str, EstimateRow] = {}
-        self._started: dict[str, Future[EstimateRow]] = {}
-        self._thread: ThreadPoolExecutor | None = None
-        if any(gram.matrix_KK.is_cuda for gram in grams.values()):
-            self._start()
-
-    def advance(self, steps_left: int) -> None:
-        """Solve this step's share of what is left: all of it where `steps_left` is 1. Local."""
-        for name in list(self._grams)[: -(-len(self._grams) // steps_left)]:
-            with self._attempt(name):
-                self._rows[name] = self._solve(self._grams.pop(name))
-
-    def finish(self) -> dict[str, Estimate]:
-        """Return the estimates of all modules, once what is left is solved. Collective."""
-        self.advance(1)
-        for name, row in self._started.items():
-            with self._attempt(name):
-                self._rows[name] = row.result()
-        self.close()
-        return self._share(self._rows)
-
-    def close(self) -> None:
-        """Solve no more; what is being solved ends by itself."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self) -> None:
-        """Hand every Gram to a thread, which waits on its stream until all are taken."""
-        streams: dict[torch.device, tuple[torch.cuda.Stream, torch.cuda.Event]] = {}
-        for gram in self._grams.values():
-            device = gram.matrix_KK.device
-            if device not in streams:
-                taken = torch.cuda.Event()
-                taken.record(torch.cuda.current_stream(device))
-                streams[device] = (torch.cuda.Stream(device), taken)
-        solve = self._solve
-        self._submit(lambda gram: _beside(solve, gram, *streams[gram.matrix_KK.device]))
-
-    def _submit(self, solve: Callable[[Gram], EstimateRow]) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alphadecay-spread")
-        for name in list(self._grams):
-            self._started[name] = self._thread.submit(solve, self._grams.pop(name))
-
-
-def _beside(
-    solve: Callable[[Gram], EstimateRow],
-    gram: Gram,
-    stream: torch.cuda.Stream,
-    taken: torch.cuda.Event,
-) -> EstimateRow:
-    """Solve on a stream once the Grams are taken; return on the host, so that it has ended."""
-    with torch.cuda.stream(stream):
-        stream.wait_event(taken)
-        return EstimateRow(*solve(gram).pack().cpu().unbind(-1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -35,14 +37,30 @@ def in_todays_form(state: Mapping[str, Any], base: Mapping[str, float]) -> Mappi
     return {**state, "version": VERSION, "modules": modules}
 
 
-def estimate_to_numbers(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as plain numbers."""
-    return {**asdict(estimate), "status": int(estimate.status)}
+def to_numbers(estimates: Mapping[str, Estimate], **more: Mapping[str, float]) -> dict[str, Any]:
+    """Return every module's estimate as plain numbers, by name, with further numbers of each."""
+    return {
+        name: {
+            **asdict(estimate),
+            "status": int(estimate.status),
+            **{key: values[name] for key, values in more.items()},
+        }
+        for name, estimate in estimates.items()
+    }
 
 
-def estimate_from_numbers(numbers: Mapping[str, Any]) -> Estimate:
-    """Return the estimate that `estimate_to_numbers` wrote."""
-    return to_estimate([float(numbers.get(field, 0.0)) for field in FIELDS])
+def to_estimates(numbers: Mapping[str, Any], names: Iterable[str]) -> dict[str, Estimate]:
+    """Return the estimates that `to_numbers` wrote, in the order of `names`."""
+    return {
+        name: to_estimate([float(numbers[name].get(field, 0.0)) for field in FIELDS])
+        for name in names
+    }
+
+
+def fingerprint(state: Mapping[str, Any]) -> list[float]:
+    """Return numbers that two states share only if they are the same."""
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
+    return list(map(float, digest))
 
 
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:

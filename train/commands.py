@@ -1,10 +1,13 @@
-"""The commands of `python -m train`: a name, the module whose `main` it is, and a line for people."""
+"""The commands of `python -m train`: a name, the module whose `main` it is, and its summary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+
+from train.errors import as_command
+from train.system.missing_packages import explained
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,14 @@ COMMANDS = {
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run one of COMMANDS and return its exit code."""
-    code: int = import_module(COMMANDS[name].module).main(list(arguments))
+    return as_command(lambda: _run(COMMANDS[name].module, list(arguments)))
+
+
+def _run(module: str, arguments: list[str]) -> int:
+    try:
+        code: int = import_module(module).main(arguments)
+    except ModuleNotFoundError as error:
+        raise explained(error) from error
     return code
 
 

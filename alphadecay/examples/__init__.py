@@ -1,3 +1,3 @@
-"""AlphaDecay in five training loops, each a file that runs as it is: python -m
+"""AlphaDecay in other loops and frameworks, each a file that runs as it is: python -m
 alphadecay.examples.plain.
 """

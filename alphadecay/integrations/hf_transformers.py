@@ -7,18 +7,18 @@ One process, DDP, FSDP2 (`fsdp`) and DeepSpeed (`deepspeed`), as the Trainer's o
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from inspect import signature
-from math import fsum, isfinite
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from alphadecay.config import AlphaDecayConfig
 from alphadecay.controller import AlphaDecay
+from alphadecay.integrations.callback import check_options, summary, takes_the_options
 
 
+@takes_the_options
 class AlphaDecayCallback(TrainerCallback, ExportableState):
     """Gives every linear weight its own decay, from s1 to s2 times
     `TrainingArguments.weight_decay`.
@@ -43,10 +43,7 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
     decay: AlphaDecay | None = None
 
     def __init__(self, **options: Any) -> None:
-        # says now what is wrong, not after the model is loaded
-        signature(AlphaDecay).bind(None, None, **options)
-        fields = AlphaDecayConfig.__dataclass_fields__
-        AlphaDecayConfig(**{name: options[name] for name in options if name in fields})
+        check_options(options)
         self._arguments = options
 
     def on_train_begin(
@@ -87,6 +84,13 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
         """The Trainer may save next, if the metric is the best yet."""
         self._finish_before_save(control.should_save or args.save_strategy == "best")
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the optimizer back; `decay` keeps its figures."""
+        if self.decay is not None:
+            self.decay.remove()
+
     def state(self) -> dict[str, Any]:
         """What goes into trainer_state.json. Asked of one rank only."""
         if self.decay is not None and self.decay.solving:
@@ -109,27 +113,54 @@ class AlphaDecayCallback(TrainerCallback, ExportableState):
 
     def _log(self) -> None:
         assert self.decay is not None
-        self._trainer.log(
-            {
-                **_range("alphadecay/alpha", self.decay.alphas),
-                **_range("alphadecay/weight_decay", self.decay.weight_decays),
-                "alphadecay/refresh_seconds": self.decay.last_refresh_seconds,
-            }
-        )
+        self._trainer.log(summary(self.decay))
 
 
-def _range(label: str, values: Mapping[str, float]) -> dict[str, float]:
-    """Smallest, mean and largest of the numbers; nothing where there are none."""
-    finite = [value for value in values.values() if isfinite(value)]
-    return (
-        {
-            f"{label}_min": min(finite),
-            f"{label}_mean": fsum(finite) / len(finite),
-            f"{label}_max": max(finite),
-        }
-        if finite
-        else {}
-    )
+class ChainedOptimizer(torch.optim.Optimizer):
+    """Several optimizers behind the one that the Trainer, its schedule and its checkpoints know.
+
+    For Muon beside AdamW: return one of it from `Trainer.create_optimizer`, or from a factory in
+    `optimizer_cls_and_kwargs`. AlphaDecay decays each of the optimizers.
+
+    Args:
+        optimizers: what steps the weights, each weight in one of them.
+    """
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        # without Optimizer.__init__, which would keep copies of groups that loading replaces
+        self.optimizers = list(optimizers)
+        self.defaults: dict[str, Any] = {}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The groups of all optimizers, which schedules write to."""
+        return [group for each in self.optimizers for group in each.param_groups]
+
+    @property
+    def state(self) -> dict[Any, Any]:  # type: ignore[override]
+        """The state of all weights."""
+        return {key: state for each in self.optimizers for key, state in each.state.items()}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Step all optimizers, in order; the closure is evaluated by the first."""
+        loss = self.optimizers[0].step(closure)  # type: ignore[arg-type, func-returns-value]
+        for optimizer in self.optimizers[1:]:
+            optimizer.step()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all optimizers, in order."""
+        return {"optimizers": [each.state_dict() for each in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the saved states."""
+        for each, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            each.load_state_dict(state)
 
 
 def _running_trainer() -> Trainer:

@@ -58,6 +58,9 @@ def is_decoupled(optimizer: Optimizer) -> bool:
     Raises:
         ValueError: it does both or neither; the message says what was seen.
     """
+    inner = getattr(optimizer, "optim", None)  # ZeroRedundancyOptimizer's, for a share of weights
+    if isinstance(inner, Optimizer):
+        return is_decoupled(inner)
     known = _known(optimizer)
     return _measured(optimizer) if known is None else known
 

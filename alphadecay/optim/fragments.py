@@ -9,13 +9,13 @@ by its own ratio of the group's decay. One group, any number of decays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from alphadecay.modules import WeightModule
+from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.sharding.base import Span
 
 # (param group, its weight decay at this step)
@@ -23,45 +23,6 @@ Held = Sequence[tuple[Mapping[str, Any], float]]
 EXEMPT = "exempt"  # the key of what is not decayed
 REST = "rest"  # the key of what decays as its group says
 COARSE = (torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A strided block of a flat tensor: `count` runs of `length` elements, `stride` apart, that
-    share one decay.
-    """
-
-    key: str
-    offset: int
-    length: int
-    count: int = 1
-    stride: int = 0
-
-    def view(self, flat: Tensor) -> Tensor:
-        if self.count == 1:
-            return flat.narrow(0, self.offset, self.length)
-        return flat.as_strided(
-            (self.count, self.length), (self.stride, 1), flat.storage_offset() + self.offset
-        )
-
-
-@dataclass
-class _Bound:
-    """One optimizer tensor with its cuts.
-
-    Views are made at each step: what is kept would pin a storage that the tensor has left.
-    """
-
-    tensor: Tensor
-    cuts: list[_Cut] = field(default_factory=list)
-
-    def views(self, tensor: Tensor) -> list[Tensor]:
-        """Return one view per cut, in cut order, of the tensor or of its gradient."""
-        local = local_tensor(tensor)
-        if len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local.numel():
-            return [local]
-        flat = local.detach().view(-1)
-        return [cut.view(flat) for cut in self.cuts]
 
 
 class Fragments:
@@ -98,21 +59,21 @@ class Fragments:
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
-        self._bound: dict[int, _Bound] = {}
-        self._trained: dict[int, tuple[_Bound, int]] = {}
+        self._bound: dict[int, Bound] = {}
+        self._trained: dict[int, tuple[Bound, int]] = {}
         for span in spans:
-            bound = self._bound.setdefault(id(span.tensor), _Bound(span.tensor))
+            bound = self._bound.setdefault(id(span.tensor), Bound(span.tensor))
             self.parameters.append(span.parameter)
             if span.parameter.requires_grad:
                 self._trained[id(span.tensor)] = (bound, span.group)
             owned = by_parameter.get(id(span.parameter), [])
             if not owned and span.length:
                 key = EXEMPT if id(span.parameter) in exempted else REST
-                bound.cuts.append(_Cut(key, span.offset, span.length))
+                bound.cuts.append(Cut(key, span.offset, span.length))
             for module in owned:
                 self.groups[module.name] = span.group
                 self._ratios[module.name] = 1.0
-                cuts = [cut for cut in _cut(module, span) if cut.length]
+                cuts = [cut for cut in cuts_of(module, span) if cut.length]
                 self.elements[module.name] += sum(cut.length * cut.count for cut in cuts)
                 bound.cuts.extend(cuts)
 
@@ -169,8 +130,8 @@ class Fragments:
             self._penalise(held)
 
     def _shrink(self, held: Held) -> None:
-        """One multiplication per device and type, whatever the number of fragments; blocks of columns
-        apart.
+        """One multiplication per device and type, whatever the number of fragments; those that are
+        strided apart.
         """
         batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
         for group, decay, bound in self._active(held):
@@ -181,15 +142,16 @@ class Fragments:
                 weight_decay = self._ratios[cut.key] * decay
                 if weight_decay and cut.key not in self.per_element:
                     # one strided view in it would have torch take the tensors of a batch singly
-                    kind = (*_kind(view), cut.count == 1)
-                    views, factors = batches.setdefault(kind, ([], []))
-                    views.append(view)
-                    factors.append(_factor(cut.key, lr, weight_decay))
+                    kind = (view.device, view.dtype, cut.count == 1)
+                    if kind not in batches:
+                        batches[kind] = ([], [])
+                    batches[kind][0].append(view)
+                    batches[kind][1].append(_factor(cut.key, lr, weight_decay))
         for views, factors in batches.values():
             _refuse_coarse(views[0].dtype)
             torch._foreach_mul_(views, factors)
 
-    def _shrink_elements(self, bound: _Bound, lr: Any, decay: float) -> None:
+    def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
         for cut, view, gradient in _triples(bound):
             if cut.key in self.per_element:
                 view.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradient)))
@@ -216,7 +178,7 @@ class Fragments:
         for kind, (weights, gradients) in batches.items():
             _add_scaled(gradients, weights, factors[kind])
 
-    def _active(self, held: Held) -> Iterator[tuple[Mapping[str, Any], float, _Bound]]:
+    def _active(self, held: Held) -> Iterator[tuple[Mapping[str, Any], float, Bound]]:
         """Yield (group, its decay, bound tensor) of what this step updates.
 
         Read at step time: ZeRO-3 swaps sub-groups in and out.
@@ -231,8 +193,7 @@ class Fragments:
                         "AlphaDecay was made, and has no decay: "
                         "make AlphaDecay after the last add_param_group"
                     )
-                if decay:
-                    yield group, decay, self._bound[id(tensor)]
+                yield group, decay, self._bound[id(tensor)]
 
     def refuse_coarse_weights(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Refuse 16-bit tensors of which anything decays.
@@ -285,7 +246,7 @@ def _add_scaled(
     torch._foreach_add_(list(gradients), torch._foreach_mul(list(weights), list(factors)))
 
 
-def _triples(bound: _Bound) -> Iterator[tuple[_Cut, Tensor, Tensor]]:
+def _triples(bound: Bound) -> Iterator[tuple[Cut, Tensor, Tensor]]:
     """Yield every cut with its views of the weight and of the gradient."""
     assert bound.tensor.grad is not None
     yield from zip(
@@ -299,52 +260,3 @@ def _kind(tensor: Tensor) -> tuple[torch.device, torch.dtype]:
 
 def _norm(values: Tensor, order: int) -> Tensor:
     return torch.linalg.vector_norm(values, order, dtype=torch.float64)
-
-
-def local_tensor(tensor: Any) -> Tensor:
-    """Return what this rank holds of a tensor: a DTensor's shard, any other tensor itself.
-
-    Not `to_local()`, which costs more than the decay of a small weight.
-    """
-    local: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return local
-
-
-def _cut(module: WeightModule, span: Span) -> Iterator[_Cut]:
-    """The part of a span that belongs to a module.
-
-    Whole rows are one run; a block of columns is a head, a body and a tail.
-    """
-    if span.columns is not None:
-        held = span.columns[1] - span.columns[0]
-        low = max(module.columns[0], span.columns[0])
-        high = min(module.columns[1], span.columns[1])
-        if high > low:
-            yield _Cut(
-                module.name,
-                module.rows[0] * held + low - span.columns[0],
-                high - low,
-                module.rows[1] - module.rows[0],
-                held,
-            )
-        return
-    low = max(module.flat_range[0], span.start)
-    high = min(module.flat_range[1], span.start + span.length)
-    if low >= high:
-        return
-    shift = span.offset - span.start
-    width = module.row_length
-    (first, last) = module.columns
-    if last - first == width:
-        yield _Cut(module.name, low + shift, high - low)
-        return
-    body = -(-low // width)
-    end = high // width
-    for row in {low // width, end}:
-        if body <= row < end:
-            continue
-        start = max(low, row * width + first)
-        stop = min(high, row * width + last)
-        yield _Cut(module.name, start + shift, max(0, stop - start))
-    if end > body:
-        yield _Cut(module.name, body * width + first + shift, last - first, end - body, width)

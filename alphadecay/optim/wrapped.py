@@ -12,8 +12,9 @@ _WRAPPERS = {
     "AcceleratedOptimizer": "optimizer",
     "_FabricOptimizer": "_optimizer",
     "LightningOptimizer": "_optimizer",
-    "OptimizersContainer": "optimizers",
 }
+# where one that steps several keeps them, in torchtitan and in what users write for a Trainer
+_SEVERAL = "optimizers"
 # where a wrapper that is not known here would keep one
 _INSIDE = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
 
@@ -23,6 +24,11 @@ def unwrapped(optimizer: Any) -> Any:
     for kind in type(optimizer).__mro__:
         if kind.__name__ in _WRAPPERS:
             return unwrapped(getattr(optimizer, _WRAPPERS[kind.__name__]))
+    several = getattr(optimizer, _SEVERAL, None)
+    if isinstance(several, Sequence) and several:
+        return unwrapped(several)
+    if isinstance(optimizer, Sequence) and len(optimizer) == 1:
+        return unwrapped(optimizer[0])
     return optimizer
 
 

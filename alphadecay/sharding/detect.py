@@ -43,9 +43,7 @@ def detect(model: Any) -> Target:
         ValueError: weights that cannot be seen or told apart; the message says which.
         RuntimeError: a plain model whose weights differ between the ranks.
     """
-    wrapper = model
-    while (inner := _inside(wrapper)) is not None:
-        wrapper = inner
+    wrapper = _bare(model)
     if _is_engine(wrapper):
         refuse_engine(wrapper)
         refuse_model(wrapper.module)
@@ -54,22 +52,16 @@ def detect(model: Any) -> Target:
         raise TypeError(
             f"AlphaDecay takes a torch module or a DeepSpeed engine, got {type(wrapper).__name__}"
         )
-    if isinstance(wrapper, DistributedDataParallel):
-        bare = detect_inside(wrapper.module)
-        return Target(bare, Replicated(_device(bare), wrapper.process_group))
-    refuse_model(wrapper)
-    return Target(wrapper, _sharding_of(wrapper))
+    replicas = wrapper if isinstance(wrapper, DistributedDataParallel) else None
+    bare = wrapper if replicas is None else _bare(replicas.module)
+    refuse_model(bare)
+    return Target(bare, _sharding_of(bare, replicas))
 
 
-def detect_inside(model: nn.Module) -> nn.Module:
-    """Return the bare module inside further wrappers, checked.
-
-    Raises:
-        ValueError: weights that cannot be seen or told apart.
-    """
+def _bare(model: Any) -> Any:
+    """Return what is inside all wrappers but DDP's, which knows the process group."""
     while (inner := _inside(model)) is not None:
         model = inner
-    refuse_model(model)
     return model
 
 
@@ -88,7 +80,9 @@ def _is_engine(model: Any) -> bool:
     return hasattr(model, "zero_optimization_stage") and hasattr(model, "module")
 
 
-def _sharding_of(model: nn.Module) -> Sharding:
+def _sharding_of(model: nn.Module, replicas: Any) -> Sharding:
+    if replicas is not None:
+        return Replicated(_device(model), replicas.process_group)
     if any(is_partitioned(p) for p in model.parameters()):
         raise ValueError(
             "the model's weights are partitioned by ZeRO-3: pass the engine, AlphaDecay(engine, "

@@ -26,7 +26,7 @@ import torch
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
 from train.config.run_folder import METRICS, SUMMARY
 from train.experiments.arguments import overrides_of
-from train.reporting.summary import read_summary
+from train.telemetry.summary import read_summary
 from train.telemetry.metrics import read_metrics
 
 METHODS = ("uniform", "alphadecay")

@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import set_environment, start_processes
-from tests.distributed.nets import Net, wrap, zero_engine
+from tests.distributed.nets import Net, zero_engine
+from tests.distributed.wrapping import wrap
 from tests.waiting import PATIENCE
 
 RANKS = 3

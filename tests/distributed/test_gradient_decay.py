@@ -16,8 +16,8 @@ from alphadecay.baselines.gradient_decay import GradientDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.distributed.nets import ROWS as NET_ROWS
-from tests.distributed.nets import Net, wrap
-from tests.distributed.zero3 import gathered
+from tests.distributed.nets import Net
+from tests.distributed.wrapping import gathered, wrap
 from train.models.build import build_model
 
 STEPS = 4

@@ -12,7 +12,7 @@ import torch
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
 from tests.distributed.nets import INTERVAL, ROWS, STEPS, check, run, zero_engine
-from tests.distributed.zero3 import gathered
+from tests.distributed.wrapping import gathered
 
 
 def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
 from tests.distributed.universal import config_of, convert
-from tests.distributed.zero3 import ROWS, build, gathered, one_step
+from tests.distributed.wrapping import gathered
+from tests.distributed.zero3 import ROWS, build, one_step
 
 
 def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dict[str, Any]:

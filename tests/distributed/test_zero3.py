@@ -11,6 +11,7 @@ import torch
 from alphadecay import Adam, AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
+from tests.distributed.wrapping import gathered
 from tests.distributed.zero3 import (
     CLIP,
     INTERVAL,
@@ -19,7 +20,6 @@ from tests.distributed.zero3 import (
     TOLERANCE,
     build,
     ds_config,
-    gathered,
     one_step,
 )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from alphadecay import AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed
@@ -59,16 +57,6 @@ def one_step(
         engine.step()
         refreshes += decay.step()
     return refreshes
-
-
-def gathered(engine: Any) -> dict[str, torch.Tensor]:
-    import deepspeed
-
-    weights = {}
-    for name, parameter in engine.module.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter]):
-            weights[name] = parameter.detach().clone()
-    return weights
 
 
 # float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a

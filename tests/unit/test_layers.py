@@ -17,6 +17,7 @@ LIBRARY = (
     ("alphadecay.sharding",),
     ("alphadecay.optim",),
     ("alphadecay.attach",),
+    ("alphadecay.spread",),
     ("alphadecay.refresh",),
     ("alphadecay.baselines", "alphadecay.controller"),
     ("alphadecay.integrations",),

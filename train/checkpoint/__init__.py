@@ -1,10 +1,11 @@
-"""Checkpoints that commit by rename: a folder is either complete, with a manifest, or it is not a
-checkpoint.
+"""Writes and finds checkpoints that commit by rename: a folder is whole, or it is no checkpoint.
 
-<output_dir>/checkpoints/step-00000100/state/...   what DeepSpeed writes, one file per rank; own_rank_*.pt
-                                      /manifest.json   step, model, world size, and size and hash of every file
-                         latest                    name of the one written last, for people; complete folders are the truth
-                         universal-00000100/...    made from step-00000100 to go on at another world size or ZeRO stage
+Below <output_dir>/checkpoints:
+
+    step-00000100/state/...        what DeepSpeed writes, one file per rank; own_rank_*.pt
+    step-00000100/manifest.json    step, model, world size, and size and hash of every file
+    latest                         name of the one written last, for people only
+    universal-00000100/...         made from step-00000100 for another world size or ZeRO stage
 """
 
 from train.checkpoint.find import check_identity, find, identity, peek

@@ -17,7 +17,7 @@ from train.errors import UserError, as_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m train convert",
         description="Make a checkpoint load at any world size and ZeRO stage.",
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _convert(path: Path, out: Path | None, workers: int) -> Path:
     from train import checkpoint
 
-    found = checkpoint.find(str(path), path.parent, print)
-    assert found is not None  # a path is found or refused
-    final = out or found.path.with_name(f"universal-{found.step:08d}")
+    source = checkpoint.find(str(path), path.parent, print)
+    assert source is not None  # a path is found or refused
+    final = out or source.path.with_name(f"universal-{source.step:08d}")
     if out is not None and out.exists():
         raise UserError(f"{out} exists; name a folder that does not")
-    return checkpoint.convert(found, final, max(1, workers)).path
+    return checkpoint.convert(source, final, max(1, workers)).path

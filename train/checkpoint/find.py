@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether it is this run's."""
+"""Finds the checkpoint that a run goes on from, and checks that it is this run's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
 def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
-    """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells
-    whether it must be converted.
+    """Return what a checkpoint must share with the run that goes on from it.
 
-    The seed of the data and the global batch decide which tokens batch k holds, so another one
-    would repeat some and leave others out. The optimizer's constants come back with its state, and
-    a decay method with its own: others would be taken over without effect.
+    Of LAYOUT it only tells whether the checkpoint must be converted. The seed of the data and the
+    global batch decide which tokens batch k holds, so another one would repeat some and leave
+    others out. The optimizer's constants come back with its state, and a decay method with its own:
+    others would be taken over without effect.
     """
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
@@ -45,9 +45,15 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     }
 
 
-def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from: the newest complete one for "auto", none for "never", else the
-    one at the path given.
+def find(
+    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+) -> Checkpoint | None:
+    """Return the checkpoint to go on from.
+
+    It is the newest complete one for "auto", none for "never", else the one at the path given.
+
+    Args:
+        hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
@@ -56,21 +62,21 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     if resume == "never":
         return None
     if resume != "auto":
-        reason = why_incomplete(Path(resume))
+        reason = why_incomplete(Path(resume), hashed)
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
                 f"{folder}/step-00000100"
             )
         return read(Path(resume))
-    found = _newest_first(folder)
+    candidates = _newest_first(folder)
     _check_latest(folder, say)
-    for path in found:
-        reason = why_incomplete(path)
+    for path in candidates:
+        reason = why_incomplete(path, hashed)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")
-    if found:
+    if candidates:
         raise UserError(
             f"{folder} has checkpoints and none is complete; --resume never starts again, in an "
             "output_dir of its own"
@@ -79,7 +85,7 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
 
 
 def peek(resume: str, folder: Path) -> Checkpoint | None:
-    """Return the checkpoint that `find` looks at first, by its manifest alone: nothing is hashed."""
+    """Return the checkpoint that `find` looks at first, by its manifest alone; hash nothing."""
     if resume == "never":
         return None
     paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
@@ -92,8 +98,7 @@ def peek(resume: str, folder: Path) -> Checkpoint | None:
 def check_identity(
     checkpoint: Checkpoint, run_identity: Mapping[str, Any], convert: str = "auto"
 ) -> None:
-    """Refuses a checkpoint of another run, or one that would have to be converted and cannot or
-    must not be.
+    """Refuse a checkpoint of another run, or one that must be converted and cannot be.
 
     Raises:
         UserError: names every value that differs.
@@ -111,7 +116,7 @@ def check_identity(
 
 
 def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
-    """True where the state has to be converted first.
+    """Return whether the state has to be converted first.
 
     Stage 0 holds it whole, in one file for any number of ranks.
     """
@@ -145,14 +150,16 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """By commit; those that do not say come first, for what was being written when a run died is
-    the newest.
+    """Return the folders of checkpoints, newest first, by commit number.
+
+    Those without a readable manifest come first: they were being written when the run died.
     """
-    paths = [(path, commit_number(path)) for path in folder.glob("step-*")]
-    ranked = sorted(
-        paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True
-    )
-    return [path for path, _ in ranked]
+
+    def rank(path: Path) -> tuple[bool, int, str]:
+        number = commit_number(path)
+        return (number is None, number or 0, path.name)
+
+    return sorted(folder.glob("step-*"), key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
@@ -161,7 +168,8 @@ def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
         return
     name = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not name or not (folder / name).is_dir():
-        say(f"passing over {pointer}: it names {name or 'nothing'!r}, which is not there")
+        named = name or "nothing"
+        say(f"passing over {pointer}: it names {named!r}, which is not there")
 
 
 def _differences(prefix: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Brings a checkpoint into the engine; only what `find` has verified comes here."""
+"""Brings a checkpoint into the engine. Only what `find` has verified comes here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Reads what DeepSpeed wrote by torch's restricted loader: tensors, plain values and a few of
-DeepSpeed's own classes, no code.
+"""Reads what DeepSpeed wrote by torch's restricted loader, which runs no code.
+
+Allowed are tensors, plain values and a few of DeepSpeed's own classes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 
 
 def safe_load(path: Path, mmap: bool = False) -> Any:
-    """A file that torch.save made, on the CPU.
+    """Load a file that torch.save made, on the CPU.
 
     Args:
         mmap: leave the tensors in the file until they are used.

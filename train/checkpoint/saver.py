@@ -1,4 +1,4 @@
-"""What a failed save means for a run: it goes on, loudly, until it would lose too much."""
+"""Saves a run's checkpoints. After a failed save the run goes on, until it would lose too much."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Saver:
         config: how many to keep, and how many failures to bear.
         folder: where they go.
         engine: what is saved.
-        who: what a checkpoint says about the run.
+        run_identity: what a checkpoint says about the run.
         world: this rank.
 
     Raises:
@@ -43,7 +43,7 @@ class Saver:
         self._config = config
         self._folder = folder
         self._engine = engine
-        self._who = run_identity
+        self._run_identity = run_identity
         self._world = world
         itemsize = next(engine.module.parameters()).element_size()
         self._needed = bytes_needed(
@@ -62,10 +62,10 @@ class Saver:
         rank_state: Mapping[str, Any] | None = None,
         last: bool = False,
     ) -> Path | None:
-        """One checkpoint; None where it could not be written and the run goes on without.
+        """Write one checkpoint; return None where that failed and the run goes on without.
 
         Args:
-            own: what this rank alone gets back.
+            rank_state: what this rank alone gets back.
             last: no other will follow.
 
         Raises:
@@ -77,7 +77,7 @@ class Saver:
                 self._folder,
                 step,
                 client_state,
-                self._who,
+                self._run_identity,
                 self._world,
                 self._needed,
                 rank_state,
@@ -93,20 +93,18 @@ class Saver:
         return path
 
     def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
-        what = f"the checkpoint of step {step} was NOT saved: {failure}"
+        news = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
-            reason = (
-                "it was to be the run's last"
-                if last
-                else f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
-            )
+            reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            if last:
+                reason = "it was to be the run's last"
             raise UserError(
-                f"{what}. {reason}; make room and start the run again: it goes on from the newest "
+                f"{news}. {reason}; make room and start the run again: it goes on from the newest "
                 f"in {self._folder}"
             )
         if self._world.is_main:
             print(
-                f"warning: {what} ({self._in_a_row} in a row, {self.failures} in all); the run "
+                f"warning: {news} ({self._in_a_row} in a row, {self.failures} in all); the run "
                 "goes on",
                 file=sys.stderr,
                 flush=True,

@@ -1,4 +1,4 @@
-"""Room on the disk: what a checkpoint will need, and what is said when there is not enough."""
+"""Estimates the room that a checkpoint needs, and says what to do where there is not enough."""
 
 from __future__ import annotations
 
@@ -33,21 +33,25 @@ def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int
 
 
 def shortage(folder: Path, needed: int) -> str:
-    """What to say where `folder`'s disk has less room than `needed`; empty where it has enough."""
+    """Return what to say where a folder's disk has too little room, empty where it has enough."""
     free = shutil.disk_usage(_existing(folder)).free
     if free >= needed:
         return ""
-    return f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set --output_dir to another disk"
+    return (
+        f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set "
+        "--output_dir to another disk"
+    )
 
 
 def describe_failure(error: BaseException, folder: Path) -> str:
-    """A failed write in one line: torch's own messages do not say why."""
-    reason = (
-        os.strerror(error.errno)
-        if isinstance(error, OSError) and error.errno
-        else (str(error).splitlines() or [""])[0][:200]
-    )
-    return f"{reason or type(error).__name__} ({_size(shutil.disk_usage(_existing(folder)).free)} free in {folder})"
+    """Describe a failed write in one line; torch's own messages do not say why."""
+    if isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno)
+    else:
+        reason = str(error).partition("\n")[0][:200]
+    reason = reason or type(error).__name__
+    free = shutil.disk_usage(_existing(folder)).free
+    return f"{reason} ({_size(free)} free in {folder})"
 
 
 def _existing(folder: Path) -> Path:

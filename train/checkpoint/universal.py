@@ -1,10 +1,9 @@
-"""Universal checkpoints: the state by parameter instead of by rank, so that any world size and ZeRO
-stage 1 to 3 can load it.
+"""Converts checkpoints to the universal form: the state by parameter instead of by rank.
 
-DeepSpeed's converter does the work. What it writes serves only the stage it came from;
-`_serve_every_stage` adds the rest: the step of every parameter (stage 3 keeps it once), every
-tensor in a dict (stage 3 writes it bare), the optimizer's common state in the form of both
-families, and the model-state file under both names.
+Any world size and ZeRO stage 1 to 3 can load it. DeepSpeed's converter does the work. What it
+writes serves only the stage it came from; `_serve_every_stage` adds the rest: the step of every
+parameter (stage 3 keeps it once), every tensor in a dict (stage 3 writes it bare), the optimizer's
+common state in the form of both families, and the model-state file under both names.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from train.checkpoint.manifest import (
     STATE,
     TEMPORARY,
     Checkpoint,
-    facts_of,
+    facts_of_files,
     read,
     why_incomplete,
 )
@@ -46,8 +45,9 @@ _SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow", "ds_version")
 def convert_if_needed(
     checkpoint: Checkpoint, run_identity: Mapping[str, Any], say: Callable[[str], None]
 ) -> Checkpoint:
-    """The checkpoint itself where it fits this world size and ZeRO stage, else its universal form,
-    made once.
+    """Return the checkpoint itself where it fits, else its universal form, made once.
+
+    It fits where world size and ZeRO stage are this run's.
 
     Raises:
         UserError: it cannot be converted.
@@ -65,8 +65,9 @@ def convert_if_needed(
 
 
 def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
-    """Writes the universal form of a verified checkpoint of ZeRO stage 1 to 3, and commits it by
-    rename.
+    """Write the universal form of a verified checkpoint of ZeRO stage 1 to 3.
+
+    It commits by rename.
 
     Args:
         workers: processes that extract; more than one only where no process group has been started.
@@ -83,31 +84,14 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
         )
     temporary = final.with_name(f"{TEMPORARY}{final.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    # The parameters and moments in pieces, then whole.
-    short = shortage(
-        final.parent, 2 * sum(facts["bytes"] for facts in source.manifest["files"].values())
-    )
+    size = sum(facts["bytes"] for facts in source.manifest["files"].values())
+    short = shortage(final.parent, 2 * size)  # parameters and moments in pieces, then whole
     if short:
         raise UserError(f"cannot convert {source.path}: {short}")
     try:
         _run_converter(source.path / STATE, temporary / STATE, workers)
         _serve_every_stage(temporary / STATE)
-        files = [path for path in (temporary / STATE).rglob("*") if path.is_file()]
-        for path in files:
-            sync(path)
-        kept = {
-            key: value
-            for key, value in source.manifest.items()
-            if key not in ("files", "format", "commit")
-        }
-        manifest = {
-            "format": FORMAT,
-            **kept,
-            "universal": True,
-            "source": _digest(source),
-            "files": facts_of(temporary, files),
-        }
-        commit(temporary, final, manifest)
+        commit(temporary, final, _universal_manifest(source, temporary))
     except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise UserError(
             f"cannot convert {source.path}: {describe_failure(error, final.parent)}"
@@ -115,6 +99,22 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read(final)
+
+
+def _universal_manifest(source: Checkpoint, folder: Path) -> dict[str, Any]:
+    """Sync the converted files, and return the manifest for them."""
+    files = [path for path in (folder / STATE).rglob("*") if path.is_file()]
+    for path in files:
+        sync(path)
+    dropped = ("files", "format", "commit")
+    kept = {key: value for key, value in source.manifest.items() if key not in dropped}
+    return {
+        "format": FORMAT,
+        **kept,
+        "universal": True,
+        "source": _digest(source),
+        "files": facts_of_files(folder, files),
+    }
 
 
 def _run_converter(source: Path, target: Path, workers: int) -> None:
@@ -137,27 +137,23 @@ def _run_converter(source: Path, target: Path, workers: int) -> None:
 
 
 def _serve_every_stage(state: Path) -> None:
-    """Adds what the other stages look for."""
+    """Add what the other stages look for."""
     saved = safe_load(state / _OPTIMIZER)
     inner = saved.get("optimizer_state_dict", {})
     groups = saved["param_groups"]
     folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
-    step = (
-        inner["state"][0]["step"] if inner else safe_load(next(iter(sorted(folders))) / "step.pt")
-    )
+    step = inner["state"][0]["step"] if inner else safe_load(min(folders) / "step.pt")
     for folder in folders:
         torch.save(step, folder / "step.pt")
         for path in folder.glob("*.pt"):
             tensor = safe_load(path) if path.name != "step.pt" else None
             if isinstance(tensor, torch.Tensor):
                 torch.save({"param": tensor}, path)
-    common = {key: saved[key] for key in _SHARED if key in saved} | {
-        "ds_version": _deepspeed_version()
-    }
+    common = {key: saved[key] for key in _SHARED if key in saved}
+    common["ds_version"] = _deepspeed_version()
     by_stage_3 = {"state": {0: {"step": step}}, "param_groups": groups}
-    torch.save(
-        common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}, state / _OPTIMIZER
-    )
+    optimizer = common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}
+    torch.save(optimizer, state / _OPTIMIZER)
     there = [state / name for name in _MODEL_STATES if (state / name).is_file()]
     for name in _MODEL_STATES:
         if not (state / name).exists():
@@ -176,4 +172,5 @@ def _digest(checkpoint: Checkpoint) -> str:
 
 def _layout(run_identity: Mapping[str, Any]) -> str:
     ranks = run_identity["world_size"]
-    return f"{ranks} rank{'s' if ranks != 1 else ''} with ZeRO-{run_identity['zero_stage']}"
+    plural = "s" if ranks != 1 else ""
+    return f"{ranks} rank{plural} with ZeRO-{run_identity['zero_stage']}"

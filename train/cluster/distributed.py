@@ -1,4 +1,4 @@
-"""The ranks of a run: who am I, start the process group, do a thing once and tell everyone."""
+"""Starts the process group, and tells a rank who it is and what the others say."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from train.cluster.launch_environment import environment
 from train.errors import Stopped, UserError
 from train.system.device import uses_cuda
 
 T = TypeVar("T")
 _LONG = timedelta(days=2)  # rank 0 may prepare a corpus for hours while the others wait
+_KINDS: tuple[type[Exception], ...] = (UserError, Stopped)  # raised alike on every rank
 
 
 @dataclass(frozen=True)
 class World:
-    """Args:
-    rank: this process, of all.
-    local_rank: this process, of those on its node.
-    size: processes in all.
-    device: where this process computes.
-    control: a CPU group for small messages between hosts; None before `start`.
-    patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days for
-        one that is cut off.
+    """The ranks of a run, as one of them sees them.
+
+    Args:
+        rank: this process, of all.
+        local_rank: this process, of those on its node.
+        size: processes in all.
+        device: where this process computes.
+        control: a CPU group for small messages between hosts; None before `start`.
+        patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days
+            for one that is cut off.
     """
 
     rank: int
@@ -43,10 +47,9 @@ class World:
         return self.rank == 0
 
     def run_on_main(self, action: Callable[[], T], patient: bool = False) -> T:
-        """Runs `action` on rank 0 and gives every rank its result; a UserError or Stopped there is
-        raised on every rank.
+        """Run `action` on rank 0 and return its result on every rank. Collective.
 
-        Collective. The result must pickle.
+        The result must pickle. A UserError or Stopped on rank 0 is raised on every rank.
 
         Args:
             patient: it may take longer than the process group's timeout.
@@ -60,40 +63,31 @@ class World:
                 box[0] = action()
             except Exception as error:  # whatever it is, the others must not wait for it
                 failure = error
-                kind = next(
-                    (kind for kind in (UserError, Stopped) if isinstance(error, kind)), None
-                )
+                kind = next((kind for kind in _KINDS if isinstance(error, kind)), None)
                 box[1] = (kind, f"{error}")
         dist.broadcast_object_list(box, src=0, group=self.patient if patient else self.control)
         if failure is not None:
             raise failure
         if box[1] is not None:
             kind, message = box[1]
-            raise kind(message) if kind is not None else RuntimeError(f"rank 0 failed: {message}")
+            if kind is None:
+                raise RuntimeError(f"rank 0 failed: {message}")
+            raise kind(message)
         return box[0]
 
     def gather(self, value: T) -> list[T]:
-        """Every rank's value, in rank order, on every rank. Collective. The value must pickle."""
+        """Return every rank's value, in rank order. Collective. The value must pickle."""
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value, group=self.control)
         return values
 
     def barrier(self) -> None:
-        """Collective: waits for every rank."""
+        """Wait for every rank. Collective."""
         dist.barrier(group=self.control)
 
 
-def environment() -> tuple[int, int, int]:
-    """(rank, local rank, world size) as deepspeed and torchrun set them; one process without them."""
-    return (
-        int(os.environ.get("RANK", 0)),
-        int(os.environ.get("LOCAL_RANK", 0)),
-        int(os.environ.get("WORLD_SIZE", 1)),
-    )
-
-
 def start(timeout_minutes: float) -> World:
-    """Starts the process group: NCCL where there is a GPU for this rank, else gloo."""
+    """Start the process group: NCCL where there is a GPU for this rank, else gloo."""
     rank, local_rank, size = environment()
     if "RANK" not in os.environ:
         _single_process()
@@ -119,14 +113,13 @@ def start(timeout_minutes: float) -> World:
         dist_init_required=True,
         verbose=False,
     )
-    control, patient = (
-        dist.new_group(backend="gloo", timeout=timeout) for timeout in (limit, _LONG)
-    )
+    control = dist.new_group(backend="gloo", timeout=limit)
+    patient = dist.new_group(backend="gloo", timeout=_LONG)
     return World(rank, local_rank, size, device, control, patient)
 
 
 def _single_process() -> None:
-    """`python train/pretrain.py` is a world of one."""
+    """Make `python train/pretrain.py` a world of one."""
     import socket
 
     with socket.socket() as probe:

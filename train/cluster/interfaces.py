@@ -1,4 +1,4 @@
-"""Which network interface leads to a host.
+"""Finds the network interface that leads to a host.
 
 `python -m train interface HOST` prints its name and our address on it.
 
@@ -17,7 +17,10 @@ _OUTSIDE = "192.0.2.1"  # an address for documents, RFC 5737: the default route 
 
 
 def way_to(host: str) -> tuple[str, str]:
-    """(interface, our address on it) towards `host`, a name or an address. Nothing is sent.
+    """Return the interface towards a host, and our address on it. Nothing is sent.
+
+    Args:
+        host: a name or an address.
 
     Raises:
         UserError: the name is unknown, or no way leads there.
@@ -30,7 +33,7 @@ def way_to(host: str) -> tuple[str, str]:
     import psutil
 
     for name, addresses in psutil.net_if_addrs().items():
-        if any(found.address.split("%")[0] == address for found in addresses):
+        if address in [each.address.split("%")[0] for each in addresses]:
             return name, address
     raise UserError(
         f"{socket.gethostname()} reaches {host} from {address}, which is on none of its interfaces"
@@ -38,7 +41,7 @@ def way_to(host: str) -> tuple[str, str]:
 
 
 def _source(host: str) -> str:
-    """Our address on the way to `host`."""
+    """Return our address on the way to a host."""
     try:
         family, _, _, _, target = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
     except OSError as error:
@@ -56,7 +59,7 @@ def _source(host: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints `INTERFACE ADDRESS`."""
+    """Print `INTERFACE ADDRESS`."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 0 if arguments in (["--help"], ["-h"]) else 2

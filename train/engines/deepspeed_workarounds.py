@@ -1,6 +1,4 @@
-"""DeepSpeed's trace of modules under ZeRO-3, from which it knows what to gather ahead and what to
-keep.
-"""
+"""Works around DeepSpeed where it would change what a run computes."""
 
 from __future__ import annotations
 
@@ -9,8 +7,10 @@ from typing import Any
 
 
 def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
-    """What to call after each forward pass that no backward follows: it leaves no trace where there
-    was none before.
+    """Return a callback to run after each evaluation forward pass.
+
+    It discards the prefetch trace which ZeRO-3 recorded during that pass, and leaves none where
+    there was none before.
 
     DeepSpeed (0.19) remembers which weights each module may release, and keeps that when the trace
     it was read from is thrown away. After an evaluation ahead of the first training step every

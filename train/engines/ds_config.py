@@ -1,5 +1,6 @@
-"""Resolves a DeepSpeed JSON with the recipe: the recipe owns batch, clipping and precision, the file
-owns ZeRO.
+"""Resolves a DeepSpeed JSON with the recipe.
+
+The recipe owns batch, clipping and precision; the file owns ZeRO.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def computes_in_bf16(ds_config: Mapping[str, Any]) -> bool:
 
 
 def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int) -> dict[str, Any]:
-    """The DeepSpeed configuration with every "auto" filled from the recipe.
+    """Return the DeepSpeed configuration with every "auto" filled from the recipe.
 
     Raises:
         UserError: no such file, not JSON, or a value given in both places with two values; both are
@@ -50,6 +51,29 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
     path = Path(config.deepspeed.config)
     if not path.exists() and (ROOT / path).exists():
         path = ROOT / path  # ds_configs/ is found from any working directory
+    ds_config = _read(path)
+    for key, owner in _NOT_OURS.items():
+        if key in ds_config:
+            raise UserError(f"{path} has {key!r}, which {owner} owns; take it out of the JSON")
+    bf16 = resolve_precision(config.run.precision) == "bf16"
+    accumulation = f"run.global_batch on {world_size} ranks"
+    precision = f"run.precision {config.run.precision}"
+    owned: dict[tuple[str, ...], tuple[str, Any]] = {
+        ("train_batch_size",): ("run.global_batch", config.run.global_batch),
+        ("train_micro_batch_size_per_gpu",): ("run.micro_batch", config.run.micro_batch),
+        ("gradient_accumulation_steps",): (accumulation, accumulation_steps),
+        ("gradient_clipping",): ("optim.grad_clip", config.optim.grad_clip),
+        ("bf16", "enabled"): (precision, bf16),
+        ("fp16", "enabled"): (precision, False),
+    }
+    for keys, (source, value) in owned.items():
+        _set_owned(ds_config, keys, value, source, path)
+    if bf16 and zero_stage(ds_config) > 0:
+        ds_config.setdefault("data_types", {"grad_accum_dtype": "fp32"})
+    return ds_config
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         ds_config: dict[str, Any] = json.loads(
             path.read_text(encoding="utf-8"),
@@ -68,30 +92,11 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
             f"{path} holds a {type(ds_config).__name__}; DeepSpeed takes a JSON object, see "
             "ds_configs/zero3.json"
         )
-    for key, owner in _NOT_OURS.items():
-        if key in ds_config:
-            raise UserError(f"{path} has {key!r}, which {owner} owns; take it out of the JSON")
-    bf16 = resolve_precision(config.run.precision) == "bf16"
-    owned: dict[tuple[str, ...], tuple[str, Any]] = {
-        ("train_batch_size",): ("run.global_batch", config.run.global_batch),
-        ("train_micro_batch_size_per_gpu",): ("run.micro_batch", config.run.micro_batch),
-        ("gradient_accumulation_steps",): (
-            f"run.global_batch on {world_size} ranks",
-            accumulation_steps,
-        ),
-        ("gradient_clipping",): ("optim.grad_clip", config.optim.grad_clip),
-        ("bf16", "enabled"): (f"run.precision {config.run.precision}", bf16),
-        ("fp16", "enabled"): (f"run.precision {config.run.precision}", False),
-    }
-    for keys, (source, value) in owned.items():
-        _set_owned(ds_config, keys, value, source, path)
-    if bf16 and zero_stage(ds_config) > 0:
-        ds_config.setdefault("data_types", {"grad_accum_dtype": "fp32"})
     return ds_config
 
 
 def _each_once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    """JSON takes the last of two equal keys without a word."""
+    """Refuse a key that stands twice: JSON takes the last of the two without a word."""
     section: dict[str, Any] = {}
     for key, value in pairs:
         if key in section and section[key] != value:

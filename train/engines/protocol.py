@@ -1,4 +1,4 @@
-"""What the loop, the checkpoints and the telemetry ask of an engine."""
+"""Defines what the loop, the checkpoints and the telemetry ask of an engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass
 class WrittenState:
-    """What one rank wrote of a checkpoint.
+    """The files that one rank wrote of a checkpoint.
 
     Args:
         paths: its files, not yet synced.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from train.config.arguments import read_overrides
 from train.errors import UserError
-from train.experiments.grids.grid_yaml import FROM_THE_SWEEP
+from train.experiments.grids.entries import FROM_THE_SWEEP
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

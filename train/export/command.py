@@ -1,65 +1,89 @@
 """A checkpoint as a Hugging Face folder: `python -m train export RUN_OR_CHECKPOINT --out FOLDER`.
 
-The folder holds safetensors, config.json, generation_config.json and the tokenizer; plain
-transformers loads it. One process reads the checkpoint's files, whatever the number of ranks that
-wrote them. The weights are the float32 masters, or those rounded to bfloat16.
+The folder holds safetensors, config.json, generation_config.json, the tokenizer and a model card;
+plain transformers loads it. One process reads the checkpoint's files, whatever the number of ranks
+that wrote them. The weights are the float32 masters, or those rounded to bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from train.errors import UserError, as_command
 from train.system.environment import prepare_environment
-from train.system.files import sync
+from train.system.files import follow_umask, sync
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an export is written.
+
+    Args:
+        dtype: float32 or bfloat16, of the weights.
+        shard_size: largest safetensors file, e.g. 5GB; above it the weights are split over several
+            with an index.
+        license_id: for the model card, as the hub names it; empty leaves it out.
+
+    Raises:
+        UserError: no identifier of a license.
+    """
+
+    dtype: str = "float32"
+    shard_size: str = "5GB"
+    license_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.license_id and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license_id):
+            raise UserError(
+                f"--license {self.license_id!r} is no identifier of the hub's; they are lower "
+                "case, such as apache-2.0, mit or other"
+            )
 
 
 def export(
-    source: Path,
-    out: Path,
-    dtype: str = "float32",
-    shard_size: str = "5GB",
-    force: bool = False,
-    tokenizer: str = "",
+    source: Path, out: Path, form: Form | None = None, force: bool = False, tokenizer: str = ""
 ) -> str:
-    """Writes the folder, complete or not at all; what it did, in one line.
+    """Write the folder, complete or not at all, and return what was done in a line.
 
     Args:
         source: a run's folder (its newest complete checkpoint is taken) or a checkpoint.
         out: the folder to make.
-        dtype: float32 or bfloat16, of the weights.
-        shard_size: largest safetensors file, e.g. 5GB; above it the weights are split over several
-            with an index.
+        form: how; None takes the defaults.
         force: replace what is there.
         tokenizer: a SentencePiece .model instead of the run's own.
 
     Raises:
         UserError: nothing to export, or the folder exists or cannot be written.
     """
+    form = form or Form()
     _check_free(out, force)
-    from train.export.hf_tokenizer import write_tokenizer
-    from train.export.trained import DTYPES, find_trained
+    from train.export.trained import find_trained
+    from train.export.write import write_export
 
     trained = find_trained(source, tokenizer, lambda text: print(text, file=sys.stderr))
     temporary = out.with_name(f".tmp-{out.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        model = trained.load(DTYPES[dtype])
-        model.save_pretrained(temporary, max_shard_size=shard_size)
-        write_tokenizer(trained.tokenizer, temporary, trained.sequence_length)
+        parameters = write_export(trained, temporary, form.dtype, form.shard_size, form.license_id)
+        follow_umask(temporary)
         _commit(temporary, out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    parameters = sum(p.numel() for p in model.parameters())
-    return f"{out}: {parameters / 1e6:,.2f}M parameters in {dtype}, from {trained.checkpoint.path}, step {trained.checkpoint.step}"
+    checkpoint = trained.checkpoint
+    return (
+        f"{out}: {parameters / 1e6:,.2f}M parameters in {form.dtype}, from {checkpoint.path}, "
+        f"step {checkpoint.step}"
+    )
 
 
 def _check_free(out: Path, force: bool) -> None:
@@ -74,7 +98,7 @@ def _check_free(out: Path, force: bool) -> None:
 
 
 def _commit(temporary: Path, out: Path) -> None:
-    """Moves the finished folder into place; an older export stays until then."""
+    """Move the finished folder into place; an older export stays until then."""
     for path in [*temporary.rglob("*"), temporary]:
         sync(path)
     old = out.with_name(f".old-{out.name}")
@@ -86,33 +110,47 @@ def _commit(temporary: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m train export", description="A checkpoint as a Hugging Face folder."
+        prog="python -m train export",
+        description="Write a checkpoint as a Hugging Face folder, with a model card.",
     )
-    parser.add_argument(
-        "source", type=Path, help="a run's folder (its newest complete checkpoint) or a checkpoint"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", type=Path, help="a run's folder (its newest complete checkpoint) or a checkpoint")
+    add("--out", type=Path, required=True, help="folder to make")
+    add(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
         help="of the weights; default float32, the masters",
     )
-    parser.add_argument(
-        "--shard-size", default="5GB", help="largest weight file, e.g. 500MB; default 5GB"
+    add("--shard-size", default="5GB", help="largest weight file, e.g. 500MB; default 5GB")
+    add(
+        "--license",
+        default="",
+        metavar="ID",
+        help="for the model card, as the hub names it, e.g. apache-2.0; default: left out",
     )
-    parser.add_argument(
+    add(
         "--tokenizer",
         default="",
         metavar="FILE.model",
         help="instead of the one that the run keeps",
     )
-    parser.add_argument("--force", action="store_true", help="replace an export that is there")
-    o = parser.parse_args(argv)
+    add("--force", action="store_true", help="replace an export that is there")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; a user's mistake is one message, not a
+    traceback.
+    """
+    o = make_parser().parse_args(argv)
     prepare_environment()
-    return as_command(
-        lambda: print(export(o.source, o.out, o.dtype, o.shard_size, o.force, o.tokenizer))
-    )
+
+    def work() -> None:
+        form = Form(o.dtype, o.shard_size, o.license)
+        print(export(o.source, o.out, form, o.force, o.tokenizer))
+
+    return as_command(work)

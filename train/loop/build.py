@@ -1,4 +1,4 @@
-"""From a checked configuration to a Trainer: data, engine, decay, and the checkpoint to go on from."""
+"""Builds a Trainer from a checked configuration: data, engine, decay and checkpoint."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from train.telemetry.telemetry import Telemetry
 
 
 def build(config: TrainConfig, world: World, requests: StopRequests | None = None) -> Trainer:
-    """A Trainer ready to train.
+    """Build a Trainer that is ready to train. Collective.
 
-    Collective. Everything that can be wrong is checked before the model is built.
+    Everything that can be wrong is checked before the model is built.
 
     Raises:
         UserError: data, configuration or checkpoint that cannot be used.
@@ -45,18 +45,30 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     check_machine(config.model)
     world.run_on_main(lambda: _make(folder))
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
+    trainer = _build_trainer(config, world, requests, prepared, ds_config)
+    world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
+    return trainer
+
+
+def _build_trainer(
+    config: TrainConfig,
+    world: World,
+    requests: StopRequests,
+    prepared: list[Path],
+    ds_config: dict[str, Any],
+) -> Trainer:
+    folder = config.folder
     batches, validation = open_data(prepared, config)
     run_identity = checkpoint.identity(
         config, world, zero_stage(ds_config), data_identity(prepared, config.data)
     )
-    found = world.run_on_main(lambda: _find(config, folder, run_identity))
-
-    if found is not None and found.universal:
+    saved = world.run_on_main(lambda: _find(config, folder, run_identity))
+    if saved is not None and saved.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config)
     decay = build_decay(config, engine.handle)
     saver = checkpoint.Saver(config.checkpoint, folder / CHECKPOINTS, engine, run_identity, world)
-    telemetry = Telemetry(config, folder, world, engine, found.step if found else None)
+    telemetry = Telemetry(config, folder, world, engine, saved.step if saved else None)
     trainer = Trainer(
         config,
         world,
@@ -71,10 +83,9 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
         requests,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
-    if found is not None:
-        trainer.resume(found)
-        telemetry.message(f"going on from {found.path}, step {found.step} of {config.run.steps}")
-    world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
+    if saved is not None:
+        trainer.resume(saved)
+        telemetry.message(f"going on from {saved.path}, step {saved.step} of {config.run.steps}")
     return trainer
 
 
@@ -96,8 +107,8 @@ def _find(
     def say(text: str) -> None:
         print(text, flush=True)
 
-    found = checkpoint.find(config.resume, folder / CHECKPOINTS, say)
-    if found is None:
+    saved = checkpoint.find(config.resume, folder / CHECKPOINTS, say)
+    if saved is None:
         return None
-    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
-    return checkpoint.convert_if_needed(found, run_identity, say)
+    checkpoint.check_identity(saved, run_identity, config.checkpoint.convert)
+    return checkpoint.convert_if_needed(saved, run_identity, say)

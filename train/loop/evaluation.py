@@ -1,9 +1,9 @@
-"""Validation: mean loss per token on a fixed set of rows, whatever the world size; and the
-published code's figure beside it.
+"""Validates on a fixed set of rows: the mean loss per token, and the published code's figure.
 
-The published figure is biased twice, and tables made with it compare only with each other. Its mean
-is over batches, each with the same weight however many tokens it has; and its count of batches
-starts at 1, so that the loss comes out n / (n + 1) of what it is.
+The loss is the same whatever the world size. The published figure is biased twice, and tables made
+with it compare only with each other. Its mean is over batches, each with the same weight however
+many tokens it has; and its count of batches starts at 1, so that the loss comes out n / (n + 1) of
+what it is.
 
 Shapes: R rows of the set, M rows of a micro batch, L tokens of a row.
 """
@@ -25,7 +25,7 @@ from train.telemetry.metrics import perplexity
 
 @dataclass(frozen=True)
 class Validation:
-    """One validation.
+    """The figures of one validation.
 
     Args:
         loss: mean negative log-likelihood in nats per predicted token.
@@ -38,7 +38,7 @@ class Validation:
     tokens: int
 
     def record(self) -> dict[str, float]:
-        """What metrics.jsonl says of it."""
+        """Return what metrics.jsonl says of it."""
         return {
             "val_loss": self.loss,
             "val_perplexity": perplexity(self.loss),
@@ -52,7 +52,7 @@ class Validation:
 def evaluate(
     engine: Engine, rows: Labelled, micro_batch: int, world: World, published_batch: int = 512
 ) -> Validation:
-    """Loss on `rows`. Collective: every rank makes the same number of passes.
+    """Compute the loss on `rows`. Collective: every rank makes the same number of passes.
 
     Args:
         rows: tokens and labels, int64 [R, L], the same on every rank.
@@ -80,14 +80,14 @@ def _figures(engine: Engine, rows: Labelled, micro_batch: int, world: World) -> 
             index = torch.arange(first, first + micro_batch).clamp(max=count - 1)
             tokens = rows.tokens[index].to(world.device)
             labels = rows.labels[index].to(world.device)
-            mine = _row_figures(logits_of(tokens), labels)
+            of_rows = _row_figures(logits_of(tokens), labels)
             counted = max(0, min(micro_batch, count - first))
-            figures[first : first + counted] = mine[:counted]
+            figures[first : first + counted] = of_rows[:counted]
     return figures
 
 
 def published_loss(figures_R2: Tensor, batch: int) -> float:
-    """The published code's mean: the sum of the batches' mean losses over their number plus one.
+    """Return the published code's mean: the batches' mean losses over their number plus one.
 
     Its ranks' means, equally weighted, are one mean here; that is the same where rows have equally
     many tokens.
@@ -101,7 +101,7 @@ def published_loss(figures_R2: Tensor, batch: int) -> float:
 
 
 def _row_figures(logits: Tensor, labels: Tensor) -> Tensor:
-    """Summed loss and number of predicted tokens of every row, float64 [M, 2]."""
+    """Return summed loss and number of predicted tokens of every row, float64 [M, 2]."""
     targets = labels[:, 1:]
     losses = functional.cross_entropy(
         _wide(logits[:, :-1]).flatten(0, 1),
@@ -115,5 +115,5 @@ def _row_figures(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """At least float32: a sum over the vocabulary in 16 bits is not one."""
+    """Return logits in at least float32: a sum over the vocabulary in 16 bits is not one."""
     return logits if logits.dtype == torch.float64 else logits.float()

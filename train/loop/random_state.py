@@ -1,5 +1,6 @@
-"""The random states of one rank, so that a resumed run draws what the uninterrupted one would have
-drawn.
+"""Takes and sets the random states of one rank.
+
+A resumed run draws what the uninterrupted one would have drawn.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from train.system.device import uses_cuda
 
 
 def seed_all(seed: int, rank: int) -> None:
-    """Every global generator of this rank, each rank its own stream; Python's and NumPy's would
-    start from the system's entropy.
+    """Seed every global generator of this rank, each rank with its own stream.
+
+    Python's and NumPy's would start from the system's entropy.
     """
     words = np.random.SeedSequence([seed, rank]).generate_state(3)
     random.seed(int(words[0]))
@@ -25,8 +27,9 @@ def seed_all(seed: int, rank: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """Of Python, NumPy, torch and this rank's GPU; tensors, lists and numbers only, for torch's
-    restricted loader.
+    """Return the random states of Python, NumPy, torch and this rank's GPU.
+
+    They are tensors, lists and numbers only, for torch's restricted loader.
     """
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = cast(
@@ -43,7 +46,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Takes up what `random_state` gave; a GPU's state is left out where there is no GPU."""
+    """Take up what `random_state` returned; a GPU's state is left out where there is no GPU."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]

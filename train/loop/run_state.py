@@ -1,4 +1,4 @@
-"""The state of a run: named objects that a checkpoint keeps and a resumed run takes up again."""
+"""Keeps the state of a run: named objects that checkpoints hold and a resumed run takes up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Stateful(Protocol):
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The steps and tokens that a run has done, and its validations.
 
     Args:
         step: optimizer steps done, skipped ones included: batch k always belongs to step k + 1.

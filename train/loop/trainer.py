@@ -1,5 +1,6 @@
-"""The training loop: batches in, steps, refreshes, validations and checkpoints in a fixed order on
-every rank.
+"""Runs the training loop: steps, refreshes, validations and checkpoints, in a fixed order.
+
+Every rank does the same in the same order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from train import checkpoint
 from train.cluster.distributed import World
@@ -33,8 +35,9 @@ from train.telemetry.telemetry import Telemetry
 
 @dataclass
 class Trainer:
-    """One run, built and maybe resumed; `train` takes it to its last step, or to the step at which
-    the ranks agree to stop.
+    """One run, built and maybe resumed.
+
+    `train` takes it to its last step, or to the step at which the ranks agree to stop.
 
     Args:
         decay: the controller of decay.method, or None for uniform and none.
@@ -82,7 +85,7 @@ class Trainer:
         return self.progress.step
 
     def train(self) -> None:
-        """Steps, and what comes between them. Collective.
+        """Take the steps, and do what comes between them. Collective.
 
         Raises:
             UserError: too many steps in a row were skipped; a checkpoint has been written.
@@ -98,7 +101,7 @@ class Trainer:
             self.save(last=True)
 
     def save(self, last: bool = False) -> None:
-        """One checkpoint of this step; the last must not fail. Collective."""
+        """Write one checkpoint of this step; the last must not fail. Collective."""
         if self.saved_step == self.step:
             return
         with self.telemetry.clock.part("checkpoint"), self.budget.timed("save"):
@@ -112,19 +115,19 @@ class Trainer:
             self.saved = path
             self.telemetry.message(f"checkpoint {path}")
 
-    def resume(self, found: checkpoint.Checkpoint) -> None:
-        """Go on where `found` was written, with its decays and random states. Collective."""
-        state = checkpoint.load(self.engine, found)
+    def resume(self, saved: checkpoint.Checkpoint) -> None:
+        """Go on where `saved` was written, with its decays and random states. Collective."""
+        state = checkpoint.load(self.engine, saved)
         try:
             self.state.load_state_dict(state)
         except ValueError as error:  # alike on every rank: it is about what was saved
-            raise UserError(f"cannot go on from {found.path}: {error}") from error
+            raise UserError(f"cannot go on from {saved.path}: {error}") from error
         self.saved_step = self.step
-        self.saved = found.path
+        self.saved = saved.path
         if self.decay is not None and self.decay.last_refresh_step > self.step:
             # It is for the step to come: its line was cut off with that step's.
             self._tell_refresh(self.decay)
-        rank_state = checkpoint.load_rank_state(found, self.world.rank)
+        rank_state = checkpoint.load_rank_state(saved, self.world.rank)
         if rank_state is not None:
             set_random_state(rank_state)
 
@@ -134,7 +137,7 @@ class Trainer:
         self.telemetry.refresh(decay, lr)
 
     def _one_step(self, step: int) -> None:
-        """One optimizer step over the global batch, and the refresh that is due after it."""
+        """Take one optimizer step over the global batch, and do the refresh due after it."""
         self.telemetry.begin(step)
         with self.budget.timed("step"):
             values, stop = self._forward_backward_step(step)
@@ -151,20 +154,22 @@ class Trainer:
             self._ask()
 
     def _forward_backward_step(self, step: int) -> tuple[dict[str, float], str]:
-        """The step's figures, and why to stop after it; batch k of the run belongs to step k + 1."""
-        c = self.config
-        lr = learning_rate(c.optim, step, c.run.steps)
+        """Return the step's figures, and why to stop after it.
+
+        Batch k of the run belongs to step k + 1.
+        """
+        run = self.config.run
+        world = self.world
+        lr = learning_rate(self.config.optim, step, run.steps)
         self.engine.set_learning_rate(lr)
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
-            batch = self.batches.batch(
-                step - 1, self.world.rank, self.world.size, c.run.micro_batch
-            )
+            batch = self.batches.batch(step - 1, world.rank, world.size, run.micro_batch)
         for tokens, labels, scale in batch:
             with part("data"):
-                tokens = tokens.to(self.world.device)
-                labels = labels.to(self.world.device)
+                tokens = tokens.to(world.device)
+                labels = labels.to(world.device)
             with part("forward_backward"):
                 loss = self.engine.forward(tokens, labels) * scale
                 self.engine.backward(poison_nonfinite_loss(loss))
@@ -174,32 +179,30 @@ class Trainer:
         if self.engine.step_was_applied():
             self.telemetry.stepped(lr, self.decay)
         with part("step"):  # the ranks wait for the slowest here
-            mean = torch.stack(losses).double().mean().reshape(1)
-            # One message for the loss and for the requests to stop.
-            message = torch.cat(
-                [mean, torch.tensor(self._flags(), dtype=torch.float64, device=mean.device)]
-            )
-            dist.all_reduce(message)
-            loss_sum, *flags = message.tolist()
-        values = {
-            "loss": loss_sum / self.world.size,
-            "lr": lr,
-            "grad_norm": self.engine.gradient_norm(),
-        }
-        return values, agreed(flags)
+            mean, stop = self._agree_on(torch.stack(losses).double().mean())
+        return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, stop
+
+    def _agree_on(self, loss: Tensor) -> tuple[float, str]:
+        """Return the mean loss over the ranks, and why to stop: one message. Collective."""
+        flags = torch.tensor(self._flags(), dtype=torch.float64, device=loss.device)
+        message = torch.cat([loss.reshape(1), flags])
+        dist.all_reduce(message)
+        loss_sum, *flag_sums = message.tolist()
+        return loss_sum / self.world.size, agreed(flag_sums)
 
     def _watch(self, values: dict[str, float]) -> None:
-        """Counts and tells skipped steps and spikes.
+        """Count and tell skipped steps and spikes.
 
-        Raises UserError, after a checkpoint, where too many were skipped.
+        Raises:
+            UserError: too many steps were skipped; a checkpoint has been written.
         """
         skipped = not self.engine.step_was_applied()
         too_many = self.skips.note(skipped)
         if skipped:
-            text = f"step skipped: its loss or gradient is not finite ({self.skips.in_a_row} in a row, {self.skips.total} in all)"
             self.telemetry.notice(
                 self.step,
-                text,
+                "step skipped: its loss or gradient is not finite "
+                f"({self.skips.in_a_row} in a row, {self.skips.total} in all)",
                 loss=values["loss"],
                 in_a_row=self.skips.in_a_row,
                 skipped_steps=self.skips.total,
@@ -207,9 +210,13 @@ class Trainer:
         mean = self.spikes.mean
         distance = self.spikes.note(values["loss"])
         if distance:
-            text = f"loss {values['loss']:.4f} is {distance:.1f} standard deviations above its running mean {mean:.4f}"
             self.telemetry.notice(
-                self.step, text, loss=values["loss"], mean=mean, deviations=distance
+                self.step,
+                f"loss {values['loss']:.4f} is {distance:.1f} standard deviations above its "
+                f"running mean {mean:.4f}",
+                loss=values["loss"],
+                mean=mean,
+                deviations=distance,
             )
         if too_many:
             self.save(last=True)
@@ -221,41 +228,34 @@ class Trainer:
             )
 
     def _between_steps(self) -> None:
-        """The validation and the checkpoint that are due after this step. Collective.
+        """Do the validation and the checkpoint that are due after this step. Collective.
 
         A run that stops puts its validation off: the run that goes on from there makes it first.
         """
-        c = self.config
-        last = self.step == c.run.steps
+        last = self.step == self.config.run.steps
         if last:
             self.stopped = ""  # nothing is left to stop
-        if (
-            self.progress.validated_step != self.step
-            and not self.stopped
-            and (last or self.step % c.eval.every == 0)
-        ):
+        validated = self.progress.validated_step == self.step
+        due = last or self.step % self.config.eval.every == 0
+        if due and not validated and not self.stopped:
             self._validate()
             self._ask()
-        if (
-            self.step
-            and not self.stopped
-            and (last or (c.checkpoint.every and self.step % c.checkpoint.every == 0))
-        ):
+        every = self.config.checkpoint.every
+        due = last or (every > 0 and self.step % every == 0)
+        if due and self.step and not self.stopped:
             self.save(last)
             self._ask()
 
     def _validate(self) -> None:
-        c = self.config
+        config = self.config.eval
         with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            rows = c.eval.micro_batch or c.run.micro_batch
-            found = evaluate(
+            record = evaluate(
                 self.engine,
                 self.validation,
-                rows,
+                config.micro_batch or self.config.run.micro_batch,
                 self.world,
-                published_batch=c.eval.published_batch,
-            )
-        record = found.record()
+                published_batch=config.published_batch,
+            ).record()
         perplexity = record["val_perplexity"]
         first, _ = self.progress.val_perplexity
         self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
@@ -266,7 +266,7 @@ class Trainer:
         return self.requests.flags(out_of_time=self.world.is_main and self.budget.spent())
 
     def _ask(self) -> None:
-        """Whether to stop, once more after anything that took long. Collective."""
+        """Ask all ranks whether to stop, once more after anything that took long. Collective."""
         flags = torch.tensor(self._flags(), dtype=torch.float64)
         dist.all_reduce(flags, group=self.world.control)
         if self.step < self.config.run.steps and not self.stopped:

@@ -1,4 +1,4 @@
-"""The architectures that can be trained: one file each, named as `model.architecture` names it."""
+"""Finds the architectures that can be trained: one file each, named as model.architecture."""
 
 from __future__ import annotations
 

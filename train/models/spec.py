@@ -1,4 +1,4 @@
-"""What the rest of the program asks of an architecture."""
+"""Defines what the rest of the program asks of an architecture."""
 
 from __future__ import annotations
 

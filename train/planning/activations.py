@@ -1,4 +1,4 @@
-"""What a forward pass keeps for the backward pass, counted on tensors without contents.
+"""Counts what a forward pass keeps for the backward pass, on tensors without contents.
 
 The model's own code runs under torch's FakeTensorMode with one and with two layers; more layers add
 what the second added.
@@ -20,7 +20,7 @@ from train.models import spec_of
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes on one rank for one micro batch.
+    """The bytes on one rank for one micro batch.
 
     Args:
         layers: kept by all decoder layers; with recomputation their inputs, and one layer while it
@@ -35,10 +35,13 @@ class Activations:
 def count_activations(
     model: ModelConfig, rows: int, sequence_length: int, bf16: bool
 ) -> Activations:
-    """Args:
-    rows: of a micro batch.
-    sequence_length: tokens of a row.
-    bf16: weights and activations in 16 bits.
+    """Return the bytes that a forward pass keeps.
+
+    Args:
+        model: its layers are counted twice and the rest inferred.
+        rows: of a micro batch.
+        sequence_length: tokens of a row.
+        bf16: weights and activations in 16 bits.
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
     one, two = (
@@ -52,7 +55,7 @@ def count_activations(
 
 
 def _saved(model: ModelConfig, rows: int, sequence_length: int, dtype: torch.dtype) -> int:
-    """Bytes that autograd saves, each storage once, without the weights."""
+    """Return the bytes that autograd saves, each storage once, without the weights."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     spec = spec_of(model)

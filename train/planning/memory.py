@@ -1,5 +1,6 @@
-"""What a rank holds between and during steps, in bytes, from shapes and the DeepSpeed configuration
-alone.
+"""Predicts what a rank holds between and during steps, in bytes.
+
+Shapes and the DeepSpeed configuration decide it.
 
 P parameters, W ranks. Under ZeRO 1 and 2 a rank owns an equal share of the flattened group, under 3
 a slice of every parameter.
@@ -20,13 +21,15 @@ _FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Sharding:
-    """Args:
-    stage: of ZeRO.
-    ranks: that share the model.
-    itemsize: bytes of a weight, 2 in bf16.
-    accumulation: bytes of a gradient where it is summed.
-    offload_optimizer: float32 weights, moments and their gradients are in the host's memory.
-    offload_parameters: and so are the slices of ZeRO-3.
+    """The matters of a resolved DeepSpeed configuration that decide memory.
+
+    Args:
+        stage: of ZeRO.
+        ranks: that share the model.
+        itemsize: bytes of a weight, 2 in bf16.
+        accumulation: bytes of a gradient where it is summed.
+        offload_optimizer: float32 weights, moments and their gradients are in the host's memory.
+        offload_parameters: and so are the slices of ZeRO-3.
     """
 
     stage: int
@@ -39,7 +42,7 @@ class Sharding:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one rank.
+    """The bytes on one rank.
 
     Args:
         weights: what the model computes with.
@@ -53,7 +56,7 @@ class Memory:
 
 
 def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
-    """What matters to memory of a resolved DeepSpeed configuration."""
+    """Return what a resolved DeepSpeed configuration means for memory."""
     zero = ds_config.get("zero_optimization", {})
     stage = zero_stage(ds_config)
     bf16 = computes_in_bf16(ds_config)
@@ -73,9 +76,11 @@ def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
 
 
 def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memory:
-    """Args: shapes of all parameters, tied ones once.
+    """Return what one rank holds; a test compares it with the tensors of real engines.
 
-    A test compares the result with the tensors of real engines.
+    Args:
+        shapes: of all parameters, tied ones once.
+        sharding: how they are spread.
     """
     elements = sum(prod(shape) for shape in shapes)
     if sharding.stage == 3:

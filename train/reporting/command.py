@@ -35,7 +35,7 @@ def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -
     if find_spec("plotly") is None:
         raise UserError("a report is drawn by plotly, which is not installed; pip install plotly")
     from train.reporting.html.report import render
-    from train.reporting.html.run_reader import read_run
+    from train.loop.run_reader import read_run
 
     path = out or folder / REPORT
     text = render(read_run(folder), modules)

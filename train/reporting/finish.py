@@ -15,7 +15,7 @@ from train.loop.trainer import Trainer
 from train.models.build import count_parameters
 from train.reporting.console_summary import print_closing_summary
 from train.reporting.heatmap import write_heatmaps
-from train.reporting.summary import read_summary, write_summary
+from train.telemetry.summary import read_summary, write_summary
 from train.system.provenance import own_provenance
 from train.telemetry.metrics import read_metrics
 

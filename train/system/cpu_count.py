@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""Counts the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,5 +6,7 @@ import os
 
 
 def cpu_count() -> int:
-    """Cores this process may use; respects the limits of a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the cores this process may use, within the limits of a container or a batch job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What this process computes on: one owner for "is there a GPU"."""
+"""Decides what this process computes on: the one owner of "is there a GPU"."""
 
 from __future__ import annotations
 

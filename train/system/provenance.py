@@ -1,4 +1,4 @@
-"""Which version of the program this is: the commit of its checkout, and a hash of its files."""
+"""Tells which version of the program this is: the commit of its checkout, a hash of its files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ _FILES = ("alphadecay/**/*.py", "train/**/*.py", "train/recipes/*.yaml", "ds_con
 
 @cache
 def own_provenance() -> dict[str, str | None]:
-    """`commit` and `sources` of this program, as they were when first asked for: the files may
-    change under a run that takes days.
+    """Return `commit` and `sources` of this program, as they were when first asked for.
+
+    The files may change under a run that takes days.
     """
     return {"commit": commit_of(ROOT) or None, "sources": source_hash(ROOT)}
 
 
 def source_hash(root: Path) -> str:
-    """Hash of the program's files below `root`."""
+    """Return a hash of the program's files below `root`."""
     digest = hashlib.sha256()
     for pattern in _FILES:
         for path in sorted(root.glob(pattern)):
@@ -32,8 +33,9 @@ def source_hash(root: Path) -> str:
 
 
 def commit_of(root: Path) -> str:
-    """Commit of the checkout that `root` is the top of, with "+" where tracked files are changed;
-    empty where it is none.
+    """Return the commit of the checkout that `root` is the top of, or empty where it is none.
+
+    It ends in "+" where tracked files are changed.
     """
 
     def git(*arguments: str) -> str:
@@ -45,21 +47,22 @@ def commit_of(root: Path) -> str:
         # An installed program may lie within somebody else's checkout, in a virtual environment.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return ""
-        return git("rev-parse", "--short=10", "HEAD") + (
-            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
-        )
+        commit = git("rev-parse", "--short=10", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return f"{commit}+" if changed else commit
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that decide the result; None for one that is not
-    installed.
+    """Return the versions of Python and of the packages that decide the result.
+
+    One that is not installed is None.
     """
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    installed: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed

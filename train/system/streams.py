@@ -1,5 +1,6 @@
-"""Output that outlives its reader: a closed pipe or terminal must not end a run before its
-checkpoint.
+"""Gives output that outlives its reader.
+
+A closed pipe or terminal must not end a run before its checkpoint.
 """
 
 from __future__ import annotations
@@ -8,22 +9,23 @@ from typing import Any
 
 
 class PipeSafeStream:
-    """A text stream whose writes are lost, not raised, once nobody reads it (Ctrl-C also ends the
-    `tee` behind a pipe).
+    """A text stream whose writes are lost, not raised, once nobody reads it.
+
+    Ctrl-C also ends the `tee` behind a pipe.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes what can be written."""
+        """Write what can be written."""
         try:
             return int(self._stream.write(text))
         except OSError:
             return len(text)
 
     def flush(self) -> None:
-        """Flushes what can be flushed."""
+        """Flush what can be flushed."""
         try:
             self._stream.flush()
         except OSError:

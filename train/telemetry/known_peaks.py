@@ -1,4 +1,4 @@
-"""The peaks of known GPUs, that model FLOPs utilisation is stated against."""
+"""Lists the peaks of known GPUs, which model FLOPs utilisation is stated against."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ NO_LAYER = -1
 
 
 def layer_and_type(name: str) -> tuple[int, str]:
-    """`model.layers.3.self_attn.q_proj.weight` -> (3, "q"); a name without a number has layer -1.
+    """Split a weight's name into its layer and its type; a name without a number has layer -1.
 
     >>> layer_and_type("transformer.h.11.attn.c_attn.weight")
     (11, 'c_attn')

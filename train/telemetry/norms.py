@@ -1,5 +1,6 @@
-"""Norms of the weights from the float32 masters that each rank holds: no weight is gathered, one
-small all-reduce.
+"""Computes norms of the weights from the float32 masters that each rank holds.
+
+No weight is gathered; there is one small all-reduce.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from train.telemetry.module_names import layer_and_type
 
 
 class WeightNorms:
-    """Reads them when asked; holds no copy of a weight.
+    """Reads the norms when asked, and holds no copy of a weight.
 
     Args:
         engine: of any kind of sharding.
@@ -40,30 +41,27 @@ class WeightNorms:
 
     @torch.no_grad()
     def squares(self) -> dict[str, float]:
-        """Squared Frobenius norm of every parameter, by name. Collective."""
+        """Return the squared Frobenius norm of every parameter, by name. Collective."""
         views = [
             span.tensor.detach().view(-1).narrow(0, span.offset, span.length)
             for _, span in self._spans
         ]
         # squares, and elements they are of
-        found = torch.zeros(2, len(self._names), dtype=torch.float64)
+        sums = torch.zeros(2, len(self._names), dtype=torch.float64)
         if views:
             positions = torch.tensor([position for position, _ in self._spans])
             squares = torch.stack(torch._foreach_norm(views)).double().cpu() ** 2
-            found[0].index_add_(0, positions, squares)
-            found[1].index_add_(
-                0,
-                positions,
-                torch.tensor([float(view.numel()) for view in views], dtype=torch.float64),
-            )
+            counts = torch.tensor([view.numel() for view in views], dtype=torch.float64)
+            sums[0].index_add_(0, positions, squares)
+            sums[1].index_add_(0, positions, counts)
         if self._world.size > 1:
-            dist.all_reduce(found, group=self._world.control)
+            dist.all_reduce(sums, group=self._world.control)
         # Where ranks hold replicas each element was counted more than once.
-        whole = found[0] * self._elements / found[1].clamp(min=1.0)
+        whole = sums[0] * self._elements / sums[1].clamp(min=1.0)
         return dict(zip(self._names, whole.tolist(), strict=True))
 
     def read(self) -> dict[str, Any]:
-        """`weight_norm` of all parameters, and `weight_norms` by module type. Collective."""
+        """Return `weight_norm` of all parameters, and `weight_norms` by module type. Collective."""
         by_type: dict[str, float] = defaultdict(float)
         for name, square in self.squares().items():
             by_type[layer_and_type(name)[1]] += square

@@ -1,5 +1,6 @@
-"""A window of steps under torch.profiler, for rank 0: one trace file that chrome://tracing and
-Perfetto open.
+"""Profiles a window of steps on rank 0, into one trace file.
+
+chrome://tracing and Perfetto open it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ProfileWindow:
         self._profile: Any = None
 
     def begin(self, step: int) -> None:
-        """Before a step."""
+        """Start the profile if the window begins with this step."""
         if self._profile is None and self._first and self._first <= step <= self._last:
             activities = [torch.profiler.ProfilerActivity.CPU]
             if uses_cuda():
@@ -38,13 +39,13 @@ class ProfileWindow:
             self._began = step
 
     def end(self, step: int) -> Path | None:
-        """After a step; the trace, where the window ended with it."""
+        """End the profile if the window ends with this step, and return the trace."""
         if self._profile is None or step < self._last:
             return None
         return self._write()
 
     def close(self) -> Path | None:
-        """Ends a window that the run did not reach the end of."""
+        """End a window that the run did not reach the end of."""
         return self._write() if self._profile is not None else None
 
     def _write(self) -> Path:

@@ -1,5 +1,4 @@
-"""Where a run's figures go: metrics.jsonl first, then the console and dashboards as views of the
-records written there.
+"""Takes a run's figures to metrics.jsonl, and from there to the console and dashboards.
 
 Every rank has one and calls it alike, for some figures are over all ranks; rank 0 alone writes.
 """
@@ -27,7 +26,7 @@ from train.telemetry.usage import Totals, memory, over_ranks
 
 
 class DecayReadings(Protocol):
-    """What a controller of decay tells."""
+    """The readings of a controller of decay."""
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -51,12 +50,14 @@ class DecayReadings(Protocol):
 
 
 class Telemetry:
-    """Args:
-    config: the run.
-    folder: its output_dir.
-    world: this rank.
-    engine: for the norms of its weights.
-    resume_step: the step gone on from; None starts afresh.
+    """The figures of one run, as one rank sees them.
+
+    Args:
+        config: the run.
+        folder: its output_dir.
+        world: this rank.
+        engine: for the norms of its weights.
+        resume_step: the step gone on from; None starts afresh.
     """
 
     def __init__(
@@ -92,9 +93,8 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        world.run_on_main(
-            lambda: self._open(resume_step)
-        )  # a damaged file stops every rank, not one
+        # a damaged file stops every rank, not one
+        world.run_on_main(lambda: self._open(resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
@@ -108,7 +108,7 @@ class Telemetry:
         return self._began
 
     def begin(self, step: int) -> None:
-        """Before a training step. Collective at the first."""
+        """Prepare for a training step. Collective at the first."""
         if not self._began:
             self._began = True
             dtype = next(self._engine.module.parameters()).dtype
@@ -119,16 +119,17 @@ class Telemetry:
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:
-        """An optimizer step was applied, not skipped, on the decays that are in force until
-        `decay.step()`.
+        """Note that an optimizer step was applied, not skipped.
+
+        It ran on the decays that are in force until `decay.step()`.
         """
         base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
         self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
-        """A training step is done; it has a line if it is the first, one in log.every or the last.
+        """Note that a training step is done; write its line where it has one. Collective there.
 
-        Collective where it has.
+        The first step, one in log.every and the last have a line.
 
         Args:
             values: what the line says; among it "tokens", the real tokens since the start of the
@@ -163,19 +164,19 @@ class Telemetry:
             "cumulative_decay": {name: sums.get(name, 0.0) for name in decays},
             **half_lives(lr, decays, self._positions_per_step),
         }
-        self._write(
-            "refresh", step, values | ({"statuses": decay.statuses} if decay.statuses else {})
-        )
+        if decay.statuses:
+            values["statuses"] = decay.statuses
+        self._write("refresh", step, values)
 
     def notice(self, step: int, text: str, **values: Any) -> None:
-        """Something a person should know of later: a step skipped, a spike of the loss.
+        """Record something that a person should know of later, such as a spike of the loss.
 
-        A line of its own in metrics.jsonl.
+        It has a line of its own in metrics.jsonl.
         """
         self._write("notice", step, {"notice": text, **values})
 
     def message(self, text: str) -> None:
-        """A line for the person watching, kept nowhere."""
+        """Show a line to the person watching; it is kept nowhere."""
         self._progress.message(text)
 
     def state_dict(self) -> dict[str, Any]:
@@ -189,7 +190,7 @@ class Telemetry:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint's; an empty one changes nothing."""
+        """Go on from a checkpoint's state; an empty one changes nothing."""
         if state:
             self._totals.load(state["totals"])
             self._window.load(state["window"])
@@ -198,7 +199,7 @@ class Telemetry:
             self._validation = dict(state["validation"])
 
     def summary(self) -> dict[str, Any]:
-        """What summary.json says of speed, memory, time and the last validation. Collective."""
+        """Return what summary.json says of speed, memory, time and validation. Collective."""
         self._tally(self._step)
         peak = self._peak
         return {
@@ -212,7 +213,7 @@ class Telemetry:
         }
 
     def close(self) -> None:
-        """Ends the bar, the file and the dashboards."""
+        """End the bar, the file and the dashboards."""
         if trace := self._profile.close():
             self.message(f"trace up to the last step in {trace}")
         self._progress.close()
@@ -222,25 +223,26 @@ class Telemetry:
             self._metrics.close()
 
     def _figures(self, step: int) -> dict[str, Any]:
-        """What a training line says of the steps since the line before. Collective."""
+        """Return what a training line says of the steps since the line before. Collective."""
         used = self._tally(step)
         window = self._window
         self._window = Totals()
-        found = window.summary()
+        speed = window.summary()
+        norms = self._norms.read() if self._norms is not None else {}
         return {
-            "tokens_per_second": found["tokens_per_second"],
-            "mfu": found["mfu"],
+            "tokens_per_second": speed["tokens_per_second"],
+            "mfu": speed["mfu"],
             "peak_tflops": self._peak.tflops if self._peak else None,
             "seconds": window.seconds,
             "memory": used,
             "cumulative_decay_mean": self._cumulative.mean,
-            **(self._norms.read() if self._norms is not None else {}),
+            **norms,
         }
 
     def _tally(self, step: int) -> dict[str, float]:
-        """Moves what the clock has to the window and the totals; the memory of the fullest rank.
+        """Move what the clock has to the window and the totals. Collective.
 
-        Collective.
+        Returns the memory of the fullest rank.
         """
         used, seconds = over_ranks(memory(self._world.device), self.clock.read(), self._world)
         steps = step - self._timed_step

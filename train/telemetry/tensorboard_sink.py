@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, for those who ask; the only file that imports it."""
+"""Writes metrics for TensorBoard, for those who ask; the only file that imports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from train.telemetry.metrics import scalars
 
 
 def check_installed() -> None:
-    """Before anything is built.
+    """Check before anything is built.
 
     Raises:
         UserError: tensorboard is not installed.

@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases, for those who ask; the only file that imports wandb."""
+"""Sends metrics to Weights & Biases, for those who ask; the only file that imports wandb."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN_ID = "wandb-run-id"  # in the output folder; what makes a resumed run the sa
 
 
 def check_installed() -> None:
-    """Before anything is built.
+    """Check before anything is built.
 
     Raises:
         UserError: wandb is not installed.

@@ -4,6 +4,7 @@ for.
 
 from __future__ import annotations
 
+import pydoc
 import subprocess
 import sys
 from typing import Any
@@ -131,7 +132,10 @@ def test_offload_by_name_needs_no_switch() -> None:
 
 
 def test_importing_the_integrations_loads_no_optional_package() -> None:
-    code = "import sys, alphadecay.integrations; print(sorted({'deepspeed', 'transformers', 'accelerate'} & set(sys.modules)))"
+    code = (
+        "import sys, alphadecay.integrations; "
+        "print(sorted({'deepspeed', 'transformers', 'accelerate'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -140,8 +144,70 @@ def test_importing_the_integrations_loads_no_optional_package() -> None:
     )
 
 
+def test_the_configuration_needs_no_torch_and_all_names_are_there() -> None:
+    code = (
+        "import sys, alphadecay.config; assert 'torch' not in sys.modules; "
+        "from alphadecay import *; print(Adam, AdamW, AlphaDecay, pl_alpha_hill)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     import alphadecay.integrations
 
     with pytest.raises(AttributeError, match="lightning"):
         _ = alphadecay.integrations.lightning
+
+
+def test_the_callback_refuses_an_unknown_option_as_alphadecay_does() -> None:
+    from alphadecay import AlphaDecay
+    from alphadecay.integrations import AlphaDecayCallback
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'intervall'"):
+        AlphaDecayCallback(intervall=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'intervall'"):
+        AlphaDecay(torch.nn.Linear(2, 2), None, intervall=3)
+    with pytest.raises(ValueError, match="interval is 0"):
+        AlphaDecayCallback(interval=0)
+
+
+def test_every_option_and_the_plan_are_in_the_help() -> None:
+    from inspect import Parameter, signature
+
+    from alphadecay import AlphaDecay, AlphaDecayConfig
+
+    parameters = signature(AlphaDecay).parameters
+    assert all(p.kind is not Parameter.VAR_KEYWORD for p in parameters.values())
+    for name, field in AlphaDecayConfig.__dataclass_fields__.items():
+        assert parameters[name].default == field.default, name
+    text = pydoc.render_doc(AlphaDecay)
+    assert all(word in text for word in ("plan", "decoupled", "splits", "minimum_range"))
+
+
+def trainer_of(folder: str, callbacks: list[Any]) -> Any:
+    from transformers import Trainer, TrainingArguments
+
+    from alphadecay.examples.setting import Net, batch
+
+    rows = batch(0)
+    arguments = TrainingArguments(
+        folder, max_steps=2, report_to=[], use_cpu=True, disable_tqdm=True, weight_decay=0.1
+    )
+    data = [{name: column[i] for name, column in rows.items()} for i in range(16)]
+    return Trainer(Net(), arguments, train_dataset=data, callbacks=callbacks)
+
+
+def test_a_second_callback_is_refused_and_a_second_train_is_not(tmp_path: Any) -> None:
+    from alphadecay.integrations import AlphaDecayCallback
+
+    class Another(AlphaDecayCallback):
+        pass
+
+    both = trainer_of(str(tmp_path), [AlphaDecayCallback(), Another()])
+    with pytest.raises(ValueError, match="has an AlphaDecay already"):
+        both.train()
+    callback = AlphaDecayCallback()
+    trainer = trainer_of(str(tmp_path), [callback])
+    trainer.train()
+    trainer.train()
+    assert len(callback.decay.weight_decays) == 3

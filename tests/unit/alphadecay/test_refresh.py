@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.refresh import SpectralRefresh, SpreadRefresh
-from alphadecay.sharding.replicated import Replicated
+from alphadecay.refresh import SpectralRefresh
 from alphadecay.spectral import (
     Estimate,
-    EstimateRow,
-    Gram,
-    estimate_from_gram,
     pl_alpha_hill,
-    take_gram,
 )
 from tests.unit.alphadecay.spectral.matrices import power_law
 
@@ -50,7 +43,7 @@ def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
         refreshed = decay.step()
         if step == INTERVAL - 1:
             measured = copy.deepcopy(model)
-            assert isinstance(decay._pending, SpreadRefresh)
+            assert decay.solving
         assert refreshed == (step == INTERVAL + SPREAD - 1)
     burst = AlphaDecay(measured, AdamW(measured.parameters(), weight_decay=0.1))
     assert decay.last_refresh_step == INTERVAL + SPREAD
@@ -94,87 +87,6 @@ def test_a_spread_refresh_measures_again_what_float32_does_not_resolve() -> None
     expected = pl_alpha_hill(model[1].weight)
     assert decay.alphas["1.weight"] == pytest.approx(expected, rel=1e-9)
     assert not any(estimate.escalate for estimate in decay._estimates.values())
-
-
-def test_a_share_of_the_grams_is_solved_each_step() -> None:
-    pending = refresh_of(small(), spread=3).take()
-    assert [len(pending._grams), pending.advance(3), len(pending._grams)] == [3, None, 2]
-    pending.advance(2)
-    assert len(pending._grams) == 1 and len(pending._rows) == 2
-    assert set(pending.finish()) == {"0.weight", "1.weight", "2.weight"}
-
-
-class Beside(SpreadRefresh):
-    """Solves in its thread on a CPU, without a stream."""
-
-    def _start(self) -> None:
-        self._submit(lambda gram: self._solve(gram))
-
-
-def beside(solve: Callable[[Gram], object]) -> Beside:
-    model = small()
-    grams = {str(i): take_gram(layer.weight, torch.float32) for i, layer in enumerate(model)}
-    sharding = Replicated(torch.device("cpu"), None)
-
-    def share(rows: Mapping[str, EstimateRow]) -> dict[str, EstimateRow]:
-        sharding.share(torch.zeros(1, 1, dtype=torch.float64))
-        return dict(rows)
-
-    pending = Beside(grams, solve, sharding.attempt, share)  # type: ignore[arg-type]
-    pending._start()
-    return pending
-
-
-def test_a_thread_solves_while_the_training_goes_on() -> None:
-    """The thread waits for what only the main thread does after starting it."""
-    trained = threading.Event()
-    solved_by: set[str] = set()
-
-    def solve(gram: Gram) -> object:
-        assert trained.wait(timeout=60)
-        solved_by.add(threading.current_thread().name)
-        return estimate_from_gram(gram)
-
-    pending = beside(solve)
-    pending.advance(2)  # leaves what the thread has to it
-    trained.set()
-    rows = pending.finish()
-    assert len(rows) == 3
-    assert all(name.startswith("alphadecay-spread") for name in solved_by)
-    for index, layer in enumerate(small()):
-        assert float(rows[str(index)].alpha) == pytest.approx(  # type: ignore[union-attr]
-            pl_alpha_hill(layer.weight), rel=1e-4
-        )
-
-
-def test_an_error_in_the_thread_reaches_the_step_that_finishes() -> None:
-    def solve(gram: Gram) -> object:
-        raise torch.OutOfMemoryError("out of memory")
-
-    said = "rank 0 could not measure 0: OutOfMemoryError: out of memory"
-    with pytest.raises(RuntimeError, match=said) as raised:
-        beside(solve).finish()
-    assert isinstance(raised.value.__cause__, torch.OutOfMemoryError)
-
-
-def test_a_refresh_that_is_dropped_solves_no_more() -> None:
-    begun = threading.Event()
-    leave = threading.Event()
-    solved: list[int] = []
-
-    def solve(gram: Gram) -> object:
-        begun.set()
-        assert leave.wait(timeout=60)
-        solved.append(gram.matrix_KK.shape[-1])
-        return estimate_from_gram(gram)
-
-    pending = beside(solve)
-    assert begun.wait(timeout=60)
-    pending.close()
-    leave.set()
-    assert pending._thread is not None
-    pending._thread.shutdown(wait=True)
-    assert len(solved) == 1
 
 
 def test_a_module_without_a_solution_keeps_the_base_decay(monkeypatch: pytest.MonkeyPatch) -> None:

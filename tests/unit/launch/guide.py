@@ -22,19 +22,23 @@ from train.config.command_line import load_config, split_dry_run
 from train.config.key_registry import known_keys
 from train.errors import UserError
 
-FOLDERS = "alphadecay|train|ds_configs|launch|docker|tests"
+FOLDERS = "alphadecay|train|ds_configs|launch|docker|docs|tests"
 # Stand for something of the reader's.
 PLACEHOLDERS = {
     "train/recipes/NAME.yaml",
+    "train/models/NAME.py",
     "section.key",
     "NAME",
     "RUN",
     "RECIPE",
     "OUTPUT_DIR",
     "MAPS",
+    "METHODS",
+    "SPEC",
 }
 # Read by others than us.
 FOREIGN_VARIABLES = {
+    "CUDA_HOME",
     "CUDA_VISIBLE_DEVICES",
     "GLOO_SOCKET_IFNAME",
     "NCCL_DEBUG",
@@ -48,6 +52,7 @@ FOREIGN_VARIABLES = {
     "NCCL_SOCKET_IFNAME",
     "NCCL_SOCKET_NTHREADS",
     "TORCH_CPP_LOG_LEVEL",
+    "TORCH_CUDA_ARCH_LIST",
     "TORCH_DISTRIBUTED_DEBUG",
     "TORCH_ELASTIC_SHUTDOWN_TIMEOUT",
     "TORCH_FR_BUFFER_SIZE",
@@ -63,7 +68,11 @@ FOREIGN_WORDS = {"show_gids", "mlx5_0", "mlx5_1", "client_state", "fully_shard"}
 
 
 def code(text: str) -> str:
-    """What a page writes as code, a command or a name a line: blocks, and words in backticks."""
+    """What a page writes as code, a command or a name a line: blocks, and words in backticks.
+
+    Blocks of `text` and `console` are what programs say.
+    """
+    text = re.sub(r"^ *```(?:text|console)\n.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     blocks = [
         block.replace("\\\n", " ")
         for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
@@ -84,7 +93,7 @@ def missing_paths(text: str) -> Iterator[str]:
 
 def missing_modules(text: str) -> Iterator[str]:
     """Modules and commands that `python -m` starts."""
-    commands = re.findall(r"-m train ([a-z-]+)", text)
+    commands = re.findall(r"-m train ([a-z][a-z-]*)", text)
     yield from (f"train {name}" for name in commands if name not in COMMANDS)
     yield from (
         module
@@ -201,7 +210,7 @@ def missing_options(text: str) -> Iterator[str]:
     for line in text.splitlines():
         program = ""
         for word in re.sub(
-            r"-m train ([a-z-]+)",
+            r"-m train ([a-z][a-z-]*)",
             "train:\\1",
             line.split("  #")[0].replace("run train", "run alphadecay:cpu"),
         ).split():

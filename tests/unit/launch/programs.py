@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from train.commands import COMMANDS, run_command
 
 PROGRAM = "train/pretrain.py"
+LIBRARY = "alphadecay"  # the library's command
 SCRIPTS = ("launch/torchrun.sh", "launch/deepspeed.sh")
 # `python -m train NAME`, written "train:NAME", as one word.
 MODULES = tuple(f"train:{name}" for name in COMMANDS)
@@ -42,7 +43,8 @@ FOREIGN_OPTIONS = {
 }
 # How a program is written -> what it is.
 _WRITTEN = {
-    name: name for name in (PROGRAM, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")
+    name: name
+    for name in (PROGRAM, LIBRARY, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")
 }
 _WRITTEN |= {"alphadecay:cpu": PROGRAM, "alphadecay:cuda": PROGRAM}
 
@@ -90,6 +92,12 @@ def _help(program: str) -> str:
         from deepspeed.launcher import runner
 
         return _printed(lambda: runner.parse_args(["--help"]))
+    if program == LIBRARY:
+        from alphadecay import cli
+
+        return _printed(lambda: cli.main(["--help"])) + _printed(
+            lambda: cli.main(["estimate", "--help"])
+        )
     if program == PROGRAM:
         from train.config.command_line import load_command
 

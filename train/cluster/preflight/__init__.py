@@ -1,4 +1,1 @@
-"""Looks at every node before training starts, and names the one that would spoil it.
-
-`python -m train preflight --help`.
-"""
+"""Looks at every node before training starts, and names the one that would spoil it."""

@@ -1,4 +1,4 @@
-"""The command `python -m train preflight`; see orchestrate.py."""
+"""Runs the command `python -m train preflight`, which orchestrate.py carries out."""
 
 from __future__ import annotations
 

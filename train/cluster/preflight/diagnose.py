@@ -1,4 +1,4 @@
-"""From the times and errors of all ranks to the nodes that are at fault."""
+"""Infers from the times and errors of all ranks which nodes are at fault."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import Any
 
 from train.cluster.preflight.link_test import ALL
 
+Measured = Mapping[int, Sequence[Mapping[str, Any]]]
 
-def judge(
-    found: Mapping[int, Sequence[Mapping[str, Any]]], names: Sequence[str], slowest: float
-) -> dict[int, list[str]]:
-    """By node, what is wrong with its traffic.
+
+def judge(measured: Measured, names: Sequence[str], slowest: float) -> dict[int, list[str]]:
+    """Return what is wrong with each node's traffic.
 
     Args:
-        found: by node, for each of its ranks, {group: seconds or error}; "end" says how a rank
+        measured: by node, for each of its ranks, {group: seconds or error}; "end" says how a rank
             ended that did not end well.
+        names: of the nodes.
         slowest: a link below this share of a good one's rate is at fault, where there are three
             links or more; 0 accepts any.
     """
-    blame: dict[int, list[str]] = {index: [] for index in found}
+    blame: dict[int, list[str]] = {index: [] for index in measured}
     times: dict[tuple[int, int], float] = {}
     broken: dict[tuple[int, int], str] = {}
-    for index, ranks in found.items():
+    for index, ranks in measured.items():
         for place, results in enumerate(ranks):
             if "end" in results:
                 blame[index].append(f"rank {place} of the node {results['end']}")
@@ -51,29 +52,25 @@ def judge(
 
 
 def _at_fault(link: tuple[int, int], good: set[tuple[int, int]]) -> list[int]:
-    """Of the two ends, the one that has no good link while the other has one; both where that does
-    not tell.
+    """Return the end of a bad link that has no good link while the other end has one.
+
+    Both are returned where that does not tell.
     """
-    fine = [any(end in other for other in good) for end in link]
-    return (
-        [end for end, well in zip(link, fine, strict=True) if not well]
-        if fine[0] != fine[1]
-        else list(link)
-    )
+    without_good = [end for end in link if not any(end in other for other in good)]
+    return without_good if len(without_good) == 1 else list(link)
 
 
-def rate(found: Mapping[int, Sequence[Mapping[str, Any]]], megabytes: int) -> str:
-    """The all-reduce over all ranks in words; empty where there was none."""
-    times = [
-        results[ALL]
-        for ranks in found.values()
-        for results in ranks
-        if isinstance(results.get(ALL), float)
-    ]
+def rate(measured: Measured, megabytes: int) -> str:
+    """Describe the all-reduce over all ranks, empty where there was none."""
+    of_ranks = [results for ranks in measured.values() for results in ranks]
+    times = [results[ALL] for results in of_ranks if isinstance(results.get(ALL), float)]
     if not times:
         return ""
     seconds = max(times)
     size = len(times)
     # what each rank's link carries in a ring
     moved = 2 * (size - 1) / size * megabytes / 1e3 / seconds
-    return f"all-reduce of {megabytes} MB over {size} ranks: {seconds * 1e3:.1f} ms, {moved:.2f} GB/s for each"
+    return (
+        f"all-reduce of {megabytes} MB over {size} ranks: {seconds * 1e3:.1f} ms, "
+        f"{moved:.2f} GB/s for each"
+    )

@@ -1,4 +1,4 @@
-"""Timed all-reduces: within each node, between neighbours, and over all.
+"""Times all-reduces within each node, between neighbours, and over all.
 
 Each rank is a process of its own, which may be ended.
 
@@ -27,7 +27,7 @@ _PATIENCE = 6.0
 
 
 def links(nodes: int) -> list[list[tuple[int, int]]]:
-    """The ring's pairs of neighbours in up to three rounds; no node is twice in a round."""
+    """Return the ring's pairs of neighbours in up to three rounds; no node is twice in a round."""
     rounds: list[list[tuple[int, int]]] = [[], [], []]
     for left in range(nodes - 1):
         rounds[left % 2].append((left, left + 1))
@@ -37,28 +37,28 @@ def links(nodes: int) -> list[list[tuple[int, int]]]:
 
 
 def groups(node: int, local: int, nodes: int, ranks: int) -> list[tuple[str, list[int]]]:
-    """What one rank takes part in, round by round: (name, members), the members empty in a round
-    that it sits out.
+    """Return what one rank takes part in, round by round: (name, members).
 
-    Links join ranks of the same place on two nodes: GPU by GPU. All ranks have the same number of
-    rounds.
+    The members are empty in a round that it sits out. Links join ranks of the same place on two
+    nodes: GPU by GPU. All ranks have the same number of rounds.
     """
-    found = (
-        [(f"node {node}", [node * ranks + place for place in range(ranks)])] if ranks > 1 else []
-    )
+    rounds: list[tuple[str, list[int]]] = []
+    if ranks > 1:
+        rounds.append((f"node {node}", [node * ranks + place for place in range(ranks)]))
     for pairs in links(nodes):
-        mine = [(a, b) for a, b in pairs if node in (a, b)]
-        found.append(
-            (f"link {mine[0][0]} {mine[0][1]} {local}", [end * ranks + local for end in mine[0]])
-            if mine
-            else ("none", [])
-        )
-    return [*found, (ALL, list(range(nodes * ranks)))]
+        link = next((pair for pair in pairs if node in pair), None)
+        if link is None:
+            rounds.append(("none", []))
+        else:
+            members = [end * ranks + local for end in link]
+            rounds.append((f"link {link[0]} {link[1]} {local}", members))
+    return [*rounds, (ALL, list(range(nodes * ranks)))]
 
 
 def longest(nodes: int, seconds: float) -> float:
-    """After how long a rank that has not ended hangs: at worst each round is waited for, and fails
-    by its own timeout.
+    """Return after how many seconds a rank that has not ended hangs.
+
+    At worst each round is waited for, and fails by its own timeout.
     """
     return (_PATIENCE + 1) * seconds * (len(links(nodes)) + 2)
 
@@ -66,11 +66,12 @@ def longest(nodes: int, seconds: float) -> float:
 def measure(
     host: str, port: int, node: int, nodes: int, ranks: int, megabytes: int, seconds: float
 ) -> list[dict[str, Any]]:
-    """Starts this node's ranks and brings back, for each, {group: seconds or error}; a rank that
-    hangs is ended.
+    """Run this node's ranks, and return {group: seconds or error} for each.
+
+    A rank that hangs is ended.
     """
     limit = time.monotonic() + longest(nodes, seconds)
-    found = []
+    measured = []
     with tempfile.TemporaryDirectory() as folder:
         files = [
             (Path(folder) / f"{local}.out", Path(folder) / f"{local}.err") for local in range(ranks)
@@ -92,8 +93,10 @@ def measure(
             results: dict[str, Any] = {}
             for line in out.read_text().splitlines():
                 results |= json.loads(line)
-            found.append(results | ({"end": end} if end else {}))
-    return found
+            if end:
+                results["end"] = end
+            measured.append(results)
+    return measured
 
 
 def _last_line(path: Path) -> str:
@@ -101,12 +104,11 @@ def _last_line(path: Path) -> str:
     return lines[-1][:300] if lines else "without a word"
 
 
-# --- one rank
-# -------------------------------------------------------------------------------------------------
+# --- one rank ---------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> None:
-    """Takes part in its groups and prints {group: seconds or error} after each."""
+    """Take part in this rank's groups, and print {group: seconds or error} after each."""
     import torch
     from torch.distributed import PrefixStore, TCPStore
 
@@ -117,12 +119,9 @@ def main(arguments: list[str]) -> None:
     os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"
     cuda = uses_cuda()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    store = PrefixStore(
-        "traffic",
-        TCPStore(
-            host, port, None, False, timeout=timedelta(seconds=seconds), wait_for_workers=False
-        ),
-    )
+    limit = timedelta(seconds=seconds)
+    tcp_store = TCPStore(host, port, None, False, timeout=limit, wait_for_workers=False)
+    store = PrefixStore("traffic", tcp_store)
     rank = node * ranks + local
     total = nodes * ranks
     for turn, (name, members) in enumerate(groups(node, local, nodes, ranks)):
@@ -134,14 +133,9 @@ def main(arguments: list[str]) -> None:
         if not members:
             continue
         try:
-            result: Any = _all_reduce(
-                PrefixStore(name, store),
-                members.index(rank),
-                len(members),
-                device,
-                megabytes,
-                seconds,
-            )
+            own_store = PrefixStore(name, store)
+            place = members.index(rank)
+            result: Any = _all_reduce(own_store, place, len(members), device, megabytes, seconds)
         except Exception as error:
             store.add("failed", 1)
             result = f"{error}".splitlines()[0][:300]
@@ -149,8 +143,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _wait_for_all(store: Any, name: str, total: int, seconds: float) -> None:
-    """Until all ranks are here; whoever does not come in time is given up, and what needs it will
-    say so.
+    """Wait until all ranks are here.
+
+    Whoever does not come in time is given up, and what needs it will say so.
     """
     store.add(name, 1)
     end = time.monotonic() + seconds
@@ -161,7 +156,7 @@ def _wait_for_all(store: Any, name: str, total: int, seconds: float) -> None:
 def _all_reduce(
     store: Any, rank: int, size: int, device: Any, megabytes: int, seconds: float
 ) -> float:
-    """Seconds of the quickest of three, after one to warm up."""
+    """Return the seconds of the quickest of three all-reduces, after one to warm up."""
     import torch
     import torch.distributed as dist
 

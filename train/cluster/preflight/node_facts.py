@@ -1,4 +1,4 @@
-"""What one node is like, and which nodes are unlike the others."""
+"""Collects what one node is like, and tells which nodes are unlike the others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SMALL_SHM_MB = 512
 
 
 @dataclass
-class Facts:
-    """One node.
+class NodeFacts:
+    """One node, as it sees itself.
 
     Args:
         host: its name.
@@ -45,11 +45,14 @@ class Facts:
     problems: list[str] = field(default_factory=list)
 
 
-def look(
+def inspect_node(
     output_dir: Path, probe: str, ranks: int, minimum_free_gb: float, root: Path = ROOT
-) -> Facts:
-    """This node's facts. Leaves the file `probe` in output_dir, for the other nodes to find."""
-    facts = Facts(commit=commit_of(root), sources=source_hash(root))
+) -> NodeFacts:
+    """Return this node's facts.
+
+    Leaves the file `probe` in output_dir, for the other nodes to find.
+    """
+    facts = NodeFacts(commit=commit_of(root), sources=source_hash(root))
     facts.versions = versions() | _cuda_versions()
     facts.devices = _devices()
     if facts.devices and len(facts.devices) < ranks:
@@ -79,43 +82,48 @@ def look(
     return facts
 
 
-def odd_ones(nodes: Mapping[int, Facts]) -> dict[int, list[str]]:
-    """By node, what it has and most others have not; where there is no majority, what the first
-    node has is right.
-    """
-    found: dict[int, list[str]] = {index: [] for index in nodes}
+def unlike_most(nodes: Mapping[int, NodeFacts]) -> dict[int, list[str]]:
+    """Return, by node, what it has and most others have not.
 
-    def compare(value: Callable[[Facts], Any], words: Callable[[Facts], str]) -> None:
+    Where there is no majority, what the first node has is right.
+    """
+    differences: dict[int, list[str]] = {index: [] for index in nodes}
+
+    def compare(value: Callable[[NodeFacts], Any], words: Callable[[NodeFacts], str]) -> None:
         counts = Counter(repr(value(facts)) for facts in nodes.values())
         usual = counts.most_common(1)[0][0]  # the first seen among equals
         model = next(facts for facts in nodes.values() if repr(value(facts)) == usual)
         for index, facts in nodes.items():
             if repr(value(facts)) != usual:
-                found[index].append(f"{words(facts)}; {model.host} has {words(model)}")
+                differences[index].append(f"{words(facts)}; {model.host} has {words(model)}")
 
-    compare(
-        lambda facts: (facts.commit, facts.sources),
-        lambda facts: f"commit {facts.commit or '-'}, sources {facts.sources}",
-    )
+    compare(lambda facts: (facts.commit, facts.sources), _program)
     for name in dict.fromkeys(name for facts in nodes.values() for name in facts.versions):
-        version_of = partial(_version, name)
-        compare(version_of, partial(_named_version, name))
+        compare(partial(_version, name), partial(_named_version, name))
     compare(lambda facts: facts.devices, lambda facts: summary(facts.devices))
-    return found
+    return differences
 
 
-def _version(package: str, facts: Facts) -> str | None:
+def _program(facts: NodeFacts) -> str:
+    commit = facts.commit or "-"
+    return f"commit {commit}, sources {facts.sources}"
+
+
+def _version(package: str, facts: NodeFacts) -> str | None:
     return facts.versions.get(package)
 
 
-def _named_version(package: str, facts: Facts) -> str:
+def _named_version(package: str, facts: NodeFacts) -> str:
     return f"{package} {_version(package, facts)}"
 
 
-def apart(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
-    """By node, whose files it misses; `seen` says whose each node sees.
+def missing_files(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
+    """Return, by node, whose files it misses.
 
     Where there is no majority, the first node is right.
+
+    Args:
+        seen: by node, whose files it sees.
     """
     counts = Counter(frozenset(files) for files in seen.values())
     usual = counts.most_common(1)[0][0] if counts else frozenset()
@@ -123,11 +131,9 @@ def apart(seen: Mapping[int, set[int]]) -> dict[int, list[int]]:
 
 
 def summary(devices: list[str]) -> str:
-    """`8 × NVIDIA H100`, or `no GPU`."""
-    return (
-        " and ".join(f"{count} × {name}" for name, count in sorted(Counter(devices).items()))
-        or "no GPU"
-    )
+    """Count GPUs by name: `8 × NVIDIA H100`, or `no GPU`."""
+    counts = sorted(Counter(devices).items())
+    return " and ".join(f"{count} × {name}" for name, count in counts) or "no GPU"
 
 
 def _devices() -> list[str]:

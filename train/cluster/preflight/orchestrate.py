@@ -1,6 +1,4 @@
-"""The order of a preflight: every node looks at itself, the first compares, then all of them talk,
-and the first says the verdict.
-"""
+"""Runs a preflight: nodes look at themselves, the first compares, all talk, the first judges."""
 
 from __future__ import annotations
 
@@ -16,38 +14,45 @@ from typing import Any
 
 from train.cluster.preflight.diagnose import judge, rate
 from train.cluster.preflight.link_test import longest, measure
-from train.cluster.preflight.node_facts import Facts, apart, look, odd_ones, summary
+from train.cluster.preflight.node_facts import (
+    NodeFacts,
+    inspect_node,
+    missing_files,
+    summary,
+    unlike_most,
+)
 from train.cluster.preflight.rendezvous import Meeting, meet
 from train.errors import UserError
 
 _SKEW = 5.0  # seconds between clocks, from which on logs and files mislead
 
-_ABOUT = """Looks at every node before training starts: the same commit and packages, the GPUs, a folder that all share, the network.
+_ABOUT = """Looks at every node before training starts: the same commit and packages, the GPUs, a
+folder that all share, the network.
 
 One process a node, started at the same time on all of them:
 
 srun --ntasks-per-node=1 python -m train preflight --head n1:29400 --output_dir runs/x --ranks 8
-torchrun --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint n1:29500 -m train preflight --output_dir runs/x --ranks 8
+torchrun --nnodes 2 --nproc_per_node 1 --rdzv_backend c10d --rdzv_endpoint n1:29500 \\
+  -m train preflight --output_dir runs/x --ranks 8
 
-The exit code is 0 on every node, or 1 on every node, and then the first one names the bad nodes and what is wrong with them.
+The exit code is 0 on every node, or 1 on every node, and then the first one names the bad nodes and
+what is wrong with them.
 """
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     options = _options(arguments)
-    facts = Facts()
+    facts = NodeFacts()
     try:
         if not options.head or options.node is None or options.nodes is None:
             raise UserError(
                 "needs --nodes, --node and --head, or to be started by srun (with --head) or "
                 "torchrun"
             )
-        names = (
-            options.hosts.split(",")
-            if options.hosts
-            else [f"node {index}" for index in range(options.nodes)]
-        )
+        names = [f"node {index}" for index in range(options.nodes)]
+        if options.hosts:
+            names = options.hosts.split(",")
         if len(names) != options.nodes:
             raise UserError(f"--hosts has {len(names)} names for {options.nodes} nodes")
         host, _, port = options.head.rpartition(":")
@@ -64,33 +69,31 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
     wait = options.timeout * 2
     if meeting.is_head:
         meeting.post("token", uuid.uuid4().hex[:8])
-    token = meeting.heard("token", wait)
+    token = meeting.from_head("token", wait)
     probe = folder / f".preflight-{token}-{meeting.index}"
     try:
-        mine = look(folder, probe.name, options.ranks, options.free)
-        meeting.post("facts", asdict(mine))
+        facts = inspect_node(folder, probe.name, options.ranks, options.free)
+        meeting.post("facts", asdict(facts))
         known = _named(meeting, options) if meeting.is_head else {}
         if meeting.is_head:
             meeting.post("known", {"time": time.time(), "nodes": list(known)})
-        told = meeting.heard("known", wait)
-        meeting.post(
-            "shared",
-            {
-                "skew": time.time() - told["time"],
-                "unseen": _unseen(folder, token, told["nodes"], mine),
-            },
-        )
+        head = meeting.from_head("known", wait)
+        skew = time.time() - head["time"]
+        unseen = _unseen(folder, token, head["nodes"], facts)
+        meeting.post("shared", {"skew": skew, "unseen": unseen})
         if meeting.is_head:
             bad = _compare(meeting, known, meeting.collect("shared"))
             meeting.post("sound", not any(bad.values()))
-        if meeting.heard("sound", wait):
+        if meeting.from_head("sound", wait):
             size = (options.ranks, options.megabytes, options.timeout)
             meeting.post("traffic", measure(host, port, meeting.index, len(meeting.names), *size))
             if meeting.is_head:
                 _judge_traffic(meeting, options, bad)
         if meeting.is_head:
             meeting.post("verdict", _tell(bad, meeting.names))
-        verdict = int(meeting.heard("verdict", longest(len(meeting.names), options.timeout) + wait))
+        verdict = int(
+            meeting.from_head("verdict", longest(len(meeting.names), options.timeout) + wait)
+        )
         meeting.post("bye", True)
         if meeting.is_head:
             meeting.collect("bye")  # the store ends with this process
@@ -101,26 +104,24 @@ def _examine(meeting: Meeting, options: argparse.Namespace, host: str, port: int
 
 
 def _named(meeting: Meeting, options: argparse.Namespace) -> dict[int, Any]:
-    """What the nodes found, each under its name in --hosts; without that, each is called by its
-    own.
-    """
+    """Collect what the nodes found, each under its name in --hosts, else under its own."""
     known = meeting.collect("facts")
-    for index, found in known.items():
+    for index, facts in known.items():
         if options.hosts:
-            found["host"] = meeting.names[index]
+            facts["host"] = meeting.names[index]
         else:
-            meeting.names[index] = found["host"]
+            meeting.names[index] = facts["host"]
     return known
 
 
-def _unseen(folder: Path, token: str, nodes: list[int], mine: Facts) -> list[int]:
-    """The nodes whose file does not appear here.
+def _unseen(folder: Path, token: str, nodes: list[int], facts: NodeFacts) -> list[int]:
+    """Return the nodes whose file does not appear here.
 
     NFS may show a new file late, though hardly one never asked for before.
     """
     missing = list(nodes)
     end = time.monotonic() + 10.0
-    while mine.free_gb is not None:
+    while facts.free_gb is not None:
         missing = [
             index for index in missing if not (folder / f".preflight-{token}-{index}").exists()
         ]
@@ -133,19 +134,12 @@ def _unseen(folder: Path, token: str, nodes: list[int], mine: Facts) -> list[int
 def _compare(
     meeting: Meeting, known: dict[int, Any], shared: dict[int, Any]
 ) -> dict[int, list[str]]:
-    """By node, what is wrong; prints a line for each."""
+    """Return, by node, what is wrong, and print a line for each node."""
     names = meeting.names
-    facts = {index: Facts(**found) for index, found in known.items()}
+    facts = {index: NodeFacts(**values) for index, values in known.items()}
     print(f"preflight of {len(names)} nodes", flush=True)
     for node in facts.values():
-        free = "" if node.free_gb is None else f", {node.free_gb:.0f} GB free"
-        print(
-            f"  {node.host}: {node.commit or node.sources}, torch {node.versions['torch']}, "
-            f"{summary(node.devices)}{free}",
-            flush=True,
-        )
-        for warning in node.warnings:
-            print(f"  {node.host}: warning: {warning}", flush=True)
+        _print_node(node)
     for index, word in shared.items():
         if abs(word["skew"]) > _SKEW:
             print(
@@ -153,45 +147,50 @@ def _compare(
                 f"{names[0]}",
                 flush=True,
             )
-    bad = {
-        index: list(facts[index].problems)
-        if index in facts
-        else [f"said nothing within {meeting.seconds:.0f} s"]
-        for index in range(len(names))
-    }
+    bad = {index: [f"said nothing within {meeting.seconds:.0f} s"] for index in range(len(names))}
+    bad |= {index: list(node.problems) for index, node in facts.items()}
     wrote = {index for index, node in facts.items() if node.free_gb is not None}
-    hidden = apart(
+    hidden = missing_files(
         {index: wrote - set(word["unseen"]) for index, word in shared.items() if index in wrote}
     )
     for index, others in hidden.items():
-        words = f"does not see what {', '.join(names[other] for other in others)} wrote to the output folder; it is not shared"
-        bad[index].append(words)
-    for index, differences in odd_ones(facts).items():
+        writers = ", ".join(names[other] for other in others)
+        bad[index].append(
+            f"does not see what {writers} wrote to the output folder; it is not shared"
+        )
+    for index, differences in unlike_most(facts).items():
         bad[index] += differences
     return bad
+
+
+def _print_node(node: NodeFacts) -> None:
+    version = node.commit or node.sources
+    free = "" if node.free_gb is None else f", {node.free_gb:.0f} GB free"
+    print(
+        f"  {node.host}: {version}, torch {node.versions['torch']}, {summary(node.devices)}{free}",
+        flush=True,
+    )
+    for warning in node.warnings:
+        print(f"  {node.host}: warning: {warning}", flush=True)
 
 
 def _judge_traffic(
     meeting: Meeting, options: argparse.Namespace, bad: dict[int, list[str]]
 ) -> None:
-    patient = Meeting(
-        meeting.store,
-        0,
-        meeting.names,
-        longest(len(meeting.names), options.timeout) + options.timeout,
-    )
-    found = patient.collect("traffic")
-    for index, words in judge(found, meeting.names, options.slowest).items():
+    seconds = longest(len(meeting.names), options.timeout) + options.timeout
+    patient = Meeting(meeting.store, 0, meeting.names, seconds)
+    measured = patient.collect("traffic")
+    for index, words in judge(measured, meeting.names, options.slowest).items():
         bad[index] += words
-    for index in set(range(len(meeting.names))) - set(found):
+    for index in set(range(len(meeting.names))) - set(measured):
         bad[index].append("said nothing about its traffic")
-    measured = rate(found, options.megabytes)
-    if measured:
-        print(f"  {measured}", flush=True)
+    speed = rate(measured, options.megabytes)
+    if speed:
+        print(f"  {speed}", flush=True)
 
 
 def _tell(bad: dict[int, list[str]], names: Any) -> int:
-    """Prints the verdict; 1 where there is anything bad."""
+    """Print the verdict; return 1 where there is anything bad."""
     guilty = {index: words for index, words in bad.items() if words}
     if not guilty:
         print("preflight: all nodes are fit to train", flush=True)
@@ -208,18 +207,18 @@ def _tell(bad: dict[int, list[str]], names: Any) -> int:
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    environment = os.environ
-    torchrun = (
-        f"{environment.get('MASTER_ADDR')}:{environment.get('MASTER_PORT')}"
-        if "TORCHELASTIC_RUN_ID" in environment
-        else None
-    )
     parser = argparse.ArgumentParser(
         prog="python -m train preflight",
         description=_ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    _add_places(parser)
+    _add_limits(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nodes",
         type=int,
@@ -234,7 +233,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--head",
-        default=torchrun,
+        default=_head_of_torchrun(),
         metavar="HOST:PORT",
         help="the first node and a free port on it; torchrun tells",
     )
@@ -250,6 +249,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         default=1,
         help="ranks a node, with a GPU each where there are GPUs (1)",
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--megabytes", type=int, default=64, help="size of the timed all-reduces (64)"
     )
@@ -269,7 +271,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         metavar="S",
         help="seconds to wait for a node or a collective (60)",
     )
-    return parser.parse_args(arguments)
+
+
+def _head_of_torchrun() -> str | None:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
 
 
 def _first(*names: str) -> int | None:

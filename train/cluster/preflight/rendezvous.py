@@ -1,5 +1,6 @@
-"""Where the nodes exchange what they found: a store on the first node, and no collective that one
-bad node could hold up.
+"""Gives the nodes a place to exchange what they found: a store on the first node.
+
+It needs no collective, which one bad node could hold up.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from train.errors import UserError
 
 @dataclass
 class Meeting:
-    """Args:
-    store: torch's TCPStore.
-    index: this node, of all.
-    names: of the nodes, to be called by.
-    seconds: how long to wait for anyone.
+    """The nodes' exchange, as one of them sees it.
+
+    Args:
+        store: torch's TCPStore.
+        index: this node, of all.
+        names: of the nodes, to be called by.
+        seconds: how long to wait for anyone.
     """
 
     store: Any
@@ -33,23 +36,23 @@ class Meeting:
         return self.index == 0
 
     def post(self, topic: str, value: Any) -> None:
-        """This node's word on a topic; JSON."""
+        """Post this node's word on a topic, as JSON."""
         self.store.set(f"{topic}/{self.index}", json.dumps(value))
 
     def collect(self, topic: str) -> dict[int, Any]:
-        """Every node's word by index; who said nothing in time is left out."""
+        """Return every node's word by index, without those who said nothing in time."""
         end = time.monotonic() + self.seconds
-        found = dict[int, Any]()
+        words = dict[int, Any]()
         while True:
             for index in range(len(self.names)):
-                if index not in found and self.store.check([f"{topic}/{index}"]):
-                    found[index] = json.loads(self.store.get(f"{topic}/{index}"))
-            if len(found) == len(self.names) or time.monotonic() > end:
-                return dict(sorted(found.items()))
+                if index not in words and self.store.check([f"{topic}/{index}"]):
+                    words[index] = json.loads(self.store.get(f"{topic}/{index}"))
+            if len(words) == len(self.names) or time.monotonic() > end:
+                return dict(sorted(words.items()))
             time.sleep(0.05)
 
-    def heard(self, topic: str, seconds: float) -> Any:
-        """The head's word on a topic.
+    def from_head(self, topic: str, seconds: float) -> Any:
+        """Return the head's word on a topic.
 
         Raises:
             UserError: it said nothing in time.
@@ -66,7 +69,7 @@ class Meeting:
 def meet(
     host: str, port: int, index: int, names: list[str], seconds: float, store_is_there: bool
 ) -> Meeting:
-    """Opens the store on the first node, or finds it from another.
+    """Open the store on the first node, or find it from another.
 
     Args:
         store_is_there: torchrun's agent has opened it already.
@@ -77,10 +80,9 @@ def meet(
     from torch.distributed import TCPStore
 
     is_master = index == 0 and not store_is_there
+    limit = timedelta(seconds=seconds)
     try:
-        store = TCPStore(
-            host, port, None, is_master, timeout=timedelta(seconds=seconds), wait_for_workers=False
-        )
+        store = TCPStore(host, port, None, is_master, timeout=limit, wait_for_workers=False)
     except (RuntimeError, ValueError) as error:
         reason = f"{error}".splitlines()[0][:200]
         verb = "open" if is_master else "reach"

@@ -1,3 +1,1 @@
-"""Grids of experiments: what a table's cells are (cells, description), and how their runs stand and
-are started (the rest).
-"""
+"""Describes grids of experiments: the cells of a table, and the runs that fill them."""

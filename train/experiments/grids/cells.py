@@ -1,4 +1,4 @@
-"""What a grid of experiments is made of: a table's cells, and the runs that fill them."""
+"""Defines what a grid of experiments is made of: a table's cells, and the runs that fill them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,16 @@ class Cell:
     key: str
 
     def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
-        """What train/pretrain.py is started with, but for what is each run's own.
+        """Return the arguments for train/pretrain.py, but for what is each run's own.
 
         Args:
             extra: overrides that win over the cell's own.
         """
         overrides = {**self.overrides, **(extra or {})}
-        return [
-            "--config",
-            str(self.recipe),
-            *(word for key, text in overrides.items() for word in (f"--{key}", text)),
-        ]
+        words = ["--config", str(self.recipe)]
+        for key, text in overrides.items():
+            words += [f"--{key}", text]
+        return words
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,18 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its `name` in the configuration."""
+        """The run's `name` in the configuration."""
         return f"{self.cell.key}-seed-{self.seed}"
 
     @property
     def label(self) -> str:
-        """How it is called where a person reads."""
+        """The name by which a person reads of the run."""
         return f"{self.cell.key} seed {self.seed}"
 
     def arguments(self, extra: Mapping[str, str] | None = None) -> list[str]:
-        """What train/pretrain.py is started with; `extra` overrides win over the cell's own."""
-        own = ["--name", self.name, "--run.seed", str(self.seed), "--output_dir", str(self.folder)]
-        return [*self.cell.arguments(extra), *own]
+        """Return the arguments for train/pretrain.py; `extra` overrides win over the cell's own."""
+        words = [*self.cell.arguments(extra), "--name", self.name]
+        return [*words, "--run.seed", str(self.seed), "--output_dir", str(self.folder)]
 
 
 @dataclass(frozen=True)
@@ -107,17 +106,18 @@ class Grid:
     seeds: tuple[int, ...]
 
     def runs(self, root: Path = Path("runs")) -> tuple[Run, ...]:
-        """Every seed of every cell: all cells of the first seed, then of the next, so that a sweep
-        cut short leaves whole tables.
+        """Return every seed of every cell: all cells of the first seed, then of the next.
+
+        So a sweep that is cut short leaves whole tables.
         """
-        return tuple(
-            Run(cell, seed, root / self.name / cell.key / f"seed-{seed}")
-            for seed in self.seeds
-            for cell in self.cells
-        )
+        runs = []
+        for seed in self.seeds:
+            for cell in self.cells:
+                runs.append(Run(cell, seed, root / self.name / cell.key / f"seed-{seed}"))
+        return tuple(runs)
 
     def narrowed(self, only: Sequence[str] = (), seeds: Iterable[int] | None = None) -> Grid:
-        """The same grid with fewer cells, or with other seeds.
+        """Return the same grid with fewer cells, or with other seeds.
 
         Rows and columns without a cell go, too.
 

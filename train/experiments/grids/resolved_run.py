@@ -1,4 +1,4 @@
-"""What a cell trains, as train/pretrain.py will read it."""
+"""Resolves a run of a grid: its arguments, and the configuration that they make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.experiments.grids.cells import Cell, Run
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and what it trains.
+    """A run of a grid and what it trains.
 
     Args:
         run: of a grid.
@@ -28,7 +28,7 @@ class Planned:
 
 
 def plan(run: Run, extra: Mapping[str, str]) -> Planned:
-    """The run with overrides that win over its own.
+    """Resolve a run with overrides that win over its own.
 
     Raises:
         UserError: train/pretrain.py would refuse them.
@@ -41,7 +41,7 @@ def plan(run: Run, extra: Mapping[str, str]) -> Planned:
 
 
 def config_of(cell: Cell, extra: Mapping[str, str] | None = None) -> TrainConfig:
-    """What a cell trains, whatever the seed.
+    """Return what a cell trains, whatever the seed.
 
     Raises:
         UserError: train/pretrain.py would refuse it; the message names the cell.

@@ -1,4 +1,4 @@
-"""Grids and their runs as tables on the console: what they cost, and how they stand."""
+"""Lists grids and their runs as tables: what they cost, and how they stand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from train.config import TrainConfig
 from train.experiments.grids.cells import Grid
 from train.experiments.grids.resolved_run import Planned
-from train.experiments.sweeps.run_standing import (
+from train.experiments.sweeps.sweep_status import (
     Queue,
-    Standing,
+    RunStatus,
     count,
     differences,
     perplexity,
-    standing,
+    run_status,
 )
 from train.models import spec_of
 from train.telemetry.known_peaks import PEAK_BF16
@@ -26,7 +26,7 @@ MFU = 0.4
 
 @dataclass(frozen=True)
 class Speed:
-    """What GPU hours are reckoned with.
+    """The speed of training that GPU hours are reckoned with.
 
     Args:
         tflops: peak of one GPU, 1e12 FLOP/s.
@@ -39,7 +39,7 @@ class Speed:
     source: str = f"{GPU}, dense bf16, data sheet"
 
     def hours(self, config: TrainConfig) -> float:
-        """GPU hours of the training steps alone; validation, refreshes and preparation come on top."""
+        """Return the GPU hours of the training steps; validation and refreshes come on top."""
         spec = spec_of(config.model)
         per_token = spec.flops_per_token(config.model, config.data.sequence_length)
         flops = per_token * tokens(config)
@@ -50,12 +50,12 @@ class Speed:
 
 
 def tokens(config: TrainConfig) -> int:
-    """Of all steps, padding included."""
+    """Return the tokens of all steps, padding included."""
     return config.run.steps * config.run.global_batch * config.data.sequence_length
 
 
 def list_grids(grids: Sequence[tuple[Grid, Sequence[Planned]]], speed: Speed) -> Iterator[str]:
-    """Grids and their runs, a line each."""
+    """Yield a table of grids and their runs, a line each."""
     rows = []
     for grid, runs in grids:
         hours = sum(speed.hours(planned.config) for planned in runs)
@@ -65,33 +65,30 @@ def list_grids(grids: Sequence[tuple[Grid, Sequence[Planned]]], speed: Speed) ->
 
 
 def list_runs(grid: Grid, runs: Sequence[Planned], speed: Speed, queue: Queue) -> Iterator[str]:
-    """What each run of a grid costs and how it stands, and the sums."""
-    yield f"{grid.name}: {grid.title}" + (f" ({grid.source})" if grid.source else "")
+    """Yield what each run of a grid costs and how it stands, and the sums."""
+    source = f" ({grid.source})" if grid.source else ""
+    yield f"{grid.name}: {grid.title}{source}"
     rows = []
-    stand = []
+    statuses = []
     for planned in runs:
         config = planned.config
-        now = standing(planned.run.folder, queue)
-        stand.append(now)
-        facts = (
-            f"{config.run.steps:,}",
-            number(tokens(config)),
-            _hours(speed.hours(config)),
-            _state(planned, now),
-        )
-        rows.append((planned.run.cell.row, planned.run.cell.column, str(planned.run.seed), *facts))
-    yield from table(
-        ("row", "column", "seed", "steps", "tokens", "GPU hours", "state"), rows, right=(2, 3, 4, 5)
-    )
-    total = sum(speed.hours(planned.config) for planned in runs)
-    yield f"{count(stand)}; {number(sum(tokens(planned.config) for planned in runs))} tokens, {_hours(total)} GPU hours"
+        now = run_status(planned.run.folder, queue)
+        statuses.append(now)
+        cost = (f"{config.run.steps:,}", number(tokens(config)), _hours(speed.hours(config)))
+        cell = planned.run.cell
+        rows.append((cell.row, cell.column, str(planned.run.seed), *cost, _state(planned, now)))
+    head = ("row", "column", "seed", "steps", "tokens", "GPU hours", "state")
+    yield from table(head, rows, right=(2, 3, 4, 5))
+    all_tokens = number(sum(tokens(planned.config) for planned in runs))
+    hours = _hours(sum(speed.hours(planned.config) for planned in runs))
+    yield f"{count(statuses)}; {all_tokens} tokens, {hours} GPU hours"
     yield _reckoned(speed)
 
 
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> Iterator[str]:
-    """Lines with their columns one below the other.
+    """Yield lines with their columns one below the other.
 
     Args:
         right: numbers of the columns that end in line instead of beginning so.
@@ -105,14 +102,16 @@ def table(
         yield "  ".join(cells).rstrip()
 
 
-def _state(planned: Planned, now: Standing) -> str:
-    found = differences(planned)
-    other = f"; with other settings: {'; '.join(found)}" if found else ""
+def _state(planned: Planned, now: RunStatus) -> str:
+    changed = differences(planned)
+    other = f"; with other settings: {'; '.join(changed)}" if changed else ""
     if now.state == "finished":
         value = perplexity(planned.run.folder)
-        return f"finished{'' if value is None else f', perplexity {number(value)}'}{other}"
+        result = "" if value is None else f", perplexity {number(value)}"
+        return f"finished{result}{other}"
     at = f" at step {now.step:,}" if now.step or now.state in ("running", "stopped") else ""
-    return now.state + at + (f": {now.reason}" if now.reason else "") + other
+    reason = f": {now.reason}" if now.reason else ""
+    return f"{now.state}{at}{reason}{other}"
 
 
 def _reckoned(speed: Speed) -> str:

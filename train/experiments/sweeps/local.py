@@ -1,5 +1,6 @@
-"""The runs of a grid on this machine: some at a time, each started as a user would start it, and
-asked to stop when the sweep is.
+"""Runs a grid on this machine, some runs at a time.
+
+Each is started as a user would start it, and asked to stop when the sweep is.
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ from typing import IO
 from train.config.run_folder import STOP
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
-from train.experiments.sweeps.run_standing import (
+from train.experiments.sweeps.places import places
+from train.experiments.sweeps.sweep_status import (
     JOB,
     KILLED,
     Queue,
-    Standing,
+    RunStatus,
     acquire_lock,
     modified_ns,
     perplexity,
-    standing,
+    run_status,
 )
 from train.loop.run_status import write_state
 from train.loop.stopping.signals import SIGNALS, TO_BE_CONTINUED
-from train.system.cpu_count import cpu_count
-from train.system.device import gpu_installed
 from train.system.provenance import ROOT
 from train.telemetry.progress import number
 
@@ -92,7 +92,7 @@ class LocalSweep:
         self._retry = retry_failed
         self._queue = queue
         self._say = say
-        self._places = _places(ranks, jobs)
+        self._places = places(ranks, jobs)
         if ranks > 1 and not TORCHRUN.is_file():
             raise UserError(
                 f"--ranks {ranks} needs {TORCHRUN}, which is not installed with the package: run "
@@ -100,10 +100,10 @@ class LocalSweep:
             )
         self._active: list[_Active] = []
         self._asked = self._passed_on = 0
-        self.outcomes: dict[str, Standing] = {}
+        self.outcomes: dict[str, RunStatus] = {}
 
     def run(self) -> int:
-        """Until the last has ended, or all have stopped.
+        """Run until the last has ended, or all have stopped.
 
         Exit code: 0 all finished, 75 some go on when started again, 1 some failed.
         """
@@ -112,39 +112,36 @@ class LocalSweep:
                 while self._waiting and len(self._active) < self._jobs and not self._asked:
                     self._try(self._waiting.popleft())
                 self._pass_on()
-                for active in [
-                    active for active in self._active if active.process.poll() is not None
-                ]:
-                    self._end(active)
+                for active in list(self._active):
+                    if active.process.poll() is not None:
+                        self._end(active)
                 time.sleep(_POLL if self._active else 0)
         states: set[str] = {outcome.state for outcome in self.outcomes.values()}
         if self._asked and (self._waiting or "stopped" in states):
             return TO_BE_CONTINUED
-        if "failed" in states or any(
-            outcome.reason == KILLED for outcome in self.outcomes.values()
-        ):
+        killed = any(outcome.reason == KILLED for outcome in self.outcomes.values())
+        if killed or "failed" in states:
             return 1
         return 0 if states <= {"finished"} else TO_BE_CONTINUED
 
-    # --- a run's start and end
-    # ---------------------------------------------------------------------------------------------
+    # --- a run's start and end --------------------------------------------------------------
 
     def _try(self, planned: Planned) -> None:
-        """One that cannot even start does not stop the others, nor leave those that run alone."""
+        """Start a run; one that cannot start stops no other, and leaves none alone."""
         try:
             self._start(planned)
         except (UserError, OSError) as error:
-            self.outcomes[planned.run.label] = Standing("failed", reason=str(error))
+            self.outcomes[planned.run.label] = RunStatus("failed", reason=str(error))
             self._say(f"{planned.run.label}: cannot start: {error}")
 
     def _start(self, planned: Planned) -> None:
-        """Unless there is nothing to do for it, or another does it."""
+        """Start a run, unless there is nothing to do for it, or another does it."""
         folder = planned.run.folder
         lock = acquire_lock(folder)
         if lock is None:
-            self._leave(planned, Standing("running"))
+            self._leave(planned, RunStatus("running"))
             return
-        now = standing(folder, self._queue, ours=True)
+        now = run_status(folder, self._queue, ours=True)
         if self._leave(planned, now):
             lock.close()
             return
@@ -152,11 +149,7 @@ class LocalSweep:
         (folder / STOP).unlink(missing_ok=True)
         (folder / JOB).unlink(missing_ok=True)
         command = command_line(planned, self._ranks)
-        slot = next(
-            slot
-            for slot in range(self._jobs)
-            if slot not in [active.slot for active in self._active]
-        )
+        slot = min(set(range(self._jobs)) - {active.slot for active in self._active})
         with (folder / LOG).open("ab") as log:
             log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
             log.flush()
@@ -170,19 +163,19 @@ class LocalSweep:
                 pass_fds=(lock.fileno(),),
                 env=os.environ | self._places[slot],
             )
+            began = time.monotonic()
             self._active.append(
-                _Active(
-                    planned, process, lock, slot, time.monotonic(), modified_ns(folder), log.tell()
-                )
+                _Active(planned, process, lock, slot, began, modified_ns(folder), log.tell())
             )
-        how = {
-            "stopped": f" again at step {now.step} ({now.reason})",
-            "failed": f" again after: {now.reason}",
-        }.get(now.state, "")
-        self._say(f"{planned.run.label}: started{how}; output in {folder / LOG}")
+        again = ""
+        if now.state == "stopped":
+            again = f" again at step {now.step} ({now.reason})"
+        elif now.state == "failed":
+            again = f" again after: {now.reason}"
+        self._say(f"{planned.run.label}: started{again}; output in {folder / LOG}")
 
-    def _leave(self, planned: Planned, now: Standing) -> bool:
-        """Notes and tells how a run stands that is not to be started."""
+    def _leave(self, planned: Planned, now: RunStatus) -> bool:
+        """Note and tell how a run stands that is not to be started."""
         if now.state in ("missing", "stopped") or (now.state == "failed" and self._retry):
             return False
         self.outcomes[planned.run.label] = now
@@ -201,64 +194,58 @@ class LocalSweep:
     def _end(self, active: _Active) -> None:
         self._active.remove(active)
         active.lock.close()
-        outcome = self.outcomes[active.planned.run.label] = self._judge(active)
+        label = active.planned.run.label
+        outcome = self._judge(active)
+        self.outcomes[label] = outcome
         minutes = f"{(time.monotonic() - active.began) / 60:.1f} minutes"
         log = active.folder / LOG
         if outcome.state == "finished":
             value = perplexity(active.folder)
-            self._say(
-                f"{active.planned.run.label}: finished, perplexity "
-                f"{'unknown' if value is None else number(value)}, {minutes}"
-            )
+            shown = "unknown" if value is None else number(value)
+            self._say(f"{label}: finished, perplexity {shown}, {minutes}")
         elif outcome.state == "failed":
-            self._say(
-                f"{active.planned.run.label}: failed after {minutes}: {outcome.reason}; see {log}"
-            )
+            self._say(f"{label}: failed after {minutes}: {outcome.reason}; see {log}")
         else:
             self._say(
-                f"{active.planned.run.label}: stopped at step {outcome.step} ({outcome.reason}), "
-                f"{minutes}; see {log}"
+                f"{label}: stopped at step {outcome.step} ({outcome.reason}), {minutes}; see {log}"
             )
 
-    def _judge(self, active: _Active) -> Standing:
-        """By what the run wrote; one that ended before it wrote anything has failed, unless it was
-        asked to end.
+    def _judge(self, active: _Active) -> RunStatus:
+        """Return how a run ended, by what it wrote.
+
+        One that ended before it wrote anything has failed, unless it was asked to end.
         """
-        now = standing(active.folder, self._queue, ours=True)
+        now = run_status(active.folder, self._queue, ours=True)
         begun = modified_ns(active.folder) != active.modified_ns
         if begun:
             return now
         if self._asked:
-            return Standing("stopped", now.step, "before it began")
-        write_state(
-            active.folder,
-            "failed",
-            reason=_last_words(active.folder / LOG, active.log_start, active.process.returncode),
-        )
-        return standing(active.folder, self._queue, ours=True)
+            return RunStatus("stopped", now.step, "before it began")
+        log = active.folder / LOG
+        reason = _last_words(log, active.log_start, active.process.returncode)
+        write_state(active.folder, "failed", reason=reason)
+        return run_status(active.folder, self._queue, ours=True)
 
-    # --- signals
-    # ---------------------------------------------------------------------------------------------
+    # --- signals ----------------------------------------------------------------------------
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
         def note(_number: int, _frame: object) -> None:
             self._asked += 1
 
-        before = {
-            which: signal.getsignal(which) for which in (getattr(signal, name) for name in SIGNALS)
-        }
-        for which, handler in before.items():
+        signals = [getattr(signal, name) for name in SIGNALS]
+        before = {each: signal.getsignal(each) for each in signals}
+        for each, handler in before.items():
             if handler is not signal.SIG_IGN:  # nohup
-                signal.signal(which, note)
+                signal.signal(each, note)
         try:
             yield
         finally:
-            for which, handler in before.items():
-                signal.signal(which, handler)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     def _pass_on(self) -> None:
-        """To the runs. Once: they save and end. Twice: they end."""
+        """Pass the request to stop on to the runs. Once: they save and end. Twice: they end."""
         if self._asked == self._passed_on:
             return
         first = not self._passed_on
@@ -272,66 +259,26 @@ class LocalSweep:
             if first and self._ranks > 1:
                 # Not SIGTERM: torchrun kills ranks that need more than 30 s.
                 (active.folder / STOP).touch()
+            elif first or self._ranks > 1:
+                active.process.send_signal(signal.SIGTERM)
             else:
-                active.process.send_signal(
-                    signal.SIGTERM if first or self._ranks > 1 else signal.SIGKILL
-                )
+                active.process.send_signal(signal.SIGKILL)
 
 
 def command_line(planned: Planned, ranks: int) -> list[str]:
-    """What starts a run."""
+    """Return the command that starts a run."""
     if ranks == 1:
         return [sys.executable, str(ROOT / "train" / "pretrain.py"), *planned.arguments]
     return [str(TORCHRUN), "--ranks", str(ranks), *planned.arguments]
 
 
-def _places(ranks: int, jobs: int) -> list[dict[str, str]]:
-    """For each of the runs at a time, the variables that keep it off the others' GPUs and cores."""
-    common = {"PYTHON": sys.executable, "PYTHONUNBUFFERED": "1"}
-    if jobs == 1:
-        return [common]
-    gpus = _gpus()
-    if not gpus:
-        threads = max(1, cpu_count() // (jobs * ranks))
-        return [
-            common | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
-        ] * jobs
-    if len(gpus) < jobs * ranks:
-        fits = f"--jobs {len(gpus) // ranks}" if len(gpus) >= ranks else f"--ranks {len(gpus)}"
-        raise UserError(
-            f"--jobs {jobs} runs of {ranks} ranks need {jobs * ranks} GPUs, and there are "
-            f"{len(gpus)}; {fits} fits"
-        )
-    return [
-        common | {"CUDA_VISIBLE_DEVICES": ",".join(gpus[slot * ranks : (slot + 1) * ranks])}
-        for slot in range(jobs)
-    ]
-
-
-def _gpus() -> list[str]:
-    """As CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if os.environ.get("DS_ACCELERATOR") == "cpu":
-        return []
-    if given is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
-    if not gpu_installed():
-        return []
-    import torch  # not above: a sweep on CPUs need not wait for it
-
-    return [str(gpu) for gpu in range(torch.cuda.device_count())]
-
-
 def _last_words(log: Path, start: int, code: int) -> str:
-    """The last error or exception that a run printed, else its last line."""
+    """Return the last error or exception that a run printed, else its last line."""
     with log.open("rb") as file:
         file.seek(start)
-        lines = [
-            line.strip()
-            for line in file.read().decode(errors="replace").splitlines()
-            if line.strip()
-        ]
-    errors = [line for line in lines if line.startswith("error: ")] or [
-        line for line in lines if _EXCEPTION.match(line)
-    ]
-    return (errors or lines or [f"it ended with {code} and said nothing"])[-1]
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    candidates = errors or exceptions or lines
+    return candidates[-1] if candidates else f"it ended with {code} and said nothing"

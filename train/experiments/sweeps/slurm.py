@@ -1,5 +1,6 @@
-"""The runs of a grid as one job array of launch/slurm: a line of overrides for each, and a note in
-each run's folder of who has it.
+"""Submits the runs of a grid as one job array of launch/slurm.
+
+The array reads a line of overrides for each run; a note in each run's folder says who has it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
-from train.experiments.sweeps.run_standing import modified_ns, write_job
+from train.experiments.sweeps.sweep_status import modified_ns, write_job
 from train.system.provenance import ROOT
 
 SCRIPT = ROOT / "launch" / "slurm" / "torchrun.sbatch"
@@ -23,7 +24,7 @@ LISTS = "sweeps"
 
 
 def queue() -> set[str]:
-    """This user's jobs, waiting or running; tasks of an array as 123_4.
+    """Return this user's jobs, waiting or running; tasks of an array as 123_4.
 
     Raises:
         UserError: there is no SLURM here to ask, or it does not answer.
@@ -33,15 +34,12 @@ def queue() -> set[str]:
             "runs of this grid were submitted to SLURM, and there is no squeue here to ask how "
             "they stand; run this where it is, or remove slurm.json from their folders"
         )
-    return set(
-        _slurm(
-            "squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format=%i"
-        ).split()
-    )
+    command = ("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format=%i")
+    return set(_slurm(*command).split())
 
 
 def command_line(count: int, jobs: int | None, script: Path, grid: str) -> list[str]:
-    """What submits `count` runs, at most `jobs` of them at a time."""
+    """Return the command that submits `count` runs, at most `jobs` of them at a time."""
     throttle = f"%{jobs}" if jobs else ""
     return [
         "sbatch",
@@ -53,7 +51,7 @@ def command_line(count: int, jobs: int | None, script: Path, grid: str) -> list[
 
 
 def line(planned: Planned) -> str:
-    """A run's arguments, as launch/slurm/common.sh reads them: words quoted as for a shell.
+    """Return a run's arguments as launch/slurm/common.sh reads them: quoted as for a shell.
 
     Raises:
         UserError: one of them has a line break.
@@ -74,7 +72,7 @@ def submit(
     script: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Submits runs that nobody has, from the project's folder.
+    """Submit runs that nobody has, from the project's folder.
 
     Args:
         runs: their output folders are absolute.
@@ -93,20 +91,20 @@ def submit(
     path = folder / LISTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    variables = {"SWEEP": str(path)} | ({"RANKS": str(ranks)} if ranks else {})
+    variables = {"SWEEP": str(path)}
+    if ranks:
+        variables["RANKS"] = str(ranks)
     # not after: the first tasks may run while the last are noted
     before = [modified_ns(planned.run.folder) for planned in runs]
     job = _slurm(*command_line(len(runs), jobs, script, grid), **variables).strip().split(";")[0]
-    for task, (planned, stood) in enumerate(zip(runs, before, strict=True), start=1):
-        write_job(planned.run.folder, f"{job}_{task}", stood)
-    say(
-        f"submitted {len(runs)} run{'s' * (len(runs) != 1)} as job {job}; task k has line k of "
-        f"{path}"
-    )
+    for task, (planned, modified) in enumerate(zip(runs, before, strict=True), start=1):
+        write_job(planned.run.folder, f"{job}_{task}", modified)
+    plural = "" if len(runs) == 1 else "s"
+    say(f"submitted {len(runs)} run{plural} as job {job}; task k has line k of {path}")
 
 
 def _slurm(*command: str, **variables: str) -> str:
-    """What one of SLURM's commands prints."""
+    """Return what one of SLURM's commands prints."""
     try:
         done = subprocess.run(command, env=os.environ | variables, text=True, capture_output=True)
     except OSError as error:
@@ -114,8 +112,7 @@ def _slurm(*command: str, **variables: str) -> str:
             f"cannot run {command[0]}: {error.strerror}; submit where SLURM is"
         ) from error
     if done.returncode:
-        said = [text.strip() for text in done.stderr.splitlines() if text.strip()] or [
-            f"it ended with {done.returncode}"
-        ]
-        raise UserError(f"{shlex.join(command)}: {said[-1]}")
+        lines = [text.strip() for text in done.stderr.splitlines() if text.strip()]
+        reason = lines[-1] if lines else f"it ended with {done.returncode}"
+        raise UserError(f"{shlex.join(command)}: {reason}")
     return done.stdout

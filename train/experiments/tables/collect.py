@@ -16,9 +16,9 @@ from train.config.run_folder import CONFIG, SUMMARY, TOKENIZER_JSON, TOKENIZER_M
 from train.errors import UserError
 from train.experiments.grids.cells import Run
 from train.experiments.grids.resolved_run import plan
-from train.experiments.sweeps.run_standing import changes
+from train.experiments.sweeps.sweep_status import changes
 from train.loop.run_status import read_state
-from train.reporting.summary import read_summary
+from train.telemetry.summary import read_summary
 
 TOKENIZER_FILES = (TOKENIZER_MODEL, TOKENIZER_JSON)
 SHOWN = 4  # of the settings that differ

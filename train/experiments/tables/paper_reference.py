@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from train.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from train.config import ModelConfig, TrainConfig
 from train.config.decay import METHODS
+from train.config.in_words import data_words, schedule_words, tokenizer_words
 from train.experiments.tables.collect import Record
 from train.telemetry.progress import number
 
@@ -142,7 +143,7 @@ def _optimizer(config: TrainConfig, size: Size | None) -> Iterator[Point]:
         and math.isclose(optim.min_lr_ratio, 0.1)
         and abs(optim.warmup_steps - 0.1 * steps) <= 1
     )
-    yield Point("schedule", _schedule_words(optim, steps), "cosine to 10 %, 10 % warm-up", usual)
+    yield Point("schedule", schedule_words(optim, steps), "cosine to 10 %, 10 % warm-up", usual)
     clip = f"{optim.grad_clip:g}" if optim.grad_clip else "none"
     yield Point("gradient clipping", clip, "1 (published code: none)", optim.grad_clip == 1.0)
     adam = (optim.beta1, optim.beta2, optim.eps)
@@ -204,33 +205,8 @@ def _validation(record: Record) -> Iterator[Point]:
         )
 
 
-def data_words(data: DataConfig) -> str:
-    """The source of the text in a few words."""
-    if data.mixture:
-        return "mixture of " + ", ".join(
-            f"{source.name} ({source.weight:g})" for source in data.mixture
-        )
-    if data.source == "files":
-        rest = len(data.files) - 2
-        return (
-            "files "
-            + ", ".join(f"`{name}`" for name in data.files[:2])
-            + (f" and {rest} more" if rest > 0 else "")
-        )
-    return "C4" if data.source == "c4" else "source of the Python standard library"
-
-
 def _tokenizer_words(record: Record) -> str:
-    name = record.config.data.tokenizer
-    if not name:
-        return "SentencePiece, trained on the corpus"
-    return (
-        f"{name.rpartition('/')[2]}, SHA-256 {record.tokenizer[:8]}…"
-        if record.tokenizer
-        else name.rpartition("/")[2]
-    )
-
-
-def _schedule_words(optim: OptimConfig, steps: int) -> str:
-    fall = f", falling over the last {optim.wsd_decay_share:.0%}" if optim.schedule == "wsd" else ""
-    return f"{optim.schedule} to {optim.min_lr_ratio * 100:g} %{fall}, {100 * optim.warmup_steps / steps:.3g} % warm-up"
+    words = tokenizer_words(record.config.data)
+    if record.config.data.tokenizer and record.tokenizer:
+        return f"{words}, SHA-256 {record.tokenizer[:8]}…"
+    return words

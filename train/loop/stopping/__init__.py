@@ -1,1 +1,1 @@
-"""When a run ends before its last step: signals, the time budget, steps that are not finite."""
+"""Decides when a run ends early: signals, the time budget, steps that are not finite."""

@@ -1,4 +1,4 @@
-"""run.max_hours: when to stop so that the checkpoint is written before the time is over."""
+"""Keeps run.max_hours: a run stops so that its checkpoint is written before the time is over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNKNOWN_SAVE = 0.05  # share of the budget kept for a first checkpoint, until on
 
 
 def process_start() -> float:
-    """When this process was started, in the seconds of time.time(): imports count too."""
+    """Return when this process was started, in the seconds of time.time(): imports count too."""
     import psutil
 
     return float(psutil.Process().create_time())
@@ -20,10 +20,14 @@ def process_start() -> float:
 
 @dataclass
 class Budget:
-    """Args:
-    hours: from `start` on; 0 has no end.
-    longest: seconds of the longest step, refresh, evaluation and save so far, by name; checkpoints
-        carry it on.
+    """The time that a run may take.
+
+    Args:
+        hours: from `start` on; 0 has no end.
+        start: seconds of time.time().
+        now: the clock.
+        longest: seconds of the longest step, refresh, evaluation and save so far, by name;
+            checkpoints carry it on.
     """
 
     hours: float
@@ -32,23 +36,20 @@ class Budget:
     longest: dict[str, float] = field(default_factory=dict)
 
     def spent(self) -> bool:
-        """Whether to stop now.
+        """Return whether to stop now.
 
-        After each No at most one piece of work runs before this is asked again; a save must still
-        fit after it.
+        At most one piece of work runs before this is asked again; a save must still fit after it.
         """
         if not self.hours:
             return False
         total = self.hours * 3600.0
         save = self.longest.get("save", UNKNOWN_SAVE * total)
-        return (
-            self.now() - self.start + SAFETY * (max(self.longest.values(), default=0.0) + save)
-            >= total
-        )
+        piece = max(self.longest.values(), default=0.0)
+        return self.now() - self.start + SAFETY * (piece + save) >= total
 
     @contextmanager
     def timed(self, piece: str) -> Iterator[None]:
-        """Times one piece of work."""
+        """Time one piece of work."""
         began = self.now()
         yield
         self.longest[piece] = max(self.longest.get(piece, 0.0), self.now() - began)

@@ -1,6 +1,4 @@
-"""Steps that must change nothing, and losses that look wrong: counted and told, alike on every
-rank.
-"""
+"""Notices steps that must change nothing and losses that look wrong, alike on every rank."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ EXPERIENCE = 20  # steps seen before a loss can be called a spike
 
 
 def poison_nonfinite_loss(loss: Tensor) -> Tensor:
-    """The loss, with gradients that are all NaN where it is not finite.
+    """Return the loss, with gradients that are all NaN where it is not finite.
 
     Summed over the ranks they are NaN everywhere, so that every rank skips the step without asking
     another. An infinite loss can have finite gradients. Waits for no device.
@@ -27,7 +25,7 @@ def poison_nonfinite_loss(loss: Tensor) -> Tensor:
 
 @dataclass
 class SkippedSteps:
-    """How many steps were skipped because a loss or gradient was not finite.
+    """Counts steps that were skipped because a loss or gradient was not finite.
 
     Args:
         limit: so many in a row are too many; 0: any number is borne.
@@ -38,7 +36,7 @@ class SkippedSteps:
     in_a_row: int = 0
 
     def note(self, skipped: bool) -> bool:
-        """Counts one step. True where the limit is reached."""
+        """Count one step, and return whether the limit is reached."""
         self.total += skipped
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         return bool(self.limit) and self.in_a_row >= self.limit
@@ -56,8 +54,8 @@ class SkippedSteps:
 class LossSpikeDetector:
     """Notices a loss above its running mean by more than `threshold` standard deviations.
 
-    Mean and variance forget exponentially (West 1979). A spike counts in them with the value that
-    would just not have been one, so that one outlier does not hide the next, and a lasting rise is
+    Mean and variance forget exponentially (West 1979). Spikes are clipped to the threshold before
+    they enter the statistics, so that one outlier does not hide the next, and a lasting rise is
     accepted in the end.
     """
 
@@ -67,9 +65,9 @@ class LossSpikeDetector:
     seen: int = 0
 
     def note(self, loss: float) -> float:
-        """Takes one loss in.
+        """Take one loss in, and return its distance above the mean where it is a spike, else 0.
 
-        Its distance above the mean in standard deviations where that is a spike, else 0.
+        The distance is in standard deviations.
         """
         if not self.threshold or not math.isfinite(loss):
             return 0.0
@@ -87,11 +85,11 @@ class LossSpikeDetector:
         return distance if spike else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return {key: value for key, value in asdict(self).items() if key != "threshold"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state` was taken."""
+        """Go on where `state` was taken."""
         self.mean = float(state["mean"])
         self.variance = float(state["variance"])
         self.seen = int(state["seen"])

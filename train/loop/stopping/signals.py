@@ -1,6 +1,4 @@
-"""Asked to stop: by a signal, by the death of the launcher, by a file.
-
-Noted here, acted on by the loop when all ranks agree.
+"""Notes requests to stop: a signal, the death of the launcher, a file.
 
 A handler only takes a note; each rank's notes travel in the message that carries the loss, so every
 rank stops after the same step.
@@ -35,7 +33,9 @@ _LAUNCHERS = {
 
 
 class StopRequests:
-    """What this process was asked. `install` first, before anything slow is imported.
+    """The requests to stop that reached this process.
+
+    Call `install` first, before anything slow is imported.
 
     Args:
         file: the stop file, looked for by rank 0; set once the output folder is known.
@@ -49,9 +49,7 @@ class StopRequests:
         self._orphaned = False
 
     def install(self) -> None:
-        """Takes the signals over, in this process only, and remembers which ancestors are its
-        launchers.
-        """
+        """Take the signals over, in this process only, and remember which ancestors launched it."""
         for name in SIGNALS:
             if name == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
                 continue  # started by nohup
@@ -63,19 +61,18 @@ class StopRequests:
         self._launchers = launchers()
 
     def flags(self, out_of_time: bool = False) -> list[float]:
-        """One number a reason, in the order of REASONS: 1 where this process has it."""
-        present = {
-            LAUNCHER: any(_dead(p) for p in self._launchers),
-            STOP_FILE: self.file is not None and self.file.exists(),
-        }
-        return [float(present.get(reason, reason in self._received)) for reason in REASONS[:-1]] + [
-            float(out_of_time)
-        ]
+        """Return one number a reason, in the order of REASONS: 1 where this process has it."""
+        present = dict.fromkeys(SIGNALS, False) | dict.fromkeys(self._received, True)
+        present[LAUNCHER] = any(_dead(process) for process in self._launchers)
+        present[STOP_FILE] = self.file is not None and self.file.exists()
+        present[HOURS] = out_of_time
+        return [float(present[reason]) for reason in REASONS]
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within, a signal or the launcher's death raises Stopped in the main thread; one that came
-        before does so on entry.
+        """Raise Stopped in the main thread when a signal comes or the launcher dies.
+
+        One that came before raises on entry.
         """
         self._raise = True
         over = threading.Event()
@@ -91,7 +88,7 @@ class StopRequests:
             over.set()
 
     def honoured(self) -> None:
-        """Removes the stop file: the next start is a new decision."""
+        """Remove the stop file: the next start is a new decision."""
         if self.file is not None:
             self.file.unlink(missing_ok=True)
 
@@ -114,37 +111,38 @@ class StopRequests:
 
 
 def agreed(flags: list[float]) -> str:
-    """The reason that counts, from the ranks' summed flags; empty where nobody was asked."""
+    """Return the reason that counts, from the ranks' summed flags; empty where there is none."""
     return next((reason for reason, flag in zip(REASONS, flags, strict=True) if flag), "")
 
 
 def exit_code() -> int:
-    """Of a run that stopped early and can go on. torchrun takes any code but 0 for a crash, and
-    would start the ranks again.
+    """Return the exit code of a run that stopped early and can go on.
+
+    torchrun takes any code but 0 for a crash, and would start the ranks again.
     """
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else TO_BE_CONTINUED
 
 
 def launchers() -> list[Any]:
-    """The ancestors of this process that are deepspeed's or torchrun's, as psutil processes.
+    """Return the ancestors of this process that are deepspeed's or torchrun's, from psutil.
 
     The `deepspeed` command dies of SIGTERM and SIGUSR1 and torchrun of SIGUSR1 without a word to
     the ranks, so their death is one.
     """
     import psutil
 
-    found = []
+    ancestors = []
     for process in psutil.Process().parents():
         try:
             if _program(process.cmdline()) in _LAUNCHERS:
-                found.append(process)
+                ancestors.append(process)
         except psutil.Error:
             continue
-    return found
+    return ancestors
 
 
 def _program(arguments: list[str]) -> str:
-    """What a command line runs: python's script or module, or the program itself."""
+    """Return what a command line runs: python's script or module, or the program itself."""
     rest = list(arguments)
     if rest and Path(rest[0]).name.startswith("python"):
         rest.pop(0)
@@ -178,7 +176,6 @@ def _unblock() -> None:
 def _forget_handlers() -> None:
     for number in _NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(
-                number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            )
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
     _unblock()

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from train.reporting.html import style
 from train.reporting.html.downsample import extremes, stretches
-from train.reporting.html.run_reader import Run
+from train.loop.run_reader import Run
 from train.telemetry.clock import PARTS
 from train.telemetry.metrics import Record, finite_or_none, perplexity
 

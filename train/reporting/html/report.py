@@ -11,7 +11,7 @@ from alphadecay.spectral import Status
 from train.reporting.html import curves, heatmaps, spectrum_plot
 from train.reporting.html.page import Chart, Page, Section, render_page
 from train.reporting.html.refreshes import Refreshes, read_refreshes
-from train.reporting.html.run_reader import Run
+from train.loop.run_reader import Run
 from train.reporting.html.spectra import Esd, Spectra, measure
 from train.reporting.html.style import layer_colours
 from train.reporting.html.summary_cards import facts, headline, version_facts

@@ -1,8 +1,8 @@
 """Spectra of chosen modules, with the tail that α is fitted to, from the weights of a run's newest
 checkpoint.
 
-Shapes: weight_MN the float32 master, K = min(M, N), gram_KK, eigenvalues_K ascending, in the unit
-    of the weight, squared.
+Shapes: weight_MN the float32 master, K = min(M, N), eigenvalues_K ascending, in the unit of the
+weight, squared.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from alphadecay.spectral import estimate as estimate_weight
 from train import checkpoint
 from train.config.run_folder import CHECKPOINTS
 from train.errors import UserError
-from train.export.masters import read_masters
-from train.reporting.html.run_reader import Run
+from train.export.masters import open_masters
+from train.loop.run_reader import Run
 from train.telemetry.module_names import layer_and_type
 
 MOST = 24  # modules that a report draws
+
+
+class UnmatchedPattern(UserError):
+    """A pattern of --modules that cannot be meant."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ class Esd:
 
 @dataclass(frozen=True)
 class Spectra:
-    """Args:
-    esds: of the modules chosen; none where no weights could be read.
-    step: of the checkpoint; None without.
-    note: why there are none, or which newer checkpoint was passed over; empty mostly.
+    """The spectra that a report draws.
+
+    Args:
+        esds: of the modules chosen; none where no weights could be read.
+        step: of the checkpoint; None without.
+        note: why there are none, or which newer checkpoint was passed over; empty mostly.
     """
 
     esds: list[Esd]
@@ -62,94 +68,98 @@ class Spectra:
 
 
 def measure(run: Run, patterns: Sequence[str] = ()) -> Spectra:
-    """Spectra of the modules that match `patterns`, by default those of the smallest, the median
-    and the largest α. Float64.
+    """Take the spectra of the modules that match `patterns`, by default those of the smallest, the
+    median and the largest α.
+
+    Only their weights are read, and nothing is hashed: the loader runs no code of a file.
 
     Raises:
         UserError: a pattern matches no weight, or all together match too many.
     """
     notes: list[str] = []
+    folder = run.folder / CHECKPOINTS
+    refreshes = [record["alphas"] for record in run.of("refresh") if record.get("alphas")]
+    alphas = refreshes[-1] if refreshes else {}
     try:
-        found = checkpoint.find("auto", run.folder / CHECKPOINTS, notes.append)
-        if found is None:
-            return Spectra(
-                [],
-                None,
-                "this run has no checkpoint yet, so no weights: nothing in "
-                f"{run.folder / CHECKPOINTS}",
-            )
-        weights = read_masters(found.path / checkpoint.STATE)
+        newest = checkpoint.find("auto", folder, notes.append, hashed=False)
+        if newest is None:
+            return Spectra([], None, f"no checkpoint yet, so no weights: nothing in {folder}")
+        stored = open_masters(newest.path / checkpoint.STATE)
+        matrices = {
+            name: weight
+            for name, weight in stored.items()
+            if len(weight.shape) == 2 and min(weight.shape) > 1
+        }
+        names = choose(patterns, list(matrices), alphas)
+        weights = {name: matrices[name].read() for name in names}
+    except UnmatchedPattern:
+        raise
     # a broken file raises much; a run that goes on may remove it meanwhile. The rest of the page
     # stands
     except Exception as error:
         return Spectra([], None, "; ".join([*notes, f"no weights could be read: {error}"]))
-    matrices = {
-        name: weight
-        for name, weight in weights.items()
-        if weight.dim() == 2 and min(weight.shape) > 1
-    }
-    refreshes = [record["alphas"] for record in run.of("refresh") if record.get("alphas")]
-    names = choose(patterns, list(matrices), refreshes[-1] if refreshes else {})
-    return Spectra([esd(name, matrices[name], run) for name in names], found.step, "; ".join(notes))
+    esds = [esd(name, weight_MN, run) for name, weight_MN in weights.items()]
+    return Spectra(esds, newest.step, "; ".join(notes))
 
 
 def choose(
     patterns: Sequence[str], names: Sequence[str], alphas: Mapping[str, float | None]
 ) -> list[str]:
-    """Of `names`, those that match; without patterns the smallest, median and largest α, or first,
-    middle and last of the layers.
+    """Return the names that match; without patterns those of the smallest, median and largest α, or
+    the first, middle and last of the layers.
 
     Raises:
-        UserError: as `measure`.
+        UnmatchedPattern: a pattern matches no name, or all together match too many.
     """
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            within = [f"*{pattern}*"] if any(pattern in name for name in names) else []
-            near = (
-                within
-                or difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
-                or list(names[:1])
-            )
-            raise UserError(
-                f"--modules {pattern!r} matches no weight of the checkpoint; patterns are of whole "
-                f"names, such as {near[0]!r}"
-            )
+        _check_pattern(pattern, names)
     if patterns:
-        found = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-        if len(found) > MOST:
-            raise UserError(
-                f"--modules {' '.join(patterns)} matches {len(found)} weights; a report draws "
+        chosen = [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if len(chosen) > MOST:
+            raise UnmatchedPattern(
+                f"--modules {' '.join(patterns)} matches {len(chosen)} weights; a report draws "
                 f"{MOST} at most"
             )
-        return found
+        return chosen
     known = [
         (alpha, name)
         for name in names
         if (alpha := alphas.get(name)) is not None and math.isfinite(alpha)
     ]
-    ordered = [name for _, name in sorted(known)] or [
-        name for name in names if layer_and_type(name)[0] >= 0
-    ]
-    return (
-        list(dict.fromkeys(ordered[i] for i in (0, len(ordered) // 2, len(ordered) - 1)))
-        if ordered
-        else []
+    ordered = [name for _, name in sorted(known)]
+    ordered = ordered or [name for name in names if layer_and_type(name)[0] >= 0]
+    if not ordered:
+        return []
+    places = (0, len(ordered) // 2, len(ordered) - 1)
+    return list(dict.fromkeys(ordered[place] for place in places))
+
+
+def _check_pattern(pattern: str, names: Sequence[str]) -> None:
+    if any(fnmatchcase(name, pattern) for name in names):
+        return
+    near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3) or list(names[:1])
+    if any(pattern in name for name in names):
+        near = [f"*{pattern}*"]
+    example = f", such as {near[0]!r}" if near else ""
+    raise UnmatchedPattern(
+        f"--modules {pattern!r} matches no weight of the checkpoint; patterns are of whole names"
+        f"{example}"
     )
 
 
 def esd(name: str, weight_MN: Tensor, run: Run) -> Esd:
-    """Spectrum and fit of one weight, fitted as the run's decay section says."""
-    shape = (weight_MN.shape[0], weight_MN.shape[1])
+    """Take the spectrum of one weight, and fit its tail as the run's decay section says."""
+    rows, columns = weight_MN.shape
     method = "farms" if run.method == "farms" else "gram"
-    published = run.setting("decay", "compat", "") == "published"
-    values_K = eigenvalues(weight_MN, method=method)
     row = estimate_weight(
         weight_MN,
         method=method,
         tail=run.setting("decay", "tail", "hill"),
-        published=published,
+        published=run.setting("decay", "compat", "") == "published",
         precision=torch.float64,
     )
     estimate = to_estimate(row.pack().tolist())
-    usable = estimate.status not in (Status.NOT_FINITE, Status.ZERO)
-    return Esd(name, shape, values_K.numpy() if usable else np.empty(0), estimate)
+    if estimate.status in (Status.NOT_FINITE, Status.ZERO):
+        return Esd(name, (rows, columns), np.empty(0), estimate)
+    values_K = eigenvalues(weight_MN, method=method)
+    return Esd(name, (rows, columns), values_K.numpy(), estimate)

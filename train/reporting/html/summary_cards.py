@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from train.reporting.html.run_reader import Run
+from train.loop.run_reader import Run
 from train.system.provenance import versions
 from train.telemetry.clock import PARTS, training_seconds
 from train.telemetry.metrics import Record

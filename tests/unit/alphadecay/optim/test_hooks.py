@@ -129,3 +129,40 @@ def test_a_checkpoint_says_the_base_decay(kind: type[torch.optim.Optimizer]) -> 
     assert [group["weight_decay"] for group in optimizer.param_groups] == [DECAY]
     optimizer.load_state_dict(saved)
     assert shrinkage(model, optimizer) == pytest.approx(1 - LR * decay.weight_decays["weight"])
+
+
+def test_a_step_captured_in_a_cuda_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = layer()
+    optimizer = AdamW(model.parameters(), lr=LR, weight_decay=DECAY)
+    decay = AlphaDecay(model, optimizer)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "is_available", lambda: True)
+        patched.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        with pytest.raises(RuntimeError, match="cannot be captured in a CUDA graph with AdamW"):
+            optimizer.step()
+    assert optimizer.param_groups[0]["weight_decay"] == DECAY
+    assert shrinkage(model, optimizer) == pytest.approx(1 - LR * decay.weight_decays["weight"])
+
+
+def test_a_subclass_that_fails_inside_its_own_step_decays_at_the_next() -> None:
+    """Outside of its base's step: the inner hooks have not run then."""
+
+    class Fragile(torch.optim.AdamW):
+        broken = False
+
+        def step(self, closure: object = None) -> object:
+            if self.broken:
+                raise RuntimeError("not yet")
+            return super().step(closure)
+
+    model = layer()
+    optimizer = Fragile(model.parameters(), lr=LR, weight_decay=DECAY)
+    decay = AlphaDecay(model, optimizer)
+    optimizer.broken = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="not yet"):
+            optimizer.step()
+    optimizer.broken = False
+    for _ in range(2):
+        expected = pytest.approx(1 - LR * decay.weight_decays["weight"])
+        assert shrinkage(model, optimizer) == expected

@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,17 @@ from hypothesis import strategies as st
 from train.config import OptimConfig
 from train.config.command_line import load_config
 from train.errors import UserError
-from train.loop.schedules import learning_rate
+from train.loop.schedules import SCHEDULES, learning_rate
 
-SCHEDULES = ("cosine", "linear", "wsd")
 STEPS = st.integers(1, 400).flatmap(
     lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
 )
 RATES = st.floats(1e-6, 1.0)
 SHARES = st.floats(0.0, 1.0)
+
+
+def test_every_schedule_of_the_recipe_has_its_function():
+    assert set(SCHEDULES) == set(get_args(get_type_hints(OptimConfig)["schedule"]))
 
 
 def cosine(lr, ratio, warmup, steps, step):

@@ -5,6 +5,7 @@ behind.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -37,12 +38,19 @@ TINY = [
 
 def report(tmp_path: Path, world_size: int, *arguments: str) -> tuple[str, list[str]]:
     here = [f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/data"]
-    return dry_run(load_config([*TINY, *here, *arguments]), world_size)
+    found = dry_run(load_config([*TINY, *here, *arguments]), world_size)
+    blocks = ["\n".join(block) for block in found.details]
+    text = "\n".join([found.answer, *found.facts, *blocks, found.configuration])
+    return text, list(found.problems)
 
 
 def test_what_it_says(tmp_path):
     text, problems = report(tmp_path, 4, "--run.global_batch=8", "--run.micro_batch=2")
     assert problems == [] and list(tmp_path.iterdir()) == []
+    head = text.splitlines()[:3]
+    assert head[0] == "It would run."
+    assert re.fullmatch(r"4 ranks, 1 x 2 rows a step, about 0\.00\d+ GB of memory each\.", head[1])
+    assert head[2] == "12,800 tokens in 50 steps; starts from step 0."
     for part in (
         "hidden_size: 64",
         "Parameters 0.14M",
@@ -113,7 +121,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             "--run.global_batch=16",
         ]
     )
-    assert any("/proc/version cannot be written" in problem for problem in dry_run(config, 1)[1])
+    assert any(
+        "/proc/version cannot be written" in problem for problem in dry_run(config, 1).problems
+    )
 
 
 def test_a_large_model_takes_neither_time_nor_memory(tmp_path):

@@ -1,9 +1,20 @@
 """python -m train report, as it is typed."""
 
+import os
+import stat
+import subprocess
 import sys
 
 import pytest
+import torch
 
+from tests.conftest import ROOT
+from tests.unit.train.reporting.html.made_run import (
+    island,
+    make_run,
+    weight_names,
+    write_checkpoint,
+)
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.reporting import command as module
@@ -27,6 +38,44 @@ def test_it_writes_beside_the_run_and_says_so(run, capsys):
     assert (run / "report.html").read_text().startswith("<!DOCTYPE html>") and not list(
         run.glob("*.tmp")
     )
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_others_may_read_it_as_the_umask_says(run, mask, mode):
+    before = os.umask(mask)
+    try:
+        assert main([str(run)]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((run / "report.html").stat().st_mode) == mode
+
+
+def test_spectra_need_no_transformers(tmp_path):
+    """A process of its own: this one may have it imported."""
+    folder = make_run(tmp_path / "run")
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(48, 64, generator=generator) for name in weight_names(3)}
+    write_checkpoint(folder, weights)
+    program = (
+        "import sys\n"
+        "from train.reporting.command import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "assert not {'transformers', 'sentencepiece', 'datasets'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = island((folder / "report.html").read_text(), "figures")
+    assert [figure["id"] for figure in figures if figure["id"].startswith("esd")] == [
+        "esd-0",
+        "esd-1",
+        "esd-2",
+    ]
 
 
 def test_it_writes_where_it_is_told_and_replaces(run, tmp_path):

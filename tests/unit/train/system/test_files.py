@@ -1,6 +1,7 @@
 """A file is replaced whole or not at all."""
 
 import os
+import stat
 
 import pytest
 
@@ -37,3 +38,22 @@ def test_files_and_folders_are_synced_by_what_they_are(tmp_path, monkeypatch):
     files.sync(tmp_path / "file")
     files.sync(tmp_path)
     assert synced == [str(tmp_path / "file"), str(tmp_path)]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_files_follow_the_umask(tmp_path, mask, mode):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for path in (tmp_path / "closed", inner / "open"):
+        path.touch()
+    (tmp_path / "closed").chmod(0o600)
+    (inner / "open").chmod(0o666)
+    before = os.umask(mask)
+    try:
+        files.follow_umask(tmp_path)
+        files.write_atomically(tmp_path / "written", "text")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "closed", inner / "open", tmp_path / "written"):
+        assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -12,11 +12,17 @@ import pytest
 from tests.conftest import ROOT
 from train.cluster.preflight.diagnose import judge, rate
 from train.cluster.preflight.link_test import ALL, groups, links
-from train.cluster.preflight.node_facts import Facts, apart, look, odd_ones, summary
+from train.cluster.preflight.node_facts import (
+    NodeFacts,
+    inspect_node,
+    missing_files,
+    summary,
+    unlike_most,
+)
 
 
-def node(host: str, **facts: object) -> Facts:
-    return Facts(
+def node(host: str, **facts: object) -> NodeFacts:
+    return NodeFacts(
         **{
             "host": host,
             "commit": "aaa",
@@ -29,16 +35,16 @@ def node(host: str, **facts: object) -> Facts:
 
 
 def test_like_nodes_have_nothing_wrong() -> None:
-    assert odd_ones({0: node("a"), 1: node("b"), 2: node("c")}) == {0: [], 1: [], 2: []}
+    assert unlike_most({0: node("a"), 1: node("b"), 2: node("c")}) == {0: [], 1: [], 2: []}
 
 
 def test_the_one_that_differs_is_named_even_if_it_is_the_first() -> None:
-    found = odd_ones({0: node("a", commit="bbb", sources="s2"), 1: node("b"), 2: node("c")})
+    found = unlike_most({0: node("a", commit="bbb", sources="s2"), 1: node("b"), 2: node("c")})
     assert found == {0: ["commit bbb, sources s2; b has commit aaa, sources s1"], 1: [], 2: []}
 
 
 def test_of_two_the_first_is_right() -> None:
-    found = odd_ones(
+    found = unlike_most(
         {0: node("a"), 1: node("b", commit="aaa+", versions={"torch": "2.7"}, devices=["H100"] * 7)}
     )
     assert found == {
@@ -52,17 +58,17 @@ def test_of_two_the_first_is_right() -> None:
 
 
 def test_a_package_that_only_some_have_is_told() -> None:
-    found = odd_ones(
+    found = unlike_most(
         {0: node("a"), 1: node("b"), 2: node("c", versions={"torch": "2.6", "deepspeed": "1"})}
     )
     assert found[2] == ["deepspeed 1; a has deepspeed None"]
 
 
 def test_the_node_with_a_folder_of_its_own_is_the_one_apart() -> None:
-    assert apart({0: {0, 1, 2}, 1: {0, 1, 2}, 2: {0, 1, 2}}) == {}
-    assert apart({0: {0}, 1: {1, 2}, 2: {1, 2}}) == {0: [1, 2]}
-    assert apart({0: {0}, 1: {1}}) == {1: [0]}
-    assert apart({}) == {}
+    assert missing_files({0: {0, 1, 2}, 1: {0, 1, 2}, 2: {0, 1, 2}}) == {}
+    assert missing_files({0: {0}, 1: {1, 2}, 2: {1, 2}}) == {0: [1, 2]}
+    assert missing_files({0: {0}, 1: {1}}) == {1: [0]}
+    assert missing_files({}) == {}
 
 
 def test_devices_in_words() -> None:
@@ -85,29 +91,29 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_a_changed_file_shows_in_commit_and_sources(checkout: Path, tmp_path: Path) -> None:
-    before = look(tmp_path, "one", 1, 0.0, root=checkout)
+    before = inspect_node(tmp_path, "one", 1, 0.0, root=checkout)
     (checkout / "train" / "a.py").write_text("2\n")
-    after = look(tmp_path, "two", 1, 0.0, root=checkout)
+    after = inspect_node(tmp_path, "two", 1, 0.0, root=checkout)
     assert (
         len(before.commit) == 10
         and after.commit == before.commit + "+"
         and after.sources != before.sources
     )
     shutil.rmtree(checkout / ".git")
-    assert look(tmp_path, "three", 1, 0.0, root=checkout).commit == ""
+    assert inspect_node(tmp_path, "three", 1, 0.0, root=checkout).commit == ""
 
 
 def test_it_leaves_a_file_for_the_others_and_knows_the_room(tmp_path: Path) -> None:
-    facts = look(tmp_path / "new", "probe", 1, 0.0)
+    facts = inspect_node(tmp_path / "new", "probe", 1, 0.0)
     assert (tmp_path / "new" / "probe").read_text() == facts.host
     assert facts.free_gb is not None and facts.free_gb > 0 and facts.problems == []
     assert facts.versions["torch"] and facts.versions["deepspeed"]
-    assert "GB are free in" in look(tmp_path, "probe", 1, 1e9).problems[0]
+    assert "GB are free in" in inspect_node(tmp_path, "probe", 1, 1e9).problems[0]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert look(tmp_path / "file" / "runs", "probe", 1, 0.0).problems == [
+    assert inspect_node(tmp_path / "file" / "runs", "probe", 1, 0.0).problems == [
         f"cannot write to {tmp_path}/file/runs: Not a directory"
     ]
 
@@ -117,13 +123,13 @@ def test_gpus_that_slurm_gave_and_torch_does_not_see(
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "8")
-    assert look(tmp_path, "probe", 8, 0.0).problems[0].startswith("SLURM gave it 8 GPUs")
+    assert inspect_node(tmp_path, "probe", 8, 0.0).problems[0].startswith("SLURM gave it 8 GPUs")
 
 
 def test_the_project_itself_has_sources(tmp_path: Path) -> None:
     assert (
-        look(tmp_path, "probe", 1, 0.0, root=ROOT).sources
-        != look(tmp_path, "probe", 1, 0.0, root=tmp_path).sources
+        inspect_node(tmp_path, "probe", 1, 0.0, root=ROOT).sources
+        != inspect_node(tmp_path, "probe", 1, 0.0, root=tmp_path).sources
     )
 
 

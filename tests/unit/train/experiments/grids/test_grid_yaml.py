@@ -135,7 +135,7 @@ def test_narrowing_by_row_column_and_key_whatever_the_case(own: Grid) -> None:
         ("  Uniform: [1", "  Unifrom: [1", "paper: unknown key 'Unifrom'; did you mean Uniform"),
         ('only: "*, 0"', 'only: "*, 9"', "None: only '\\*, 9' matches none of 7M, 0; "),
         ("recipe: train/recipes/quickstart.yaml\n", "", "None at 7M, 0 has no recipe"),
-        ("quickstart.yaml", "quickstrat.yaml", "did you mean train/recipes/quickstart.yaml"),
+        ("quickstart.yaml", "quickstrat.yaml", "did you mean quickstart"),
         (
             "title: ",
             "baseline: Plain\ntitle: ",

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from train.config.command_line import load_config
-from train.experiments.grids.grid_yaml import read_descriptions
+from train.experiments.grids.descriptions import read_descriptions
 from train.experiments.grids.registry import SHIPPED, Grid, load_grid, shipped
 from train.experiments.grids.resolved_run import config_of
 

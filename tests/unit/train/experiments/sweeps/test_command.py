@@ -20,7 +20,7 @@ from tests.unit.train.experiments.sweeps.sweeping import GRID
 from train.config.command_line import dump_config, load_config
 from train.experiments.sweeps.command import main
 from train.experiments.sweeps.local import LocalSweep
-from train.experiments.sweeps.run_standing import write_job
+from train.experiments.sweeps.sweep_status import write_job
 from train.loop.run_status import write_state
 
 SBATCH = """#!/bin/bash

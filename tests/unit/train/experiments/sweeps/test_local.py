@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE, until
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.experiments.sweeps.local import LocalSweep, command_line
-from train.experiments.sweeps.run_standing import acquire_lock, write_job
+from train.experiments.sweeps.sweep_status import acquire_lock, write_job
 from train.loop.run_status import read_state
 
 __all__ = ["stand_in"]

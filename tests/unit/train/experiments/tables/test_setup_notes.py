@@ -8,9 +8,10 @@ import pytest
 from tests.unit.train.experiments.tables.making import RECIPES, fill, finish, make_grid, runs_of
 from train.config import DataConfig, MixtureSource, ModelConfig
 from train.config.command_line import load_config
+from train.config.in_words import data_words
 from train.experiments.tables import paper_reference as paper
 from train.experiments.tables.collect import collect
-from train.experiments.tables.paper_reference import SIZES, T5_SHA256, data_words, size_of
+from train.experiments.tables.paper_reference import SIZES, T5_SHA256, size_of
 from train.experiments.tables.setup_notes import caption
 
 SOURCE = "arXiv 2506.14562, a table"

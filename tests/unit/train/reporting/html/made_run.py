@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of
+from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of_files
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.loop.run_status import write_state
@@ -116,7 +116,7 @@ def write_checkpoint(run: Path, weights: dict[str, torch.Tensor], step: int = 12
     folder = run / "checkpoints" / f"step-{step:08}"
     (folder / STATE).mkdir(parents=True)
     torch.save({"module": weights, "optimizer": {}}, folder / STATE / "mp_rank_00_model_states.pt")
-    files = facts_of(folder, [path for path in folder.rglob("*") if path.is_file()])
+    files = facts_of_files(folder, [path for path in folder.rglob("*") if path.is_file()])
     manifest = {
         "format": FORMAT,
         "step": step,

@@ -1,5 +1,6 @@
 """Spectra and fitted tails against numpy and the library, from a checkpoint's files."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -16,8 +17,9 @@ from tests.unit.train.reporting.html.made_run import (
     write_checkpoint,
 )
 from train.errors import UserError
+from train.export.masters import StoredWeight
 from train.reporting.html.report import render
-from train.reporting.html.run_reader import read_run
+from train.loop.run_reader import read_run
 from train.reporting.html.spectra import choose, esd, measure
 from train.reporting.html.spectrum_plot import density, histogram, power_law
 from train.telemetry.metrics import read_metrics
@@ -171,6 +173,16 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path):
     assert "checkpoint of step 8" in text and "step-00000012" in text
     next((run.folder / "checkpoints" / "step-00000008" / "state").iterdir()).unlink()
     assert "no weights could be read" in render(run)
+
+
+def test_nothing_is_hashed_and_other_weights_are_not_read(tmp_path, monkeypatch):
+    run = read_run(make_run(tmp_path / "run"))
+    write_checkpoint(run.folder, weights())
+    read = []
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed"))
+    whole = StoredWeight.read
+    monkeypatch.setattr(StoredWeight, "read", lambda self: read.append(self) or whole(self))
+    assert len(measure(run, ["*.layers.1.*q_proj*"]).esds) == len(read) == 1
 
 
 def test_weights_that_are_zero_or_not_finite_have_a_label_and_no_tail(tmp_path):

@@ -13,7 +13,7 @@ from tests.unit.train.reporting.html.made_run import (
 )
 from train.reporting.html import style
 from train.reporting.html.report import render
-from train.reporting.html.run_reader import read_run
+from train.loop.run_reader import read_run
 
 TEXTS = ("INK", "GREY")
 LINES = (*style.TYPES, style.TRAINING, style.VALIDATION, style.WARNING, style.SPIKE, style.SILVER)

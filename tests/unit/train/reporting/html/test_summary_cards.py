@@ -8,9 +8,9 @@ import pytest
 from tests.unit.train.reporting.html.made_run import make_run
 from train.loop.run_status import write_state
 from train.reporting.html.report import render
-from train.reporting.html.run_reader import read_run
+from train.loop.run_reader import read_run
 from train.reporting.html.summary_cards import facts, headline, version_facts
-from train.reporting.summary import write_summary
+from train.telemetry.summary import write_summary
 from train.system.provenance import versions
 from train.telemetry.clock import TRAINING
 from train.telemetry.metrics import read_metrics

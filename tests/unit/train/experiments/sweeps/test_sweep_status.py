@@ -13,14 +13,14 @@ import pytest
 from tests.unit.train.experiments.sweeps.sweeping import planned
 from train.config.command_line import dump_config
 from train.errors import UserError
-from train.experiments.sweeps.run_standing import (
-    Standing,
+from train.experiments.sweeps.sweep_status import (
+    RunStatus,
     acquire_lock,
     differences,
     is_locked,
     modified_ns,
     refuse_mixtures,
-    standing,
+    run_status,
     write_job,
 )
 from train.loop.run_status import write_state
@@ -35,34 +35,34 @@ def never() -> set[str]:
 
 
 def test_by_its_state(tmp_path: Path) -> None:
-    assert standing(tmp_path / "nowhere", never) == Standing("missing")
+    assert run_status(tmp_path / "nowhere", never) == RunStatus("missing")
     write_state(tmp_path, "stopped", step=5, reason="SIGTERM")
-    assert standing(tmp_path, never) == Standing("stopped", 5, "SIGTERM")
+    assert run_status(tmp_path, never) == RunStatus("stopped", 5, "SIGTERM")
     write_state(tmp_path, "running", step=6, reason="")
-    assert standing(tmp_path, never) == Standing("stopped", 6, "killed")  # nobody has it
+    assert run_status(tmp_path, never) == RunStatus("stopped", 6, "killed")  # nobody has it
     write_state(tmp_path, "failed", step=7, reason="the disk is full")
-    assert standing(tmp_path, never) == Standing("failed", 7, "the disk is full")
+    assert run_status(tmp_path, never) == RunStatus("failed", 7, "the disk is full")
     write_state(tmp_path, "finished", step=9, reason="")
-    assert standing(tmp_path, never) == Standing("finished", 9)
+    assert run_status(tmp_path, never) == RunStatus("finished", 9)
 
 
 def test_by_its_job(tmp_path: Path) -> None:
     write_job(tmp_path, "12_1", modified_ns(tmp_path))
-    assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 0, "job 12_1")
-    assert standing(tmp_path, nothing) == Standing(
+    assert run_status(tmp_path, lambda: {"12_1"}) == RunStatus("queued", 0, "job 12_1")
+    assert run_status(tmp_path, nothing) == RunStatus(
         "failed", 0, "job 12_1 ended before the run began; its output says why"
     )
     write_state(tmp_path, "running", step=4)
-    assert standing(tmp_path, lambda: {"12_1"}) == Standing("running", 4, "job 12_1")
-    assert standing(tmp_path, nothing) == Standing("stopped", 4, "killed")
+    assert run_status(tmp_path, lambda: {"12_1"}) == RunStatus("running", 4, "job 12_1")
+    assert run_status(tmp_path, nothing) == RunStatus("stopped", 4, "killed")
     write_state(tmp_path, "stopped", step=5, reason="SIGUSR1")
-    assert standing(tmp_path, lambda: {"12_1"}) == Standing("queued", 5, "job 12_1")  # requeued
-    assert standing(tmp_path, nothing) == Standing("stopped", 5, "SIGUSR1")
+    assert run_status(tmp_path, lambda: {"12_1"}) == RunStatus("queued", 5, "job 12_1")  # requeued
+    assert run_status(tmp_path, nothing) == RunStatus("stopped", 5, "SIGUSR1")
     # submitted again, and what state.json says is older
     write_job(tmp_path, "13_1", modified_ns(tmp_path))
-    assert standing(tmp_path, nothing).state == "failed"
+    assert run_status(tmp_path, nothing).state == "failed"
     write_state(tmp_path, "finished", step=9)
-    assert standing(tmp_path, nothing).state == "finished"
+    assert run_status(tmp_path, nothing).state == "finished"
 
 
 def test_the_lock_is_held_for_as_long_as_a_process_that_inherited_it_lives(tmp_path: Path) -> None:
@@ -70,14 +70,14 @@ def test_the_lock_is_held_for_as_long_as_a_process_that_inherited_it_lives(tmp_p
     lock = acquire_lock(tmp_path)
     assert lock is not None and is_locked(tmp_path) and acquire_lock(tmp_path) is None
     write_state(tmp_path, "finished", step=9)
-    assert standing(tmp_path, never) == Standing("running", 9)
+    assert run_status(tmp_path, never) == RunStatus("running", 9)
     child = subprocess.Popen(
         [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)
     )
     lock.close()
     assert is_locked(tmp_path)
     child.communicate(b"\n")
-    assert not is_locked(tmp_path) and standing(tmp_path, never) == Standing("finished", 9)
+    assert not is_locked(tmp_path) and run_status(tmp_path, never) == RunStatus("finished", 9)
 
 
 def test_a_folder_that_cannot_be_made_or_locked(
@@ -134,7 +134,7 @@ def test_a_folder_of_another_version_is_told_like_other_settings(tmp_path: Path)
         match=r"seed-1 has a run with other settings: its settings cannot be read.*--root",
     ):
         refuse_mixtures(runs)
-    assert standing(folder, set) == Standing("stopped", 0)
+    assert run_status(folder, set) == RunStatus("stopped", 0)
 
 
 def test_overrides_that_the_program_refuses(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the runs of a grid stand: by their folders, by who holds them, and by what SLURM has of them."""
+"""Tells how the runs of a grid stand, by their folders, their locks and SLURM's queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train.config.run_folder import CONFIG, STATUS, SUMMARY
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.loop.run_status import read_state
-from train.reporting.summary import read_summary
+from train.telemetry.summary import read_summary
 from train.system.files import write_atomically
 
 Queue = Callable[[], Collection[str]]  # the jobs that SLURM has, waiting or running
@@ -36,12 +36,14 @@ _FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Args:
-    state: queued is SLURM's; running, that a process or a job has it; stopped, that it goes on when
-        started again.
-    step: optimizer steps done, when state.json was last written.
-    reason: why it stopped or failed; the job that it waits for.
+class RunStatus:
+    """How a run stands.
+
+    Args:
+        state: queued is SLURM's; running, that a process or a job has it; stopped, that it goes on
+            when started again.
+        step: optimizer steps done, when state.json was last written.
+        reason: why it stopped or failed; the job that it waits for.
     """
 
     state: State
@@ -49,55 +51,54 @@ class Standing:
     reason: str = ""
 
 
-def standing(folder: Path, queue: Queue, ours: bool = False) -> Standing:
-    """How a run stands.
+def run_status(folder: Path, queue: Queue, ours: bool = False) -> RunStatus:
+    """Return how a run stands.
 
     Args:
         folder: its output folder.
         queue: asked where the run was submitted to SLURM.
         ours: this process holds the run, and its program has ended.
     """
-    found = read_state(folder)
+    written = read_state(folder)
     job = read_job(folder)
-    state = str(found.get("state", "missing"))
-    step = _whole(found.get("step"))
-    reason = str(found.get("reason") or "")
+    state = str(written.get("state", "missing"))
+    step = _whole(written.get("step"))
+    reason = str(written.get("reason") or "")
     if not ours and is_locked(folder):
-        return Standing("running", step)
+        return RunStatus("running", step)
     begun = not job or job["before"] != modified_ns(folder)
     if job and job["job"] in queue():
-        return Standing(
-            "running" if begun and state == "running" else "queued", step, f"job {job['job']}"
-        )
+        in_queue: State = "running" if begun and state == "running" else "queued"
+        return RunStatus(in_queue, step, f"job {job['job']}")
     if not begun:
-        return Standing(
-            "failed", step, f"job {job['job']} ended before the run began; its output says why"
-        )
+        reason = f"job {job['job']} ended before the run began; its output says why"
+        return RunStatus("failed", step, reason)
     if state == "running":
-        return Standing("stopped", step, KILLED)
+        return RunStatus("stopped", step, KILLED)
     if state in ("stopped", "finished", "failed"):
-        return Standing(state, step, reason)  # type: ignore[arg-type]
-    return Standing("missing")
+        return RunStatus(state, step, reason)  # type: ignore[arg-type]
+    return RunStatus("missing")
 
 
-def count(runs: Iterable[Standing]) -> str:
-    """How many runs stand how: "6 runs: 4 finished, 2 missing"."""
+def count(runs: Iterable[RunStatus]) -> str:
+    """Count runs by state: "6 runs: 4 finished, 2 missing"."""
     states = Counter(now.state for now in runs)
     total = states.total()
-    return f"{total} run{'s' * (total != 1)}: " + ", ".join(
-        f"{states[state]} {state}" for state in sorted(states)
-    )
+    plural = "" if total == 1 else "s"
+    parts = [f"{states[state]} {state}" for state in sorted(states)]
+    return f"{total} run{plural}: {', '.join(parts)}"
 
 
 def perplexity(folder: Path) -> float | None:
-    """Of a finished run, on validation."""
+    """Return the validation perplexity of a finished run."""
     value = (read_summary(folder / SUMMARY) or {}).get("val_perplexity")
     return float(value) if isinstance(value, (int, float)) else None
 
 
 def differences(planned: Planned) -> list[str]:
-    """What the run in its folder was started with and would not be now: "optim.lr was 0.001, is
-    0.002".
+    """Return what the run in its folder was started with and would not be now.
+
+    An entry reads "optim.lr was 0.001, is 0.002".
     """
     path = planned.run.folder / CONFIG
     if not path.is_file():
@@ -110,8 +111,9 @@ def differences(planned: Planned) -> list[str]:
 
 
 def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
-    """Settings of a run that decide what it trains and are not the same: "optim.lr was 0.001, is
-    0.002".
+    """Return the settings that decide what a run trains and are not the same.
+
+    An entry reads "optim.lr was 0.001, is 0.002".
     """
     before = _flat(was)
     after = _flat(now)
@@ -123,28 +125,29 @@ def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:
-    """Runs with other settings do not share a folder.
+    """Refuse to run with other settings in a folder that was begun with others.
 
     Raises:
         UserError: some would.
     """
-    mixed = [(planned.run.folder, found) for planned in runs if (found := differences(planned))]
+    changed = [(planned.run.folder, differences(planned)) for planned in runs]
+    mixed = [(folder, settings) for folder, settings in changed if settings]
     if mixed:
-        folder, found = mixed[0]
+        folder, settings = mixed[0]
         more = f" (and so have {len(mixed) - 1} other folders)" if len(mixed) > 1 else ""
         raise UserError(
-            f"{folder} has a run with other settings{more}: {'; '.join(found)}. Give the sweep the "
-            "settings that it was begun with, or a --root of its own"
+            f"{folder} has a run with other settings{more}: {'; '.join(settings)}. Give the sweep "
+            "the settings that it was begun with, or a --root of its own"
         )
 
 
-# --- who has it
-# -------------------------------------------------------------------------------------------------
+# --- who has it -----------------------------------------------------------------------------
 
 
 def acquire_lock(folder: Path) -> IO[bytes] | None:
-    """The run's lock, which every process that inherits the file holds until it ends; None where
-    another has it.
+    """Return the run's lock, or None where another has it.
+
+    Every process that inherits the file holds the lock until it ends.
 
     Raises:
         UserError: the folder cannot be written.
@@ -172,7 +175,7 @@ def acquire_lock(folder: Path) -> IO[bytes] | None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a sweep's process has the run."""
+    """Return whether a sweep's process has the run."""
     try:
         with (folder / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -184,7 +187,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def modified_ns(folder: Path) -> int:
-    """Changes whenever the run's state is written; 0 where there is none."""
+    """Return a number that changes whenever the run's state is written; 0 where there is none."""
     try:
         return os.stat(folder / STATUS).st_mtime_ns
     except (FileNotFoundError, NotADirectoryError):
@@ -192,7 +195,7 @@ def modified_ns(folder: Path) -> int:
 
 
 def write_job(folder: Path, job: str, before: int) -> None:
-    """Notes that SLURM has the run.
+    """Note that SLURM has the run.
 
     Args:
         before: the state's stamp when it was submitted.
@@ -202,10 +205,10 @@ def write_job(folder: Path, job: str, before: int) -> None:
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """What write_job noted last; empty where it never did."""
+    """Return what `write_job` noted last, or nothing where it never did."""
     try:
-        found = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        return {"job": str(found["job"]), "before": int(found["before"])}
+        job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        return {"job": str(job["job"]), "before": int(job["before"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -215,10 +218,10 @@ def _whole(value: Any) -> int:
 
 
 def _flat(config: TrainConfig) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in dataclasses.asdict(config).items():
-        if isinstance(value, dict) and key not in _SECTIONS:
-            found.update({f"{key}.{leaf}": own for leaf, own in value.items()})
-        elif not isinstance(value, dict):
-            found[key] = value
-    return {key: value for key, value in found.items() if key not in _FREE}
+        if not isinstance(value, dict):
+            settings[key] = value
+        elif key not in _SECTIONS:
+            settings |= {f"{key}.{leaf}": setting for leaf, setting in value.items()}
+    return {key: value for key, value in settings.items() if key not in _FREE}

@@ -13,7 +13,7 @@ from train.checkpoint.manifest import commit_number
 from train.config.run_folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY
 from train.errors import UserError
 from train.loop.run_status import read_state
-from train.reporting.summary import read_summary
+from train.telemetry.summary import read_summary
 from train.telemetry.metrics import Record, read_metrics
 
 

@@ -1,0 +1,131 @@
+"""Ranks without a wrapper that AlphaDecay knows: replicas are compared and share the work; what
+differs is refused on all; one rank's failure is every rank's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.nn.parallel import DistributedDataParallel
+
+from alphadecay import AdamW, AlphaDecay
+from tests.distributed.harness import run_ranks
+from tests.unit.alphadecay.nets import Plain, shrinkage
+
+LR = 1e-2
+
+
+def stock(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1)
+
+
+def error_of(make: Any) -> str:
+    try:
+        make()
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def bare_rank(rank: int) -> dict[str, Any]:
+    model = Plain()
+    wrapped = DistributedDataParallel(model)
+    decay = AlphaDecay(wrapped.module, stock(model))
+    return {"decays": decay.weight_decays, "owners": decay.plan.owners}
+
+
+def test_the_module_inside_ddp_shares_the_work() -> None:
+    model = Plain()
+    alone = AlphaDecay(model, stock(model)).weight_decays
+    for rank in run_ranks(2, bare_rank):
+        assert rank["decays"] == alone
+        assert set(rank["owners"].values()) == {0, 1}
+
+
+def differing_rank(rank: int) -> str:
+    model = Plain()
+    with torch.no_grad():
+        model.mix.weight[0, 0] += rank
+    return error_of(lambda: AlphaDecay(model, stock(model)))
+
+
+def test_plain_models_that_differ_are_refused() -> None:
+    for said in run_ranks(2, differing_rank):
+        assert said.startswith("the weights of Plain, which is neither wrapped nor sharded, differ")
+
+
+def stage_rank(rank: int) -> str:
+    """Two pipeline stages, each sharded over two ranks."""
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("stage", "shard"))
+    model = nn.Sequential()
+    model.add_module(f"layer{rank // 2}", nn.Linear(24, 24))
+    fully_shard(model, mesh=mesh["shard"])
+    return error_of(lambda: AlphaDecay(model, stock(model)))
+
+
+def test_pipeline_stages_are_refused() -> None:
+    for said in run_ranks(4, stage_rank):
+        assert "mesh axis 'stage' has 2 pipeline stages, which hold other layers each" in said
+
+
+def zero_redundancy_rank(rank: int, kind: type) -> list[float]:
+    model = Plain(norm=True)
+    wrapped = DistributedDataParallel(model)
+    optimizer = ZeroRedundancyOptimizer(wrapped.parameters(), kind, lr=LR, weight_decay=0.1)
+    decay = AlphaDecay(wrapped, optimizer)
+    apart = []
+    for _ in range(2):
+        left = shrinkage(model, optimizer)
+        decay.step()
+        apart += [abs(left[n] - (1 - LR * d)) for n, d in decay.weight_decays.items()]
+        apart.append(abs(left["norm.weight"] - 1.0))
+    return apart
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, AdamW])
+def test_zero_redundancy_optimizer(kind: type) -> None:
+    for apart in run_ranks(2, zero_redundancy_rank, kind):
+        assert len(apart) == 8 and max(apart) < 1e-6
+
+
+def failing_rank(rank: int, kind: str, spread: int) -> tuple[str, str, bool]:
+    """An owner meets an error in a refresh; what all ranks raise, and whether they go on then."""
+    model = Plain()
+    if kind == "fsdp2":
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    wrapped = model if kind == "fsdp2" else DistributedDataParallel(model)
+    decay = AlphaDecay(wrapped, stock(model), interval=4, spread=spread)
+    before = decay.weight_decays
+    real = torch.linalg.eigvalsh
+
+    def fails(*args: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory left")
+
+    if rank == 1:
+        torch.linalg.eigvalsh = fails
+    if spread:
+        decay._pending = decay._measurer.take()
+        said = error_of(decay._finish)
+    else:
+        said = error_of(decay.refresh)
+    torch.linalg.eigvalsh = real
+    names = [name for name, owner in decay.plan.owners.items() if owner == 1]
+    decay.refresh()
+    dist.barrier()
+    return said, names[0], decay.weight_decays == before
+
+
+@pytest.mark.parametrize(("kind", "spread"), [("ddp", 0), ("fsdp2", 0), ("ddp", 2)])
+def test_an_owners_failure_reaches_all(kind: str, spread: int) -> None:
+    ranks = run_ranks(2, failing_rank, kind, spread)
+    assert ranks[0] == ranks[1]
+    said, name, same = ranks[0]
+    assert "AlphaDecay: rank 1 could not measure" in said and name in said
+    assert "OutOfMemoryError: no memory left" in said and same
