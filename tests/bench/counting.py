@@ -132,7 +132,7 @@ def allocator_peak(job: Job) -> int:
 
 
 def resident_peak(job: Job) -> int | None:
-    """Rise of the process's peak resident set during the job; None where the system does not tell."""
+    """Rise of the process's peak resident set during the job; None where no system tells it."""
     try:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 16)

@@ -26,8 +26,8 @@ import torch
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
 from train.config.run_folder import METRICS, SUMMARY
 from train.experiments.arguments import overrides_of
-from train.telemetry.summary import read_summary
 from train.telemetry.metrics import read_metrics
+from train.telemetry.summary import read_summary
 
 METHODS = ("uniform", "alphadecay")
 PAPERS_INTERVAL = 500

@@ -1,9 +1,11 @@
 """Cost of one refresh under ZeRO-3 on gloo ranks: seconds, bytes on the wire, peak extra memory;
 AlphaDecay against two other ways.
 
-  alphadecay          AlphaDecay.refresh(): each matrix goes to one owner, who decomposes it by its Gram matrix;
+  alphadecay          AlphaDecay.refresh(): each matrix goes to one owner, who decomposes
+                      it by its Gram matrix;
   published           every rank all-gathers every weight and takes float32 svdvals of all of them;
-  gather_with_owners  every rank all-gathers every weight, its owner alone decomposes it, as alphadecay does;
+  gather_with_owners  every rank all-gathers every weight, its owner alone decomposes it, as
+                      alphadecay does;
   moving_only         what alphadecay sends, without the decompositions.
 Jobs take turns in the same processes. A time is the slowest rank's; ratios are taken repeat by
 repeat; figures are medians with quartiles. Bytes are counted where torch dispatches collectives,
@@ -158,7 +160,7 @@ def bench_rank(rank: int, size: str, dtype: str, repeats: int) -> dict[str, Any]
 
 
 def times_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Slowest rank's wall seconds, all ranks' CPU seconds, and the other jobs' over alphadecay's."""
+    """Slowest rank's wall seconds, all ranks' CPU seconds, other jobs' over alphadecay's."""
     jobs = list(results[0]["times"])
     by_repeat = {
         name: list(zip(*(r["times"][name] for r in results), strict=True)) for name in jobs
@@ -294,10 +296,8 @@ def report(row: dict[str, Any]) -> bool:
         )
         verdict = f"  target {TARGETS[name]} {'met' if met[-1] else 'MISSED'}" if judged else ""
         print(f"  {name:<28}{value:7.2f}{verdict}", flush=True)
-    print(
-        f"  {'gather_with_owners_over':<28}{row['over_alphadecay']['gather_with_owners']['median']:7.2f}",
-        flush=True,
-    )
+    over = row["over_alphadecay"]["gather_with_owners"]["median"]
+    print(f"  {'gather_with_owners_over':<28}{over:7.2f}", flush=True)
     return all(met) or not judged
 
 

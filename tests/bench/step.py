@@ -5,7 +5,8 @@ Four engines live side by side in the same processes and take turns, in rotating
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
-  per_module    torch.optim.AdamW with one group per module, the plain way to give each module its decay.
+  per_module    torch.optim.AdamW with one group per module, the plain way to give each
+                module its decay.
 A time is the slowest rank's. Ratios are taken repeat by repeat against `stock`; a figure is their
 median with quartiles. A step has few tokens, so that a CPU can afford it: the optimizer's share,
 and any overhead in it, is far larger than in real training.

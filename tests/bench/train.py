@@ -6,7 +6,8 @@ at a time, in turn, on all ranks at once:
 
   trainer       transformers.Trainer with torch.optim.AdamW, one decay for all;
   uniform       train.loop.trainer.Trainer with the method uniform;
-  alphadecay    train.loop.trainer.Trainer with the method alphadecay, between two refreshes (tests/bench/refresh.py times those).
+  alphadecay    train.loop.trainer.Trainer with the method alphadecay, between two
+                refreshes (tests/bench/refresh.py times those).
 
 An iteration is everything from the start of one step to the start of the next: batch, forward,
 backward, optimizer step, logging. Its time is the slowest rank's. Ratios are Trainer's time over
@@ -308,7 +309,8 @@ def report(row: dict[str, Any], target: float) -> bool:
     for name in ARMS:
         speed = row["tokens_per_second"][name]
         share = row["share_of_matmul"][name]
-        line = f"stage {row['stage']} {name:<10} {speed['median']:8.0f} tokens/s [{speed['q1']:.0f}, {speed['q3']:.0f}]"
+        quartiles = f"[{speed['q1']:.0f}, {speed['q3']:.0f}]"
+        line = f"stage {row['stage']} {name:<10} {speed['median']:8.0f} tokens/s {quartiles}"
         print(f"{line}  {share['median']:6.1%} of the machine's matmul rate", flush=True)
     for name in ARMS[1:]:
         wall, cpu = (row[key][name] for key in ("over_trainer", "over_trainer_in_cpu_time"))

@@ -127,7 +127,7 @@ class Network:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it still does something: one that has ended stays in the list until its parent looks."""
+    """Whether it still does something: one that ended is listed until its parent looks."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

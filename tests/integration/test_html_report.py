@@ -10,8 +10,8 @@ import pytest
 
 from tests.integration.program import STEPS, VOCABULARY
 from train.export.masters import read_masters
-from train.reporting.command import main
 from train.loop.run_reader import read_run
+from train.reporting.command import main
 from train.reporting.html.spectra import measure
 from train.reporting.html.summary_cards import facts
 from train.telemetry.progress import number

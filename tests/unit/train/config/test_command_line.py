@@ -198,7 +198,10 @@ def test_stray_words_and_missing_values_are_refused():
 
 
 def test_help_documents_every_key_and_exits_0():
-    code = "from train.config.command_line import load_command; load_command(['--config', 'x', '--help'])"
+    code = (
+        "from train.config.command_line import load_command; "
+        "load_command(['--config', 'x', '--help'])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
@@ -211,7 +214,10 @@ def test_help_documents_every_key_and_exits_0():
 
 
 def test_it_runs_without_docstring_parser():
-    code = "import sys; sys.modules['docstring_parser'] = None; from train.config.command_line import load_command; load_command(['--help'])"
+    code = (
+        "import sys; sys.modules['docstring_parser'] = None; "
+        "from train.config.command_line import load_command; load_command(['--help'])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )

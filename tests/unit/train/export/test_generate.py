@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from train.errors import UserError
 from train.export.generate import GREEDY, Sampling, continue_ids, main
 
 VOCABULARY = 12

@@ -192,5 +192,5 @@ def test_the_dtype_is_told(run):
 
 @pytest.mark.parametrize("name", ["Apache 2.0", "MIT", "-x", "a\nb"])
 def test_what_is_no_identifier_of_a_license_is_refused(name):
-    with pytest.raises(UserError, match="lower case, such as apache-2.0"):
+    with pytest.raises(UserError, match=r"lower case, such as apache-2\.0"):
         Form(license_id=name)

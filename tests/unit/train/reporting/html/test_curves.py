@@ -5,9 +5,9 @@ import math
 import pytest
 
 from tests.unit.train.reporting.html.made_run import chart, make_run
+from train.loop.run_reader import read_run
 from train.reporting.html.curves import step_parts
 from train.reporting.html.report import render
-from train.loop.run_reader import read_run
 from train.telemetry.clock import PARTS
 from train.telemetry.metrics import read_metrics
 

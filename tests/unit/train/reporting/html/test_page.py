@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.unit.train.reporting.html.made_run import island, make_run, weight_names
+from train.loop.run_reader import read_run
 from train.reporting.html.page import PAPER
 from train.reporting.html.report import render
-from train.loop.run_reader import read_run
 from train.telemetry.metrics import MetricsWriter
 
 NASTY = (

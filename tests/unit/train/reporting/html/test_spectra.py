@@ -18,8 +18,8 @@ from tests.unit.train.reporting.html.made_run import (
 )
 from train.errors import UserError
 from train.export.masters import StoredWeight
-from train.reporting.html.report import render
 from train.loop.run_reader import read_run
+from train.reporting.html.report import render
 from train.reporting.html.spectra import choose, esd, measure
 from train.reporting.html.spectrum_plot import density, histogram, power_law
 from train.telemetry.metrics import read_metrics

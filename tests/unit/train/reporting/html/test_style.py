@@ -11,9 +11,9 @@ from tests.unit.train.reporting.html.made_run import (
     weight_names,
     write_checkpoint,
 )
+from train.loop.run_reader import read_run
 from train.reporting.html import style
 from train.reporting.html.report import render
-from train.loop.run_reader import read_run
 
 TEXTS = ("INK", "GREY")
 LINES = (*style.TYPES, style.TRAINING, style.VALIDATION, style.WARNING, style.SPIKE, style.SILVER)

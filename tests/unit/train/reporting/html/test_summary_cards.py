@@ -6,14 +6,14 @@ import math
 import pytest
 
 from tests.unit.train.reporting.html.made_run import make_run
+from train.loop.run_reader import read_run
 from train.loop.run_status import write_state
 from train.reporting.html.report import render
-from train.loop.run_reader import read_run
 from train.reporting.html.summary_cards import facts, headline, version_facts
-from train.telemetry.summary import write_summary
 from train.system.provenance import versions
 from train.telemetry.clock import TRAINING
 from train.telemetry.metrics import read_metrics
+from train.telemetry.summary import write_summary
 
 SUMMARY = {
     "name": "a run",
