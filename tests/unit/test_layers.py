@@ -70,6 +70,7 @@ PROGRAM_OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard", "liger_kerne
 EXAMPLES = {
     "alphadecay.examples.zero imports deepspeed",
     "alphadecay.examples.trainer imports transformers",
+    "alphadecay.examples.trainer_muon imports transformers",
 }
 TABLES = {"alphadecay": LIBRARY, "train": PROGRAM}
 

@@ -121,7 +121,7 @@ def test_narrowing_by_row_column_and_key_whatever_the_case(own: Grid) -> None:
         (
             "  Uniform: {decay",
             "  Uniform: {decay.method: none}\n  Uniform: {decay",
-            "line 12: .*'Uniform' stands here and on line 11",
+            "line 14: .*'Uniform' stands here and on line 13",
         ),
         (
             "  Uniform: {decay",
