@@ -39,7 +39,8 @@ def main() -> None:
     )
     trainer = Trainer(max_steps=STEPS, callbacks=[callback], **quiet)  # 3.
     module = Module()
-    trainer.fit(module, DataLoader([batch(step) for step in range(STEPS)], batch_size=None))
+    batches: Any = [batch(step) for step in range(STEPS)]
+    trainer.fit(module, DataLoader(batches, batch_size=None))
     assert callback.decay is not None
     show(module.loss.item(), callback.decay)
 
