@@ -19,7 +19,8 @@ DOCKER ?= docker
 FLAVOUR ?= cpu
 BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
 
-.PHONY: help install quickstart test slow cluster integrations lint bench gpu kill image sbom base clean
+.PHONY: help install quickstart test oldest slow cluster integrations lint bench gpu kill image sbom
+.PHONY: base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,19 @@ quickstart: $(READY) ## train the quickstart recipe; again: goes on from its las
 
 test: $(READY) ## the tests, without the slow ones
 	$(PYTHON) -m pytest $(ARGS)
+
+# What pyproject.toml admits at the least, in an environment of its own.
+OLDEST := .venv-oldest
+OLDEST_PINS = $(shell sed -nE 's/^ *"(torch|transformers|deepspeed|accelerate)>=([0-9.]+)".*/\1==\2.*/p' pyproject.toml | sort -u)
+
+$(OLDEST)/.ready: pyproject.toml
+	python3 -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet $(filter torch%,$(OLDEST_PINS)) setuptools wheel
+	$(OLDEST)/bin/python -m pip install --quiet --no-build-isolation $(OLDEST_PINS) pytest hypothesis powerlaw
+	@touch $@
+
+oldest: $(OLDEST)/.ready ## unit tests of the library on the oldest torch, transformers and deepspeed it admits
+	PYTHONPATH=. $(OLDEST)/bin/python -m pytest tests/unit/alphadecay tests/unit/policy $(ARGS)
 
 slow: $(READY) ## the long trials
 	$(PYTHON) -m pytest -m slow $(ARGS)
@@ -70,6 +84,7 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json
+	$(PYTHON) tests/bench/plan.py --out tests/bench/results/plan.json
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
@@ -94,4 +109,4 @@ base: ## pin the image's base to what its tag means today
 	docker/renew_base.sh
 
 clean: ## remove the environment, caches and runs
-	rm -rf $(VENV) $(LOOPS) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data
+	rm -rf $(VENV) $(OLDEST) $(LOOPS) .cache .pytest_cache .mypy_cache .ruff_cache build *.egg-info runs data

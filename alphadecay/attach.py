@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, whole_shape
+from alphadecay.modules import WeightModule, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
@@ -54,7 +54,7 @@ class Attachment:
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
-        exempt = [] if published else exempt_parameters(target.model.parameters())
+        exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
         ]
@@ -67,8 +67,9 @@ class Attachment:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
         self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
+        self._unguard = _nothing
         if engine is not None:
-            guard_stage0(engine, self.optimizers[0])
+            self._unguard = guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
         self.restart()
 
@@ -99,6 +100,8 @@ class Attachment:
         for hook in self._hooks:
             hook.remove()
             _LIVE.pop(hook, None)
+        self._unguard()
+        self._unguard = _nothing
 
     def restart(self) -> None:
         """Count steps from here on."""
@@ -158,11 +161,8 @@ class Attachment:
         return sum(tensor._version for part in self.fragments for tensor in part.tensors)
 
 
-def exempt_parameters(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """Return norm gains and biases: parameters with fewer than two axes, which do not decay unless
-    asked for.
-    """
-    return [parameter for parameter in parameters if len(whole_shape(parameter)) < 2]
+def _nothing() -> None:
+    """Undo no guard."""
 
 
 def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,14 +9,16 @@ from typing import Any, Literal
 
 from alphadecay.attach import Attachment
 from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
-from alphadecay.measure import Measurer, Pending
-from alphadecay.modules import find_modules
-from alphadecay.placement import Plan
+from alphadecay.description import Description, describe
+from alphadecay.modules import choose_modules
+from alphadecay.owners import Plan
 from alphadecay.policy.apply import ratios_of
 from alphadecay.policy.controls import ema as smooth
+from alphadecay.refresh import SpectralRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
-from alphadecay.state import VERSION, to_estimates, to_numbers, why_not_loadable
+from alphadecay.spread import SpreadSchedule
+from alphadecay.state import VERSION, fingerprint, to_estimates, to_numbers, why_not_loadable
 
 
 class AlphaDecay:
@@ -35,7 +35,8 @@ class AlphaDecay:
             which has its own: another is refused.
         include: shell patterns of the weights to take instead of every linear weight.
         exclude: shell patterns of weights to leave at the base decay.
-        splits: pattern -> {part: rows} for fused weights.
+        splits: pattern -> {part: outputs} for fused weights whose layout is not known; with
+            "repeat" among the parts where they alternate, without any to take one matrix.
         decoupled: True where the optimizer shrinks weights, False where it adds a penalty to
             gradients; None finds out.
         interval: optimizer steps between refreshes, not micro batches.
@@ -94,28 +95,37 @@ class AlphaDecay:
         self._engine = target.engine
         self._sharding = target.sharding
         published = self.config.published
-        modules = find_modules(target.model, include, exclude, splits, drop_first=published)
+        self._choice = choose_modules(target.model, include, exclude, splits, published)
+        modules = self._choice.modules
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
             target, optimizer, modules, published=published, decoupled=decoupled
         )
-        self._measurer = Measurer(self._modules, self._sharding, self.config)
+        self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
         self._ratios: dict[str, float] = {}
         # the alphas that the ratios come from: smoothed where ema is on
         self._mapped: dict[str, float] = {}
         self.last_refresh_seconds = 0.0
-        # a spread refresh under way: its Grams, or its estimates where they are known already
-        self._pending: Pending | dict[str, Estimate] | None = None
-        self._apply_step = 0
-        self._pending_seconds = 0.0
+        self._spread = SpreadSchedule()
         try:
             self.refresh()
         except BaseException:
             self.remove()
             raise
+        if self._sharding.rank == 0:
+            self._description().log()
+
+    def __repr__(self) -> str:
+        """Return what was chosen, in a sentence."""
+        when = f"every {self.config.interval} steps, last at step {self._last_refresh_step}"
+        return f"AlphaDecay({self._description().summary}; refreshed {when})"
+
+    def describe(self) -> str:
+        """Return a line a weight: name, shape, alpha and decay, or why it has the base decay."""
+        return str(self._description())
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -140,7 +150,7 @@ class AlphaDecay:
     @property
     def plan(self) -> Plan:
         """Which rank measures which module; `plan.describe()` says it in a line a rank."""
-        return self._measurer.plan
+        return self._spectra.plan
 
     @property
     def last_refresh_step(self) -> int:
@@ -150,7 +160,7 @@ class AlphaDecay:
     @property
     def solving(self) -> bool:
         """True while a spread refresh has Grams left to solve: `state_dict()` is collective."""
-        return isinstance(self._pending, Pending)
+        return self._spread.solving
 
     def step(self) -> bool:
         """After each optimizer step: refresh where the next step is a multiple of the interval.
@@ -170,21 +180,22 @@ class AlphaDecay:
             return False
         due = (self._step + 1) // self.config.interval > (before + 1) // self.config.interval
         if self.config.spread:
-            return self._spread(due)
+            return self._spread_step(due)
         if due:
             self.refresh()
         return due
 
     def refresh(self) -> None:
         """Measure every module now and set the decays, from the next step on. Collective."""
-        self._pending = None
+        self._spread.drop()
         started = time.perf_counter()
-        self._take(self._measurer.measure())
+        self._take(self._spectra.measure())
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
     def remove(self) -> None:
         """Give the optimizer back as it was: every group decays by its own weight_decay again."""
+        self._spread.drop()
         self._attachment.remove()
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,13 +210,8 @@ class AlphaDecay:
             "last_refresh_step": self._last_refresh_step,
             "modules": to_numbers(self._estimates, ratio=self._ratios, mapped_alpha=self._mapped),
         }
-        # though nothing is pending: torch's DCP loads the keys alone that the loading side has
         if self.config.spread:
-            pending = self._finish() if self._pending is not None else self._estimates
-            state["pending"] = {
-                "apply_step": self._apply_step if self._pending is not None else 0,
-                "modules": to_numbers(pending),
-            }
+            state["pending"] = self._spread.state_dict(self._estimates)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -215,7 +221,8 @@ class AlphaDecay:
             ValueError: the state is of another version or another model's.
             RuntimeError: the ranks were given different states.
         """
-        self._agree_on(state)
+        # before anything is refused: no rank may wait for one that has left
+        self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
         if problem := why_not_loadable(state, self._modules):
             raise ValueError(problem)
         saved = state["modules"]
@@ -224,12 +231,20 @@ class AlphaDecay:
         self._last_refresh_step = int(state["last_refresh_step"])
         self._estimates = to_estimates(saved, self._modules)
         self._mapped = {name: float(saved[name]["mapped_alpha"]) for name in self._modules}
-        pending = state.get("pending", {"apply_step": 0})
-        self._apply_step = int(pending["apply_step"]) if self.config.spread else 0
-        self._pending = None
-        if self._apply_step:
-            self._pending = to_estimates(pending["modules"], self._modules)
+        self._spread.drop()
+        if self.config.spread and "pending" in state:
+            self._spread.load_state_dict(state["pending"], self._modules)
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
+
+    def _description(self) -> Description:
+        return describe(
+            self._choice,
+            self.alphas,
+            self.statuses,
+            self.weight_decays,
+            exempt=not self.config.published,
+            score=self.config.score,
+        )
 
     def _new_steps(self) -> int:
         """Optimizer steps since the last call; the engine counts those it skips too."""
@@ -240,52 +255,25 @@ class AlphaDecay:
             self._attachment.refuse_undecayed()
         return taken
 
-    def _spread(self, due: bool) -> bool:
-        """One step of a spread refresh: take the Grams, solve a share, or set the decays.
-
-        True where they were set.
-        """
+    def _spread_step(self, due: bool) -> bool:
+        """Take the Grams, solve a share, or set the decays: True where they were set."""
         started = time.perf_counter()
         if due:
-            self._pending = self._measurer.take()
-            self._apply_step = self._step + 1 + self.config.spread
-            self._pending_seconds = 0.0
-        elif self._pending is not None:
-            left = self._apply_step - self._step
-            if left > 1:
-                if isinstance(self._pending, Pending):
-                    self._pending.advance(left)
-            else:
-                self._take(self._finish())
-                self._last_refresh_step = self._step + 1
-                self._pending = None
-        self._pending_seconds += time.perf_counter() - started
-        if self._pending is None and self._last_refresh_step == self._step + 1:
-            self.last_refresh_seconds = self._pending_seconds
-            return True
-        return False
-
-    def _finish(self) -> dict[str, Estimate]:
-        """The estimates of the refresh under way. Collective where they are not known yet."""
-        if isinstance(self._pending, Pending):
-            self._pending = self._pending.finish()
-        assert self._pending is not None
-        return self._pending
+            self._spread.begin(self._spectra.take(), self._step + 1 + self.config.spread)
+        is_applied = not due and self._spread.advance(self._step)
+        if is_applied:
+            self._take(self._spectra.escalated(self._spread.finish()))
+            self._last_refresh_step = self._step + 1
+        self._spread.seconds += time.perf_counter() - started
+        if is_applied:
+            self.last_refresh_seconds = self._spread.seconds
+            self._spread.drop()
+        return is_applied
 
     def _take(self, estimates: dict[str, Estimate]) -> None:
         self._estimates = estimates
         self._mapped = smooth(self._mapped, self.alphas, self.config.ema)
         self._set(ratios_of(self._mapped, self._sizes, self.config))
-
-    def _agree_on(self, state: Mapping[str, Any]) -> None:
-        """Before anything is refused, so that one rank does not wait for another that has left.
-
-        Collective.
-        """
-        digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
-        self._sharding.agree(
-            list(map(float, digest)), "the states that AlphaDecay was given to load"
-        )
 
     def _set(self, ratios: dict[str, float]) -> None:
         bad = [name for name, ratio in ratios.items() if not (math.isfinite(ratio) and ratio >= 0)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +31,12 @@ def to_estimates(numbers: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
         name: to_estimate([float(numbers[name].get(field, 0.0)) for field in FIELDS])
         for name in names
     }
+
+
+def fingerprint(state: Mapping[str, Any]) -> list[float]:
+    """Return numbers that two states share only if they are the same."""
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).digest()
+    return list(map(float, digest))
 
 
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:

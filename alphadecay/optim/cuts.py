@@ -42,22 +42,20 @@ class Bound:
     tensor: Tensor
     cuts: list[Cut] = field(default_factory=list)
 
-    def views(self, tensor: Tensor) -> list[Tensor]:
-        """Return one view per cut, in cut order, of the tensor or of its gradient."""
-        local = local_tensor(tensor)
+    def __post_init__(self) -> None:
+        self.is_dtensor = hasattr(self.tensor, "_local_tensor")
+
+    def views(self, tensor: Any) -> list[Tensor]:
+        """Return one view per cut, in cut order, of the tensor or of its gradient.
+
+        Of a DTensor this rank's shard, without `to_local()`, which costs more than the decay of a
+        small weight.
+        """
+        local: Tensor = tensor._local_tensor if self.is_dtensor else tensor
         if len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local.numel():
             return [local]
         flat = local.detach().view(-1)
         return [cut.view(flat) for cut in self.cuts]
-
-
-def local_tensor(tensor: Any) -> Tensor:
-    """Return what this rank holds of a tensor: a DTensor's shard, any other tensor itself.
-
-    Not `to_local()`, which costs more than the decay of a small weight.
-    """
-    local: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return local
 
 
 def cuts_of(module: WeightModule, span: Span) -> Iterator[Cut]:
@@ -90,7 +88,9 @@ def cuts_of(module: WeightModule, span: Span) -> Iterator[Cut]:
         return
     body = -(-low // width)
     end = high // width
-    for row in {low // width, end} - set(range(body, end)):
+    for row in {low // width, end}:
+        if body <= row < end:
+            continue
         start = max(low, row * width + first)
         stop = min(high, row * width + last)
         yield Cut(module.name, start + shift, max(0, stop - start))

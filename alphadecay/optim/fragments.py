@@ -130,22 +130,26 @@ class Fragments:
             self._penalise(held)
 
     def _shrink(self, held: Held) -> None:
-        """One multiplication per device and type, whatever the number of fragments."""
-        batches: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Any]]] = {}
+        """One multiplication per device and type, whatever the number of fragments; those that are
+        strided apart.
+        """
+        batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
         for group, decay, bound in self._active(held):
             lr = _rate(group)
-            views, factors = batches.setdefault(_kind(bound.tensor), ([], []))
             if self.per_element:
                 self._shrink_elements(bound, lr, decay)
             for cut, view in zip(bound.cuts, bound.views(bound.tensor), strict=True):
                 weight_decay = self._ratios[cut.key] * decay
                 if weight_decay and cut.key not in self.per_element:
-                    views.append(view)
-                    factors.append(_factor(cut.key, lr, weight_decay))
-        for (_, dtype), (views, factors) in batches.items():
-            if views:
-                _refuse_coarse(dtype)
-                torch._foreach_mul_(views, factors)
+                    # one strided view in it would have torch take the tensors of a batch singly
+                    kind = (view.device, view.dtype, cut.count == 1)
+                    if kind not in batches:
+                        batches[kind] = ([], [])
+                    batches[kind][0].append(view)
+                    batches[kind][1].append(_factor(cut.key, lr, weight_decay))
+        for views, factors in batches.values():
+            _refuse_coarse(views[0].dtype)
+            torch._foreach_mul_(views, factors)
 
     def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
         for cut, view, gradient in _triples(bound):

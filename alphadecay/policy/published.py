@@ -18,6 +18,11 @@ PUBLISHED_DEVIATIONS: Mapping[str, str] = MappingProxyType(
             "The first Linear, layers.0.self_attn.q_proj in LLaMA, keeps the base decay; an "
             "embedding is no Linear."
         ),
+        "convolutions": (
+            "Each Conv2d is a module: the eigenvalues of the [O, I] matrices of all positions of "
+            "its kernel, halved, make one spectrum; the default leaves convolutions out, and takes "
+            "[O, I·kh·kw] where include names them."
+        ),
         "nothing exempt from decay": (
             "Gains and biases decay at the base rate, as embeddings and the head do; the "
             "default exempts them."

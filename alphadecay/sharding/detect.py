@@ -4,7 +4,6 @@ or a DeepSpeed engine.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from alphadecay.modules import bare_name
 from alphadecay.sharding.base import Sharding
 from alphadecay.sharding.refusals import refuse_engine, refuse_model
 from alphadecay.sharding.replicated import Replicated
@@ -57,9 +55,7 @@ def detect(model: Any) -> Target:
     replicas = wrapper if isinstance(wrapper, DistributedDataParallel) else None
     bare = wrapper if replicas is None else _bare(replicas.module)
     refuse_model(bare)
-    sharding = _sharding_of(bare, replicas)
-    _refuse_stages(bare, sharding)
-    return Target(bare, sharding)
+    return Target(bare, _sharding_of(bare, replicas))
 
 
 def _bare(model: Any) -> Any:
@@ -121,23 +117,6 @@ def _replicas(model: nn.Module) -> Sharding:
         f"the weights of {type(model).__name__}, which is neither wrapped nor sharded,",
     )
     return sharding
-
-
-def _refuse_stages(model: nn.Module, sharding: Sharding) -> None:
-    """Where ranks outside the sharding's own hold other modules, their decays have to be one map.
-
-    Collective in a distributed run of which the sharding covers a part.
-
-    Raises:
-        RuntimeError: on every rank, where the ranks' models differ.
-    """
-    if dist.is_initialized() and sharding.world_size < dist.get_world_size():
-        names = "".join(sorted(bare_name(name) for name, _ in model.named_parameters()))
-        digest = hashlib.sha256(names.encode()).digest()
-        Replicated(_device(model), dist.group.WORLD).agree(
-            list(map(float, digest)),
-            "the names of the weights (pipeline stages? AlphaDecay needs all modules on each rank)",
-        )
 
 
 def _device(model: nn.Module) -> torch.device:

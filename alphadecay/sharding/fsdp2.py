@@ -15,11 +15,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from alphadecay.modules import WeightModule
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.exchange import Exchange
+
+_STAGE_NAMES = ("pp", "pipe", "stage")  # how users and torchtitan call the axis
 
 
 class Fsdp2(Exchange):
@@ -78,12 +81,31 @@ def fsdp2_sharding(parameters: Sequence[Any]) -> Fsdp2:
         ValueError: a placement that is no row or column shard on one mesh; the message says which.
     """
     mesh = parameters[0].device_mesh
+    _refuse_stages(mesh)
     for parameter in parameters:
         _check(parameter, mesh)
     placements = parameters[0].placements
     axis = next(i for i, placement in enumerate(placements) if isinstance(placement, Shard))
     replicas: dist.ProcessGroup | None = mesh.get_group(1 - axis) if len(placements) == 2 else None
     return Fsdp2(_local(parameters[0]).device, mesh.get_group(axis), replicas)
+
+
+def _refuse_stages(mesh: Any) -> None:
+    """Refuse a mesh cut out of one whose ranks hold other layers: every rank needs all modules.
+
+    Raises:
+        ValueError: an axis of the whole mesh is one of pipeline stages.
+    """
+    if hasattr(mesh, "_get_root_mesh"):
+        whole = mesh._get_root_mesh()
+    else:  # torch before 2.9
+        whole = device_mesh._mesh_resources.get_root_mesh(mesh)
+    for axis, name in enumerate(whole.mesh_dim_names or ()):
+        if name.startswith(_STAGE_NAMES) and whole.size(axis) > 1:
+            raise ValueError(
+                f"AlphaDecay cannot work here: mesh axis {name!r} has {whole.size(axis)} pipeline "
+                "stages, which hold other layers each, and decays are one map over all; use one"
+            )
 
 
 def sharded_axis(parameter: Any) -> int:

@@ -18,7 +18,7 @@ _FSDP1 = "FullyShardedDataParallel"
 
 
 def refuse_model(model: nn.Module) -> None:
-    """Refuse weights that AlphaDecay could not tell apart or measure.
+    """Refuse models whose weights have no values, or none that can be told apart.
 
     Raises:
         ValueError: the first that is found, by name.
@@ -28,33 +28,17 @@ def refuse_model(model: nn.Module) -> None:
             "AlphaDecay cannot work here: FSDP1 flattens the weights of many layers into one "
             "vector; shard the model with torch.distributed.fsdp.fully_shard"
         )
-    seen: dict[str, str] = {}
-    for wrapped, parameter in model.named_parameters():
-        name = bare_name(wrapped)
+    for name, parameter in model.named_parameters():
         if reason := _why_not(parameter):
-            raise ValueError(f"AlphaDecay cannot work here: {name} {reason}")
-        if name in seen:
-            raise ValueError(
-                f"AlphaDecay cannot work here: {seen[name]} and {wrapped} would both be called "
-                f"{name}, and decays go by name; rename one of the two submodules"
-            )
-        seen[name] = wrapped
+            raise ValueError(f"AlphaDecay cannot work here: {bare_name(name)} {reason}")
 
 
 def _why_not(parameter: nn.Parameter) -> str:
-    """Say why a parameter cannot be measured or decayed; empty where it can."""
+    """Say why a parameter has no values; empty where it has."""
     if isinstance(parameter, UninitializedParameter):
-        return "has no shape yet; run the model once before AlphaDecay is made"
+        return "has no shape yet, as it is lazy; run the model once before AlphaDecay is made"
     if parameter.is_meta:
         return "is on the meta device and has no values; materialise the model first"
-    if parameter.is_complex():
-        return "is complex; keep its real and imaginary parts as two real weights"
-    spread = getattr(parameter, "allreduce", True) is False  # DeepSpeed's mark of an expert
-    if spread and getattr(parameter, "group_name", "") != "ep_size_1":
-        return (
-            "is an expert that other ranks hold another of under the same name (expert "
-            "parallelism): its decay would be theirs; set the expert-parallel size to 1"
-        )
     return ""
 
 

@@ -146,7 +146,9 @@ def _zero12(wrapper: Any) -> Iterator[Span]:
     """
     for index, flat in enumerate(wrapper.single_partition_of_fp32_groups):
         parameters = wrapper.round_robin_bit16_groups[index]
-        offsets = wrapper.round_robin_bit16_offsets[index]
+        offsets = _offsets(parameters)
+        if hasattr(wrapper, "round_robin_bit16_offsets"):  # not in the oldest DeepSpeed
+            offsets = wrapper.round_robin_bit16_offsets[index]
         first = dist.get_rank(wrapper.real_dp_process_group[index]) * flat.numel()
         yield from _partition(parameters, offsets, first, flat, index)
 

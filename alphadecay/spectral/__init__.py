@@ -1,27 +1,34 @@
-"""Spectra of weight matrices: tensors in, tensors out."""
+"""Spectra of weight matrices: tensors in, typed rows out."""
 
-from alphadecay.spectral.estimate import (
-    FIELDS,
-    Estimate,
+from alphadecay.spectral.estimators import (
+    ESTIMATORS,
+    METHODS,
+    NORMS,
+    TAILS,
+    eigenvalues,
     estimate,
     estimate_from_gram,
     pl_alpha_hill,
-    to_estimate,
 )
-from alphadecay.spectral.farms import estimate_farms
-from alphadecay.spectral.gram import take_gram
-from alphadecay.spectral.metrics import SCORES, estimate_score, gradient_norm, scores
+from alphadecay.spectral.gram import Gram, take_gram
+from alphadecay.spectral.row import FIELDS, Estimate, EstimateRow, to_estimate
+from alphadecay.spectral.scores import SCORES, gradient_norm, scores
 from alphadecay.spectral.status import Status
 
 __all__ = [
+    "ESTIMATORS",
     "FIELDS",
+    "METHODS",
+    "NORMS",
     "SCORES",
+    "TAILS",
     "Estimate",
+    "EstimateRow",
+    "Gram",
     "Status",
+    "eigenvalues",
     "estimate",
-    "estimate_farms",
     "estimate_from_gram",
-    "estimate_score",
     "gradient_norm",
     "pl_alpha_hill",
     "scores",

@@ -1,13 +1,15 @@
 """A weight matrix, brought to a safe scale, and its Gram matrix.
 
-Shapes: weight_MN the weight (leading dimensions are a stack), K = min(M, N), L = max(M, N), gram_KK
-    the Gram of the smaller side.
+Shapes: weight_MN the weight (leading dimensions are a stack), K = min(M, N), L = max(M, N),
+    matrix_KK the Gram of the smaller side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,30 +19,72 @@ PLAIN_EXPONENT = 16  # up to 2**±16 squares are safe as they are, and the CPU s
 EXPONENT_LIMIT = {torch.float32: 126, torch.float64: 1022}  # 2**±limit is a normal number
 
 
+class Gram(NamedTuple):
+    """This is a Gram matrix to solve now or at a later step.
+
+    matrix_KK: [..., K, K] of the weight times 2**−exponent; the lower triangle is right. A NaN or
+        Inf in the weight shows as a NaN or Inf on its diagonal.
+    exponent: [...] int32; the Gram of the weight itself is 4**exponent times this one.
+    """
+
+    matrix_KK: Tensor
+    exponent: Tensor
+
+
+@cache
+def has_float64(device_type: str) -> bool:
+    """Return whether a kind of device computes in float64; "mps" does not."""
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device_type)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def on_solving_device(weight: Tensor) -> Tensor:
+    """Return the weight where its spectrum can be computed: where it lies, or else on the CPU."""
+    weight = weight.detach()
+    return weight if has_float64(weight.device.type) else weight.cpu()
+
+
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Matrix products inside are IEEE float32 (no TF32, no autocast), without autograd; the
-    caller's settings come back after.
+    """Run matrix products inside in IEEE float32 (no TF32, no autocast), without autograd.
+
+    The caller's settings come back after. They are the process's: no other thread may multiply
+    meanwhile.
     """
-    backend = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    name, value = (
-        ("fp32_precision", "ieee") if hasattr(backend, "fp32_precision") else ("allow_tf32", False)
-    )
-    before = getattr(backend, name, None)
-    if before is not None and before != value:
-        setattr(backend, name, value)
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    matmul = getattr(backend, "matmul", None)
+    # the older torch has one setting for all devices, and none for CPUs alone
+    modern = hasattr(matmul, "fp32_precision")
+    wanted = "ieee" if modern else "highest"
+    before = _precision(matmul, modern)
     try:
+        if before != wanted:
+            _set_precision(matmul, modern, wanted)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if before is not None and before != value:
-            setattr(backend, name, before)
+        if before != wanted:
+            _set_precision(matmul, modern, before)
+
+
+def _precision(matmul: Any, modern: bool) -> str:
+    return str(matmul.fp32_precision) if modern else torch.get_float32_matmul_precision()
+
+
+def _set_precision(matmul: Any, modern: bool, value: str) -> None:
+    if modern:
+        matmul.fp32_precision = value
+    else:
+        torch.set_float32_matmul_precision(value)
 
 
 def largest_entry(weight_MN: Tensor) -> Tensor:
-    """max |w| of a matrix [..., M, N], [...]; NaN where an entry is.
+    """Return max |w| of a matrix [..., M, N] as [...]; NaN where an entry is.
 
-    No copy of the weight, as abs() would make.
+    No copy of the weight is made, as abs() would.
     """
     if weight_MN.dim() == 2:  # many times faster than the same with dimensions
         lowest, highest = torch.aminmax(weight_MN)
@@ -74,11 +118,11 @@ def prescale(weight_MN: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]
 
 
 def gram_lower(weight_MN: Tensor) -> Tensor:
-    """Gram of the smaller side, W·Wᵀ if M ≤ N, else Wᵀ·W, its block-lower triangle only; the rest
-    is zero.
+    """Return the Gram of the smaller side, W·Wᵀ if M ≤ N, else Wᵀ·W: its block-lower triangle only;
+    the rest is zero.
 
-    Args: weight_MN [..., M, N] of the precision wanted. Returns: gram_KK [..., K, K], same dtype,
-        whose lower triangle is right.
+    Args: weight_MN [..., M, N] of the precision wanted. Returns: [..., K, K], same dtype, whose
+        lower triangle is right.
     """
     side_KL = weight_MN if weight_MN.shape[-2] <= weight_MN.shape[-1] else weight_MN.mT
     size = side_KL.shape[-2]
@@ -92,24 +136,12 @@ def gram_lower(weight_MN: Tensor) -> Tensor:
     return gram_KK
 
 
-def take_gram(weight_MN: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-    """Prescaled Gram of the smaller side: one tensor to keep, and to solve at a later step with
-    `estimate_from_gram`.
+def take_gram(weight_MN: Tensor, precision: torch.dtype = torch.float32) -> Gram:
+    """Return the prescaled Gram of the smaller side.
 
-    The corner gram_KK[..., 0, -1], above the diagonal and so never read by the solver, holds the
-    exponent e: the Gram of the weight itself is 4**e times this one. A NaN or Inf in the weight
-    shows as a NaN or Inf on the diagonal.
-
-    Args: weight_MN [..., M, N], floating, min(M, N) ≥ 2; precision float32 or float64. Returns:
-        gram_KK [..., K, K]. No host sync.
+    Args: weight_MN [..., M, N], floating, min(M, N) ≥ 2; precision float32 or float64. No host
+        sync.
     """
     with torch.no_grad():
-        scaled_MN, exponent = prescale(weight_MN, precision)
-        gram_KK = gram_lower(scaled_MN)
-        gram_KK[..., 0, -1] = exponent.to(gram_KK.dtype)
-    return gram_KK
-
-
-def gram_exponent(gram_KK: Tensor) -> Tensor:
-    """The exponent e [...] that `take_gram` left in the corner of gram_KK [..., K, K]."""
-    return gram_KK[..., 0, -1].to(torch.float64)
+        scaled_MN, exponent = prescale(on_solving_device(weight_MN), precision)
+        return Gram(gram_lower(scaled_MN), exponent)

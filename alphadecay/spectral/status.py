@@ -5,11 +5,19 @@ from __future__ import annotations
 from enum import IntEnum
 
 ADVICE = {
-    "rank_deficient": "half of its spectrum is numerically zero; skip the module or lower its sparsity",
-    "degenerate": "its eigenvalues are all equal, as those of an orthogonal matrix are; train it first or skip the module",
+    "rank_deficient": (
+        "half of its spectrum is numerically zero; skip the module or lower its sparsity"
+    ),
+    "degenerate": (
+        "its eigenvalues are all equal, as those of an orthogonal matrix are; train it first or "
+        "skip the module"
+    ),
     "not_finite": "it holds NaN or Inf; find the step at which the run diverged",
     "too_small": "it has too few eigenvalues for a tail; skip the module or lower minimum",
     "zero": "it is the zero matrix; skip the module until it has been trained",
+    "not_converged": (
+        "no solver converged on it, in float32, in float64 or on the CPU; skip the module"
+    ),
 }
 
 
@@ -24,12 +32,11 @@ class Status(IntEnum):
     NOT_FINITE = 3
     TOO_SMALL = 4
     ZERO = 5
+    NOT_CONVERGED = 6
 
     @property
     def label(self) -> str:
-        """The name in lower case: "ok", "rank_deficient", "degenerate", "not_finite", "too_small"
-        or "zero".
-        """
+        """The name in lower case, such as "ok" or "rank_deficient"."""
         return self.name.lower()
 
     @property

@@ -33,7 +33,7 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.placement import plan_owners
+from alphadecay.owners import plan_owners
 from alphadecay.spectral import FIELDS, estimate
 from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, spread
 from tests.bench.counting import Job, allocator_peak, resident_peak, traffic
@@ -92,7 +92,7 @@ def gather_with_owners(decay: AlphaDecay, rank: int) -> None:
                 mine = weight if owner == rank else mine
                 del weight
         if mine is not None:
-            rows[str(row[rank])] = estimate(mine)
+            rows[str(row[rank])] = estimate(mine).pack()
     decay._sharding.share(torch.stack(list(rows.values())))
     decay._sharding.agree(list(decay.weight_decays.values()), "decays")
 

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-from alphadecay.placement import EIGENSOLVE_FLOP_COST
-from alphadecay.spectral import FIELDS, estimate, estimate_farms
-from alphadecay.spectral.cutoff import search
+from alphadecay.owners import EIGENSOLVE_FLOP_COST
+from alphadecay.spectral import FIELDS, estimate
+from alphadecay.spectral.tail_search import search
 from tests.bench.common import finish, machine, new_parser, spread
 
 # hidden, intermediate
@@ -76,7 +76,7 @@ def spectral_jobs(weight: torch.Tensor) -> dict[str, Job]:
         "svdvals": lambda: torch.linalg.svdvals(weight),
         "gram_float32": lambda: estimate(weight),
         "gram_float64": lambda: estimate(weight, precision=torch.float64),
-        "farms": lambda: estimate_farms(weight),
+        "farms": lambda: estimate(weight, method="farms"),
     }
 
 
@@ -172,7 +172,7 @@ def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, A
     """One call for a stack of matrices against a call for each."""
     stack = torch.randn(count, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     jobs: dict[str, Job] = {
-        "each": lambda: torch.stack([estimate(one) for one in stack]),
+        "each": lambda: torch.stack([estimate(one).pack() for one in stack]),
         "stacked": lambda: estimate(stack),
     }
     return {"side": side, "count": count, **interleave(jobs, repeats, device == "cuda")}

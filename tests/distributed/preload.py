@@ -16,7 +16,8 @@ for name in (
     "transformers.models.llama.modeling_llama",
     # deepspeed.initialize imports it, and with it the compiler
     "deepspeed.runtime.zero.muon.original_muon",
-    "alphadecay",
+    "alphadecay.controller",
+    "alphadecay.baselines.gradient_decay",
     "train.engine",
 ):
     import_module(name)

@@ -12,7 +12,7 @@ from torch import nn
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import wrap
+from tests.distributed.wrapping import wrap
 
 
 class Mixture(nn.Module):

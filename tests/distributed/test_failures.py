@@ -16,7 +16,8 @@ import torch.distributed as dist
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import set_environment, start_processes
 from tests.distributed.test_odd_shapes import zero_engine
-from tests.distributed.test_replicas_and_fsdp2 import Net, wrap
+from tests.distributed.test_replicas_and_fsdp2 import Net
+from tests.distributed.wrapping import wrap
 
 RANKS = 3
 DEAD = 1
@@ -40,7 +41,7 @@ def dying_rank(rank: int, folder: str, kind: str, when: str) -> None:
     dist.barrier()
     if rank == DEAD:
         if when == "amid":  # with its first matrix in hand
-            decay._measurer._estimate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            decay._spectra._estimate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
             decay.refresh()
         os.kill(os.getpid(), signal.SIGKILL)
     try:

@@ -12,7 +12,7 @@ import torch
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.distributed.test_replicas_and_fsdp2 import INTERVAL, ROWS, STEPS, Net, check, run
-from tests.distributed.test_zero3 import gathered
+from tests.distributed.wrapping import gathered
 
 
 def zero_engine(world: int, stage: int) -> Any:

@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import Shard
-from torch.nn.parallel import DistributedDataParallel
 
 from alphadecay import Adam, AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
+from tests.distributed.wrapping import wrap
 
 STEPS = 5
 INTERVAL = 3
@@ -37,22 +34,6 @@ class Net(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.norm(self.down(torch.tanh(self.up(x))))
         return self.few(h).sum(-1) + self.one(h).squeeze(-1)
-
-
-def wrap(model: nn.Module, kind: str) -> nn.Module:
-    world = torch.distributed.get_world_size()
-    if kind == "ddp":
-        return DistributedDataParallel(model)
-    if kind == "hsdp":
-        mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicate", "shard"))
-        return fully_shard(model, mesh=mesh)
-    mesh = init_device_mesh("cpu", (world,))
-    by_columns = (
-        (lambda p: Shard(1) if p.dim() == 2 and p.shape[1] % world == 0 else Shard(0))
-        if kind == "fsdp2-columns"
-        else None
-    )
-    return fully_shard(model, mesh=mesh, shard_placement_fn=by_columns)
 
 
 def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import torch
 from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, gathered, one_step
+from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
+from tests.distributed.wrapping import gathered
 
 
 def config_of(stage: int, world_size: int, load: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from alphadecay import Adam, AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.distributed.wrapping import gathered
 from train.model import build_model
 
 ROWS = 12
@@ -61,16 +62,6 @@ def one_step(
         engine.step()
         refreshes += decay.step()
     return refreshes
-
-
-def gathered(engine: Any) -> dict[str, torch.Tensor]:
-    import deepspeed
-
-    weights = {}
-    for name, parameter in engine.module.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter]):
-            weights[name] = parameter.detach().clone()
-    return weights
 
 
 def zero3_rank(

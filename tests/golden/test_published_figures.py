@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from alphadecay.policy import assign_weight_decay
-from alphadecay.spectral import FIELDS, SCORES, estimate, scores
+from alphadecay.spectral import SCORES, estimate, scores
 
 FIGURES = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "published_alphas.json"
 TAILS = {"median": "hill", "goodness-of-fit": "goodness_of_fit", "fix-finger": "fix_finger"}
@@ -79,13 +79,13 @@ def test_fits_and_assignments(fit: str, method: str) -> None:
     data = figures()
     expected = data["fits"][fit]
     tail, variant = fit.split(", ")
-    rows = torch.stack(
+    fitted = torch.stack(
         [
-            estimate(weights()[name], tail=TAILS[tail], method=method, published=True)
+            estimate(weights()[name], tail=TAILS[tail], method=method, published=True).alpha
             for name in expected
         ]
     )
-    alphas = dict(zip(expected, rows[:, FIELDS.index("alpha")].tolist(), strict=True))
+    alphas = dict(zip(expected, fitted.tolist(), strict=True))
     decays = assign_weight_decay(
         alphas, data["weight_decay"], data["s1"], data["s2"], MAPS.get(variant, "linear")
     )

@@ -1,4 +1,4 @@
-"""Imports point down only: spectral, policy, placement < modules < sharding < optim < measure <
+"""Imports point down only: spectral, policy, owners < modules < sharding < optim < refresh <
 controller < integrations < train.
 """
 
@@ -14,13 +14,15 @@ LAYERS: dict[str, float] = {
     "alphadecay.config": -1,
     "alphadecay.spectral": 0,
     "alphadecay.policy": 0,
-    "alphadecay.placement": 0,
+    "alphadecay.owners": 0,
     "alphadecay.modules": 1,
+    "alphadecay.description": 1.5,
     "alphadecay.state": 1,
     "alphadecay.sharding": 2,
     "alphadecay.optim": 3,
     "alphadecay.attach": 3.5,
-    "alphadecay.measure": 4,
+    "alphadecay.spread": 1.5,
+    "alphadecay.refresh": 4,
     "alphadecay.baselines": 5,
     "alphadecay.controller": 5,
     "alphadecay.integrations": 6,
@@ -126,7 +128,7 @@ def test_the_check_sees_a_violation(tmp_path: Path, file: str, line: str, seen: 
     assert violations(tmp_path) == ["alphadecay." + seen.format("alphadecay.")]
 
 
-@pytest.mark.parametrize("part", ["spectral", "policy", "placement.py"])
+@pytest.mark.parametrize("part", ["spectral", "policy", "owners.py"])
 def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
     folder = root / "alphadecay" / part
     for path in [folder] if folder.is_file() else folder.rglob("*.py"):

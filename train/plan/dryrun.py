@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from alphadecay.modules import WeightModule, find_modules
-from alphadecay.placement import Plan, module_cost, plan_owners
+from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.spectral import estimate
 from alphadecay.sharding.refusals import refuse_configuration
 from train import checkpoint
@@ -228,7 +228,7 @@ def _refreshes(c: TrainConfig, model: torch.nn.Module, world_size: int) -> Itera
     """
     shapes = {
         module.name: module.shape
-        for module in find_modules(model, drop_first=c.decay.compat == "published")
+        for module in find_modules(model, published=c.decay.compat == "published")
     }
     plan: Plan = plan_owners(shapes, world_size)
     yield plan.describe()

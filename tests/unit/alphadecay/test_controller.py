@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from alphadecay import Adam, AdamW, AlphaDecay, assign_weight_decay, pl_alpha_hill
-from alphadecay.spectral import estimate_farms
+from alphadecay.spectral import estimate
 from tests.unit.alphadecay.nets import Net, gradients
 
 
@@ -223,7 +223,7 @@ def test_farms_measures_windows() -> None:
     model = Net()
     decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), method="farms")
     for name, alpha in decay.alphas.items():
-        assert alpha == float(estimate_farms(dict(model.named_parameters())[name])[0])
+        assert alpha == float(estimate(dict(model.named_parameters())[name], method="farms").alpha)
 
 
 def test_alphas_are_smoothed_over_refreshes_and_resumes() -> None:

@@ -144,6 +144,14 @@ def test_importing_the_integrations_loads_no_optional_package() -> None:
     )
 
 
+def test_the_configuration_needs_no_torch_and_all_names_are_there() -> None:
+    code = (
+        "import sys, alphadecay.config; assert 'torch' not in sys.modules; "
+        "from alphadecay import *; print(Adam, AdamW, AlphaDecay, pl_alpha_hill)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     import alphadecay.integrations
 

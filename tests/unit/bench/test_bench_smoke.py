@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import refresh, step
+from tests.bench import plan, refresh, step
 
 
 def test_step(tmp_path: Path) -> None:
@@ -72,3 +72,12 @@ def test_plan_for_more_ranks() -> None:
     wide = 2.0 * 2048 * 768**2 + 4 * 768**3
     square = 6.0 * 768**3
     assert last["speed_up"] == pytest.approx((36 * wide + 48 * square) / wide)
+
+
+def test_plan(tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    assert plan.main(["--repeats", "1", "--out", str(out)]) == 0
+    rows = json.loads(out.read_text())["plans"]
+    assert [(row["modules"], row["ranks"]) for row in rows] == list(plan.SIZES)
+    assert rows[1]["rounds"] >= 36_000 / 1024
+    assert all(row["seconds"]["median"] > 0 for row in rows)

@@ -18,17 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alphadecay.spectral import (
-    Estimate,
-    Status,
-    estimate_farms,
-    estimate_from_gram,
-    take_gram,
-    to_estimate,
-)
-from alphadecay.spectral.esd import spectrum_of_gram
-from alphadecay.spectral.farms import window_shape, windows
-from alphadecay.spectral.gram import gram_exponent, gram_lower, prescale
+from alphadecay.spectral import Estimate, Status, eigenvalues, to_estimate
+from alphadecay.spectral import estimate as estimate_weight
 from train import checkpoint
 from train.errors import UserError
 from train.exports.masters import read_masters
@@ -148,24 +139,16 @@ def choose(
 def esd(name: str, weight_MN: Tensor, run: Run) -> Esd:
     """Spectrum and fit of one weight, fitted as the run's decay section says."""
     shape = (weight_MN.shape[0], weight_MN.shape[1])
-    if run.method == "farms":
-        values_K = _pooled(weight_MN)
-        row = estimate_farms(weight_MN, precision=torch.float64)
-    else:
-        gram_KK = take_gram(weight_MN, torch.float64)
-        values_K = torch.ldexp(spectrum_of_gram(gram_KK).eigenvalues_K, 2 * gram_exponent(gram_KK))
-        published = run.setting("decay", "compat", "") == "published"
-        row = estimate_from_gram(
-            gram_KK, tail=run.setting("decay", "tail", "hill"), published=published
-        )
-    estimate = to_estimate(row.tolist())
+    method = "farms" if run.method == "farms" else "gram"
+    published = run.setting("decay", "compat", "") == "published"
+    values_K = eigenvalues(weight_MN, method=method)
+    row = estimate_weight(
+        weight_MN,
+        method=method,
+        tail=run.setting("decay", "tail", "hill"),
+        published=published,
+        precision=torch.float64,
+    )
+    estimate = to_estimate(row.pack().tolist())
     usable = estimate.status not in (Status.NOT_FINITE, Status.ZERO)
     return Esd(name, shape, values_K.numpy() if usable else np.empty(0), estimate)
-
-
-def _pooled(weight_MN: Tensor) -> Tensor:
-    """Eigenvalues of all windows together, which is what farms fits."""
-    scaled_MN, exponent = prescale(weight_MN, torch.float64)
-    spectrum = spectrum_of_gram(gram_lower(windows(scaled_MN, *window_shape(*weight_MN.shape))))
-    values_GK = torch.where(spectrum.zero[:, None], 0.0, spectrum.eigenvalues_K)
-    return torch.ldexp(values_GK.flatten().sort().values, 2 * exponent)

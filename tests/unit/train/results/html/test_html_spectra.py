@@ -8,7 +8,7 @@ import torch
 from made_run import chart, island, make_run, weight_names, write_checkpoint
 
 from alphadecay import pl_alpha_hill
-from alphadecay.spectral import FIELDS, Status, estimate_farms
+from alphadecay.spectral import Status, estimate
 from train.errors import UserError
 from train.results.html.gather import read_run
 from train.results.html.report import render
@@ -97,7 +97,7 @@ def test_farms_shows_what_farms_fits(tmp_path):
     weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(0))
     one = esd("a", weight, run)
     assert one.estimate.alpha == pytest.approx(
-        float(estimate_farms(weight, precision=torch.float64)[FIELDS.index("alpha")])
+        float(estimate(weight, method="farms", precision=torch.float64).alpha)
     )
     # Two rows and three columns of windows of 32 by 32.
     parts = [weight[i : i + 32, j : j + 32].double().numpy() for i in (0, 32) for j in (0, 32, 64)]

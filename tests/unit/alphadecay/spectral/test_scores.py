@@ -12,12 +12,12 @@ from alphadecay.spectral import (
     SCORES,
     Status,
     estimate,
-    estimate_farms,
     gradient_norm,
     scores,
     to_estimate,
 )
-from alphadecay.spectral.farms import window_shape, windows
+from alphadecay.spectral.farms import esd_by_farms, window_shape, windows
+from alphadecay.spectral.hill import hill
 
 WEIGHT = torch.randn(60, 90, generator=torch.Generator().manual_seed(2)) * torch.linspace(
     0.1, 3, 90
@@ -112,18 +112,18 @@ def pooled_alpha(weight: torch.Tensor, height: int, width: int) -> float:
 def test_farms_is_the_pooled_fit(shape: tuple[int, int]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(7))
     side = min(shape) // 2
-    row = to_estimate(estimate_farms(weight, precision=torch.float64).tolist())
+    row = to_estimate(estimate(weight, method="farms", precision=torch.float64).pack().tolist())
     assert row.alpha == pytest.approx(pooled_alpha(weight, side, side), rel=1e-6)
     tall, wide = (side, 2 * side) if shape[0] <= shape[1] else (2 * side, side)
-    row = to_estimate(estimate_farms(weight, aspect=2.0, precision=torch.float64).tolist())
-    assert row.alpha == pytest.approx(pooled_alpha(weight, tall, wide), rel=1e-6)
+    pooled = hill(esd_by_farms(weight, torch.float64, aspect=2.0).eigenvalues_K)
+    assert pooled.alpha.item() == pytest.approx(pooled_alpha(weight, tall, wide), rel=1e-6)
 
 
 def test_farms_does_not_see_the_aspect_ratio() -> None:
     shapes = ((256, 256), (128, 512))
     gaussians = [torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in shapes]
     plain = [estimate(weight)[0].item() for weight in gaussians]
-    pooled = [estimate_farms(weight)[0].item() for weight in gaussians]
+    pooled = [estimate(weight, method="farms").alpha.item() for weight in gaussians]
     assert plain[1] - plain[0] > 1.0
     assert abs(pooled[1] - pooled[0]) < 0.06
 
@@ -141,7 +141,10 @@ def test_farms_on_broken_weights() -> None:
     }
     for status, weight in cases.items():
         assert (
-            to_estimate(estimate_farms(weight, precision=torch.float64).tolist()).status is status
+            to_estimate(
+                estimate(weight, method="farms", precision=torch.float64).pack().tolist()
+            ).status
+            is status
         )
     assert windows(WEIGHT, 30, 30).shape == (6, 30, 30)
 
@@ -149,7 +152,7 @@ def test_farms_on_broken_weights() -> None:
 def test_farms_wrong_arguments() -> None:
     for arguments in ({"aspect": 0.5}, {"fraction": 0.0}, {"fraction": 1.5}, {"aspect": 4.0}):
         with pytest.raises(ValueError, match="aspect"):
-            estimate_farms(WEIGHT, **arguments)
-    with pytest.raises(ValueError, match="need a floating"):
-        estimate_farms(WEIGHT[None])
+            esd_by_farms(WEIGHT, torch.float64, **arguments)
+    with pytest.raises(ValueError, match="one by one"):
+        estimate(WEIGHT[None], method="farms")
     assert window_shape(60, 90) == (30, 30)

@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from alphadecay.spectral.tail import TINY, TailFit
+from alphadecay.spectral.esd import ESD
+from alphadecay.spectral.hill import TINY, TailFit
 
 BOUND_STRIDE = 32  # distance of the columns of the first pass; 16 was slower at n = 2048
 ROW_CHUNK = 16  # rows computed at once by the second
@@ -24,8 +25,8 @@ POSITIVE_RATIO = 1e-12  # of λmax
 
 
 def exponents(logs_K: Tensor) -> Tensor:
-    """α_i = 1 + (K − i) / Σ_{j≥i} (ln λ_j − ln λ_i) for every candidate i, [K]; inf where the tail
-    is all equal.
+    """Return α_i = 1 + (K − i) / Σ_{j≥i} (ln λ_j − ln λ_i) for every candidate i, [K]; inf where
+    the tail is all equal.
     """
     size = logs_K.shape[-1]
     counts_K = size - torch.arange(size, dtype=logs_K.dtype)
@@ -35,8 +36,8 @@ def exponents(logs_K: Tensor) -> Tensor:
 
 
 def _gaps(logs_K: Tensor, alphas_K: Tensor, rows_R: Tensor, columns_C: Tensor) -> Tensor:
-    """|F_i(λ_j) − (j − i)/(K − i)| for candidates i in rows_R at columns_C [C] or [R, C]; −1 where
-    j < i. [R, C].
+    """Return |F_i(λ_j) − (j − i)/(K − i)| for candidates i in rows_R at columns_C [C] or [R, C], as
+    [R, C]; −1 where j < i.
     """
     size = logs_K.shape[-1]
     first_R1 = rows_R[:, None]
@@ -46,14 +47,14 @@ def _gaps(logs_K: Tensor, alphas_K: Tensor, rows_R: Tensor, columns_C: Tensor) -
 
 
 def best_cutoff(logs_K: Tensor, alphas_K: Tensor, candidates_R: Tensor) -> tuple[int, float]:
-    """The candidate of least Kolmogorov–Smirnov distance D_i = max_{j≥i} |F_i(λ_j) − (j − i)/(K −
-    i)|, the first of equals; exact.
+    """Return the candidate i of least Kolmogorov–Smirnov distance, and that distance D_i =
+    max_{j≥i} |F_i(λ_j) − (j − i)/(K − i)|; the first of equals; exact.
 
-    A bound first: D_i taken over every 32nd column only, and so never above D_i. Then whole rows in
-        order of the bound, until the
-    next bound exceeds the best distance found: what is left cannot win.
+    A bound comes first: D_i taken over every 32nd column only, and so never above D_i. Whole rows
+    follow in order of the bound, until the next bound exceeds the best distance found: what is left
+    cannot win.
 
-    Args: logs_K, alphas_K [K]; candidates_R [R] int64, R ≥ 1. Returns: index i and D_i.
+    Args: logs_K, alphas_K [K]; candidates_R [R] int64, R ≥ 1.
     """
     size = logs_K.shape[-1]
     coarse_C = torch.arange(size - 1, -1, -BOUND_STRIDE)
@@ -73,7 +74,7 @@ def best_cutoff(logs_K: Tensor, alphas_K: Tensor, candidates_R: Tensor) -> tuple
 
 
 def peak(values_K: Tensor) -> float:
-    """Left edge of the fullest of 100 equal bins of log10 λ, the first of equals; in the unit of λ."""
+    """Return the left edge of the fullest of 100 equal bins of log10 λ, in the unit of λ."""
     logs_K = values_K.log10()
     low = float(logs_K[0])
     high = float(logs_K[-1])
@@ -83,8 +84,8 @@ def peak(values_K: Tensor) -> float:
 
 
 def _candidates(values_K: Tensor, alphas_K: Tensor, finger: bool, published: bool) -> Tensor:
-    """Indices that may be x_min: a finite α, two eigenvalues or more, the first of equal values,
-    and inside fix-finger's window.
+    """Return the indices that may be x_min: a finite α, two eigenvalues or more, the first of
+    equal values, and inside fix-finger's window.
     """
     allowed_K = torch.isfinite(alphas_K)
     allowed_K[-1] = False
@@ -100,13 +101,14 @@ def _candidates(values_K: Tensor, alphas_K: Tensor, finger: bool, published: boo
 def search(
     eigenvalues_K: Tensor, *, finger: bool, published: bool
 ) -> tuple[float, float, float, float]:
-    """One spectrum [K], on the host -> (alpha, x_min, tail count, KS distance); NaN α where no
-    cut-off is left, x_min 0 where the spectrum is all but zero.
+    """Return (alpha, x_min, tail count, KS distance) of one spectrum [K] on the host; NaN α where
+    no cut-off is left, x_min 0 where the spectrum is all but zero.
 
-    goodness-of-fit: the x_min of least KS distance among all λ_i but the last  (Clauset, Shalizi, Newman 2009).
+    goodness-of-fit: the x_min of least KS distance among all λ_i but the last  (Clauset, Shalizi,
+        Newman 2009).
     fix-finger: the same among 0.95·p ≤ λ_i ≤ 1.5·p, p the peak of the histogram of log10 λ.
     published: its lower end is log10(0.95·p), which compares a logarithm with λ, and numerically
-    zero eigenvalues stay in.
+        zero eigenvalues stay in.
     """
     values_K = (
         eigenvalues_K.clamp_min(TINY)
@@ -129,23 +131,36 @@ def search(
     )
 
 
-def search_stack(eigenvalues_K: Tensor, *, unit: Tensor, finger: bool, published: bool) -> TailFit:
-    """`search` of every spectrum of a stack. Synchronises with the host.
+def search_esd(esd: ESD, *, finger: bool, published: bool) -> TailFit:
+    """Return `search` of every spectrum of a stack. Synchronises with the host.
 
-    Args: eigenvalues_K [..., K]; unit [...], the factor that brings them to the unit of the weight,
-        squared, which the published
-    window depends on. Returns: TailFit of [...] on the same device, x_min in the scale of
-        eigenvalues_K.
+    The published window depends on the unit of the eigenvalues, which is the weight's, squared.
+
+    Returns: TailFit of [...] on the same device, x_min in the scale of `esd.eigenvalues_K`.
     """
+    stack = esd.eigenvalues_K.shape[:-1]
     spectra_BK = (
-        eigenvalues_K.detach().to("cpu", torch.float64).reshape(-1, eigenvalues_K.shape[-1])
+        esd.eigenvalues_K.to("cpu").flatten(0, -2) if stack else esd.eigenvalues_K.cpu()[None]
     )
-    units = unit.detach().to("cpu", torch.float64).reshape(-1, 1)
-    factors = units if published else torch.ones_like(units)
+    units_B = torch.ldexp(torch.ones(stack, dtype=torch.float64), 2 * esd.exponent.cpu()).reshape(
+        -1
+    )
+    if not published:
+        units_B = torch.ones_like(units_B)
     rows = [
-        search(one_K * factor, finger=finger, published=published)
-        for one_K, factor in zip(spectra_BK, factors, strict=True)
+        search(one_K * unit, finger=finger, published=published)
+        for one_K, unit in zip(spectra_BK, units_B, strict=True)
     ]
-    packed = torch.tensor(rows, dtype=torch.float64).reshape(*eigenvalues_K.shape[:-1], 4)
-    packed[..., 1] /= factors.reshape(eigenvalues_K.shape[:-1])
-    return TailFit(*packed.to(eigenvalues_K.device).unbind(-1))
+    packed = torch.tensor(rows, dtype=torch.float64).reshape(*stack, 4)
+    packed[..., 1] /= units_B.reshape(stack)
+    return TailFit(*packed.to(esd.eigenvalues_K.device).unbind(-1))
+
+
+def fit_goodness_of_fit(esd: ESD, published: bool) -> TailFit:
+    """Return the tails of least Kolmogorov–Smirnov distance."""
+    return search_esd(esd, finger=False, published=published)
+
+
+def fit_fix_finger(esd: ESD, published: bool) -> TailFit:
+    """Return the same among those that begin near the peak of the histogram."""
+    return search_esd(esd, finger=True, published=published)

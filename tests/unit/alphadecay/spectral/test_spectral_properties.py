@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from matrices import gaussian, oracle, power_law
 from torch import Tensor
 
 from alphadecay.policy import assign_weight_decay
-from alphadecay.spectral import FIELDS, Status, estimate, estimate_farms, pl_alpha_hill
+from alphadecay.spectral import FIELDS, Status, estimate, pl_alpha_hill
+from tests.unit.alphadecay.spectral.matrices import gaussian, oracle, power_law
 
 ODD = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 3e38, -3e38, 1e20, 1e-24, math.nan, math.inf, -math.inf]
 MODEST = settings(max_examples=60, deadline=None)
@@ -56,8 +56,8 @@ def broken(draw: st.DrawFn) -> Tensor:
 @given(matrices(), st.integers(-60, 60))
 def test_a_power_of_two_changes_only_the_unit(weight: Tensor, exponent: int) -> None:
     single = weight.float()
-    ours = estimate(single)
-    scaled = estimate(single * 2.0**exponent)
+    ours = estimate(single).pack()
+    scaled = estimate(single * 2.0**exponent).pack()
     assert scaled[0].item() == pytest.approx(ours[0].item(), rel=1e-5)
     assert scaled[1].item() == pytest.approx(ours[1].item() * 4.0**exponent, rel=1e-3)
     assert torch.equal(ours[[2, 4, 5]], scaled[[2, 4, 5]])
@@ -104,9 +104,9 @@ def test_nothing_broken_moves_another_module(
 ) -> None:
     method = "svd" if svd else "gram"
     rows = [
-        estimate(
-            weight, tail=tail, method=method, published=published, precision=torch.float64
-        ).tolist()
+        estimate(weight, tail=tail, method=method, published=published, precision=torch.float64)
+        .pack()
+        .tolist()
         for weight in weights
     ]
     for row in rows:
@@ -125,11 +125,11 @@ def test_nothing_broken_moves_another_module(
 @MODEST
 @given(broken())
 def test_float32_never_crashes(weight: Tensor) -> None:
-    row = estimate(weight).tolist()
+    row = estimate(weight).pack().tolist()
     assert math.isfinite(row[0]) == (row[FIELDS.index("status")] == Status.OK)
     assert row[FIELDS.index("escalate")] in (0.0, 1.0)
     if min(weight.shape) >= 2:
-        row = estimate_farms(weight).tolist()
+        row = estimate(weight, method="farms").pack().tolist()
         assert math.isfinite(row[0]) == (row[FIELDS.index("status")] == Status.OK)
 
 
@@ -139,5 +139,5 @@ def test_a_stack_is_its_members(weights: list[Tensor]) -> None:
     stack = torch.stack([weights[0].float() * (index + 1) for index in range(len(weights))])
     stack[-1] += 0.1
     assume(stack.isfinite().all())
-    alone = torch.stack([estimate(one) for one in stack])
-    assert torch.allclose(estimate(stack), alone, rtol=1e-4, equal_nan=True)
+    alone = torch.stack([estimate(one).pack() for one in stack])
+    assert torch.allclose(estimate(stack).pack(), alone, rtol=1e-4, equal_nan=True)

@@ -1,4 +1,4 @@
-"""Power-law exponent of the upper tail of a spectrum.
+"""PL_Alpha_Hill: the power-law exponent of the upper half of a spectrum.
 
 Shapes: eigenvalues_K [..., K] float64, ascending. Density p(λ) ∝ λ^−α for λ ≥ x_min; λ has the unit
     of the weight, squared.
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from alphadecay.spectral.esd import ESD
 
 TINY = torch.finfo(torch.float64).tiny
 
@@ -24,9 +26,11 @@ class TailFit(NamedTuple):
 
 
 def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
-    """Kolmogorov–Smirnov distance max_i |F(λ_i) − i/T|, i from 0, F(λ) = 1 − (λ/x_min)^(1−α)  (Clauset, Shalizi, Newman 2009).
+    """Return the Kolmogorov–Smirnov distance max_i |F(λ_i) − i/T|, i from 0, [...].
 
-    Args: tail_T [..., T] ascending, x_min [...], alpha [...]. Returns: [...].
+    F(λ) = 1 − (λ/x_min)^(1−α)  (Clauset, Shalizi, Newman 2009).
+
+    Args: tail_T [..., T] ascending, x_min [...], alpha [...].
     """
     count = tail_T.shape[-1]
     empirical_T = torch.arange(count, dtype=tail_T.dtype, device=tail_T.device) / count
@@ -36,13 +40,12 @@ def ks_distance(tail_T: Tensor, x_min: Tensor, alpha: Tensor) -> Tensor:
 
 
 def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
-    """PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1  (AlphaDecay, arXiv 2506.14562).
-
-    published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min itself, counted in
-        the tail.
+    """Return PL_Alpha_Hill: α = 1 + k / Σ_{i=n−k+1..n} ln(λ_i / λ_{n−k}), k = ⌊n/2⌋, i from 1
+    (AlphaDecay, arXiv 2506.14562).
 
     Args: eigenvalues_K [..., K] ascending, K ≥ 2; values ≤ 0 are taken as the smallest positive
-        number.
+        number. published: the tail is λ[⌊n/2⌋:] with i from 0, and its first member is x_min
+        itself, counted in the tail.
     Returns: TailFit of [...]; α is inf where all of the tail equals x_min. No host sync.
     """
     values_K = eigenvalues_K.clamp_min(TINY)
@@ -55,3 +58,8 @@ def hill(eigenvalues_K: Tensor, *, published: bool = False) -> TailFit:
     return TailFit(
         alpha, x_min, torch.full_like(alpha, tail_T.shape[-1]), ks_distance(tail_T, x_min, alpha)
     )
+
+
+def fit_hill(esd: ESD, published: bool) -> TailFit:
+    """Return `hill` of every spectrum of a stack."""
+    return hill(esd.eigenvalues_K, published=published)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from alphadecay.spectral import FIELDS, Status, estimate, to_estimate
-from alphadecay.spectral.cutoff import peak, search
+from alphadecay.spectral.tail_search import peak, search
 
 
 def loop(
@@ -124,7 +124,7 @@ def test_estimate_searches_the_float64_spectrum(tail: str) -> None:
     index, alpha, distance = loop(values, *window)
     for method in ("gram", "svd"):
         row = to_estimate(
-            estimate(weight, tail=tail, method=method, precision=torch.float64).tolist()
+            estimate(weight, tail=tail, method=method, precision=torch.float64).pack().tolist()
         )
         assert (row.alpha, row.x_min, row.ks_distance) == pytest.approx(
             (alpha, values[index], distance), rel=1e-6
@@ -151,5 +151,5 @@ def test_broken_weights_get_a_status(tail: str, published: bool) -> None:
         (torch.zeros(64, 64), Status.ZERO),
         (torch.eye(64), Status.DEGENERATE),
     ):
-        result = to_estimate(estimate(weight, tail=tail, published=published).tolist())
+        result = to_estimate(estimate(weight, tail=tail, published=published).pack().tolist())
         assert result.status is status and math.isnan(result.alpha)

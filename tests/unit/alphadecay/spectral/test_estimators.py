@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from matrices import gaussian, oracle, power_law, spiked
 
+from alphadecay import config
 from alphadecay.spectral import (
+    ESTIMATORS,
     FIELDS,
+    METHODS,
+    NORMS,
+    TAILS,
+    EstimateRow,
     Status,
     estimate,
     estimate_from_gram,
@@ -18,7 +24,8 @@ from alphadecay.spectral import (
     take_gram,
     to_estimate,
 )
-from alphadecay.spectral.gram import gram_exponent, gram_lower
+from alphadecay.spectral.gram import gram_lower
+from tests.unit.alphadecay.spectral.matrices import gaussian, oracle, power_law, spiked
 
 CASES = {
     "gaussian": gaussian(96, 96),
@@ -41,7 +48,7 @@ def test_agrees_with_float64_svd(name: str, published: bool) -> None:
     assert estimate(weight, published=published, precision=torch.float64)[
         0
     ].item() == pytest.approx(oracle(weight, published), rel=1e-6)
-    assert to_estimate(row.tolist()).status is Status.OK
+    assert to_estimate(row.pack().tolist()).status is Status.OK
 
 
 def test_published_index_differs_from_the_papers() -> None:
@@ -51,7 +58,9 @@ def test_published_index_differs_from_the_papers() -> None:
 
 def test_gram_then_solve_is_the_same() -> None:
     weight = CASES["wide"].float()
-    assert torch.equal(estimate(weight), estimate_from_gram(take_gram(weight, torch.float32)))
+    assert torch.equal(
+        estimate(weight).pack(), estimate_from_gram(take_gram(weight, torch.float32)).pack()
+    )
 
 
 BROKEN = {
@@ -72,7 +81,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_inputs_get_a_status(name: str, method: str) -> None:
     weight, status = BROKEN[name]
-    result = to_estimate(estimate(weight, method=method, precision=torch.float64).tolist())
+    result = to_estimate(estimate(weight, method=method, precision=torch.float64).pack().tolist())
     assert result.status is status and math.isnan(result.alpha)
     with pytest.raises(ValueError, match=status.label):
         pl_alpha_hill(weight)
@@ -84,7 +93,7 @@ def test_extreme_scales(scale: float) -> None:
     scaled = (weight * scale).float()
     assert pl_alpha_hill(scaled) == pytest.approx(oracle(scaled), rel=1e-4)
     x_min = np.sort(np.linalg.svd(scaled.double().numpy(), compute_uv=False) ** 2)[19]
-    assert to_estimate(estimate(scaled).tolist()).x_min == pytest.approx(x_min, rel=1e-4)
+    assert to_estimate(estimate(scaled).pack().tolist()).x_min == pytest.approx(x_min, rel=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -143,7 +152,7 @@ def test_trained_weights() -> None:
         assert estimate(weight, precision=torch.float64)[0].item() == pytest.approx(
             oracle(weight), rel=1e-6
         )
-        assert not estimate(weight).requires_grad
+        assert not estimate(weight).pack().requires_grad
 
 
 def test_near_deficient_matrices_escalate() -> None:
@@ -174,10 +183,7 @@ def test_gram_has_the_right_lower_triangle(shape: tuple[int, int]) -> None:
     weight = gaussian(*shape)
     smaller = weight if shape[0] <= shape[1] else weight.T
     assert torch.allclose(gram_lower(weight).tril(), (smaller @ smaller.T).tril(), rtol=1e-12)
-    assert (
-        gram_exponent(take_gram(weight * 2.0**40))
-        == gram_exponent(take_gram(weight * 2.0**30)) + 10
-    )
+    assert take_gram(weight * 2.0**40).exponent == take_gram(weight * 2.0**30).exponent + 10
 
 
 @pytest.mark.gpu
@@ -188,7 +194,27 @@ def test_on_a_gpu(name: str) -> None:
     torch.set_float32_matmul_precision("high")
     try:
         assert pl_alpha_hill(weight) == pytest.approx(oracle(weight.cpu()), rel=1e-4)
-        stack = estimate(weight.expand(3, -1, -1).clone())
+        stack = estimate(weight.expand(3, -1, -1).clone()).pack()
         assert stack.is_cuda and torch.allclose(stack[2, 0], estimate(weight)[0], rtol=1e-4)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_the_configuration_offers_what_is_registered() -> None:
+    def offered(kind: object) -> set[str]:
+        return set(get_args(kind))
+
+    assert offered(config.Tail) == set(TAILS)
+    assert offered(config.Method) == set(METHODS)
+    assert offered(config.Score) - {"alpha"} == set(NORMS)
+    assert set(ESTIMATORS) == {*METHODS, *NORMS}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_makes_a_typed_row(name: str) -> None:
+    row = ESTIMATORS[name](CASES["spiked"], precision=torch.float64)
+    assert isinstance(row, EstimateRow)
+    assert {value.dtype for value in row} == {torch.float64}
+    assert row.pack().shape == (len(FIELDS),)
+    result = to_estimate(row.pack().tolist())
+    assert result.status is Status.OK and result.alpha > 1

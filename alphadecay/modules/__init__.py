@@ -1,0 +1,21 @@
+"""Which weights of a model are modules, under what names, and why the others are none."""
+
+from alphadecay.modules.choose import Choice, choose_modules, find_modules
+from alphadecay.modules.weight import (
+    WeightModule,
+    bare_name,
+    exempt_parameters,
+    named_parameters,
+    whole_shape,
+)
+
+__all__ = [
+    "Choice",
+    "WeightModule",
+    "bare_name",
+    "choose_modules",
+    "exempt_parameters",
+    "find_modules",
+    "named_parameters",
+    "whole_shape",
+]

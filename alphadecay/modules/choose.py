@@ -1,0 +1,178 @@
+"""Choose the modules of a model, with a reason for every weight that is none."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from alphadecay.modules.experts import refuse_experts_of_ranks
+from alphadecay.modules.fused import perhaps_fused
+from alphadecay.modules.head import head_parameters, widest_is_last
+from alphadecay.modules.sites import Site, refuse_hidden_weights, sites
+from alphadecay.modules.split import Splits, split
+from alphadecay.modules.weight import (
+    WeightModule,
+    is_exempt,
+    named_parameters,
+    refuse_complex,
+    whole_shape,
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """This holds the modules of a model, and why its other weights are none.
+
+    Args:
+        modules: in the model's order.
+        reasons: every other parameter's name -> why it is no module, as a clause.
+        shapes: every parameter's name -> whole shape.
+        exempt: names of the gains and biases among them.
+        warnings: sentences for the user.
+    """
+
+    modules: tuple[WeightModule, ...]
+    reasons: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+    exempt: frozenset[str]
+    warnings: tuple[str, ...]
+
+
+def find_modules(
+    model: nn.Module,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    splits: Splits | None = None,
+    published: bool = False,
+) -> list[WeightModule]:
+    """Return the modules of `choose_modules`."""
+    return list(choose_modules(model, include, exclude, splits, published).modules)
+
+
+def choose_modules(
+    model: nn.Module,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    splits: Splits | None = None,
+    published: bool = False,
+) -> Choice:
+    """Choose the modules of `model`, in the model's order.
+
+    By default every trainable 2-D weight of a linear layer (`nn.Linear`, transformers' `Conv1D`,
+    the projections of `nn.MultiheadAttention`) and every [E, M, N] stack of experts; embeddings and
+    the output head stay out, tied weights count once. Fused weights are split.
+
+    Args:
+        include: shell patterns of parameter names to take instead of the default choice: [M, N],
+            [E, M, N], or the [O, I, ...] of a convolution, taken as [O, I·kh·kw].
+        exclude: shell patterns of parameter names to leave out.
+        splits: pattern -> {part: outputs}, in order, for fused weights; the parts must add up to
+            the weight's outputs. "repeat" among them says how often they come, where they
+            alternate; no parts at all take the weight as one matrix.
+        published: as the published code: the first `nn.Linear` is left out, `nn.Conv2d` taken in.
+
+    Raises:
+        ValueError: a pattern matches no parameter, a split does not add up or is unknown, a weight
+            has no values to measure, names collide, or no module is left.
+    """
+    parameters = named_parameters(model)
+    trainable = {name: p for name, p in parameters.items() if p.requires_grad}
+    for pattern in (*include, *exclude, *(splits or {})):
+        _require_match(pattern, trainable)
+    refuse_hidden_weights(model, frozenset(n for n in trainable if _matches(n, exclude)))
+    every_site = list(sites(model))
+    reasons = _reasons(model, every_site, include, exclude, published)
+    taken = [site for site in every_site if site.name not in reasons]
+    modules: list[WeightModule] = []
+    for site in taken:
+        refuse_complex(site.name, site.parameter)
+        refuse_experts_of_ranks(site)
+        modules += split(site, splits or {}, published)
+    if not modules:
+        raise ValueError(
+            f"{type(model).__name__} has no linear weight to decay by module; name some with "
+            "include=[...]"
+        )
+    shapes = {name: whole_shape(p) for name, p in parameters.items()}
+    chosen = {site.name for site in taken}
+    exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
+    warnings = tuple(_warnings(taken, splits or {}))
+    return Choice(tuple(modules), reasons, shapes, exempt, warnings)
+
+
+def _reasons(
+    model: nn.Module,
+    every_site: Sequence[Site],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    published: bool,
+) -> dict[str, str]:
+    """Return why each parameter that is no module is none."""
+    embedded = {
+        id(p)
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
+        for p in layer.parameters(recurse=False)
+    }
+    head = head_parameters(model, every_site)
+    reasons = {}
+    for site in every_site:
+        reason = _left_by_user(site, include, exclude)
+        if not reason and not include:
+            reason = _left_by_default(site, embedded, head, published)
+        if reason:
+            reasons[site.name] = reason
+    linear = [s.name for s in every_site if isinstance(s.layer, nn.Linear) and s.kind == "linear"]
+    first = next((name for name in linear if name not in reasons), None)
+    if published and first is not None:
+        reasons[first] = "the published code drops the first Linear"
+    return reasons
+
+
+def _left_by_user(site: Site, include: Sequence[str], exclude: Sequence[str]) -> str:
+    if not site.parameter.requires_grad:
+        return "it is not trained"
+    if include and not _matches(site.name, include):
+        return "include does not name it"
+    return "exclude names it" if _matches(site.name, exclude) else ""
+
+
+def _left_by_default(site: Site, embedded: set[int], head: set[int], published: bool) -> str:
+    if id(site.parameter) in embedded:
+        return "it is an embedding"
+    if id(site.parameter) in head:
+        return "it is the output head"
+    if is_exempt(site.name, site.parameter):
+        return "it is a gain or a bias"
+    if site.kind is None:
+        return "it is no linear weight; include=[...] takes it"
+    if site.kind == "convolution" and not (published and isinstance(site.layer, nn.Conv2d)):
+        return "it is a convolution; include=[...] takes it"
+    return ""
+
+
+def _warnings(taken: Sequence[Site], splits: Splits) -> Iterator[str]:
+    widest = widest_is_last(taken)
+    if widest is not None:
+        yield (
+            f"{widest.name} {list(whole_shape(widest.parameter))} is the last linear weight and "
+            f"the widest: if it is the output head, leave it out with exclude=[{widest.name!r}]"
+        )
+    untold = (site for site in taken if site.kind == "linear" and not _matches(site.name, splits))
+    yield from [sentence for site in untold if (sentence := perhaps_fused(site))][:1]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _require_match(pattern: str, names: Mapping[str, object]) -> None:
+    if any(fnmatchcase(name, pattern) for name in names):
+        return
+    near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
+    hint = f"; the nearest name is {near[0]!r}" if near else ""
+    raise ValueError(f"pattern {pattern!r} matches no trainable parameter of the model{hint}")

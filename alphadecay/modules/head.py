@@ -1,0 +1,67 @@
+"""Find the output head: it is no module, whatever its name and whatever wraps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from alphadecay.modules.sites import Site
+
+_HEAD_NAMES = frozenset(
+    {
+        "lm_head",
+        "lm_heads",
+        "head",
+        "embed_out",
+        "unembed",
+        "output_projection",
+        "classifier",
+        "score",
+        "qa_outputs",
+    }
+)
+_GETTERS = ("get_output_embeddings", "get_classifier")  # transformers, timm
+
+
+def head_parameters(model: nn.Module, every_site: Sequence[Site]) -> set[int]:
+    """Return the ids of the output head's parameters.
+
+    It is what the model itself gives as its head, or what has a head's name. Where neither is
+    there: the last linear weight, if it is as wide as the vocabulary or the classes.
+    """
+    found = {id(p) for getter in _GETTERS for p in _given(model, getter)}
+    linear = [site for site in every_site if site.kind in ("linear", "conv1d")]
+    found |= {id(site.parameter) for site in linear if _named_as_head(site)}
+    if not found and linear and linear[-1].outputs in _widths(model):
+        found = {id(linear[-1].parameter)}
+    return found
+
+
+def widest_is_last(every_site: Sequence[Site]) -> Site | None:
+    """Return the last linear weight where none has as many outputs: it may be a head."""
+    linear = [site for site in every_site if site.kind in ("linear", "conv1d")]
+    if len(linear) < 2 or max(site.outputs for site in linear[:-1]) >= linear[-1].outputs:
+        return None
+    return linear[-1]
+
+
+def _given(model: nn.Module, getter: str) -> list[nn.Parameter]:
+    head = getattr(model, getter, lambda: None)()
+    return list(head.parameters()) if isinstance(head, nn.Module) else []
+
+
+def _named_as_head(site: Site) -> bool:
+    parts = [part for part in site.layer_path.split(".") if not part.isdigit()]
+    return bool(parts) and parts[-1] in _HEAD_NAMES
+
+
+def _widths(model: nn.Module) -> set[int]:
+    """Return how many outputs a head may have: tokens of the vocabulary, or classes."""
+    embeddings = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)]
+    widths = [
+        max(embeddings, default=0),
+        getattr(getattr(model, "config", None), "vocab_size", 0),
+        getattr(model, "num_classes", 0),
+    ]
+    return {width for width in widths if isinstance(width, int) and width > 0}

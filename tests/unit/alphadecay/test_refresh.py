@@ -1,0 +1,112 @@
+"""Bursts and spread refreshes: what is measured when, in which precision, beside the training."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from alphadecay import AdamW, AlphaDecay
+from alphadecay.refresh import SpectralRefresh
+from alphadecay.spectral import (
+    Estimate,
+    pl_alpha_hill,
+)
+from tests.unit.alphadecay.spectral.matrices import power_law
+
+INTERVAL = 4
+SPREAD = 2
+
+
+def net() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(512, 1376), nn.Tanh(), nn.Linear(1376, 512), nn.Linear(512, 512))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the side stream is CUDA's")
+def test_the_side_stream_gives_the_decays_of_a_burst() -> None:
+    """The weights move and memory is allocated anew while the Grams are solved; a burst looks at a
+    copy of what was measured.
+    """
+    model = net().cuda()
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=INTERVAL, spread=SPREAD)
+    first = decay.alphas
+    for step in range(1, INTERVAL + SPREAD):
+        inputs = torch.randn(4096, 512, generator=torch.Generator().manual_seed(step)).cuda()
+        model(inputs).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        refreshed = decay.step()
+        if step == INTERVAL - 1:
+            measured = copy.deepcopy(model)
+            assert decay.solving
+        assert refreshed == (step == INTERVAL + SPREAD - 1)
+    burst = AlphaDecay(measured, AdamW(measured.parameters(), weight_decay=0.1))
+    assert decay.last_refresh_step == INTERVAL + SPREAD
+    assert decay.alphas != first
+    assert decay.alphas == pytest.approx(burst.alphas, rel=1e-3)
+    assert decay.weight_decays == pytest.approx(burst.weight_decays, rel=1e-2)
+
+
+def refresh_of(model: nn.Module, **choices: object) -> SpectralRefresh:
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), **choices)
+    return decay._spectra
+
+
+def small() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 32), nn.Linear(32, 48))
+
+
+@pytest.mark.parametrize(
+    ("tail", "precision"), [("hill", torch.float32), ("goodness_of_fit", torch.float64)]
+)
+def test_spread_grams_are_float32_unless_a_search_asks_for_more(
+    tail: str, precision: torch.dtype
+) -> None:
+    pending = refresh_of(small(), spread=2, tail=tail).take()
+    assert {gram.matrix_KK.dtype for gram in pending._grams.values()} == {precision}
+
+
+def test_a_spread_refresh_measures_again_what_float32_does_not_resolve() -> None:
+    """Its decays are set from the weights of that step, as a burst's would be."""
+    model = small()
+    with torch.no_grad():
+        model[1].weight.copy_(power_law(32, 40, 1.2))
+    optimizer = AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=4, spread=2)
+    for step in range(5):
+        model(torch.randn(7, 24, generator=torch.Generator().manual_seed(step))).sum().backward()
+        optimizer.step()
+        decay.step()
+    assert decay.last_refresh_step == 6
+    expected = pl_alpha_hill(model[1].weight)
+    assert decay.alphas["1.weight"] == pytest.approx(expected, rel=1e-9)
+    assert not any(estimate.escalate for estimate in decay._estimates.values())
+
+
+def test_a_module_without_a_solution_keeps_the_base_decay(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.linalg.eigvalsh
+
+    def solver(matrix: torch.Tensor, **choices: str) -> torch.Tensor:
+        if matrix.shape[-1] == 24:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return real(matrix, **choices)
+
+    monkeypatch.setattr(torch.linalg, "eigvalsh", solver)
+    model = small()
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    assert decay.statuses == {"0.weight": "not_converged"}
+    assert decay.weight_decays["0.weight"] == 0.1
+    others = sorted(decay.weight_decays[name] for name in ("1.weight", "2.weight"))
+    assert others == pytest.approx([0.067, 0.5])
+
+
+def test_an_estimate_says_whether_it_wants_float64() -> None:
+    estimates = refresh_of(small()).measure()
+    assert all(isinstance(estimate, Estimate) for estimate in estimates.values())
+    assert not any(estimate.escalate for estimate in estimates.values())
