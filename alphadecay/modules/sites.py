@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import nn
@@ -39,18 +40,18 @@ class Site:
     parent: nn.Module | None
     config: Any
 
-    @property
+    @cached_property
     def layer_path(self) -> str:
         """Return the layer's path in the bare model, without what PEFT puts in."""
         return _ADAPTER_PARTS.sub("", self.name.rpartition(".")[0])
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Return the layer's own name, such as "q_proj"; the parameter's, where that tells more."""
         leaf = self.name.rpartition(".")[2]
         return self.layer_path.rpartition(".")[2] if leaf == "weight" else leaf
 
-    @property
+    @cached_property
     def kind(self) -> Kind | None:
         """Say what linear map it is; None for none."""
         leaf = self.name.rpartition(".")[2]
@@ -68,11 +69,11 @@ class Site:
             return "linear"
         return "conv1d" if type(layer).__name__ == _CONV1D else None
 
-    @property
+    @cached_property
     def _among_experts(self) -> bool:
         return "experts" in self.name or "Experts" in type(self.layer).__name__
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Count the outputs of a linear map."""
         shape = whole_shape(self.parameter)
@@ -82,21 +83,15 @@ class Site:
 def sites(model: nn.Module) -> Iterator[Site]:
     """Yield every parameter in its place, tied ones once, in the model's order."""
     layers = dict(model.named_modules())
+    configs: dict[str, Any] = {}
+    for path, layer in layers.items():  # parents come before what they hold
+        own = getattr(layer, "config", None)
+        tells = hasattr(own, "model_type") or hasattr(own, "n_head")
+        configs[path] = own if tells else configs.get(path.rpartition(".")[0])
     for full_name, parameter in model.named_parameters():
         path = full_name.rpartition(".")[0]
         parent = layers.get(path.rpartition(".")[0]) if path else None
-        config = _config_above(path, layers)
-        yield Site(bare_name(full_name), parameter, layers[path], parent, config)
-
-
-def _config_above(path: str, layers: dict[str, nn.Module]) -> Any:
-    while True:
-        config = getattr(layers.get(path), "config", None)
-        if hasattr(config, "model_type") or hasattr(config, "n_head"):
-            return config
-        if not path:
-            return None
-        path = path.rpartition(".")[0]
+        yield Site(bare_name(full_name), parameter, layers[path], parent, configs[path])
 
 
 def refuse_hidden_weights(model: nn.Module, excluded: frozenset[str]) -> None:
