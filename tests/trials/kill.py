@@ -155,7 +155,9 @@ def _import_all(arguments: Sequence[str]) -> None:
     None of it may start a thread.
     """
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start workers at import
-    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  ten seconds: it asks torch for a compiler
+
+    # Ten seconds: it asks torch for a compiler.
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
 
     import tests.integration.ranks  # noqa: F401
     from train.config.command_line import load_config
