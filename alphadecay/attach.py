@@ -68,8 +68,9 @@ class Attachment:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
         self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
+        self._unguard = _nothing
         if engine is not None:
-            guard_stage0(engine, self.optimizers[0])
+            self._unguard = guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
         self.restart()
 
@@ -105,12 +106,14 @@ class Attachment:
         for hook in self._hooks:
             hook.remove()
             _LIVE.pop(hook, None)
+        self._unguard()
+        self._unguard = _nothing
 
     def restart(self) -> None:
         """Count steps from here on."""
         self._seen = self._counts()
-        self._version = self._weights_version()
-        self._unexplained = 0
+        self._versions = self._weights_versions()
+        self._unexplained = [0] * len(self._hooks)
         self._fresh = True
 
     def new_steps(self) -> int:
@@ -124,20 +127,22 @@ class Attachment:
             (now[0] - then[0], now[1] - then[1])
             for now, then in zip(counts, self._seen, strict=True)
         ]
+        versions = self._weights_versions()
+        for index, (steps, decayed) in enumerate(new):
+            moved = versions[index] != self._versions[index]
+            self._unexplained[index] = 0 if steps else self._unexplained[index] + moved
+            if self._unexplained[index] > _TOLERATED or steps > decayed:
+                raise RuntimeError(
+                    "weights were stepped, and the hooks of "
+                    f"{type(self.optimizers[index]).__name__} have not decayed them: another "
+                    "optimizer updates them, or the hooks are gone; give AlphaDecay the optimizer "
+                    "whose step() you call"
+                )
         taken = max(steps for steps, _ in new)
         if self._fresh:  # torch's DCP takes a step of its own to make the optimizer's state
             taken = min(taken, 1)
-        version = self._weights_version()
-        self._unexplained = 0 if taken else self._unexplained + (version != self._version)
-        if self._unexplained > _TOLERATED or any(steps > decayed for steps, decayed in new):
-            names = " and ".join(type(each).__name__ for each in self.optimizers)
-            raise RuntimeError(
-                f"the weights were stepped, and the hooks of {names} have not decayed them: "
-                "another optimizer updates them, or the hooks are gone; give AlphaDecay the "
-                "optimizer whose step() you call"
-            )
         self._seen = counts
-        self._version = version
+        self._versions = versions
         self._fresh = self._fresh and not taken
         return taken
 
@@ -159,9 +164,13 @@ class Attachment:
         """(steps, decayed steps) of every optimizer."""
         return [(hook.steps, hook.decayed) for hook in self._hooks]
 
-    def _weights_version(self) -> int:
-        """A number that changes whenever a weight is written to in place."""
-        return sum(tensor._version for part in self.fragments for tensor in part.tensors)
+    def _weights_versions(self) -> list[int]:
+        """A number an optimizer, which changes when one of its weights is written to in place."""
+        return [sum(tensor._version for tensor in part.tensors) for part in self.fragments]
+
+
+def _nothing() -> None:
+    """Undo no guard."""
 
 
 def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:

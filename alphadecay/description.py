@@ -1,4 +1,4 @@
-"""What was chosen, for a person: one line a weight, one sentence in all, and what looks wrong.
+"""Describe what was chosen, for a person: a line a weight, a sentence in all, and what looks wrong.
 
 Names, numbers and reasons in, text out.
 """
@@ -20,7 +20,7 @@ _NAMED = 3  # weights that the summary names
 
 @dataclass(frozen=True)
 class WeightLine:
-    """One weight, or one part of it.
+    """This is one weight, or one part of it.
 
     Args:
         name: of the module, or of the parameter that is none.
@@ -39,7 +39,7 @@ class WeightLine:
 
 @dataclass(frozen=True)
 class Description:
-    """What AlphaDecay does with each weight of a model.
+    """This says what AlphaDecay does with each weight of a model.
 
     Args:
         lines: in the model's order, gains and biases left out.
@@ -57,12 +57,12 @@ class Description:
 
     @property
     def with_alpha(self) -> int:
-        """How many weights have an alpha."""
+        """Count the weights that have an alpha."""
         return sum(not line.reason for line in self.lines)
 
     @property
     def summary(self) -> str:
-        """One sentence: how many weights have an alpha, which have none, and why."""
+        """Say in a sentence how many weights have an alpha, which have none, and why."""
         total = len(self.lines) + self.gains_and_biases
         left = [line for line in self.lines if line.reason]
         clauses = [f"{self.with_alpha} of {_weights(total)} have {_article(self.score)}"]
@@ -77,7 +77,7 @@ class Description:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about what is likely not meant."""
+        """Return sentences about what is likely not meant."""
         if self.with_alpha >= FEW:
             return self.notes
         return (

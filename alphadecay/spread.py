@@ -16,8 +16,8 @@ from alphadecay.state import to_estimates, to_numbers
 
 
 class SpreadSchedule:
-    """The spread refresh that is under way, if one is: its Grams, or its estimates where a saved
-    state had them made early.
+    """This keeps the spread refresh that is under way, if one is: its Grams, or its estimates where
+    a saved state had them made early.
 
     Attributes:
         apply_step: the first step on its decays; 0 where none is under way.
@@ -31,7 +31,7 @@ class SpreadSchedule:
 
     @property
     def solving(self) -> bool:
-        """True while there are Grams left to solve."""
+        """Say whether there are Grams left to solve."""
         return isinstance(self._work, SpreadRefresh)
 
     def begin(self, work: SpreadRefresh, apply_step: int) -> None:
@@ -80,7 +80,7 @@ class SpreadSchedule:
 
 
 class SpreadRefresh:
-    """A refresh under way: Grams taken and not all solved.
+    """This is a refresh under way: Grams are taken and not all solved.
 
     On a CPU each step solves its share. On CUDA a thread solves all of them on a stream of its own,
     beside the training: an eigensolver blocks the thread that calls it.

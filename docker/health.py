@@ -30,7 +30,7 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
         now: seconds as of time.time().
         born: when the container started; silence before that was another container's.
     """
-    # a sweep's are GRID/CELL/seed-N
+    # The runs of a sweep lie in GRID/CELL/seed-N.
     states = [*runs.glob(f"*/{STATUS}"), *runs.glob(f"*/*/*/{STATUS}")]
     states.sort(key=lambda path: path.stat().st_mtime)
     if not states:

@@ -11,7 +11,7 @@ from alphadecay.examples.setting import STEPS, Net, batch, leave_ranks, show, st
 
 
 def main() -> None:
-    """Trains for a few seconds; each weight is sent whole to one rank, measured there, and dropped."""
+    """Train for a few seconds; each weight is sent whole to one rank and measured there."""
     device = start_ranks()
     model = Net().to(device)
     fully_shard(model, mesh=init_device_mesh(device.type, (dist.get_world_size(),)))

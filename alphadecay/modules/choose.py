@@ -1,4 +1,4 @@
-"""The choice of modules, and a reason for every weight that is none."""
+"""Choose the modules of a model, with a reason for every weight that is none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from alphadecay.modules.weight import (
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen in a model.
+    """This holds the modules of a model, and why its other weights are none.
 
     Args:
         modules: in the model's order.
@@ -111,7 +111,7 @@ def _reasons(
     exclude: Sequence[str],
     published: bool,
 ) -> dict[str, str]:
-    """Why each parameter that is no module is none."""
+    """Return why each parameter that is no module is none."""
     embedded = {
         id(p)
         for layer in model.modules()

@@ -60,15 +60,15 @@ def refuse_experts_of_ranks(site: Site) -> None:
 
 
 def _pattern(name: str) -> str:
-    """A pattern of all experts beside one."""
+    """Return a pattern of all experts beside one."""
     parts = name.split(".")
     held = next((i for i, part in enumerate(parts) if "experts" in part), None)
     return name if held is None else f"*.{parts[held]}.*" if held else f"{parts[held]}.*"
 
 
 def _is_transposed(site: Site) -> bool:
-    """Whether a stack is [E, inputs, outputs]: said by the layer, or seen from the pair that makes
-    an MLP: up [E, H, 2I] with down [E, I, H].
+    """Return whether a stack is [E, inputs, outputs]: the layer says so, or the pair that makes an
+    MLP shows it, up [E, H, 2I] with down [E, I, H].
     """
     said = getattr(site.layer, "is_transposed", None)
     if isinstance(said, bool):

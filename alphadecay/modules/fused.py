@@ -1,5 +1,5 @@
-"""How fused weights divide into matrices: known from the model's configuration or from shapes, or
-refused with the `splits=` to write.
+"""Fused weights divide into matrices: how is known from the model's configuration or from shapes,
+or refused with the `splits=` to write.
 
 Shapes: a linear weight has O outputs and I inputs. The outputs of a fused one belong to several
     matrices, one behind the other, or alternating head by head.
@@ -21,7 +21,7 @@ REPEAT = "repeat"  # the key of a split that says how often its parts come
 
 @dataclass(frozen=True)
 class Layout:
-    """The matrices that the outputs of a weight belong to.
+    """This says which matrices the outputs of a weight belong to.
 
     Args:
         parts: name -> outputs of each part in one period, in order.
@@ -33,7 +33,7 @@ class Layout:
 
     @property
     def outputs(self) -> int:
-        """Outputs of all parts together."""
+        """Count the outputs of all parts together."""
         return self.repeat * sum(self.parts.values())
 
 
@@ -106,7 +106,7 @@ def given_layout(name: str, outputs: int, sizes: Mapping[str, int]) -> Layout | 
 
 
 def _by_model_type(site: Site, inputs: int) -> Layout | None:
-    """The families that transformers has, where a name alone would mislead."""
+    """Return the layout of families that transformers has, where a name alone would mislead."""
     config = site.config
     family = getattr(config, "model_type", "")
     heads = _first(config, _HEADS) or 1
@@ -132,7 +132,7 @@ def _falcon(config: Any, outputs: int, heads: int) -> Layout | None:
 
 
 def _by_linear_attention(site: Site) -> Layout | None:
-    """Qwen's gated delta nets: keys and values of other widths, and a gate z."""
+    """Return the layout of Qwen's gated delta nets: keys and values of other widths, a gate z."""
     layer: Any = site.parent
     if site.label == "in_proj_qkv":
         return Layout({"q": layer.key_dim, "k": layer.key_dim, "v": layer.value_dim})
@@ -152,7 +152,7 @@ def _takes_half(site: Site) -> bool:
 
 
 def _by_heads(site: Site, inputs: int) -> Layout | None:
-    """Queries, keys and values in blocks, of as many heads as the layer or its model says."""
+    """Return blocks of queries, keys and values, by the heads of the layer or its model."""
     for source in (site.parent, site.layer, site.config):
         heads = _first(source, _HEADS)
         if heads is None:
@@ -165,7 +165,7 @@ def _by_heads(site: Site, inputs: int) -> Layout | None:
 
 
 def _by_shape(site: Site, inputs: int) -> Layout | None:
-    """Three parts as wide as the inputs, or as many queries as the output projection takes."""
+    """Return three equal blocks, or as many queries as the projection behind takes."""
     if site.outputs == 3 * inputs:
         return _blocks(inputs, site.outputs)
     if site.outputs == 2 * inputs and "cross" in site.layer_path:
@@ -178,7 +178,7 @@ def _by_shape(site: Site, inputs: int) -> Layout | None:
 
 
 def _blocks(queries: int, outputs: int) -> Layout | None:
-    """What the queries leave is keys and values, half and half, of which queries share some."""
+    """Return blocks in which keys and values have half each of what the queries leave."""
     half, odd = divmod(outputs - queries, 2)
     if half < 1 or odd or queries % half:
         return None
@@ -186,7 +186,7 @@ def _blocks(queries: int, outputs: int) -> Layout | None:
 
 
 def _first(source: Any, names: tuple[str, ...]) -> int | None:
-    """The first attribute that is a positive whole number."""
+    """Return the first attribute that is a positive whole number."""
     for name in names:
         value = getattr(source, name, None)
         if isinstance(value, int) and value > 0:

@@ -1,4 +1,4 @@
-"""Which weight is the output head: it is no module, whatever its name and whatever wraps it."""
+"""Find the output head: it is no module, whatever its name and whatever wraps it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _named_as_head(site: Site) -> bool:
 
 
 def _widths(model: nn.Module) -> set[int]:
-    """How many outputs a head may have: tokens of the vocabulary, or classes."""
+    """Return how many outputs a head may have: tokens of the vocabulary, or classes."""
     embeddings = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)]
     widths = [
         max(embeddings, default=0),

@@ -1,10 +1,11 @@
-"""Where the parameters of a model sit: layer, parent and configuration, and which are linear."""
+"""Find where the parameters of a model sit, and which are linear maps."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import nn
@@ -22,7 +23,7 @@ _ADAPTER_PARTS = re.compile(r"\.(?:original_module|base_layer|modules_to_save\.[
 
 @dataclass(frozen=True)
 class Site:
-    """One parameter in its place.
+    """This is one parameter in its place.
 
     Args:
         name: in the bare model.
@@ -39,20 +40,20 @@ class Site:
     parent: nn.Module | None
     config: Any
 
-    @property
+    @cached_property
     def layer_path(self) -> str:
-        """The layer's path in the bare model, without what PEFT puts in."""
+        """Return the layer's path in the bare model, without what PEFT puts in."""
         return _ADAPTER_PARTS.sub("", self.name.rpartition(".")[0])
 
-    @property
+    @cached_property
     def label(self) -> str:
-        """The layer's own name, such as "q_proj"; the parameter's, where that tells more."""
+        """Return the layer's own name, such as "q_proj"; the parameter's, where that tells more."""
         leaf = self.name.rpartition(".")[2]
         return self.layer_path.rpartition(".")[2] if leaf == "weight" else leaf
 
-    @property
+    @cached_property
     def kind(self) -> Kind | None:
-        """What linear map it is; None for none."""
+        """Say what linear map it is; None for none."""
         leaf = self.name.rpartition(".")[2]
         dims = len(whole_shape(self.parameter))
         layer = self.layer
@@ -68,35 +69,29 @@ class Site:
             return "linear"
         return "conv1d" if type(layer).__name__ == _CONV1D else None
 
-    @property
+    @cached_property
     def _among_experts(self) -> bool:
         return "experts" in self.name or "Experts" in type(self.layer).__name__
 
-    @property
+    @cached_property
     def outputs(self) -> int:
-        """How many outputs a linear map has."""
+        """Count the outputs of a linear map."""
         shape = whole_shape(self.parameter)
         return shape[1] if self.kind == "conv1d" else shape[0]
 
 
 def sites(model: nn.Module) -> Iterator[Site]:
-    """Every parameter in its place, tied ones once, in the model's order."""
+    """Yield every parameter in its place, tied ones once, in the model's order."""
     layers = dict(model.named_modules())
+    configs: dict[str, Any] = {}
+    for path, layer in layers.items():  # parents come before what they hold
+        own = getattr(layer, "config", None)
+        tells = hasattr(own, "model_type") or hasattr(own, "n_head")
+        configs[path] = own if tells else configs.get(path.rpartition(".")[0])
     for full_name, parameter in model.named_parameters():
         path = full_name.rpartition(".")[0]
         parent = layers.get(path.rpartition(".")[0]) if path else None
-        config = _config_above(path, layers)
-        yield Site(bare_name(full_name), parameter, layers[path], parent, config)
-
-
-def _config_above(path: str, layers: dict[str, nn.Module]) -> Any:
-    while True:
-        config = getattr(layers.get(path), "config", None)
-        if hasattr(config, "model_type") or hasattr(config, "n_head"):
-            return config
-        if not path:
-            return None
-        path = path.rpartition(".")[0]
+        yield Site(bare_name(full_name), parameter, layers[path], parent, configs[path])
 
 
 def refuse_hidden_weights(model: nn.Module, excluded: frozenset[str]) -> None:

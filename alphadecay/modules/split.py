@@ -1,4 +1,4 @@
-"""A parameter's matrices: one, or one for each expert and for each part of a fused weight."""
+"""Divide a parameter into its matrices: one for each expert and each part of a fused weight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Splits = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class _Stack:
-    """A parameter as a stack of matrices of one shape.
+    """This is a parameter as a stack of matrices of one shape.
 
     Args:
         site: the parameter in its place.
@@ -83,7 +83,7 @@ def _stack(site: Site, splits: Splits, published: bool) -> _Stack:
 
 
 def _whole(stack: _Stack, index: int, name: str) -> WeightModule:
-    """One matrix of the stack, undivided."""
+    """Return one matrix of the stack, undivided."""
     rows, columns = stack.shape
     span = (index * rows, (index + 1) * rows)
     whole = (0, columns)
@@ -91,7 +91,7 @@ def _whole(stack: _Stack, index: int, name: str) -> WeightModule:
 
 
 def _part(stack: _Stack, index: int, name: str, outputs: tuple[int, int]) -> WeightModule:
-    """Outputs [start, stop) of each period of one matrix of the stack."""
+    """Return outputs [start, stop) of each period of one matrix of the stack."""
     assert stack.layout is not None
     parameter = stack.site.parameter
     repeat = stack.layout.repeat

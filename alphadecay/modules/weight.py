@@ -20,8 +20,8 @@ _BIAS = re.compile(r"(?:^|.*[._])bias(?:_[kv])?$")  # bias_k, bias_v: of nn.Mult
 
 @dataclass(frozen=True, eq=False)
 class WeightModule:
-    """One matrix whose spectrum sets one decay: a parameter, or a named block of rows or columns of
-    it, or rows or columns that alternate with others.
+    """This is one matrix whose spectrum sets one decay: a parameter, a named block of its rows or
+    columns, or rows or columns that alternate with others.
 
     The parameter, flattened, is read as periods of `row_length` elements. The matrix takes the
     elements `columns` of each period in `rows`, and has `width` of them a row.
@@ -48,14 +48,16 @@ class WeightModule:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(M, N) of the matrix."""
+        """Return (M, N) of the matrix."""
         held = self.columns[1] - self.columns[0]
         width = self.width or held
         return (self.rows[1] - self.rows[0]) * held // width, width
 
     @property
     def flat_range(self) -> tuple[int, int]:
-        """Elements [start, stop) of the row-major parameter that hold the matrix; whole periods."""
+        """Return the elements [start, stop) of the row-major parameter that hold the matrix: whole
+        periods.
+        """
         return self.rows[0] * self.row_length, self.rows[1] * self.row_length
 
     def matrix(self, flat: Tensor) -> Tensor:

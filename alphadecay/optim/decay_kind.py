@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import torch
@@ -154,7 +156,8 @@ def _twin(optimizer: Optimizer, weight: nn.Parameter, weight_decay: float) -> Op
     options["weight_decay"] = weight_decay
     if options.get("lr") is not None:
         options["lr"] = _LR
-    twin = type(optimizer)([weight], **options)
+    with redirect_stdout(StringIO()):  # some announce themselves
+        twin = type(optimizer)([weight], **options)
     getattr(twin, "train", lambda: None)()  # schedule-free optimizers step in no other mode
     return twin
 

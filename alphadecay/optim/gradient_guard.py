@@ -99,14 +99,23 @@ def guard(optimizer: Any) -> FiniteCheck:
     return check
 
 
-def guard_stage0(engine: Any, optimizer: Any) -> None:
+def unguard(optimizer: Any) -> None:
+    """Give a guarded optimizer its own step() back."""
+    for name in (_GUARD, "step", "skipped_steps", "overflow", "_global_grad_norm"):
+        vars(optimizer).pop(name, None)
+
+
+def guard_stage0(engine: Any, optimizer: Any) -> Callable[[], None]:
     """Guard `optimizer` where DeepSpeed does not look: at stage 0 in float32, else a no-op.
 
     The norm by which DeepSpeed clips there, and which it throws away, is kept: it answers the
     question, and `engine.get_global_grad_norm()` returns it as at the other stages.
+
+    Returns:
+        What undoes it, where there was no guard before.
     """
-    if engine.optimizer is not optimizer:  # a wrapper, which checks
-        return
+    if engine.optimizer is not optimizer or hasattr(optimizer, _GUARD):  # a wrapper checks
+        return lambda: None
     clip_grad_norm_ = sys.modules[_DEEPSPEED_UTILS].clip_grad_norm_
     check = guard(optimizer)
 
@@ -118,7 +127,12 @@ def guard_stage0(engine: Any, optimizer: Any) -> None:
         )
         check.know(norm)
 
+    def undo() -> None:
+        vars(engine).pop("clip_fp32_gradients", None)
+        unguard(optimizer)
+
     engine.clip_fp32_gradients = clip
+    return undo
 
 
 def forget_dry_run(optimizer: torch.optim.Optimizer) -> bool:

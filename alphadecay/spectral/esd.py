@@ -26,7 +26,7 @@ Solver = Callable[[Tensor], Tensor]
 
 
 class ESD(NamedTuple):
-    """The spectrum of a weight, or of each weight of a stack [...].
+    """This is the spectrum of a weight, or of each weight of a stack [...].
 
     eigenvalues_K: [..., K] float64 ascending, of the weight times 2**−exponent. Where a flag below
         says so they are those of a harmless stand-in.

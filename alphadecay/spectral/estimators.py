@@ -43,7 +43,7 @@ NORMS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class Estimator(Protocol):
-    """A function from a weight to its row; what does not concern it, it ignores."""
+    """An estimator makes the row of a weight; what does not concern it, it ignores."""
 
     def __call__(
         self,
@@ -109,6 +109,8 @@ def estimate_from_gram(
     A float32 Gram always asks for escalation where the tail is searched.
     """
     _require("tail", tail, TAILS)
+    if gram.matrix_KK.shape[-1] < 2:
+        return EstimateRow.too_small(gram.matrix_KK.shape[:-2], gram.matrix_KK.device)
     esd = esd_of_gram(gram)
     row = judge(esd, TAILS[tail](esd, published), published=published, minimum=minimum)
     if tail != "hill" and esd.precision is torch.float32:

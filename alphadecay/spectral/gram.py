@@ -20,7 +20,7 @@ EXPONENT_LIMIT = {torch.float32: 126, torch.float64: 1022}  # 2**±limit is a no
 
 
 class Gram(NamedTuple):
-    """A Gram matrix to solve now or at a later step.
+    """This is a Gram matrix to solve now or at a later step.
 
     matrix_KK: [..., K, K] of the weight times 2**−exponent; the lower triangle is right. A NaN or
         Inf in the weight shows as a NaN or Inf on its diagonal.

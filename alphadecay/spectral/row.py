@@ -14,7 +14,7 @@ from alphadecay.spectral.status import Status
 
 
 class EstimateRow(NamedTuple):
-    """One estimate for each weight of a stack [...]: float64 tensors [...] on one device.
+    """This is one estimate for each weight of a stack [...]: float64 tensors [...] on one device.
 
     alpha: PL_Alpha, or the score in its place; NaN unless the status is OK.
     x_min: where the tail begins, in the unit of the weight, squared.
@@ -74,7 +74,7 @@ FIELDS = EstimateRow._fields
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimate on the host.
+    """This is one estimate on the host.
 
     alpha is NaN unless status is OK; x_min has the unit of the weight, squared; tail_count counts
     eigenvalues; escalate is True where it was made in float32, which was not enough.

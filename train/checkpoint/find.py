@@ -32,7 +32,7 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
             key: getattr(config.optim, key)
             for key in ("name", "beta1", "beta2", "eps", "weight_decay")
         },
-        # lists for tuples, as a manifest has them
+        # A manifest has lists where the configuration has tuples.
         "decay": json.loads(json.dumps(asdict(config.decay))),
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,

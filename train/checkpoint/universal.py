@@ -130,7 +130,7 @@ def _run_converter(source: Path, target: Path, workers: int) -> None:
         strict=True,
         inject_missing_state=True,
     )
-    # it narrates
+    # The converter narrates.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         main(arguments)
     (target.parent / "latest_universal").unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
     abandoned later one must not push the new ones out. Complete ones whose step is a multiple of
     `keep_every` stay.
     """
-    # a universal one has served once its run has gone on
+    # A universal checkpoint has served once its run has gone on.
     for pattern in (f"{TEMPORARY}*", f"{_OLD}*", "universal-*"):
         for stale in folder.glob(pattern):
             _remove(stale)
@@ -125,7 +125,7 @@ def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
 
 
 def _remove(path: Path) -> None:
-    # first, so that a kill half-way leaves no checkpoint that looks whole
+    # The manifest goes first, so that a kill half-way leaves nothing that looks whole.
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""What a run's folder says, read once: whatever its state, and with whatever pieces are missing."""
+"""Reads a run's folder once, whatever its state, and with whatever pieces are missing."""
 
 from __future__ import annotations
 
@@ -41,35 +41,35 @@ class Run:
 
     @property
     def name(self) -> str:
-        """As configured; the folder's where nothing says."""
-        return str(
-            self.config.get("name") or self.summary.get("name") or self.folder.resolve().name
-        )
+        """The name as configured, or the folder's where nothing says."""
+        given = self.config.get("name") or self.summary.get("name")
+        return str(given or self.folder.resolve().name)
 
     @property
     def method(self) -> str:
-        """decay.method; empty where nothing says."""
+        """The value of decay.method, empty where nothing says."""
         return str(self.setting("decay", "method") or self.summary.get("method") or "")
 
     @property
     def last_step(self) -> int:
-        """The last step that metrics.jsonl knows of; 0 before the first."""
+        """The last step that metrics.jsonl knows of, 0 before the first."""
         return max((int(record["step"]) for record in self.of("train")), default=0)
 
     def of(self, kind: str) -> list[Record]:
-        """The records of one kind."""
+        """Return the records of one kind."""
         return [record for record in self.records if record["kind"] == kind]
 
     def setting(self, section: str, key: str, default: Any = None) -> Any:
-        """A value of config.yaml; the default where it is not there, as in a run of another
-        version.
+        """Return a value of config.yaml, or the default where it is not there.
+
+        A run of another version may lack it.
         """
         values = self.config.get(section)
         return values.get(key, default) if isinstance(values, dict) else default
 
 
 def read_run(folder: Path) -> Run:
-    """Reads all of it but weights.
+    """Read all of a run's folder but the weights.
 
     Raises:
         UserError: no folder of a run, or a damaged metrics.jsonl.
@@ -94,20 +94,20 @@ def read_run(folder: Path) -> Run:
 def _config(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
-        found = yaml.safe_load(text)
+        config = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return "", {}
-    return text, found if isinstance(found, dict) else {}
+    return text, config if isinstance(config, dict) else {}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """Of the newest checkpoint that says so, which need not be of the highest step."""
+    """Return the manifest of the newest checkpoint, which need not be of the highest step."""
     paths = (folder / CHECKPOINTS).glob("step-*/manifest.json")
     for path in sorted(paths, key=lambda path: commit_number(path.parent) or 0, reverse=True):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict):
-            return found
+        if isinstance(manifest, dict):
+            return manifest
     return {}

@@ -20,7 +20,7 @@ def prepare_environment() -> None:
     if not os.environ["DS_ACCELERATOR"]:
         del os.environ["DS_ACCELERATOR"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # transformers' bar over a model's tensors
+    # transformers would show a bar over a model's tensors.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", level.lower())
     logging.getLogger("DeepSpeed").setLevel(level)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 
-# what tokens per second are reckoned over
+# Tokens per second are reckoned over these parts.
 TRAINING = ("data", "forward_backward", "step", "refresh")
 PARTS = (*TRAINING, "evaluation", "checkpoint")
 

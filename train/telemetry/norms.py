@@ -46,7 +46,7 @@ class WeightNorms:
             span.tensor.detach().view(-1).narrow(0, span.offset, span.length)
             for _, span in self._spans
         ]
-        # squares, and elements they are of
+        # Row 0 sums squares, row 1 counts the elements they are of.
         sums = torch.zeros(2, len(self._names), dtype=torch.float64)
         if views:
             positions = torch.tensor([position for position, _ in self._spans])

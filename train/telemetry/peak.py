@@ -55,7 +55,7 @@ def measured_tflops(size: int, dtype: torch.dtype, world: World) -> float:
 
     The ranks measure together, as they train together.
     """
-    # of its own: a resumed run must not draw more than an uninterrupted one
+    # A generator of its own: a resumed run must not draw more than an uninterrupted one.
     generator = torch.Generator(world.device).manual_seed(0)
     left = torch.randn(size, size, device=world.device, generator=generator).to(dtype)
     right = torch.randn(size, size, device=world.device, generator=generator).to(dtype)

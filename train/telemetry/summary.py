@@ -21,9 +21,9 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> dict[str, Any
 
 
 def read_summary(path: str | Path) -> dict[str, Any] | None:
-    """A summary written before; None where there is none that can be read."""
+    """Read a summary written before; None where there is none that can be read."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        summary = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return summary if isinstance(summary, dict) else None

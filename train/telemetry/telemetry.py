@@ -73,7 +73,7 @@ class Telemetry:
         self._world = world
         self._engine = engine
         self.clock = StepClock(world.device)
-        # tokens, fill included
+        # Tokens with the fill.
         self._positions_per_step = config.run.global_batch * config.data.sequence_length
         self._flops_per_token = spec_of(config.model).flops_per_token(
             config.model, config.data.sequence_length
@@ -93,7 +93,7 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        # a damaged file stops every rank, not one
+        # On all ranks, so that a damaged file stops every rank, not one.
         world.run_on_main(lambda: self._open(resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()

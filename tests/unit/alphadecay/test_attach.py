@@ -214,6 +214,18 @@ class TestTheNet:
         with pytest.raises(RuntimeError, match="another optimizer updates them"):
             decay.step()
 
+    @needs_muon
+    def test_another_optimizer_steps_in_the_place_of_one_of_two(self) -> None:
+        model = Language()
+        muon, adamw = split(model, ["q.weight", "up.weight", "down.weight"])
+        decay = AlphaDecay(model, [muon, adamw])
+        other = split(model, ["q.weight", "up.weight", "down.weight"])[1]
+        shrinkage(model, muon, other)
+        decay.step()
+        shrinkage(model, muon, other)
+        with pytest.raises(RuntimeError, match="the hooks of AdamW have not decayed them"):
+            decay.step()
+
     def test_weights_that_are_loaded_between_steps(self) -> None:
         model = Plain()
         optimizer = AdamW(model.parameters(), weight_decay=0.1)

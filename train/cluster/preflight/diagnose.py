@@ -39,7 +39,7 @@ def judge(measured: Measured, names: Sequence[str], slowest: float) -> dict[int,
                 elif name == ALL and isinstance(result, str):
                     blame[index].append(f"the all-reduce over all nodes failed: {result}")
     if slowest and len(times) >= 3:
-        # of four links, two belong to the slow node
+        # The quarter, not the half: of four links, two belong to the slow node.
         usual = sorted(times.values())[len(times) // 4]
         for link, seconds in times.items():
             if seconds > usual / slowest:
@@ -68,7 +68,7 @@ def rate(measured: Measured, megabytes: int) -> str:
         return ""
     seconds = max(times)
     size = len(times)
-    # what each rank's link carries in a ring
+    # Each rank's link carries this much in a ring, in GB/s.
     moved = 2 * (size - 1) / size * megabytes / 1e3 / seconds
     return (
         f"all-reduce of {megabytes} MB over {size} ranks: {seconds * 1e3:.1f} ms, "

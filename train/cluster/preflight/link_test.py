@@ -22,7 +22,7 @@ from typing import Any
 from train.system.device import uses_cuda
 
 ALL = "all"
-# timeouts that a failing group may take: gloo waits five for a connection that does not come
+# A failing group may take this many timeouts: gloo waits five for a connection that never comes.
 _PATIENCE = 6.0
 
 
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
     host = arguments[0]
     port, node, local, nodes, ranks, megabytes = map(int, arguments[1:7])
     seconds = float(arguments[7])
-    # raise in time instead of ending the process from another thread
+    # NCCL then raises in time instead of ending the process from another thread.
     os.environ["TORCH_NCCL_BLOCKING_WAIT"] = "1"
     cuda = uses_cuda()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -125,8 +125,7 @@ def main(arguments: list[str]) -> None:
     rank = node * ranks + local
     total = nodes * ranks
     for turn, (name, members) in enumerate(groups(node, local, nodes, ranks)):
-        # Together into every round: who comes from one that failed must find the others still
-        # there.
+        # All enter a round together: who comes from one that failed must find the others there.
         _wait_for_all(store, f"round {turn}", total, _PATIENCE * seconds)
         if name == ALL and store.add("failed", 0):
             break  # what is known to be broken would only be waited for

@@ -184,5 +184,5 @@ def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
             f"{path} has {size} bytes but {META_NAME} says {expected}: it is truncated or belongs "
             f"to another preparation; delete {path.parent} and prepare again."
         )
-    # numpy cannot map a file of no bytes
+    # NumPy cannot map a file of no bytes.
     return np.memmap(path, dtype=dtype, mode="r") if size else np.empty(0, dtype)

@@ -78,7 +78,7 @@ class PackedRows:
     def __init__(self, token_file: TokenFile, sequence_length: int) -> None:
         count = token_file.check_rows(sequence_length)
         self.sequence_length = sequence_length
-        # copies nothing
+        # A view; nothing is copied.
         self._windows = token_file.tokens[: count * sequence_length].reshape(count, sequence_length)
 
     def __len__(self) -> int:
@@ -119,7 +119,7 @@ class PaddedRows:
         labels = np.full_like(tokens, IGNORED)
         for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             length = min(end - start, self.sequence_length)
-            # its last is eos, which is there already
+            # The last token of a row is eos, which is there already.
             tokens[row, : length - 1] = self._tokens[start : start + length - 1]
             labels[row, :length] = tokens[row, :length]
         return Labelled(torch.from_numpy(tokens), torch.from_numpy(labels))

@@ -18,7 +18,7 @@ from train.data.sources.quarantine import Quarantine, no_documents
 from train.data.sources.source import Source
 from train.data.tokenizers.load import AnyTokenizer
 
-# of text between two records: what a kill costs at most, but for chunks in work
+# Text between two records: a kill costs no more, but for chunks in work.
 RECORD_BYTES = 64_000_000
 BROKEN_FILE = "truncated or corrupt file"
 

@@ -94,7 +94,7 @@ def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
 
 def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     """Check what depends on the run rather than on the folder, also where the folder is reused."""
-    # not above: worker processes load this module and need no torch
+    # Imported here, because worker processes load this module and need no torch.
     from train.data.loading.rows import open_rows
 
     check_vocab(load_prepared(folder), vocab_size)

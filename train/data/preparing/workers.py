@@ -94,7 +94,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        # killed: nobody reads this worker's queue any more, and it would wait there for ever
+        # Nobody reads this worker's queue any more, and it would wait there for ever.
         os._exit(1)
 
 

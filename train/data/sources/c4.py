@@ -65,7 +65,7 @@ def _chunks(split: str, max_row_bytes: int, start: dict[str, Any] | None) -> Ite
         chunk.after = _position(dataset, number)
     except (UserError, GeneratorExit):
         raise
-    # the hub's clients raise dozens of unrelated types when a network is missing
+    # The hub's clients raise dozens of unrelated types when a network is missing.
     except Exception as error:
         raise UserError(
             f"{name} cannot be read from the hub ({type(error).__name__}: {error}). Check the "

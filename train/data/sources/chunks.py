@@ -113,7 +113,7 @@ def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[
             for raw, content in _lines(file, max_row_bytes):
                 offset = offset + raw
                 line = line + 1
-                # a blank line is layout, not a row
+                # A blank line is layout, not a row.
                 if content.strip() and chunk.add(str(path), line, content, raw):
                     chunk.after = {"file": at["file"], "offset": offset, "line": line}
                     yield chunk

@@ -17,7 +17,7 @@ from train.errors import UserError
 from train.system.files import write_atomically
 
 SAMPLE_CHARACTERS = 4_000_000  # what the trainer sees
-# a corpus beyond this is sampled from its beginning, not read twice
+# Of a larger corpus only the beginning is sampled: it is not read twice.
 SAMPLE_READ_CHARACTERS = 1_000_000_000
 EXCERPT_CHARACTERS = 20_000  # of one document, so that a few huge files do not make the vocabulary
 LINE_CHARACTERS = 4_000  # of one training sentence
@@ -38,7 +38,7 @@ TRAINING: dict[str, Any] = {
     "eos_id": 1,
     "bos_id": -1,
     "pad_id": -1,
-    # bytes; longer ones would be dropped without a word
+    # In bytes; longer sentences would be dropped without a word.
     "max_sentence_length": 4 * LINE_CHARACTERS + 4,
     "num_threads": 1,  # the same model whatever the machine
     "minloglevel": 2,
@@ -91,7 +91,7 @@ class SentencePieceTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write what load_prepared reads."""
-        # of another tokenizer; it would be taken for this one
+        # A file left by a Hugging Face tokenizer would be taken for this one.
         (folder / TOKENIZER_JSON).unlink(missing_ok=True)
         write_atomically(folder / TOKENIZER_MODEL, self.model_bytes)
 

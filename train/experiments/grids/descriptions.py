@@ -72,6 +72,11 @@ def as_text(value: Any, where: str) -> str:
 
 
 def as_number(text: Any, where: str) -> float:
+    """Return a figure.
+
+    Raises:
+        UserError: the text is no number.
+    """
     try:
         return float(text)
     except (TypeError, ValueError):

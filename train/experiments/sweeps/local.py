@@ -41,7 +41,7 @@ from train.telemetry.progress import number
 TORCHRUN = ROOT / "launch" / "torchrun.sh"
 LOG = "sweep.log"
 _POLL = 0.1  # seconds
-# as the last line of a traceback, which torchrun writes more after
+# The last line of a traceback; torchrun writes more after it.
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
@@ -145,7 +145,7 @@ class LocalSweep:
         if self._leave(planned, now):
             lock.close()
             return
-        # of a start that was killed before it could obey
+        # Left by a start that was killed before it could obey.
         (folder / STOP).unlink(missing_ok=True)
         (folder / JOB).unlink(missing_ok=True)
         command = command_line(planned, self._ranks)

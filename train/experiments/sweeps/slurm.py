@@ -94,7 +94,7 @@ def submit(
     variables = {"SWEEP": str(path)}
     if ranks:
         variables["RANKS"] = str(ranks)
-    # not after: the first tasks may run while the last are noted
+    # Read before they are submitted: the first tasks may run while the last are noted.
     before = [modified_ns(planned.run.folder) for planned in runs]
     job = _slurm(*command_line(len(runs), jobs, script, grid), **variables).strip().split(";")[0]
     for task, (planned, modified) in enumerate(zip(runs, before, strict=True), start=1):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from alphadecay.optim.gradient_guard import FiniteCheck
+from alphadecay import AdamW
+from alphadecay.optim.gradient_guard import FiniteCheck, unguard
 
 
 def groups(*rows: list[float]) -> list[dict[str, list[nn.Parameter]]]:
@@ -50,3 +51,16 @@ def test_a_known_norm_holds_for_one_step() -> None:
     assert not check.check(groups([float("nan")]))
     check.know(torch.tensor(float("inf")))
     assert not check.check(groups([1.0]))
+
+
+def test_a_guard_is_taken_off_again() -> None:
+    model = nn.Linear(3, 3)
+    optimizer = AdamW(model.parameters(), weight_decay=0.1)
+    before = set(vars(optimizer))
+    optimizer.guard()
+    assert optimizer.guard() is optimizer.guard()
+    unguard(optimizer)
+    assert set(vars(optimizer)) == before
+    model.weight.grad = torch.full((3, 3), float("nan"))
+    optimizer.step()
+    assert model.weight.isnan().all()

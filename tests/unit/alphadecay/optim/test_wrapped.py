@@ -61,6 +61,9 @@ def test_accelerate(make: Make) -> None:
 
 def test_accelerate_counts_optimizer_steps_and_not_micro_batches() -> None:
     accelerate = pytest.importorskip("accelerate", reason="needs accelerate")
+    # a Trainer of an earlier test has left its own, which every Accelerator would share
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerate.state.GradientState._reset_state()
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=4)
     model = Plain()
     wrapped, optimizer = accelerator.prepare(model, stock(model)[0])

@@ -184,7 +184,7 @@ def test_vocabulary_is_checked_before_anything_is_read(write_rows, settings, tmp
     ("key", "value", "message"),
     [
         ("validation_fraction", "0.0", "data.validation_fraction is 0.0"),
-        ("validation_fraction", "0.6", "at most 0.5"),
+        ("validation_fraction", "0.6", "in (0, 0.5]"),
         ("max_bad_fraction", "2.0", "data.max_bad_fraction is 2.0"),
         ("sequence_length", "1", "data.sequence_length is 1"),
         ("max_documents", "-1", "data.max_documents is -1"),
