@@ -1,4 +1,4 @@
-"""Keeps the commands of version 0.1 working under their old module names, `python -m train.sweep`."""
+"""Keeps the commands of version 0.1 working under their old names, `python -m train.sweep`."""
 
 from __future__ import annotations
 

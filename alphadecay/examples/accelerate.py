@@ -1,4 +1,4 @@
-"""AlphaDecay under Accelerate: python -m alphadecay.examples.accelerate, or the same with torchrun."""
+"""AlphaDecay under Accelerate: python -m alphadecay.examples.accelerate, or with torchrun -m."""
 
 from __future__ import annotations
 

@@ -19,9 +19,8 @@ class MuonTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """2. The Trainer takes one optimizer: chain them."""
-        module = model if model is not None else self.model
-        assert module is not None
-        parameters = list(module.parameters())
+        bare: Any = model or self.model
+        parameters = list(bare.parameters())
         muon = torch.optim.Muon([p for p in parameters if p.ndim == 2], lr=2e-2, weight_decay=0.1)
         adamw = torch.optim.AdamW([p for p in parameters if p.ndim != 2], lr=3e-3)
         self.optimizer = ChainedOptimizer([muon, adamw])

@@ -32,7 +32,7 @@ def takes_the_options(callback: Callback) -> Callback:
         for parameter in signature(AlphaDecay).parameters.values()
         if parameter.kind is Parameter.KEYWORD_ONLY
     ]
-    setattr(callback, "__signature__", Signature(options))  # noqa: B010 - types know no such field
+    callback.__signature__ = Signature(options)  # type: ignore[attr-defined]
     return callback
 
 

@@ -113,7 +113,7 @@ class Box:
 
 
 def edited(shipped: str, folder: Path, recipe: Path) -> Path:
-    """A copy of a shipped job script with the three lines edited that a user edits, and no other."""
+    """A copy of a shipped job script with the three lines edited that a user edits."""
     environment = folder / "environment.sh"
     on_cpus = "DS_ACCELERATOR=cpu OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false"
     environment.write_text(

@@ -71,11 +71,11 @@ class Network:
 
     def cut(self, host: str) -> None:
         """Takes its network away."""
-        subprocess.run([HOSTS, "cut", self.folder, host], check=True)
+        subprocess.run([HOSTS, "cut", self.folder, host], check=True, timeout=120)
 
     def mend(self, host: str) -> None:
         """Gives it back."""
-        subprocess.run([HOSTS, "mend", self.folder, host], check=True)
+        subprocess.run([HOSTS, "mend", self.folder, host], check=True, timeout=120)
 
     def processes(self, host: str, text: str) -> list[psutil.Process]:
         """What lives there and has `text` in its command line."""
@@ -127,7 +127,7 @@ class Network:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it still does something: one that has ended stays in the list until its parent looks."""
+    """Whether it still does something: one that ended is listed until its parent looks."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -154,7 +154,7 @@ def network(folder: Path) -> Network:
         pytest.skip(f"needs {', '.join(missing)}: tests/cluster/packages.txt")
     if os.geteuid() != 0:
         pytest.skip("needs root, for network namespaces")
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, timeout=120).returncode:
         pytest.skip("network namespaces are not allowed here")
     subprocess.run([SSH, "up", folder, "2"], check=True, timeout=GUARD)
     return Network(folder)

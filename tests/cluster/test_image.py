@@ -138,7 +138,10 @@ def test_the_quickstart_runs_as_nobody_special_with_a_read_only_root(image: Imag
 
 
 def test_it_has_no_rights_and_nothing_to_add_packages_with(image: Image) -> None:
-    script = "id -u; id -g; touch /alphadecay/train/x || echo read-only; touch /tmp/x && echo writable; python -m pip --version || echo no pip"
+    script = (
+        "id -u; id -g; touch /alphadecay/train/x || echo read-only; touch /tmp/x && echo writable; "
+        "python -m pip --version || echo no pip"
+    )
     lines = image.run("bash", "-c", script).splitlines()
     assert (
         lines[:2] == ["1000", "1000"]
@@ -234,7 +237,10 @@ def test_the_inventory_names_every_package(image: Image) -> None:
         (part["name"].lower().replace("_", "-"), part["version"])
         for part in inventory["components"]
     }
-    script = "import importlib.metadata as m; print(*(f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()))"
+    script = (
+        "import importlib.metadata as m; "
+        "print(*(f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()))"
+    )
     inside = {
         tuple(part.lower().replace("_", "-").split("=="))
         for part in image.run("python", "-c", script).split()

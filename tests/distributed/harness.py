@@ -40,12 +40,9 @@ def run_ranks(
         job = (world_size, folder, deadline, function, args)
         processes = start_processes(_rank, job, world_size)
         # the ranks end themselves at the deadline, each with its stack
-        code = wait_for_ranks(processes, deadline + 30)
-        if code:
-            errors = [path.read_text() for path in sorted(Path(folder).glob("*.error"))]
-            codes = [process.exitcode for process in processes]
-            said = [error for error in errors if error] or [f"ranks ended with codes {codes}"]
-            raise AssertionError("\n".join(said))
+        if wait_for_ranks(processes, deadline + 30):
+            said = [_end(rank, process, folder) for rank, process in enumerate(processes)]
+            raise AssertionError("\n".join(filter(None, said)))
         return [
             torch.load(Path(folder) / f"{rank}.pt", weights_only=False)
             for rank in range(world_size)
@@ -57,6 +54,15 @@ def start_processes(
 ) -> list[BaseProcess]:
     """Start `function(rank, *args)` in `world_size` processes, not yet joined."""
     return [fork(function, rank, *args) for rank in range(world_size)]
+
+
+def _end(rank: int, process: BaseProcess, folder: str) -> str:
+    """Return what a rank said, or how it ended; nothing of one that ended well."""
+    path = Path(folder) / f"{rank}.error"
+    said = path.read_text() if path.exists() else ""
+    if said or not process.exitcode:
+        return said
+    return f"rank {rank} ended with code {process.exitcode}"
 
 
 def set_environment(rank: int, world_size: int) -> None:

@@ -57,7 +57,7 @@ def train_unsharded(
     clip: float,
     module_wise: bool = True,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Final weights, and the decays of every refresh; without `module_wise` these are not applied."""
+    """Final weights, and the decays of every refresh, applied only if `module_wise`."""
     model = build_model(TINY, LENGTH, seed=7)
     modules = layer_weights(model)
     groups = [

@@ -95,11 +95,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)],
         capture_output=True,
         text=True,
+        timeout=120,
     )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
     yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    subprocess.run(["umount", str(tmp_path)], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("stage", [2, 3])

@@ -1,4 +1,4 @@
-"""DeepSpeed's stage 0 in float32 says its gradients' norm as the other stages do, clipped or not."""
+"""DeepSpeed's stage 0 in float32 says its gradients' norm as other stages do, clipped or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md says of untrained weights: α tells their shape, and `farms` takes the shape out."""
+"""Untrained weights are as README.md says: α tells their shape, `farms` takes the shape out."""
 
 from __future__ import annotations
 

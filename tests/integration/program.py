@@ -39,6 +39,8 @@ NOT_INHERITED = (
     "LOCAL_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
     "CROSS_RANK",
     "CROSS_SIZE",
     "LOG_LEVEL",
@@ -123,7 +125,7 @@ def command(
             "--num_gpus",
             "2",
             "--master_port",
-            str(_free_port()),
+            str(free_port()),
         ],
         "torchrun": [str(scripts / "torchrun"), "--standalone", "--nproc_per_node", "2"],
     }
@@ -168,7 +170,7 @@ def fork_ranks(ranks: int, cwd: Path, log: Path, *command: str, **more: str) -> 
         more: environment variables.
     """
     world = {"WORLD_SIZE": str(ranks), "LOCAL_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     places = [world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
     if ranks == 1:
         places = [{}]
@@ -189,7 +191,8 @@ def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
     return read_metrics(folder / "metrics.jsonl", kind)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

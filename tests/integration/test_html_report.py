@@ -49,7 +49,7 @@ def test_a_real_run(finished, tmp_path):
 
 
 def test_speed_from_the_records_is_that_of_the_summary(finished):
-    """What a run under way shows becomes what its summary says."""
+    """The figures of a run under way become those of its summary."""
     run = read_run(finished("torchrun"))
     with_summary = dict(facts(run))
     run.summary["steps"] = -1
@@ -62,12 +62,12 @@ def test_speed_from_the_records_is_that_of_the_summary(finished):
 
 def test_the_spectra_are_of_the_masters(finished):
     run = read_run(finished("torchrun"))
-    found = measure(run, ["*.down_proj.weight"])
+    spectra = measure(run, ["*.down_proj.weight"])
     masters = read_masters(run.folder / "checkpoints" / f"step-{STEPS:08}" / "state")
-    assert [one.name for one in found.esds] == [
+    assert [one.name for one in spectra.esds] == [
         f"model.layers.{layer}.mlp.down_proj.weight" for layer in range(2)
     ]
-    for one in found.esds:
+    for one in spectra.esds:
         # The trace of the Gram; 1e-12 is float64 summed in another order.
         assert one.eigenvalues.sum() == pytest.approx(
             float((masters[one.name].double() ** 2).sum()), rel=1e-12

@@ -1,4 +1,4 @@
-"""Each method as a run of the program: it finishes, and its refresh lines say what the method is."""
+"""Each method as a run of the program: it ends, and its refresh lines say what the method is."""
 
 from __future__ import annotations
 

@@ -43,9 +43,10 @@ def zero_gradient_step(stage: int, kind: str) -> tuple[float, int]:
             "zero_optimization": {"stage": stage},
         }
     )
-    accelerator = accelerate.Accelerator(cpu=True, deepspeed_plugin=plugin)
+    accelerator = accelerate.Accelerator(deepspeed_plugin=plugin, gradient_accumulation_steps=2)
     model = loops.Net()
     engine, optimizer = accelerator.prepare(model, *loops.OPTIMIZERS[kind](model))
+    assert engine.zero_optimization_stage() == stage
     decay = AlphaDecay(engine, optimizer, interval=2)
     loops.assert_three_decays(decay, kind)
     before = whole(engine)

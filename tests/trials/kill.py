@@ -172,7 +172,11 @@ def versions() -> dict[str, str]:
     import torch
 
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, text=True, capture_output=True
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        text=True,
+        capture_output=True,
+        timeout=120,
     ).stdout.strip()
     return {
         "commit": commit,

@@ -16,10 +16,10 @@ from train.system.device import uses_cuda
 from train.system.environment import prepare_environment
 
 DESCRIPTION = """
-Go on from a prompt with a trained model, and print prompt and text. The checkpoint's float32 weights
-are used, on the GPU where there is one. By default each token is the likeliest one, so that the text
-is the same every time. With --temperature tokens are drawn: the logits are divided by it, the
---top-k likeliest tokens are kept, then of these the smallest set of the likeliest whose
+Go on from a prompt with a trained model, and print prompt and text. The checkpoint's float32
+weights are used, on the GPU where there is one. By default each token is the likeliest one, so that
+the text is the same every time. With --temperature tokens are drawn: the logits are divided by it,
+the --top-k likeliest tokens are kept, then of these the smallest set of the likeliest whose
 probabilities reach --top-p; one of what is left is drawn by its share. The same seed gives the same
 text on the same device.
 """
@@ -165,20 +165,30 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("source", type=Path, help="a run's folder, a checkpoint, or an exported folder")
     add("--prompt", default="", help="text to go on from; empty begins a document")
-    add("--tokens", type=int, default=100, help="tokens to write, at most; default 100")
+    add(
+        "--tokens", type=int, default=100, metavar="N", help="tokens to write, at most; default 100"
+    )
     add(
         "--temperature",
         type=float,
         default=0.0,
+        metavar="T",
         help="0 (the default) takes the likeliest token, 1 draws as the model says, less is bolder "
         "about the likely ones",
     )
-    add("--top-k", type=int, default=0, help="draw from the K likeliest tokens; default 0, all")
+    add(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="draw from the K likeliest tokens; default 0, all",
+    )
     add(
         "--top-p",
         type=float,
         default=1.0,
-        help="draw from the likeliest tokens that make up this share; default 1, all",
+        metavar="P",
+        help="draw from the likeliest tokens that make up the share P; default 1, all",
     )
     add("--seed", type=int, default=0, help="where the draws begin; default 0")
     add(

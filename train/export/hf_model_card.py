@@ -7,86 +7,24 @@ do not say is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from train.checkpoint import Checkpoint
-from train.config import TrainConfig
-from train.config.command_line import load_config
 from train.config.decay import METHODS
 from train.config.in_words import data_words, schedule_words, tokenizer_words
-from train.config.run_folder import CONFIG
-from train.errors import UserError
+from train.export.card_sources import Exported, Sources, read_sources
 from train.export.decay_table import decay_table
-from train.loop.run_reader import Run, read_run
 from train.telemetry.metrics import Record
 from train.telemetry.progress import number
 
 FILE = "README.md"
 C4 = "allenai/c4"
 PAPER = "https://arxiv.org/abs/2506.14562"
+DECAY_KEYS = {"interval", "s1", "s2", "assign", "tail"}
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam"}
 
 Facts = list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written beside the card.
-
-    Args:
-        checkpoint: where it came from.
-        architecture: of the model.
-        parameters: their number.
-        dtype: of the weights.
-    """
-
-    checkpoint: Checkpoint
-    architecture: str
-    parameters: int
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The run's own files.
-
-    Args:
-        exported: what the card is of.
-        run: the run's folder; None where there is none around the checkpoint.
-        config: its settings; None where they cannot be read.
-    """
-
-    exported: Exported
-    run: Run | None
-    config: TrainConfig | None
-
-    @property
-    def step(self) -> int:
-        """Optimizer steps of the checkpoint."""
-        return self.exported.checkpoint.step
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """What the checkpoint says of itself."""
-        return self.exported.checkpoint.manifest
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The run's summary.json; empty while it has not been finished once."""
-        return self.run.summary if self.run else {}
-
-    @property
-    def method(self) -> str:
-        """The decay method; empty where nothing says."""
-        return str((self.manifest.get("decay") or {}).get("method") or "")
-
-    def records(self, kind: str) -> list[Record]:
-        """Return the records of one kind up to the checkpoint."""
-        records = self.run.of(kind) if self.run else []
-        return [record for record in records if record["step"] <= self.step]
 
 
 def model_card(exported: Exported, license_id: str = "") -> str:
@@ -95,7 +33,7 @@ def model_card(exported: Exported, license_id: str = "") -> str:
     Args:
         license_id: its identifier on the hub; empty leaves it out.
     """
-    sources = _read(exported)
+    sources = read_sources(exported)
     environment = Environment(
         loader=PackageLoader("train.export", "."),
         undefined=StrictUndefined,
@@ -118,23 +56,9 @@ def model_card(exported: Exported, license_id: str = "") -> str:
     )
 
 
-def _read(exported: Exported) -> Sources:
-    folder = exported.checkpoint.path.parent.parent
-    try:
-        run = read_run(folder)
-    except UserError:
-        return Sources(exported, None, None)
-    try:
-        config = load_config(["--config", str(folder / CONFIG)])
-    except UserError:  # of another version
-        return Sources(exported, run, None)
-    return Sources(exported, run, config)
-
-
 def _front_matter(sources: Sources, license_id: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    of_c4 = sources.config is not None and data_words(sources.config.data) == "C4"
     results = [
         EvalResult(
             task_type="text-generation",
@@ -146,16 +70,16 @@ def _front_matter(sources: Sources, license_id: str) -> str:
             metric_value=round(record["val_perplexity"], 4),
         )
         for record in _last_validation(sources)
-        if of_c4 and sources.config and not sources.config.data.validation_files
+        if sources.of_c4 and sources.config and not sources.config.data.validation_files
     ]
     tags = [sources.exported.architecture, sources.method]
     card = ModelCardData(
-        language="en" if of_c4 else None,
+        language="en" if sources.of_c4 else None,
         license=license_id or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=[tag for tag in tags if tag],
-        datasets=[C4] if of_c4 else None,
+        datasets=[C4] if sources.of_c4 else None,
         model_name=_name(sources) if results else None,
         eval_results=results or None,
     )
@@ -239,7 +163,6 @@ def _seeds(manifest: Mapping[str, Any]) -> str:
 
 
 def _method(sources: Sources) -> str:
-    decay = sources.manifest.get("decay") or {}
     base = (sources.manifest.get("optimizer") or {}).get("weight_decay")
     if sources.method not in METHODS or base is None:
         return ""
@@ -247,13 +170,16 @@ def _method(sources: Sources) -> str:
     if family == "none":
         return "None."
     if family == "uniform":
-        return f"One for all weight matrices: {base:g}."
-    every = f"refreshed every {decay.get('interval'):,} steps"
+        return f"One for all weight matrices: {base}."
+    decay = sources.manifest["decay"]
+    if not decay.keys() >= DECAY_KEYS:  # of another version
+        return f"`{sources.method}`, around a base of {base}."
+    every = f"refreshed every {decay['interval']} steps"
     if family == "gradients":
-        return f"`{sources.method}`, from gradients, around a base of {base:g}, {every}."
+        return f"`{sources.method}`, from gradients, around a base of {base}, {every}."
     how = (
-        f"Each weight matrix decays by {decay.get('s1'):g} to {decay.get('s2'):g} times a base of "
-        f"{base:g}, {every} ({decay.get('assign')} map, {decay.get('tail')} tail)"
+        f"Each weight matrix decays by {decay['s1']} to {decay['s2']} times a base of {base}, "
+        f"{every} ({decay['assign']} map, {decay['tail']} tail)"
     )
     if sources.method == "alphadecay":
         return f"{how}, by the tail exponent α of its spectrum: [AlphaDecay]({PAPER})."

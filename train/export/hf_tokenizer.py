@@ -1,4 +1,4 @@
-"""A SentencePiece model as a Hugging Face tokenizer that encodes and decodes alike: what
+"""Turns a SentencePiece model into a Hugging Face tokenizer that encodes and decodes alike and that
 AutoTokenizer.from_pretrained loads.
 
 Pieces have kinds (sentencepiece_model.proto): normal ones and the model's own symbols match text;
@@ -28,7 +28,7 @@ _SPACE = "▁"  # how SentencePiece writes a space in a piece
 
 
 def write_tokenizer(tokenizer: AnyTokenizer, folder: Path, longest: int) -> None:
-    """tokenizer.json and tokenizer_config.json, and the SentencePiece model beside them.
+    """Write tokenizer.json and tokenizer_config.json, and the SentencePiece model beside them.
 
     Args:
         tokenizer: the run's.
@@ -114,10 +114,10 @@ def _unigram(proto: Any) -> Any:
 
 
 def _words(proto: Any) -> Any:
-    """Where a text may be cut before the unigram model sees it.
+    """Say where a text may be cut before the unigram model sees it.
 
-    At spaces, which no piece crosses. And inside whatever spells a piece that must not match text:
-        this model has no kinds of pieces.
+    These places are spaces, which no piece crosses, and the inside of whatever spells a piece that
+    must not match text: this model has no kinds of pieces.
     """
     from tokenizers import Regex, pre_tokenizers
 
@@ -136,8 +136,8 @@ def _words(proto: Any) -> Any:
 
 
 def _bpe(proto: Any) -> Any:
-    """Every way to join two pieces into a third, best score first; only pieces that may match text
-    take part.
+    """Find every way to join two pieces into a third, best score first; only pieces that may match
+    text take part.
     """
     from tokenizers.models import BPE
 

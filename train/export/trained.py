@@ -1,5 +1,5 @@
-"""A trained model from what a run left: a run's folder or one checkpoint -> model, tokenizer, and
-where they came from.
+"""Opens the trained model that a run left: a run's folder or one checkpoint -> model, tokenizer,
+and where they came from.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Trained:
-    """Args:
-    checkpoint: a complete one, hashes checked.
-    tokenizer: the run's.
-    model: what was built.
-    sequence_length: tokens of a row in training.
+    """A trained model that has been found and not been loaded.
+
+    Args:
+        checkpoint: a complete one, hashes checked.
+        tokenizer: the run's.
+        model: what was built.
+        sequence_length: tokens of a row in training.
     """
 
     checkpoint: checkpoint.Checkpoint
@@ -59,8 +61,8 @@ class Trained:
         with torch.device("meta"):
             shapes: Any = spec_of(self.model).bare(config)
         wanted = {name: weight.shape for name, weight in shapes.state_dict().items()}
-        found = {name: weight.shape for name, weight in weights.items() if name in wanted}
-        odd = sorted(name for name in wanted if found.get(name) != wanted[name])
+        stored = {name: weight.shape for name, weight in weights.items() if name in wanted}
+        odd = sorted(name for name in wanted if stored.get(name) != wanted[name])
         if odd:
             raise UserError(
                 f"{self.checkpoint.path}: {odd[0]} is missing or not of the shape its manifest "
@@ -73,7 +75,7 @@ class Trained:
 
 
 def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trained:
-    """Opens a run's newest complete checkpoint, or the checkpoint at `path`.
+    """Open a run's newest complete checkpoint, or the checkpoint at `path`.
 
     Args:
         tokenizer: a SentencePiece .model; empty takes the one that the run keeps in its folder.
@@ -82,34 +84,24 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
     Raises:
         UserError: no complete checkpoint there, or no tokenizer.
     """
-    found = _find(path, say)
-    manifest = found.manifest
+    newest = _find(path, say)
+    manifest = newest.manifest
     known = {field.name for field in fields(ModelConfig)}
-    model = ModelConfig(
-        **{
-            key: value
-            for key, value in manifest["model"].items()
-            if key in known and value is not None
-        }
-    )
-    run = found.path.parent.parent
-    if not tokenizer and not any(
-        (run / name).is_file() for name in (TOKENIZER_MODEL, TOKENIZER_JSON)
-    ):
+    saved = {key: value for key, value in manifest["model"].items() if value is not None}
+    model = ModelConfig(**{key: value for key, value in saved.items() if key in known})
+    run = newest.path.parent.parent
+    kept = any((run / name).is_file() for name in (TOKENIZER_MODEL, TOKENIZER_JSON))
+    if not tokenizer and not kept:
         raise UserError(
             f"{run / TOKENIZER_MODEL} does not exist; name the tokenizer of the run with "
             "--tokenizer FILE.model"
         )
-    return Trained(
-        found,
-        load_tokenizer(tokenizer) if tokenizer else load_prepared(run),
-        model,
-        int(manifest["sequence_length"]),
-    )
+    opened = load_tokenizer(tokenizer) if tokenizer else load_prepared(run)
+    return Trained(newest, opened, model, int(manifest["sequence_length"]))
 
 
 def is_checkpoint(path: Path) -> bool:
-    """True for the folder of one checkpoint, complete or not."""
+    """Tell whether this is the folder of one checkpoint, complete or not."""
     return (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.STATE).is_dir()
 
 
@@ -118,12 +110,13 @@ def _find(path: Path, say: Callable[[str], None]) -> checkpoint.Checkpoint:
         raise UserError(
             f"{path} is no folder; name a run, such as runs/quickstart, or one of its checkpoints"
         )
-    found: Any = checkpoint.find(str(path), path.parent, say) if is_checkpoint(path) else None
-    found = found or checkpoint.find("auto", path / CHECKPOINTS, say)
-    if found is None:
+    if is_checkpoint(path):
+        opened = checkpoint.find(str(path), path.parent, say)
+    else:
+        opened = checkpoint.find("auto", path / CHECKPOINTS, say)
+    if opened is None:
         raise UserError(
             f"{path} has no checkpoints/ and is no checkpoint; name a run, such as "
             "runs/quickstart, or one of its checkpoints"
         )
-    assert isinstance(found, checkpoint.Checkpoint)
-    return found
+    return opened

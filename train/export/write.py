@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from train.export.hf_model_card import FILE, Exported, model_card
+from train.export.card_sources import Exported
+from train.export.hf_model_card import FILE, model_card
 from train.export.hf_tokenizer import write_tokenizer
 from train.export.trained import DTYPES, Trained
 

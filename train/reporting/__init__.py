@@ -1,1 +1,1 @@
-"""What a run leaves behind: summary.json, the heat map, the closing lines."""
+"""The end of a run for people: the heat map, the closing lines, the HTML report."""

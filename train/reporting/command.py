@@ -2,9 +2,8 @@
 PATTERN ...]`.
 
 It needs no network and fits a phone: loss and perplexity, α and decay by layer and type and how
-    they moved, spectra with the fitted
-tail, where the time went, the configuration. A run may be under way, stopped or finished; what it
-has not got is left out, with the reason.
+they moved, spectra with the fitted tail, where the time went, the configuration. A run may be under
+way, stopped or finished; what it has not got is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from train.system.files import write_atomically
 
 
 def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -> str:
-    """Writes the report; what it did, in one line.
+    """Write the report, and return what was done in a line.
 
     Args:
         folder: of the run.
@@ -48,9 +47,11 @@ def report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
+    """Run the command line and return the exit code; a user's mistake is one message, not a
+    traceback.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m train report", description="A report of a run as one HTML file."
+        prog="python -m train report", description="Write a report of a run as one HTML file."
     )
     parser.add_argument("run", type=Path, help="a run's folder, such as runs/quickstart")
     parser.add_argument(
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs="+",
         default=[],
         metavar="PATTERN",
-        help="weights whose spectra are drawn, e.g. '*.layers.0.*' '*q_proj.weight'; default: the smallest, median and largest alpha",
+        help="weights whose spectra are drawn, e.g. '*.layers.0.*' '*q_proj.weight'; default: the "
+        "smallest, median and largest alpha",
     )
     o = parser.parse_args(argv)
     prepare_environment()

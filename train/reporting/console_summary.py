@@ -1,10 +1,10 @@
-"""What a person reads at the console when a run ends."""
+"""The lines that a person reads at the console when a run ends."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
 from train.reporting.heatmap import figures
+from train.system.provenance import ROOT
 from train.telemetry.metrics import finite_or_none
 from train.telemetry.module_names import layer_and_type
 from train.telemetry.progress import clock, number
@@ -30,7 +31,7 @@ def print_closing_summary(
     elapsed: float,
     console: Console | None = None,
 ) -> None:
-    """Print closing_summary to standard output."""
+    """Print `closing_summary` to standard output."""
     (console or Console(highlight=False)).print(
         closing_summary(summary, alphas, weight_decays, output_dir, elapsed)
     )
@@ -43,8 +44,8 @@ def closing_summary(
     output_dir: str | Path,
     elapsed: float,
 ) -> RenderableType:
-    """The end of a run for a person: what was gained, which modules decay most and least, where it
-    all is, what to run next.
+    """Tell the end of a run to a person: what was gained, which modules decay most and least, where
+    it all is, what to run next.
 
     Args:
         summary: the content of summary.json; a missing figure is left out.
@@ -78,28 +79,29 @@ def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
         if (published := summary.get("val_perplexity_published")) is not None:
             text.append(f"  ({number(published)} as the published code counts)", style="dim")
         text.append("\n")
-    facts = [
-        f"{number(summary['model_parameters'])} parameters"
-        if summary.get("model_parameters")
-        else "",
-        f"{summary['steps']:,} steps" if summary.get("steps") else "",
-        f"{number(summary['tokens'])} tokens" if summary.get("tokens") else "",
-        f"{number(summary['tokens_per_second'])} tokens/s"
-        if summary.get("tokens_per_second")
-        else "",
-        f"{summary['mfu']:.1%} MFU" if summary.get("mfu") else "",
-        f"ZeRO-{summary['zero_stage']} on {summary['world_size']} "
-        f"rank{'s' * (summary['world_size'] != 1)}"
-        if {"zero_stage", "world_size"} <= summary.keys()
-        else "",
-        clock(elapsed),
-    ]
-    text.append(" · ".join(fact for fact in facts if fact), style="dim")
+    facts = [*_facts(summary), clock(elapsed)]
+    text.append(" · ".join(facts), style="dim")
     return text.append("".join(f"\n{line}" for line in _costs(summary)), style="dim")
 
 
+def _facts(summary: Mapping[str, Any]) -> list[str]:
+    """Tell what the run was, leaving out what is missing."""
+    forms: tuple[tuple[str, Callable[[Any], str]], ...] = (
+        ("model_parameters", lambda count: f"{number(count)} parameters"),
+        ("steps", lambda steps: f"{steps:,} steps"),
+        ("tokens", lambda tokens: f"{number(tokens)} tokens"),
+        ("tokens_per_second", lambda speed: f"{number(speed)} tokens/s"),
+        ("mfu", lambda share: f"{share:.1%} MFU"),
+    )
+    facts = [form(summary[key]) for key, form in forms if summary.get(key)]
+    if {"zero_stage", "world_size"} <= summary.keys():
+        ranks = summary["world_size"]
+        facts.append(f"ZeRO-{summary['zero_stage']} on {ranks} rank{'s' * (ranks != 1)}")
+    return facts
+
+
 def _costs(summary: Mapping[str, Any]) -> list[str]:
-    """Where time and memory went."""
+    """Tell where time and memory went."""
     lines = []
     shares = {
         name: share for name, share in (summary.get("time_shares") or {}).items() if share >= 0.001
@@ -110,9 +112,8 @@ def _costs(summary: Mapping[str, Any]) -> list[str]:
             "Time: " + ", ".join(f"{name.replace('_', '+')} {share:.1%}" for name, share in parts)
         )
     memory = summary.get("memory") or {}
-    if (
-        most := memory.get("peak_allocated_bytes") or memory.get("peak_resident_bytes")
-    ) is not None:
+    most = memory.get("peak_allocated_bytes") or memory.get("peak_resident_bytes")
+    if most is not None:
         lines.append(f"Memory: at most {most / 2**30:.2f} GiB on a rank")
     if summary.get("mfu") and summary.get("peak_source"):
         lines.append(
@@ -174,26 +175,21 @@ def _places(folder: Path) -> RenderableType:
 
 def _next_steps(name: str, folder: Path) -> Text:
     # Broken by hand: a terminal's own wrapping would put a line break into a copied command.
-    steps = [
-        (
-            "All of it as one page for a browser",
-            f"{_python()} -m train report {shlex.quote(str(folder))}",
-        )
-    ]
+    report = f"{_python()} {_program()} report {shlex.quote(str(folder))}"
+    steps = [("All of it as one page for a browser", report)]
     if name == "quickstart":
-        rival = 'make quickstart ARGS="--decay.method uniform \\\n    --name quickstart-uniform --output_dir runs/quickstart-uniform"'
-        steps.append(("The same run with one decay for all, to compare", rival))
-    size, what = (
-        ("llama_130m", "The paper's next size")
-        if name == "llama-60m"
-        else ("llama_60m", "The paper's smallest model")
-    )
-    steps.append(
-        (
-            f"{what}, on C4 (GPUs advised)",
-            f"{_python()} train/pretrain.py --config train/recipes/{size}.yaml",
+        rival = (
+            'make quickstart ARGS="--decay.method uniform \\\n'
+            '    --name quickstart-uniform --output_dir runs/quickstart-uniform"'
         )
-    )
+        steps.append(("The same run with one decay for all, to compare", rival))
+    size = "llama_60m"
+    next_size = "The paper's smallest model"
+    if name == "llama-60m":
+        size = "llama_130m"
+        next_size = "The paper's next size"
+    train = f"{_python()} {_place('train/pretrain.py')} --config {size}"
+    steps.append((f"{next_size}, on C4 (GPUs advised)", train))
     text = Text("What next\n", style="bold")
     for what, command in steps:
         text.append(f"{what}:\n", style="not bold dim").append(f"  {command}\n", style="not bold")
@@ -201,8 +197,18 @@ def _next_steps(name: str, folder: Path) -> Text:
     return text
 
 
+def _program() -> str:
+    """Return what starts our commands from here: nothing named `train` is installed."""
+    return "-m train" if Path.cwd() == ROOT else _place("train")
+
+
+def _place(path: str) -> str:
+    """Return a path of the project as one would type it here."""
+    return path if Path.cwd() == ROOT else shlex.quote(str(ROOT / path))
+
+
 def _python() -> str:
-    """The running interpreter as one would type it here."""
+    """Return the running interpreter as one would type it here."""
     # No resolve(): the interpreter of a virtual environment is a link to the system's.
     executable = Path(sys.executable)
     here = Path.cwd()

@@ -1,6 +1,4 @@
-"""The end of a run: state.json, summary.json, the heat map, and a few lines a person enjoys
-reading.
-"""
+"""Ends a run: state.json, summary.json, the heat map, and a few lines a person enjoys reading."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from train.telemetry.summary import read_summary, write_summary
 
 @contextmanager
 def running(trainer: Trainer) -> Iterator[None]:
-    """Keeps state.json: running within, failed where something is raised."""
+    """Keep state.json: running within, failed where something is raised."""
     own_provenance()  # now, not at the end: the files may change under the run
     _state(trainer, "running")
     try:
@@ -34,7 +32,7 @@ def running(trainer: Trainer) -> Iterator[None]:
 
 
 def leave(trainer: Trainer) -> int:
-    """The last line and state.json, and the exit code.
+    """Write the last line and state.json, and return the exit code.
 
     Collective: the first rank to end makes the launcher end the others.
     """
@@ -68,7 +66,7 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
 
 
 def close(trainer: Trainer, elapsed: float) -> None:
-    """Ends the run's output. Collective; only rank 0 writes.
+    """End the run's output. Collective; only rank 0 writes.
 
     Args:
         elapsed: seconds of this process, set-up included.

@@ -1,4 +1,4 @@
-"""The heat map: alpha and weight decay by layer and module type, one PNG."""
+"""The heat map of a run: alpha and weight decay by layer and module type, one PNG."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ TYPE_ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "down")
 
 # values (NaN where there is no module), row labels, column labels
 Grid = tuple[np.ndarray, list[str], list[str]]
+Panel = tuple[Grid, str, str]  # values, heading, scale of colours
 
 
 def write_heatmaps(
@@ -29,8 +30,9 @@ def write_heatmaps(
     history: Sequence[Mapping[str, Any]] = (),
     title: str = "",
 ) -> None:
-    """Draw both maps side by side, a row a layer and a column a module type; an empty map leaves
-    its panel out.
+    """Draw both maps side by side, a row a layer and a column a module type.
+
+    An empty map leaves its panel out.
 
     Args:
         path: the PNG to write; its folder is made.
@@ -48,34 +50,32 @@ def write_heatmaps(
     if not panels:
         return
     moved = [record for record in history if record.get("alphas")]
-    rows, columns = panels[0][0][0].shape
-    height = max(2.6, 0.36 * rows + 1.2)
-    below = 2.6 if len(moved) > 1 else 0.0
-    # Agg on a figure of our own: pyplot would touch the caller's backend and keep the figure alive.
-    figure = Figure(
-        figsize=(len(panels) * max(4.2, 0.7 * columns + 1.4), height + below),
-        layout="constrained",
-        dpi=130,
-    )
-    FigureCanvasAgg(figure)
-    if title:
-        figure.suptitle(title, fontsize=13, fontweight="bold")
-    # Separate sub-figures: in one grid the legend below would push the colour bars above apart.
-    parts = figure.subfigures(
-        2 if below else 1, 1, squeeze=False, height_ratios=[height, below] if below else None
-    )[:, 0]
-    for axis, (cells, heading, colours) in zip(
-        parts[0].subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        _map(axis, cells, heading, colours)
-    if below:
-        _history(parts[1].subplots(), moved)
+    figure = _draw(panels, moved if len(moved) > 1 else [], title)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
+def _draw(panels: Sequence[Panel], history: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    rows, columns = panels[0][0][0].shape
+    heights = [max(2.6, 0.36 * rows + 1.2), *([2.6] if history else [])]
+    width = len(panels) * max(4.2, 0.7 * columns + 1.4)
+    # Agg on a figure of our own: pyplot would touch the caller's backend and keep the figure alive.
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=13, fontweight="bold")
+    # Separate sub-figures: in one grid the legend below would push the colour bars above apart.
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    axes = parts[0].subplots(1, len(panels), squeeze=False)[0]
+    for axis, (cells, heading, colours) in zip(axes, panels, strict=True):
+        _map(axis, cells, heading, colours)
+    if history:
+        _history(parts[1].subplots(), history)
+    return figure
+
+
 def grid(values: Mapping[str, float]) -> Grid:
-    """The values as rows of layers and columns of types."""
+    """Arrange the values as rows of layers and columns of types."""
     cells = {layer_and_type(name): value for name, value in values.items()}
     layers = sorted({layer for layer, _ in cells}, key=lambda layer: (layer == NO_LAYER, layer))
     seen = list(dict.fromkeys(kind for _, kind in cells))
@@ -92,7 +92,7 @@ def grid(values: Mapping[str, float]) -> Grid:
 
 
 def figures(value: float) -> str:
-    """Three significant figures, trailing zeros kept so that columns line up."""
+    """Write three significant figures, trailing zeros kept so that columns line up."""
     return f"{value:#.3g}" if value else "0"
 
 
@@ -132,7 +132,7 @@ def _map(axis: Axes, cells: Grid, heading: str, colours: str) -> None:
 
 
 def _history(axis: Axes, records: Sequence[Mapping[str, Any]]) -> None:
-    """Mean alpha over the layers, a line a module type."""
+    """Draw mean alpha over the layers, a line a module type."""
     kinds = grid(records[-1]["alphas"])[2]
     means: dict[str, list[float]] = {kind: [] for kind in kinds}
     for record in records:

@@ -28,6 +28,7 @@ FOLDERS = "alphadecay|train|ds_configs|launch|docker|docs|tests"
 PLACEHOLDERS = {
     "train/recipes/NAME.yaml",
     "train/models/NAME.py",
+    "train/data/sources/NAME.py",
     "section.key",
     "NAME",
     "RUN",
@@ -36,6 +37,7 @@ PLACEHOLDERS = {
     "MAPS",
     "METHODS",
     "SPEC",
+    "TAILS",
 }
 # Read by others than us.
 FOREIGN_VARIABLES = {
@@ -293,7 +295,7 @@ def _keywords(name: str) -> set[str] | None:
 
 def missing_keywords(text: str) -> Iterator[str]:
     """Keywords that the library does not take, of calls and alone; and values that it refuses."""
-    choices = set(AlphaDecayConfig.__dataclass_fields__)
+    choices = _keywords("AlphaDecay") or set()
     for line in text.splitlines():
         try:
             tree = ast.parse(line.strip().replace(", ...)", ")"))

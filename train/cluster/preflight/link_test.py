@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from train.system.device import uses_cuda
+from train.system.provenance import ROOT
 
 ALL = "all"
+_OWN_NAME = "train.cluster.preflight.link_test"
 # A failing group may take this many timeouts: gloo waits five for a connection that never comes.
 _PATIENCE = 6.0
 
@@ -80,8 +82,10 @@ def measure(
         for local, (out, err) in enumerate(files):
             arguments = [host, *map(str, (port, node, local, nodes, ranks, megabytes, seconds))]
             with out.open("wb") as stdout, err.open("wb") as stderr:
-                command = [sys.executable, "-m", "train.cluster.preflight.link_test", *arguments]
-                children.append(subprocess.Popen(command, stdout=stdout, stderr=stderr))
+                command = [sys.executable, "-P", "-m", _OWN_NAME, *arguments]
+                children.append(
+                    subprocess.Popen(command, stdout=stdout, stderr=stderr, env=_environment())
+                )
         for child, (out, err) in zip(children, files, strict=True):
             try:
                 code = child.wait(max(0.1, limit - time.monotonic()))
@@ -97,6 +101,12 @@ def measure(
                 results["end"] = end
             measured.append(results)
     return measured
+
+
+def _environment() -> dict[str, str]:
+    """Have our own sources found from any working directory, whatever `train` may lie in it."""
+    places = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(place for place in places if place)}
 
 
 def _last_line(path: Path) -> str:

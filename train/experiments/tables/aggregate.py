@@ -1,4 +1,6 @@
-"""Records -> the figures of every cell: over its seeds, and against the baseline of its column."""
+"""Turns records into the figures of every cell: over its seeds, and against the baseline of its
+column.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 
 from train.experiments.grids.cells import Cell, Grid
 from train.experiments.tables.collect import Record
-from train.experiments.tables.statistics import Difference, Spread, paired_difference, spread
+from train.experiments.tables.statistics import Difference, Spread, paired_difference, spread_of
 
 Measure = Callable[[Record], float | None]
 
@@ -48,12 +50,12 @@ class Entry:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the runs that count."""
+        """The seeds of the runs that count."""
         return tuple(self.unbiased.values)
 
     @property
     def over_paper(self) -> float | None:
-        """As published, less the paper's figure; None where either is missing."""
+        """The perplexity as published, less the paper's figure; None where either is missing."""
         if self.cell.paper is None or self.published.spread is None:
             return None
         return self.published.spread.mean - self.cell.paper
@@ -62,7 +64,7 @@ class Entry:
 def aggregate(
     grid: Grid, records: Sequence[Record], diverged: Collection[str] = ()
 ) -> tuple[Entry, ...]:
-    """An entry for every cell of the grid, in its order, with runs or without.
+    """Make an entry for every cell of the grid, in its order, with runs or without.
 
     Args:
         diverged: keys of cells with a run that did; the mean of the others is no best.
@@ -71,34 +73,27 @@ def aggregate(
     published = _figures(grid, records, lambda r: r.published)
     entries = []
     for cell in grid.cells:
-        rivals = [
-            found.mean
-            for other in grid.cells
-            if other.column == cell.column and (found := unbiased[other.key].spread)
-        ]
-        mine = unbiased[cell.key].spread
-        best = (
-            mine is not None
-            and len(rivals) > 1
-            and mine.mean == min(rivals)
-            and cell.key not in diverged
-        )
+        column = [other.key for other in grid.cells if other.column == cell.column]
+        means = [spread.mean for key in column if (spread := unbiased[key].spread)]
+        own = unbiased[cell.key].spread
+        lowest = own is not None and len(means) > 1 and own.mean == min(means)
+        best = lowest and cell.key not in diverged
         entries.append(Entry(cell, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
     return tuple(entries)
 
 
 def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[str, Figures]:
-    """By cell key."""
+    """Return the figures by cell key."""
     by_cell: dict[str, dict[int, float]] = {cell.key: {} for cell in grid.cells}
     for record in sorted(records, key=lambda record: record.run.seed):
         value = measure(record)
         if value is not None:
             by_cell[record.run.cell.key][record.run.seed] = value
     baselines = {cell.column: cell.key for cell in grid.cells if cell.row == grid.baseline}
-    found = {}
+    figures = {}
     for cell in grid.cells:
         values = by_cell[cell.key]
         baseline = baselines.get(cell.column, cell.key)
         difference = None if baseline == cell.key else paired_difference(values, by_cell[baseline])
-        found[cell.key] = Figures(values, spread([*values.values()]), difference)
-    return found
+        figures[cell.key] = Figures(values, spread_of([*values.values()]), difference)
+    return figures

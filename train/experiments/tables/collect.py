@@ -1,4 +1,4 @@
-"""Run folders -> records: a run counts, or it is told why it does not."""
+"""Reads run folders: a run counts, or the table tells why it does not."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Record:
         config: its resolved settings.
         summary: its summary.json.
         perplexity: on the validation set, the mean over tokens.
-        published: as the published code counts; see train/loop/evaluation.py. None where the run did not
-            record it.
+        published: as the published code counts; see train/loop/evaluation.py. None where the run
+            did not record it.
         tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
     """
 
@@ -72,15 +72,15 @@ class Collected:
 
 
 def collect(runs: Iterable[Run], extra: Mapping[str, str] = MappingProxyType({})) -> Collected:
-    """Reads every run's folder; nothing in one stops it.
+    """Read every run's folder; nothing in one stops it.
 
     Args:
         extra: overrides that the sweep was given besides the grid's.
     """
-    found = [_read(run, extra) for run in runs]
+    outcomes = [_read(run, extra) for run in runs]
     return Collected(
-        tuple(r for r in found if isinstance(r, Record)),
-        tuple(r for r in found if isinstance(r, Absent)),
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Record)),
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Absent)),
     )
 
 
@@ -99,18 +99,11 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
     if summary is None:
         return Absent(run, "unreadable", f"no {SUMMARY} that can be read")
     # A folder that was used again may hold the summary of what ran there before.
-    stale = [
-        key
-        for key, now in (("steps", config.run.steps), ("method", config.decay.method))
-        if summary.get(key) != now
-    ]
+    expected = {"steps": config.run.steps, "method": config.decay.method}
+    stale = [key for key, now in expected.items() if summary.get(key) != now]
     if stale:
-        return Absent(
-            run,
-            "unreadable",
-            f"{SUMMARY} is of another run: "
-            f"{', '.join(f'{key} {summary.get(key)}' for key in stale)}",
-        )
+        words = ", ".join(f"{key} {summary.get(key)}" for key in stale)
+        return Absent(run, "unreadable", f"{SUMMARY} is of another run: {words}")
     perplexity = _figure(summary.get("val_perplexity"))
     if perplexity is None:
         return Absent(run, "diverged", "finished without a finite perplexity")
@@ -120,19 +113,17 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
 
 def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
     stands = state.get("state")
-    at = f"{stands} at step {state.get('step')} of {state.get('steps')}" + (
-        f": {state['reason']}" if state.get("reason") else ""
-    )
+    detail = f"{stands} at step {state.get('step')} of {state.get('steps')}"
+    if state.get("reason"):
+        detail += f": {state['reason']}"
     if stands == "failed":
-        return Absent(run, "failed", at)
+        return Absent(run, "failed", detail)
     if stands in ("running", "stopped"):
-        return Absent(run, "unfinished", at)
+        return Absent(run, "unfinished", detail)
     started = run.folder.is_dir() and any(run.folder.iterdir())
-    return (
-        Absent(run, "unfinished", "no state.json that can be read")
-        if started
-        else Absent(run, "missing", "never started")
-    )
+    if started:
+        return Absent(run, "unfinished", "no state.json that can be read")
+    return Absent(run, "missing", "never started")
 
 
 def _figure(value: Any) -> float | None:

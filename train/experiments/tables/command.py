@@ -40,7 +40,7 @@ def tables(
     seeds: Sequence[int] | None,
     overrides: Mapping[str, str],
 ) -> str:
-    """Writes the files; the Markdown.
+    """Write the files, and return the Markdown.
 
     Args:
         name: of a shipped grid, or the path of one.
@@ -57,51 +57,60 @@ def tables(
     table = make_table(grid, root, overrides)
     if not table.collected.records:
         raise UserError(_nothing(table, root))
-    page = markdown(table)
     folder = out or root / grid.name / "tables"
+    texts = {
+        TABLE: markdown(table),
+        RUNS: runs_csv(table),
+        CELLS: cells_csv(table),
+        JSON: as_json(table),
+    }
+    _write(folder, texts, table)
+    print(f"written to {folder}: {', '.join([*texts, PLOT])}", file=sys.stderr)
+    return texts[TABLE]
+
+
+def _write(folder: Path, texts: Mapping[str, str], table: Table) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in (
-            (TABLE, page),
-            (RUNS, runs_csv(table)),
-            (CELLS, cells_csv(table)),
-            (JSON, as_json(table)),
-        ):
-            write_atomically(folder / file, text)
+        for name, text in texts.items():
+            write_atomically(folder / name, text)
         write_plot(folder / PLOT, table)
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror or error}") from error
-    print(f"written to {folder}: {', '.join((TABLE, RUNS, CELLS, JSON, PLOT))}", file=sys.stderr)
-    return page
 
 
 def _nothing(table: Table, root: Path) -> str:
-    """Why a table would be empty, and what to do."""
+    """Tell why a table would be empty, and what to do."""
     absent = table.collected.absent
-    reasons = ", ".join(
-        f"{count} {why}" for why, count in Counter(found.why for found in absent).items()
-    )
-    told = [f"{f.run.folder}: {f.detail}" for f in absent if f.why != "missing"][:TOLD]
-    told += (
-        [f"seeds {', '.join(map(str, table.strangers))} have folders: ask for them with --seeds"]
-        if table.strangers
-        else []
-    )
-    if any(found.why == "other settings" for found in absent):
+    counts = Counter(run.why for run in absent)
+    reasons = ", ".join(f"{count} {why}" for why, count in counts.items())
+    told = [f"{run.run.folder}: {run.detail}" for run in absent if run.why != "missing"][:TOLD]
+    if table.strangers:
+        seeds = ", ".join(map(str, table.strangers))
+        told.append(f"seeds {seeds} have folders: ask for them with --seeds")
+    if "other settings" in counts:
         told.append("overrides that the sweep was given belong here too, after --")
-    if all(found.why == "missing" for found in absent) and not table.strangers:
+    if counts.keys() == {"missing"} and not table.strangers:
         told.append(f"is --root right? python -m train sweep {table.grid.name} trains them")
-    return f"no run of {table.grid.name} under {root} is finished and made as the grid says ({reasons}); {'; '.join(told)}"
+    return (
+        f"no run of {table.grid.name} under {root} is finished and made as the grid says "
+        f"({reasons}); {'; '.join(told)}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit code; a user's mistake is one message, not a traceback."""
+    """Run the command line and return the exit code; a user's mistake is one message, not a
+    traceback.
+    """
     options, words = cut_overrides(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
-        prog="python -m train tables", description="Finished runs of a grid as a table."
+        prog="python -m train tables", description="Collate finished runs of a grid into tables."
     )
     parser.usage = "%(prog)s GRID [options] [-- --section.key value ...]"
-    parser.epilog = "after --: the overrides that the sweep was given, if any; runs made with other settings are left out"
+    parser.epilog = (
+        "after --: the overrides that the sweep was given, if any; runs made with other settings "
+        "are left out"
+    )
     parser.add_argument(
         "grid", metavar="GRID", help="a shipped grid's name, or FILE.yaml of your own"
     )

@@ -1,4 +1,4 @@
-"""A table for programs: a line a run, a line a cell, and all of it as JSON."""
+"""Writes a table for programs: a line a run, a line a cell, and all of it as JSON."""
 
 from __future__ import annotations
 
@@ -66,25 +66,27 @@ Line = dict[str, Any]
 
 
 def runs_csv(table: Table) -> str:
-    """A line for every run of the grid, counted or not, nothing rounded; a run that is not counted
-    has no figures.
+    """Write a line for every run of the grid, counted or not, nothing rounded.
+
+    A run that is not counted has no figures.
     """
     return _csv(RUN_COLUMNS, run_lines(table))
 
 
 def cells_csv(table: Table) -> str:
-    """A line for every cell of the grid, nothing rounded."""
-    return _csv(
-        CELL_COLUMNS,
-        [{**line, "seeds": " ".join(map(str, line["seeds"]))} for line in cell_lines(table)],
-    )
+    """Write a line for every cell of the grid, nothing rounded."""
+    lines = [{**line, "seeds": " ".join(map(str, line["seeds"]))} for line in cell_lines(table)]
+    return _csv(CELL_COLUMNS, lines)
 
 
 def as_json(table: Table) -> str:
-    """Everything: the grid, its cells, its runs and the caption."""
+    """Write everything: the grid, its cells, its runs and the caption."""
     grid = table.grid
-    said = table.caption
-    found = {
+    caption = table.caption
+    departures = None
+    if caption.departures is not None:
+        departures = [asdict(departure) for departure in caption.departures]
+    content = {
         "grid": grid.name,
         "title": grid.title,
         "source": grid.source,
@@ -97,75 +99,71 @@ def as_json(table: Table) -> str:
         "confidence": CONFIDENCE,
         "cells": cell_lines(table),
         "runs": run_lines(table),
-        "differs_from_paper": None
-        if said.departures is None
-        else [asdict(departure) for departure in said.departures],
-        "made": dict(said.made),
-        "disagreements": said.disagreements,
+        "differs_from_paper": departures,
+        "made": dict(caption.made),
+        "disagreements": caption.disagreements,
         "seeds_not_asked_for": table.strangers,
     }
-    return json.dumps(finite_or_none(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(finite_or_none(content), indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n"
 
 
 def run_lines(table: Table) -> list[Line]:
-    """A run each, in the order of the grid's."""
-    places = {cell.key: at for at, cell in enumerate(table.grid.cells)}
-    found: list[Record | Absent] = [*table.collected.records, *table.collected.absent]
-    return [
-        _run(entry) for entry in sorted(found, key=lambda f: (places[f.run.cell.key], f.run.seed))
-    ]
+    """Return a line a run, in the order of the grid's."""
+    places = {cell.key: place for place, cell in enumerate(table.grid.cells)}
+    runs: list[Record | Absent] = [*table.collected.records, *table.collected.absent]
+    runs.sort(key=lambda run: (places[run.run.cell.key], run.run.seed))
+    return [_run(run) for run in runs]
 
 
 def cell_lines(table: Table) -> list[Line]:
-    """A cell each, in the order of the grid's."""
+    """Return a line a cell, in the order of the grid's."""
     return [_cell(entry) for entry in table.entries]
 
 
-def _run(found: Record | Absent) -> Line:
-    cell = found.run.cell
-    line: Line = {
-        "column": cell.column,
-        "row": cell.row,
-        "cell": cell.key,
-        "seed": found.run.seed,
-        "folder": str(found.run.folder),
+def _run(outcome: Record | Absent) -> Line:
+    run = outcome.run
+    line: Line = dict.fromkeys(RUN_COLUMNS) | {
+        "column": run.cell.column,
+        "row": run.cell.row,
+        "cell": run.cell.key,
+        "seed": run.seed,
+        "folder": str(run.folder),
     }
-    if isinstance(found, Absent):
-        return dict.fromkeys(RUN_COLUMNS) | line | {"status": found.why, "detail": found.detail}
-    validated = found.summary.get("val_tokens")
-    figures = {
-        "perplexity": found.perplexity,
-        "perplexity_published": found.published,
-        "validation_tokens": validated,
+    if isinstance(outcome, Absent):
+        return line | {"status": outcome.why, "detail": outcome.detail}
+    summary = outcome.summary
+    versions = summary.get("versions") or {}
+    return line | {
+        "status": "counted",
+        "perplexity": outcome.perplexity,
+        "perplexity_published": outcome.published,
+        "validation_tokens": summary.get("val_tokens"),
+        "tokenizer_sha256": outcome.tokenizer,
+        **{key: summary.get(key) for key in FROM_SUMMARY},
+        **{name: versions.get(name) for name in VERSIONS},
     }
-    versions = found.summary.get("versions") or {}
-    rest = {key: found.summary.get(key) for key in FROM_SUMMARY} | {
-        name: versions.get(name) for name in VERSIONS
-    }
-    line |= figures | rest | {"status": "counted", "tokenizer_sha256": found.tokenizer}
-    return dict.fromkeys(RUN_COLUMNS) | line
 
 
 def _cell(entry: Entry) -> Line:
     cell = entry.cell
-    line: Line = {
+    return {
         "column": cell.column,
         "row": cell.row,
         "cell": cell.key,
         "planned": entry.planned,
         "seeds": entry.seeds,
-    }
-    line |= {
         "best": entry.best,
         **_figures("", entry.unbiased),
         **_figures("published_", entry.published),
+        "paper": cell.paper,
+        "published_minus_paper": entry.over_paper,
     }
-    return line | {"paper": cell.paper, "published_minus_paper": entry.over_paper}
 
 
-def _figures(prefix: str, found: Figures) -> Line:
-    spread = found.spread
-    difference = found.difference
+def _figures(prefix: str, figures: Figures) -> Line:
+    spread = figures.spread
+    difference = figures.difference
     line: Line = {
         "mean": spread and spread.mean,
         "sd": spread and spread.sd,

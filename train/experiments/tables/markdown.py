@@ -1,5 +1,5 @@
-"""A table as Markdown: methods by columns, then every figure of every cell, then what must be said
-of them.
+"""Writes a table as Markdown: methods by columns, then every figure of every cell, then the notes
+on them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST = 300  # characters told of one run
 
 
 def markdown(table: Table) -> str:
-    """The whole page of a table that has runs, ending in a line feed."""
+    """Write the whole page of a table that has runs, ending in a line feed."""
     blocks = [
         f"# {table.grid.title}",
         "\n".join(_overview(table)),
@@ -39,7 +39,7 @@ def markdown(table: Table) -> str:
 
 
 def _overview(table: Table) -> Iterator[str]:
-    """Rows by columns, the unbiased perplexity."""
+    """Write the unbiased perplexity, rows by columns."""
     yield _row(["", *table.grid.columns])
     yield _row(["---", *["---:"] * len(table.grid.columns)])
     for row in table.grid.rows:
@@ -50,14 +50,21 @@ def _overview(table: Table) -> Iterator[str]:
 def _short(entry: Entry | None) -> str:
     if entry is None:
         return ""
-    found = entry.unbiased
-    text = f"**{_spread(found.spread)}**" if entry.best else _spread(found.spread)
-    some = f" ({len(entry.seeds)} of {entry.planned})" if len(entry.seeds) < entry.planned else ""
-    return text + (MARKS[found.difference.side] if found.difference else "") + some
+    text = _spread(entry.unbiased.spread)
+    if entry.best:
+        text = f"**{text}**"
+    if entry.unbiased.difference:
+        text += MARKS[entry.unbiased.difference.side]
+    if len(entry.seeds) < entry.planned:
+        text += f" ({len(entry.seeds)} of {entry.planned})"
+    return text
 
 
 def _legend(table: Table) -> str:
-    told = f"Validation perplexity, the mean over tokens: {_over(table)}. Bold: lowest mean of its column."
+    told = (
+        f"Validation perplexity, the mean over tokens: {_over(table)}. Bold: lowest mean of its "
+        "column."
+    )
     if any(entry.unbiased.difference for entry in table.entries):
         told += (
             f" ↓ and ↑: the {CONFIDENCE:.0%} interval of the paired difference to "
@@ -71,15 +78,13 @@ def _legend(table: Table) -> str:
 
 def _over(table: Table) -> str:
     seeds = table.grid.seeds
-    return (
-        f"mean ± standard deviation (n {MINUS} 1) over {len(seeds)} seeds"
-        if len(seeds) > 1
-        else f"one seed, {seeds[0]}"
-    )
+    if len(seeds) == 1:
+        return f"one seed, {seeds[0]}"
+    return f"mean ± standard deviation (n {MINUS} 1) over {len(seeds)} seeds"
 
 
 def _cells(table: Table) -> Iterator[str]:
-    """A line a cell, column by column."""
+    """Write a line a cell, column by column."""
     versus = f"{MINUS} {table.grid.baseline}"
     heads = ["column", "method", "n", "perplexity", versus, "as published", versus]
     heads += ["paper", f"as published {MINUS} paper"] if table.grid.source else []
@@ -92,10 +97,9 @@ def _cells(table: Table) -> Iterator[str]:
 
 
 def _cell(entry: Entry, of_paper: bool) -> list[str]:
-    figures = [entry.unbiased, entry.published]
     texts = [entry.cell.column, entry.cell.row, f"{len(entry.seeds)} of {entry.planned}"]
-    for found in figures:
-        texts += [_spread(found.spread), _difference(found.difference)]
+    for figures in (entry.unbiased, entry.published):
+        texts += [_spread(figures.spread), _difference(figures.difference)]
     if of_paper:
         texts.append(NONE if entry.cell.paper is None else f"{entry.cell.paper:,.2f}")
         texts.append(NONE if entry.over_paper is None else _signed(entry.over_paper, 2))
@@ -113,10 +117,11 @@ def _cells_legend(table: Table) -> str:
     )
     if table.caption.departures is not None:
         told += " The paper's figures are counted so."
+    baselines = {column: table.entry(baseline, column) for column in table.grid.columns}
     bare = [
         column
-        for column in table.grid.columns
-        if (entry := table.entry(baseline, column)) is None or entry.unbiased.spread is None
+        for column, entry in baselines.items()
+        if entry is None or entry.unbiased.spread is None
     ]
     if bare:
         told += f" No difference where {baseline} has no run that counts: {'; '.join(bare)}."
@@ -125,29 +130,23 @@ def _cells_legend(table: Table) -> str:
 
 def _caption(table: Table) -> Iterator[str]:
     grid = table.grid
-    said = table.caption
-    if said.departures is not None:
+    caption = table.caption
+    setup = f" Its set-up: {grid.setup}." if grid.setup else ""
+    if caption.departures is not None:
         yield "## What differs from the paper's set-up"
-        yield f"Paper: {grid.source}." + (f" Its set-up: {grid.setup}." if grid.setup else "")
-        yield _list(f"{d.what}: {d.here} (paper: {d.paper})" for d in said.departures)
+        yield f"Paper: {grid.source}.{setup}"
+        yield _list(f"{d.what}: {d.here} (paper: {d.paper})" for d in caption.departures)
     elif grid.source:
         yield "## The source's set-up"
-        yield f"Source: {grid.source}. " + (
-            f"Its set-up: {grid.setup}." if grid.setup else "What it was is not stated."
-        )
+        yield f"Source: {grid.source}.{setup or ' What it was is not stated.'}"
     yield "## How the runs were made"
-    overrides = [
-        "overrides besides the grid's: "
-        f"{', '.join(f'{key}={text!r}' for key, text in table.overrides.items())}"
-    ]
-    yield _list(
-        [
-            *(f"{name}: {words}" for name, words in said.made),
-            *(overrides if table.overrides else []),
-        ]
-    )
+    made = [f"{name}: {words}" for name, words in caption.made]
+    if table.overrides:
+        overrides = [f"{key}={text!r}" for key, text in table.overrides.items()]
+        made.append(f"overrides besides the grid's: {', '.join(overrides)}")
+    yield _list(made)
     yield "## What runs of one column do not have in common"
-    yield _list(said.disagreements)
+    yield _list(caption.disagreements)
 
 
 def _absent(table: Table) -> Iterator[str]:
@@ -156,13 +155,13 @@ def _absent(table: Table) -> Iterator[str]:
     yield f"## Runs that are not counted: {len(absent)} of {planned}"
     lines = []
     for why, words in REASONS.items():
-        runs = [found for found in absent if found.why == why]
-        if runs and why == "missing":  # nothing to tell of each
-            names = ", ".join(found.run.label for found in runs)
-            lines.append(f"{words}: {len(runs)}: {names}")
-        elif runs:
-            lines.append(f"{words}: {len(runs)}")
-            lines += [f"  - {found.run.label}: {_one_line(found.detail)}" for found in runs]
+        outcomes = [outcome for outcome in absent if outcome.why == why]
+        if outcomes and why == "missing":  # nothing to tell of each
+            names = ", ".join(outcome.run.label for outcome in outcomes)
+            lines.append(f"{words}: {len(outcomes)}: {names}")
+        elif outcomes:
+            lines.append(f"{words}: {len(outcomes)}")
+            lines += [f"  - {o.run.label}: {_one_line(o.detail)}" for o in outcomes]
     if table.strangers:
         lines.append(
             "seeds with folders of their own that were not asked for (--seeds): "
@@ -171,29 +170,31 @@ def _absent(table: Table) -> Iterator[str]:
     yield _list(lines)
 
 
-# --- words
-# -------------------------------------------------------------------------------------------------
-
-
-def _spread(found: Spread | None) -> str:
-    if found is None:
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
         return NONE
-    if found.sd is None:
-        return f"{found.mean:,.2f}"
-    return f"{found.mean:,.2f} ± " + (f"{found.sd:,.2f}" if found.sd >= 0.01 else f"{found.sd:.1g}")
+    mean = f"{spread.mean:,.2f}"
+    if spread.sd is None:
+        return mean
+    sd = f"{spread.sd:,.2f}" if spread.sd >= 0.01 else f"{spread.sd:.1g}"
+    return f"{mean} ± {sd}"
 
 
-def _difference(found: Difference | None) -> str:
-    if found is None:
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
         return NONE
-    if found.low is None or found.high is None:
-        return f"{_signed(found.mean)} (one seed)"
-    return f"{_signed(found.mean)} [{_signed(found.low)}, {_signed(found.high)}]{MARKS[found.side]}"
+    mean = _signed(difference.mean)
+    if difference.low is None or difference.high is None:
+        return f"{mean} (one seed)"
+    interval = f"[{_signed(difference.low)}, {_signed(difference.high)}]"
+    return f"{mean} {interval}{MARKS[difference.side]}"
 
 
 def _signed(value: float, digits: int = 3) -> str:
     text = f"{abs(value):,.{digits}f}"
-    return text if not float(text.replace(",", "")) else (MINUS if value < 0 else "+") + text
+    if not float(text.replace(",", "")):
+        return text
+    return f"{MINUS}{text}" if value < 0 else f"+{text}"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -201,11 +202,12 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    """A bulleted list; an item that is indented is one level down. `none` where there is nothing."""
-    return (
-        "\n".join(f"- {item}" if not item.startswith("  - ") else item for item in items)
-        or "- none"
-    )
+    """Write a bulleted list, `none` where there is nothing.
+
+    An item that brings its own indented bullet is one level down.
+    """
+    lines = [item if item.startswith("  - ") else f"- {item}" for item in items]
+    return "\n".join(lines) or "- none"
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A run's set-up, point by point, beside the paper's: AlphaDecay, arXiv 2506.14562, and its
+"""Sets a run's set-up, point by point, beside the paper's: AlphaDecay, arXiv 2506.14562, and its
 published code where the paper is silent.
 """
 
@@ -67,8 +67,8 @@ class Point:
 
 
 def points(record: Record) -> Iterator[Point]:
-    """Every point of a run's set-up that the paper has a word on, and some that decide its figures
-    besides.
+    """Compare every point of a run's set-up that the paper has a word on, and some that decide its
+    figures besides.
     """
     config = record.config
     size = size_of(record.config.model)
@@ -81,18 +81,12 @@ def points(record: Record) -> Iterator[Point]:
 
 
 def size_of(model: ModelConfig) -> Size | None:
-    """The paper's model of the same shape."""
+    """Return the paper's model of the same shape; None where it has none."""
     shape = (model.hidden_size, model.intermediate_size, model.num_heads, model.num_layers)
     if model.tie_embeddings or model.num_kv_heads not in (0, model.num_heads):
         return None
-    return next(
-        (
-            size
-            for size in SIZES
-            if (size.hidden, size.intermediate, size.heads, size.layers) == shape
-        ),
-        None,
-    )
+    shapes = {(size.hidden, size.intermediate, size.heads, size.layers): size for size in SIZES}
+    return shapes.get(shape)
 
 
 def _text(record: Record) -> Iterator[Point]:
@@ -111,7 +105,10 @@ def _text(record: Record) -> Iterator[Point]:
 def _length(record: Record, size: Size | None) -> Iterator[Point]:
     model = record.config.model
     run = record.config.run
-    shape = f"hidden {model.hidden_size}, intermediate {model.intermediate_size}, {model.num_heads} heads, {model.num_layers} layers"
+    shape = (
+        f"hidden {model.hidden_size}, intermediate {model.intermediate_size}, {model.num_heads} "
+        f"heads, {model.num_layers} layers"
+    )
     yield Point("model", size.name if size else shape, "60M, 135M, 350M or 1B", size is not None)
     yield Point("rows a step", f"{run.global_batch:,}", "512", run.global_batch == 512)
     steps = f"{size.steps:,}" if size else f"{SIZES[0].steps:,} to {SIZES[-1].steps:,}"
@@ -157,7 +154,7 @@ def _optimizer(config: TrainConfig, size: Size | None) -> Iterator[Point]:
 
 
 def _decay(record: Record) -> Iterator[Point]:
-    """Where the methods' implementations differ; rows of one table may, too."""
+    """Compare where the methods' implementations differ; rows of one table may, too."""
     decay = record.config.decay
     if decay.method == "none" or record.config.optim.weight_decay == 0:
         return
@@ -184,16 +181,12 @@ def _precision(record: Record) -> Point:
 
 def _validation(record: Record) -> Iterator[Point]:
     tokens = record.summary.get("val_tokens") or 0
-    said = (
-        number(tokens)
-        if tokens
-        else f"at most {number(record.config.eval.tokens)}"
-        if record.config.eval.tokens
-        else "all there are"
-    )
-    yield Point(
-        "validation tokens", said, "10M (published code)", math.isclose(tokens, 10e6, rel_tol=NEAR)
-    )
+    limit = record.config.eval.tokens
+    here = f"at most {number(limit)}" if limit else "all there are"
+    if tokens:
+        here = number(tokens)
+    same = math.isclose(tokens, 10e6, rel_tol=NEAR)
+    yield Point("validation tokens", here, "10M (published code)", same)
     if record.published and record.published > 1 and record.perplexity > 1:
         factor = math.log(record.published) / math.log(record.perplexity)
         theirs = f"loss × {PUBLISHED_FACTOR:.2f}, from about 99 validation batches"

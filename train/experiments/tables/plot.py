@@ -1,4 +1,4 @@
-"""A table as a picture: every seed a point, a pair of panels for each column of the table."""
+"""Draws a table: every seed a point, a pair of panels for each column of the table."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COLOURS = {-1: BETTER, 0: INK, 1: WORSE}
 
 
 def write_plot(path: Path, table: Table) -> None:
-    """Draws the PNG of a table that has runs.
+    """Draw the PNG of a table that has runs.
 
     On the left of a pair the seeds with their mean ± standard deviation, on the right their
     differences to the baseline with the mean's interval, and a diamond where the paper has a
@@ -57,12 +57,8 @@ def write_plot(path: Path, table: Table) -> None:
         for column in table.grid.columns
         if any(e.cell.column == column and e.seeds for e in table.entries)
     ]
-    # Columns of one method, such as no decay, below the others: their panels are low.
-    lone = [column for column in shown if len(_entries(table, column)) == 1]
-    full = [column for column in shown if column not in lone]
-    longest = max(len(full), len(lone))
-    across = longest if longest <= WIDEST else 2 if longest == 4 else WIDEST
-    lines = [part[at : at + across] for part in (full, lone) for at in range(0, len(part), across)]
+    lines = _lines(table, shown)
+    across = max(map(len, lines))
     heights = [max(len(_entries(table, column)) for column in line) * 0.4 + 1.05 for line in lines]
     figure = Figure(figsize=(6.4 * across, sum(heights) + 1.0), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
@@ -71,6 +67,22 @@ def write_plot(path: Path, table: Table) -> None:
     for line, row in zip(lines, parts, strict=True):
         for column, part in zip(line, row, strict=False):
             _column(part, table, column)
+    _legend(figure, table, across)
+    figure.savefig(path)
+
+
+def _lines(table: Table, columns: Sequence[str]) -> list[Sequence[str]]:
+    """Arrange the columns of the table in lines, so many side by side."""
+    # Columns of one method, such as no decay, below the others: their panels are low.
+    lone = [column for column in columns if len(_entries(table, column)) == 1]
+    full = [column for column in columns if column not in lone]
+    across = min(max(len(full), len(lone)), WIDEST)
+    if max(len(full), len(lone)) == 4:
+        across = 2
+    return [part[at : at + across] for part in (full, lone) for at in range(0, len(part), across)]
+
+
+def _legend(figure: Figure, table: Table, across: int) -> None:
     legend = figure.legend(
         handles=_key(table),
         loc="outside lower center",
@@ -79,13 +91,13 @@ def write_plot(path: Path, table: Table) -> None:
         frameon=False,
     )
     if table.caption.departures:
-        told = f"Differs from the paper in: {', '.join(departure.what for departure in table.caption.departures)}"
-        legend.set_title("\n".join(wrap(told, 70 * across)), prop=FontProperties(size=9))
-    figure.savefig(path)
+        names = ", ".join(departure.what for departure in table.caption.departures)
+        lines = wrap(f"Differs from the paper in: {names}", 70 * across)
+        legend.set_title("\n".join(lines), prop=FontProperties(size=9))
 
 
 def _column(part: Figure, table: Table, column: str) -> None:
-    """A pair of panels; one where nothing is compared with the baseline."""
+    """Draw a pair of panels; one where nothing is compared with the baseline."""
     entries = _entries(table, column)
     compared = any(entry.unbiased.difference for entry in entries)
     part.suptitle(column, fontsize=11, fontweight="bold", x=0.02, ha="left")
@@ -106,22 +118,26 @@ def _column(part: Figure, table: Table, column: str) -> None:
 def _perplexity(axis: Axes, at: int, entry: Entry) -> None:
     values = entry.unbiased.values
     axis.plot(list(values.values()), _rows(at, len(values)), **DOT)
-    if found := entry.unbiased.spread:
-        _bar(axis, at, found.mean, found.mean - (found.sd or 0), found.mean + (found.sd or 0), INK)
+    spread = entry.unbiased.spread
+    if spread:
+        reach = spread.sd or 0.0
+        _bar(axis, at, spread.mean, spread.mean - reach, spread.mean + reach, INK)
 
 
 def _difference(axis: Axes, at: int, entry: Entry, table: Table) -> None:
     baseline = table.entry(table.grid.baseline, entry.cell.column)
-    found = entry.unbiased.difference
+    difference = entry.unbiased.difference
     if baseline is None or entry is baseline:
         return
-    if found is not None:
-        values = [
-            entry.unbiased.values[seed] - baseline.unbiased.values[seed] for seed in found.seeds
-        ]
+    if difference is not None:
+        own = entry.unbiased.values
+        theirs = baseline.unbiased.values
+        values = [own[seed] - theirs[seed] for seed in difference.seeds]
         axis.plot(values, _rows(at, len(values)), **DOT)
-        low, high = (found.mean if end is None else end for end in (found.low, found.high))
-        _bar(axis, at, found.mean, low, high, COLOURS[found.side])
+        mean = difference.mean
+        low = mean if difference.low is None else difference.low
+        high = mean if difference.high is None else difference.high
+        _bar(axis, at, mean, low, high, COLOURS[difference.side])
     if entry.cell.paper is not None and baseline.cell.paper is not None:
         axis.plot(entry.cell.paper - baseline.cell.paper, at + BAR, **DIAMOND)
 
@@ -153,7 +169,7 @@ def _panel(axis: Axes, entries: Sequence[Entry], heading: str) -> None:
 
 
 def _key(table: Table) -> list[Line2D]:
-    """The legend, of what the picture has."""
+    """Make the legend of what the picture has."""
     compared = [entry.unbiased.difference for entry in table.entries if entry.unbiased.difference]
     handles = [
         Line2D([], [], label="one seed", **DOT),
@@ -180,19 +196,16 @@ def _entries(table: Table, column: str) -> list[Entry]:
 
 
 def _label(entry: Entry) -> str:
-    return (
-        entry.cell.row
-        if len(entry.seeds) == entry.planned
-        else f"{entry.cell.row} ({len(entry.seeds)} of {entry.planned})"
-    )
+    if len(entry.seeds) == entry.planned:
+        return entry.cell.row
+    return f"{entry.cell.row} ({len(entry.seeds)} of {entry.planned})"
 
 
 def _rows(at: int, count: int) -> list[float]:
-    """Heights of the points, above the bar: the seeds in order, so that equal figures are all seen
-    and a seed is found again.
+    """Return the heights of the points, above the bar.
+
+    The seeds are in order, so that equal figures are all seen and a seed is found again.
     """
-    return (
-        [at - 0.31 + 0.27 * k / (count - 1) for k in range(count)]
-        if count > 1
-        else [at - 0.18] * count
-    )
+    if count < 2:
+        return [at - 0.18] * count
+    return [at - 0.31 + 0.27 * place / (count - 1) for place in range(count)]

@@ -1,5 +1,5 @@
-"""What must be said of a table: how its runs were made, what differs from the paper, and what
-differs among the runs.
+"""Notes below a table: how its runs were made, what differs from the paper, and what differs among
+the runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Caption:
 
 
 def caption(grid: Grid, records: Sequence[Record]) -> Caption:
-    """Everything there is to say, from what the runs recorded."""
+    """Say everything there is to say, from what the runs recorded."""
     told = [
         (record.run.cell, point)
         for record in records
@@ -79,7 +79,7 @@ def caption(grid: Grid, records: Sequence[Record]) -> Caption:
 
 
 def seeds_of(record: Record, records: Sequence[Record]) -> Point:
-    """The seeds of the record's column, and what they change."""
+    """Compare the seeds of the record's column, and what they change."""
     column = [r for r in records if r.run.cell.column == record.run.cell.column]
     seeds = sorted({r.run.seed for r in column})
     inits = {r.config.run.seed_of_init for r in column}
@@ -90,21 +90,20 @@ def seeds_of(record: Record, records: Sequence[Record]) -> Point:
         if len(drawn) > 1
     ]
     changes = f", which change {' and '.join(changed)}" if changed else ""
-    paper = "one figure a cell, but six seeds in one table; they change the initialisation, data in the order of seed 42 (published code)"
-    return Point(
-        "seeds",
-        f"{', '.join(map(str, seeds))}{changes}",
-        paper,
-        len(seeds) in (1, 6) and orders == {42},
+    here = f"{', '.join(map(str, seeds))}{changes}"
+    paper = (
+        "one figure a cell, but six seeds in one table; they change the initialisation, data in "
+        "the order of seed 42 (published code)"
     )
+    return Point("seeds", here, paper, len(seeds) in (1, 6) and orders == {42})
 
 
 def disagreements(grid: Grid, records: Sequence[Record]) -> tuple[str, ...]:
-    """Where runs of one column differ in what should be the same, e.g.
+    """Tell where runs of one column differ in what should be the same.
 
-    "60M: precision: bfloat16 in 5 runs, float32 in AWD seed 1".
+    An example: "60M: precision: bfloat16 in 5 runs, float32 in AWD seed 1".
     """
-    found = []
+    sentences = []
     for column in grid.columns:
         mine = [record for record in records if record.run.cell.column == column]
         for name, fact in _COMMON:
@@ -112,13 +111,13 @@ def disagreements(grid: Grid, records: Sequence[Record]) -> tuple[str, ...]:
             for record in mine:
                 values.setdefault(fact(record), []).append(record)
             if len(values) > 1:
-                found.append(f"{column}: {name}: {_shares(values)}")
-        found += [f"{column}: tokens: {_shares(values)}" for values in _tokens(mine)]
-    return tuple(found)
+                sentences.append(f"{column}: {name}: {_shares(values)}")
+        sentences += [f"{column}: tokens: {_shares(values)}" for values in _tokens(mine)]
+    return tuple(sentences)
 
 
 def _tokens(records: Sequence[Record]) -> Iterable[dict[str, list[Record]]]:
-    """Groups of runs that should have seen as many tokens as each other and have not.
+    """Find groups of runs that should have seen as many tokens as each other and have not.
 
     Packed rows have no fill, so that every run should; the fill of padded rows goes with the order
     of the data.
@@ -126,50 +125,45 @@ def _tokens(records: Sequence[Record]) -> Iterable[dict[str, list[Record]]]:
     groups: dict[int, dict[str, list[Record]]] = {}
     for record in records:
         order = record.config.run.seed_of_data if record.config.data.rows == "padded" else -1
-        groups.setdefault(order, {}).setdefault(
-            f"{record.summary.get('tokens') or 0:,}", []
-        ).append(record)
+        tokens = f"{record.summary.get('tokens') or 0:,}"
+        groups.setdefault(order, {}).setdefault(tokens, []).append(record)
     return [values for values in groups.values() if len(values) > 1]
 
 
 def _shares(values: dict[str, list[Record]]) -> str:
     ordered = sorted(values.items(), key=lambda item: -len(item[1]))
     parts = []
-    for at, (value, records) in enumerate(ordered):
-        named = ", ".join(f"{r.run.cell.row} seed {r.run.seed}" for r in records)
-        parts.append(
-            f"{value} in "
-            + (
-                named
-                if at and len(records) <= OUTLIERS
-                else f"{len(records)} run{'s' * (len(records) > 1)}"
-            )
-        )
+    for place, (value, records) in enumerate(ordered):
+        runs = f"{len(records)} run{'s' * (len(records) > 1)}"
+        if place and len(records) <= OUTLIERS:
+            runs = ", ".join(f"{r.run.cell.row} seed {r.run.seed}" for r in records)
+        parts.append(f"{value} in {runs}")
     return ", ".join(parts)
 
 
 def _in_words(grid: Grid, cells: Set[Cell], values: Iterable[tuple[Cell, str]]) -> str:
-    """What cells have, e.g.
+    """Put what cells have into words.
 
-    "x"; "60M: x; 135M: y" where columns differ; "x (AWD, AlphaDecay)" where only some rows have it.
+    It is "x"; "60M: x; 135M: y" where columns differ; "x (AWD, AlphaDecay)" where only some rows
+    have it.
 
     Args:
         cells: all that could have a value; some may have none.
         values: one a run.
     """
-    found: dict[str, dict[str, set[str]]] = {}  # by column, by text, rows
+    rows_by_text: dict[str, dict[str, set[str]]] = {}  # by column, by text, rows
     for cell, text in values:
-        found.setdefault(cell.column, {}).setdefault(text, set()).add(cell.row)
+        rows_by_text.setdefault(cell.column, {}).setdefault(text, set()).add(cell.row)
     by_text: dict[str, list[str]] = {}
-    for column in (column for column in grid.columns if column in found):
+    for column in (column for column in grid.columns if column in rows_by_text):
         rows = {cell.row for cell in cells if cell.column == column}
         parts = [
             text + ("" if some == rows else f" ({_rows(grid, some)})")
-            for text, some in found[column].items()
+            for text, some in rows_by_text[column].items()
         ]
         by_text.setdefault(", ".join(parts), []).append(column)
     every = [column for column in grid.columns if column in {cell.column for cell in cells}]
-    if len(by_text) == 1 and found.keys() == set(every):
+    if len(by_text) == 1 and rows_by_text.keys() == set(every):
         return next(iter(by_text))
     return "; ".join(f"{_columns(names, every)}: {text}" for text, names in by_text.items())
 
@@ -179,7 +173,7 @@ def _rows(grid: Grid, rows: Set[str]) -> str:
 
 
 def _columns(names: Sequence[str], every: Sequence[str]) -> str:
-    """Labels in a line; "60M" for all that begin with "60M, "."""
+    """Write labels in a line; "60M" for all that begin with "60M, "."""
     shorter: dict[str, None] = {}
     for name in names:
         first = name.partition(", ")[0]

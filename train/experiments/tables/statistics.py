@@ -55,7 +55,7 @@ class Difference:
         return int(self.low > 0) - int(self.high < 0)
 
 
-def spread(values: Sequence[float]) -> Spread | None:
+def spread_of(values: Sequence[float]) -> Spread | None:
     """Return mean and standard deviation; None where there are no values."""
     if not values:
         return None
@@ -76,7 +76,7 @@ def paired_difference(
         baseline: the baseline's.
     """
     seeds = tuple(sorted(values.keys() & baseline.keys()))
-    differences = spread([values[seed] - baseline[seed] for seed in seeds])
+    differences = spread_of([values[seed] - baseline[seed] for seed in seeds])
     if differences is None:
         return None
     mean = differences.mean

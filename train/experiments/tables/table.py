@@ -36,7 +36,7 @@ class Table:
     strangers: tuple[int, ...]
 
     def entry(self, row: str, column: str) -> Entry | None:
-        """A cell's entry; None where the grid has no such cell."""
+        """Return a cell's entry; None where the grid has no such cell."""
         return next(
             (
                 entry
@@ -50,7 +50,7 @@ class Table:
 def make_table(
     grid: Grid, root: Path, overrides: Mapping[str, str] = MappingProxyType({})
 ) -> Table:
-    """Reads the runs of a grid.
+    """Read the runs of a grid.
 
     Args:
         root: the folder of all grids' runs.

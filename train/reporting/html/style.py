@@ -55,43 +55,45 @@ DARK = {
 }
 SCALES = {"alpha": "Viridis", "decay": "Magma"}
 HEIGHT = 340  # pixels
+FONT = {
+    "family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
+    "size": 13,
+    "color": INK,
+}
+# Above the chart: below it a legend of several lines would run into the axis.
+LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 1.02,
+    "yanchor": "bottom",
+    "font": {"size": 12},
+}
+AXIS = {
+    "gridcolor": GRID,
+    "zeroline": False,
+    "linecolor": GREY,
+    "ticks": "outside",
+    "tickcolor": GREY,
+    "automargin": True,
+}
 
 
 def figure(height: int = HEIGHT, below: str = "step", **layout: Any) -> go.Figure:
     """Make an empty chart; `below` names its horizontal axis."""
-    axis = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": GREY,
-        "ticks": "outside",
-        "tickcolor": GREY,
-        "automargin": True,
-    }
     chart = go.Figure(layout=go.Layout(template=go.layout.Template()))
     chart.update_layout(
         height=height,
         margin={"l": 46, "r": 18, "t": 10, "b": 48},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
-        font={
-            "family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
-            "size": 13,
-            "color": INK,
-        },
-        # Above the chart: below it a legend of several lines would run into the axis.
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "font": {"size": 12},
-        },
+        font=FONT,
+        legend=LEGEND,
         hovermode="x unified",
         hoverlabel={"font": {"size": 12}},
     )
-    chart.update_xaxes(**axis, unifiedhovertitle={"text": "step %{x}"})
-    chart.update_yaxes(**axis)
+    chart.update_xaxes(**AXIS, unifiedhovertitle={"text": "step %{x}"})
+    chart.update_yaxes(**AXIS)
     # Not the axis's own title: plotly measures its place from the ticks, and misses it where a
     # chart is drawn again.
     chart.add_annotation(

@@ -15,24 +15,26 @@ Facts = list[tuple[str, str]]
 
 
 def headline(run: Run) -> tuple[str, str]:
-    """The state in a word, and the line that explains it."""
+    """Return the state in a word, and the line that explains it."""
     state = str(run.state.get("state") or "unknown")
     reason = str(run.state.get("reason") or "")
     steps = run.setting("run", "steps")
-    where = f"step {run.last_step:,}" + (f" of {steps:,}" if isinstance(steps, int) else "")
+    where = f"step {run.last_step:,}"
+    if isinstance(steps, int):
+        where += f" of {steps:,}"
     hints = {
         "running": "unless it was killed, which it could not have said",
         "unknown": "this run has no state.json",
         "finished": "",
     }
     why = hints.get(state, reason)
-    return state, where + (f" · {why}" if why else "")
+    return state, f"{where} · {why}" if why else where
 
 
 def facts(run: Run) -> Facts:
-    """Label and text of everything that is known; the rest is left out."""
+    """Return label and text of everything that is known; the rest is left out."""
     speed, utilisation = _speed(run)
-    found = [
+    cards = [
         ("Method", run.method),
         *_perplexities(run.of("validation")),
         ("Training loss", _last_loss(run.of("train"))),
@@ -46,22 +48,20 @@ def facts(run: Run) -> Facts:
         ("Skipped steps", _count(run.of("notice"), "in_a_row")),
         ("Loss spikes", _count(run.of("notice"), "deviations")),
     ]
-    return [(label, text) for label, text in found if text]
+    return [(label, text) for label, text in cards if text]
 
 
 def version_facts(run: Run) -> tuple[str, Facts]:
-    """Whose versions, and the versions: the run's where its summary says, else those of the program
-    that makes the report.
+    """Return whose versions they are, and the versions.
+
+    They are the run's where its summary says, else those of the program that makes the report.
     """
-    said = run.summary.get("versions")
-    whose = (
-        "that ran it"
-        if said
-        else "that made this report; those that ran it are not known before the run ends"
-    )
-    return whose, [
-        (name, str(version or "not installed")) for name, version in (said or versions()).items()
-    ]
+    known = run.summary.get("versions")
+    whose = "that ran it"
+    if not known:
+        whose = "that made this report; those that ran it are not known before the run ends"
+    installed = (known or versions()).items()
+    return whose, [(name, str(version or "not installed")) for name, version in installed]
 
 
 def _perplexities(validations: list[Record]) -> Facts:
@@ -81,8 +81,8 @@ def _perplexities(validations: list[Record]) -> Facts:
 
 
 def _speed(run: Run) -> tuple[float | None, float | None]:
-    """Tokens per second and MFU over the whole run: the summary's where it is of this step, else
-    from the records.
+    """Return tokens per second and MFU over the whole run: the summary's where it is of this step,
+    else from the records.
     """
     if run.summary.get("steps") == run.last_step:
         return run.summary.get("tokens_per_second"), run.summary.get("mfu")
@@ -94,12 +94,11 @@ def _speed(run: Run) -> tuple[float | None, float | None]:
         for record, seconds in timed
         if record.get("mfu") is not None and seconds
     ]
-    utilisation = (
-        math.fsum(mfu * s for mfu, s in shares) / math.fsum(s for _, s in shares)
-        if shares
-        else None
-    )
-    return tokens / whole if whole and tokens else None, utilisation
+    speed = tokens / whole if whole and tokens else None
+    if not shares:
+        return speed, None
+    weighted = math.fsum(mfu * seconds for mfu, seconds in shares)
+    return speed, weighted / math.fsum(seconds for _, seconds in shares)
 
 
 def _peak(run: Run) -> str:
@@ -113,7 +112,7 @@ def _device(run: Run) -> str:
     )
     parts = [str(run.summary.get("device") or "")]
     if ranks:
-        parts.append(f"{ranks} rank{'s' * (ranks != 1)}")
+        parts.append("1 rank" if ranks == 1 else f"{ranks} ranks")
     if stage is not None:
         parts.append(f"ZeRO-{stage}")
     parts.append(str(run.summary.get("precision") or run.manifest.get("precision") or ""))
@@ -126,16 +125,16 @@ def _time(records: list[Record]) -> str:
 
 
 def _seconds(record: Record) -> dict[str, float]:
-    said = record.get("seconds") or {}
-    return {name: float(said.get(name) or 0.0) for name in PARTS}
+    timed = record.get("seconds") or {}
+    return {name: float(timed.get(name) or 0.0) for name in PARTS}
 
 
 def _memory(records: list[Record]) -> str:
     for kind in ("peak_allocated_bytes", "peak_resident_bytes"):
-        if found := [
-            value for record in records if (value := (record.get("memory") or {}).get(kind))
-        ]:
-            return f"{max(found) / 2**30:.2f} GiB on a rank"
+        peaks = [(record.get("memory") or {}).get(kind) for record in records]
+        most = max((peak for peak in peaks if peak), default=0)
+        if most:
+            return f"{most / 2**30:.2f} GiB on a rank"
     return ""
 
 
@@ -145,12 +144,12 @@ def _last_loss(records: list[Record]) -> str:
 
 
 def _count(notices: list[Record], key: str) -> str:
-    found = sum(key in record for record in notices)
-    return f"{found:,}" if found else ""
+    count = sum(key in record for record in notices)
+    return f"{count:,}" if count else ""
 
 
 def _last(records: list[Record], key: str) -> Any:
-    """The last value that is one; NaN was written as null."""
+    """Return the last value that is one; NaN was written as null."""
     return next((record[key] for record in reversed(records) if record.get(key) is not None), None)
 
 

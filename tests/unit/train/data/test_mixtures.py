@@ -1,4 +1,4 @@
-"""From the configuration to the loop: mixtures prepared, read by weight and named in checkpoints."""
+"""From configuration to loop: mixtures prepared, read by weight and named in checkpoints."""
 
 from __future__ import annotations
 
@@ -142,7 +142,10 @@ def test_a_mixture_in_a_recipe_and_on_the_command_line(tmp_path):
     )
     path.write_text(dump_config(config))
     assert load_config(["--config", str(path)]) == config
-    line = "[{name: wiki, files: 'wiki/*.json.gz', weight: 3}, {name: code, files: [code/a.jsonl, code/b.jsonl], weight: 1}]"
+    line = (
+        "[{name: wiki, files: 'wiki/*.json.gz', weight: 3}, "
+        "{name: code, files: [code/a.jsonl, code/b.jsonl], weight: 1}]"
+    )
     assert load_config(["--data.source", "files", "--data.mixture", line]).data == config.data
 
 

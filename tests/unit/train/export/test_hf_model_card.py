@@ -11,8 +11,9 @@ from tests.unit.train.reporting.html.made_run import make_run
 from train.checkpoint import Checkpoint
 from train.config.command_line import dump_config, load_config
 from train.errors import UserError
+from train.export.card_sources import Exported
 from train.export.command import Form
-from train.export.hf_model_card import Exported, model_card
+from train.export.hf_model_card import model_card
 from train.telemetry.metrics import MetricsWriter, read_metrics
 from train.telemetry.summary import write_summary
 
@@ -95,7 +96,7 @@ def test_every_figure_is_the_runs(run):
     assert facts["Precision"] == "bf16 with float32 masters"
     assert facts["Ranks"] == "8 on cuda, ZeRO stage 2"
     assert facts["Seeds"] == "initialisation 7, order of the data 42"
-    assert "0.67 to 5 times a base of 0.1, refreshed every 4 steps (linear map, hill" in text
+    assert "0.67 to 5.0 times a base of 0.1, refreshed every 4 steps (linear map, hill" in text
     assert facts["Validation, the mean over tokens"] == "31.42"
     assert facts["The same, as AlphaDecay's published code counts"] == "30.25"
     assert facts["Validation tokens"] == "9,950,000" and "Taken at step" not in facts
@@ -154,6 +155,8 @@ def test_a_checkpoint_without_its_run_leaves_the_rest_out(tmp_path):
         assert heading not in text
     assert not {"Data", "Tokens", "Tokenizer", "Schedule"} & facts.keys()
     assert front_matter(text).keys() == {"library_name", "pipeline_tag", "tags"}
+    old = card_of(tmp_path, decay={"method": "alphadecay", "s1": 0.67, "s2": 5.0})
+    assert "`alphadecay`, around a base of 0.1.\n" in old and "refreshed" not in old
     bare = card_of(tmp_path, decay={}, optimizer={}, world_size=None)
     assert "## Weight decay" not in bare and "Optimizer" not in bare and "Ranks" not in bare
 
@@ -192,5 +195,5 @@ def test_the_dtype_is_told(run):
 
 @pytest.mark.parametrize("name", ["Apache 2.0", "MIT", "-x", "a\nb"])
 def test_what_is_no_identifier_of_a_license_is_refused(name):
-    with pytest.raises(UserError, match="lower case, such as apache-2.0"):
+    with pytest.raises(UserError, match="lower case, such as apache"):
         Form(license_id=name)

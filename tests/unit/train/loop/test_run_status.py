@@ -50,12 +50,16 @@ def test_usage(tmp_path, capsys):
 
 def test_as_a_program_it_needs_no_torch(tmp_path):
     write_state(tmp_path, "finished")
-    code = "import sys, train.loop.run_status; print(train.loop.run_status.main(sys.argv[1:]), 'torch' in sys.modules)"
+    code = (
+        "import sys, train.loop.run_status; "
+        "print(train.loop.run_status.main(sys.argv[1:]), 'torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,
     )
     assert done.stdout == "finished\n0 False\n"

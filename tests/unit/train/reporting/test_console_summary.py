@@ -1,4 +1,4 @@
-"""What is left behind: the heat map, summary.json and the closing summary."""
+"""The remains of a run: the heat map, summary.json and the closing summary."""
 
 import io
 import json
@@ -133,6 +133,14 @@ def test_the_closing_summary_tells_what_matters(tmp_path):
     assert "layer 0 q" in weakest and "0.0100" in weakest and "2.10" in weakest
     assert "metrics.jsonl" in text and "summary.json" in text
     assert "heatmap.png" not in text  # it was not written
+
+
+def test_from_another_folder_its_commands_name_the_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = shown(SUMMARY, ALPHAS, DECAYS, "runs/quickstart", 1.0, width=200)
+    root = RECIPES.parents[1]
+    assert f" {root}/train report runs/quickstart" in text
+    assert f" {root}/train/pretrain.py --config llama_60m" in text
 
 
 def test_the_commands_it_names_load(monkeypatch, capsys):

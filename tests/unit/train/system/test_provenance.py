@@ -7,7 +7,10 @@ from train.system.provenance import commit_of, own_provenance, source_hash
 
 def git(folder, *command):
     subprocess.run(
-        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=folder, check=True
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *command],
+        cwd=folder,
+        check=True,
+        timeout=120,
     )
 
 

@@ -86,7 +86,7 @@ def checkout(tmp_path: Path) -> Path:
         ["add", "."],
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "a"],
     ):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+        subprocess.run(["git", *command], cwd=folder, check=True, timeout=120)
     return folder
 
 

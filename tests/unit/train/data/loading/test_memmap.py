@@ -48,7 +48,8 @@ def test_a_file_of_the_wrong_length_is_noticed(tmp_path, write, change):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(
         UserError,
-        match=r"train.bin has \d+ bytes but meta.json says 10: it is truncated .*delete .* prepare again",
+        match=r"train.bin has \d+ bytes but meta.json says 10: "
+        "it is truncated .*delete .* prepare again",
     ):
         TokenFile(tmp_path / "p", "train")
 
@@ -84,7 +85,8 @@ def test_a_split_shorter_than_a_row(tmp_path, write):
     assert TokenFile(folder, "validation").check_rows(4) == 1
     with pytest.raises(
         UserError,
-        match=r"validation split has 4 tokens in 1 documents, fewer than one row of data.sequence_length 5",
+        match=r"validation split has 4 tokens in 1 documents, fewer than one row of "
+        r"data\.sequence_length 5",
     ):
         TokenFile(folder, "validation").check_rows(5)
     assert len(TokenFile(write(tmp_path / "q", train=[]), "train")) == 0

@@ -61,7 +61,7 @@ def start(
     record_bytes: int = 1,
     hold_at: int = 0,
 ) -> subprocess.Popen[str]:
-    """Start one; what it says comes on stdout. It waits once it has written down `hold_at` records."""
+    """Start one; what it says comes on stdout. It waits after `hold_at` records."""
     # a file: worker processes load their parent's main module again
     script = folder / f"prepare-{time.monotonic_ns()}.py"
     script.write_text(

@@ -231,7 +231,10 @@ def test_c4_takes_a_share_of_its_validation_split(settings, monkeypatch, sentenc
 
 def test_two_processes_at_once_end_with_one_folder(write_rows, settings, documents, tmp_path):
     config = settings(write_rows("a.jsonl", documents))
-    code = f"from train.config import DataConfig; from train.data.preparing.prepare import prepare; print(prepare({config!r}, 320))"
+    code = (
+        "from train.config import DataConfig; from train.data.preparing.prepare import prepare; "
+        f"print(prepare({config!r}, 320))"
+    )
     command = [sys.executable, "-c", code]
     pipe = subprocess.PIPE
     started = [

@@ -45,7 +45,8 @@ def test_c4_without_a_network_says_what_to_do(monkeypatch):
     fake_datasets(monkeypatch, unreachable(), [])
     with pytest.raises(
         UserError,
-        match=r"allenai/c4 en/train cannot be read from the hub \(ConnectionError: no route\).*data.files",
+        match=r"allenai/c4 en/train cannot be read from the hub "
+        r"\(ConnectionError: no route\).*data.files",
     ):
         list(c4_source("train").documents(Quarantine(None, 0.0)))
 

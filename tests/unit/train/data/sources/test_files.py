@@ -79,7 +79,8 @@ def test_too_many_bad_rows_stop_a_long_reading_early(write_rows):
     quarantine = Quarantine(None, 0.01)
     with pytest.raises(
         UserError,
-        match=r"20 of 1000 rows .*\(2.0%, data.max_bad_fraction allows 1.0%\).*a.jsonl:981: not JSON",
+        match=r"20 of 1000 rows .*\(2.0%, data.max_bad_fraction allows 1.0%\)"
+        r".*a.jsonl:981: not JSON",
     ):
         read(path, quarantine)
     assert quarantine.rows == 1000

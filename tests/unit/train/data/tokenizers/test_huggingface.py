@@ -133,7 +133,8 @@ def test_what_cannot_be_loaded(folder, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         UserError,
-        match=r"data.tokenizer: hf:.*empty cannot be loaded \(\w+: .*check the name, the revision and the network",
+        match=r"data.tokenizer: hf:.*empty cannot be loaded \(\w+: .*"
+        "check the name, the revision and the network",
     ):
         load_tokenizer(f"hf:{tmp_path / 'empty'}")
     with pytest.raises(UserError, match=r"is a folder; name a .model file in it, or write hf:"):

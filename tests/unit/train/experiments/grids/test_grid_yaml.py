@@ -18,7 +18,9 @@ recipe: train/recipes/quickstart.yaml
 common: {run.steps: 20, optim.warmup_steps: 2}
 columns:
   - {7M: {}, 60M: {recipe: train/recipes/llama_60m.yaml, run.steps: 30}}
-  - {"0": {only: None}, "0.1": {optim.weight_decay: 0.1}, "0.2": {optim.weight_decay: 0.2, decay.s2: 3}}
+  - "0": {only: None}
+    "0.1": {optim.weight_decay: 0.1}
+    "0.2": {optim.weight_decay: 0.2, decay.s2: 3}
 rows:
   None: {only: "*, 0", decay.method: none}
   Uniform: {decay.method: uniform}
@@ -119,7 +121,7 @@ def test_narrowing_by_row_column_and_key_whatever_the_case(own: Grid) -> None:
         (
             "  Uniform: {decay",
             "  Uniform: {decay.method: none}\n  Uniform: {decay",
-            "line 12: .*'Uniform' stands here and on line 11",
+            "line 14: .*'Uniform' stands here and on line 13",
         ),
         (
             "  Uniform: {decay",

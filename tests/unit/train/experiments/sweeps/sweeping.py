@@ -30,7 +30,8 @@ import json, os, signal, sys, time
 folder = sys.argv[sys.argv.index("--output_dir") + 1]
 def state(name, step=0, reason=""):
     with open(folder + "/state.json.tmp", "w") as file:
-        json.dump({"state": name, "step": step, "steps": 20, "reason": reason, "checkpoint": None}, file)
+        about = {"state": name, "step": step, "steps": 20, "reason": reason, "checkpoint": None}
+        json.dump(about, file)
     os.replace(folder + "/state.json.tmp", folder + "/state.json")
 open(folder + "/starts", "a").write(os.environ.get("CUDA_VISIBLE_DEVICES", "-") + "\\n")
 try:

@@ -24,9 +24,11 @@ from train.experiments.sweeps.sweep_status import write_job
 from train.loop.run_status import write_state
 
 SBATCH = """#!/bin/bash
-[[ -e $STAND_INS/full ]] && { echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2; exit 1; }
+refused="sbatch: error: Batch job submission failed: Invalid job array specification"
+[[ -e $STAND_INS/full ]] && { echo "$refused" >&2; exit 1; }
 printf '%s\\n' "$PWD" "$SWEEP" "${RANKS-}" "$@" >"$STAND_INS/submitted"
-[[ -e $STAND_INS/at_once ]] && echo '{"state": "running", "step": 1}' >"$(cat "$STAND_INS/at_once")/state.json"
+[[ -e $STAND_INS/at_once ]] && state="$(cat "$STAND_INS/at_once")/state.json" &&
+    echo '{"state": "running", "step": 1}' >"$state"
 echo "51;cluster"
 """
 SQUEUE = """#!/bin/bash
@@ -222,8 +224,8 @@ def test_the_list_says_what_runs_cost_and_how_they_stand(
     )
     assert sums.startswith("2 runs: 1 finished, 1 missing; 163.8k tokens, ")
     assert (
-        reckoned
-        == "GPU hours: training steps alone, at 50% of 0.5 TFLOP/s a GPU (as given); --gpu-tflops and --mfu take others"
+        reckoned == "GPU hours: training steps alone, at 50% of 0.5 TFLOP/s a GPU (as given); "
+        "--gpu-tflops and --mfu take others"
     )
 
 
@@ -238,8 +240,13 @@ def test_what_was_not_reached_is_counted_as_it_stands(
 
 
 def test_the_list_waits_for_neither_torch_nor_matplotlib() -> None:
-    code = "import sys, train.experiments.sweeps.command; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT)
+    code = (
+        "import sys, train.experiments.sweeps.command; "
+        "print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT, timeout=120
+    )
     assert shown.stdout == "[]\n", shown.stderr
 
 

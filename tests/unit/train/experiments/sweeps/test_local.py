@@ -155,7 +155,10 @@ def test_a_signal_goes_on_to_the_runs_and_starts_no_more(
 
 def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
     [run] = planned(tmp_path)[:1]
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('deaf', flush=True); time.sleep(60)"
+    )
     program = tmp_path / "program.py"
     program.write_text(deaf)
 
@@ -251,6 +254,7 @@ def test_command_lines(tmp_path: Path) -> None:
         text=True,
         capture_output=True,
         cwd=ROOT,
+        timeout=120,
     )
     assert shown.stdout.strip() == str(run.run.folder) and run.config.data.tokenizer == "", (
         shown.stderr

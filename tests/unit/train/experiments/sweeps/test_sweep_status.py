@@ -116,7 +116,10 @@ def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path:
         differences(others[0]) == ["optim.lr was 0.002, is 0.5", "run.steps was 20, is 30"]
         and differences(others[2]) == []
     )
-    message = "seed-1 has a run with other settings .and so have 1 other folders.: optim.lr was 0.002, is 0.5; run.steps.*--root"
+    message = (
+        "seed-1 has a run with other settings .and so have 1 other folders.: "
+        "optim.lr was 0.002, is 0.5; run.steps.*--root"
+    )
     with pytest.raises(UserError, match=message):
         refuse_mixtures(others)
 

@@ -66,7 +66,7 @@ def make_grid(
 
 
 def runs_of(grid: Grid, root: Path, row: str, column: str) -> dict[int, Run]:
-    """By seed."""
+    """Return the runs of a cell by seed."""
     return {
         run.seed: run for run in grid.runs(root) if (run.cell.row, run.cell.column) == (row, column)
     }

@@ -16,18 +16,18 @@ def run(tmp_path):
 
 def only(run, extra=None):
     """The record or absence of one run."""
-    found = collect([run], extra or {})
-    [entry] = [*found.records, *found.absent]
+    collected = collect([run], extra or {})
+    [entry] = [*collected.records, *collected.absent]
     return entry
 
 
 def test_a_finished_run_counts(run):
     finish(run, 31.5, 29.25)
-    found = only(run)
-    assert isinstance(found, Record)
-    assert (found.perplexity, found.published) == (31.5, 29.25)
-    assert found.config.run.seed == 1 and found.summary["world_size"] == 2
-    assert found.tokenizer == "97ff8a35544dcf40ad84047074439dd6aa3a0be469ea578a1b1c017d939ec61c"
+    record = only(run)
+    assert isinstance(record, Record)
+    assert (record.perplexity, record.published) == (31.5, 29.25)
+    assert record.config.run.seed == 1 and record.summary["world_size"] == 2
+    assert record.tokenizer == "97ff8a35544dcf40ad84047074439dd6aa3a0be469ea578a1b1c017d939ec61c"
 
 
 def test_what_is_not_there_is_missing(run):
@@ -49,9 +49,9 @@ def test_a_run_that_is_not_finished_says_where_it_stands(run, state, why):
 
 def test_other_settings_are_told(run):
     finish(run, 31.5, overrides={"optim.lr": "0.5", "run.global_batch": "64"})
-    found = only(run)
-    assert found.why == "other settings"
-    assert found.detail == "optim.lr was 0.5, is 0.002; run.global_batch was 64, is 32"
+    absent = only(run)
+    assert absent.why == "other settings"
+    assert absent.detail == "optim.lr was 0.5, is 0.002; run.global_batch was 64, is 32"
 
 
 def test_another_seed_in_the_folder_is_another_setting(run):
@@ -111,5 +111,5 @@ def test_what_cannot_be_read_is_told(run):
 def test_a_run_of_an_older_program_counts_without_what_it_did_not_record(run):
     finish(run, 31.5)
     (run.folder / "tokenizer.model").unlink()
-    found = only(run)
-    assert (found.published, found.tokenizer) == (None, None)
+    record = only(run)
+    assert (record.published, record.tokenizer) == (None, None)

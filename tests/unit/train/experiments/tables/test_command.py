@@ -67,9 +67,13 @@ def test_part_of_a_grid_elsewhere(grid, tmp_path, capsys):
         )
         == 0
     )
-    found = json.loads((out / "table.json").read_text())
-    assert (found["columns"], found["seeds"], found["seeds_not_asked_for"]) == (["wide"], [1], [2])
-    assert [cell["seeds"] for cell in found["cells"]] == [[1], [1]]
+    written = json.loads((out / "table.json").read_text())
+    assert (written["columns"], written["seeds"], written["seeds_not_asked_for"]) == (
+        ["wide"],
+        [1],
+        [2],
+    )
+    assert [cell["seeds"] for cell in written["cells"]] == [[1], [1]]
 
 
 def test_overrides_of_the_sweep_are_given_again(grid, tmp_path, capsys):

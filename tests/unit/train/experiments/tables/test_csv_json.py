@@ -74,8 +74,8 @@ def test_a_line_a_run_with_nothing_rounded(table):
 def test_a_line_a_cell(table):
     lines = {line["cell"]: line for line in read(cells_csv(table))}
     assert list(lines) == ["wide-uniform", "deep-uniform", "wide-alphadecay", "deep-alphadecay"]
-    found = lines["wide-alphadecay"]
-    assert (found["planned"], found["seeds"], found["n"], found["pairs"], found["best"]) == (
+    line = lines["wide-alphadecay"]
+    assert (line["planned"], line["seeds"], line["n"], line["pairs"], line["best"]) == (
         "2",
         "1 2",
         "2",
@@ -83,15 +83,14 @@ def test_a_line_a_cell(table):
         "True",
     )
     assert (
-        float(found["mean"]) == pytest.approx((THIRD + 32) / 2, rel=1e-15)
-        and float(found["paper"]) == 28.5
+        float(line["mean"]) == pytest.approx((THIRD + 32) / 2, rel=1e-15)
+        and float(line["paper"]) == 28.5
     )
     # Differences -2/3 and -2: mean -4/3, half their distance 2/3, times t of one degree.
-    assert float(found["difference"]) == pytest.approx(-4 / 3, rel=1e-12)
-    assert float(found["low"]) == pytest.approx(-4 / 3 - 12.70620473617 * 2 / 3, rel=1e-9)
+    assert float(line["difference"]) == pytest.approx(-4 / 3, rel=1e-12)
+    assert float(line["low"]) == pytest.approx(-4 / 3 - 12.70620473617 * 2 / 3, rel=1e-9)
     assert (
-        float(found["published_difference"]) == -1.0
-        and float(found["published_minus_paper"]) == 1.0
+        float(line["published_difference"]) == -1.0 and float(line["published_minus_paper"]) == 1.0
     )
     assert (
         lines["deep-alphadecay"]["difference"],
@@ -117,28 +116,31 @@ def test_the_mean_of_those_that_did_not_diverge_is_no_best(tmp_path):
 
 
 def test_json_has_it_all(table):
-    found = json.loads(
+    written = json.loads(
         as_json(table), parse_constant=lambda word: pytest.fail(f"{word} is no JSON")
     )
-    assert (found["grid"], found["baseline"], found["seeds"], found["confidence"]) == (
+    assert (written["grid"], written["baseline"], written["seeds"], written["confidence"]) == (
         "toy",
         "Uniform",
         [1, 2],
         0.95,
     )
-    assert [cell["mean"] for cell in found["cells"]] == [
+    assert [cell["mean"] for cell in written["cells"]] == [
         32.5,
         None,
         pytest.approx((THIRD + 32) / 2),
         40.0,
     ]
-    assert len(found["runs"]) == 8 and sum(run["status"] == "counted" for run in found["runs"]) == 5
-    assert {entry["what"] for entry in found["differs_from_paper"]} >= {
+    assert (
+        len(written["runs"]) == 8
+        and sum(run["status"] == "counted" for run in written["runs"]) == 5
+    )
+    assert {entry["what"] for entry in written["differs_from_paper"]} >= {
         "data",
         "tokens",
         "precision",
-    } and found["disagreements"] == []
-    assert found["made"]["steps"] == "150"
+    } and written["disagreements"] == []
+    assert written["made"]["steps"] == "150"
 
 
 def picture(path):

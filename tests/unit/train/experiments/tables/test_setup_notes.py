@@ -1,4 +1,4 @@
-"""What is said of a table: what differs from the paper, and what runs have not in common."""
+"""The notes below a table: what differs from the paper, and what runs have not in common."""
 
 import dataclasses
 import hashlib
@@ -46,8 +46,8 @@ def test_runs_made_like_the_papers_differ_in_their_masters_alone(tmp_path, as_t5
         },
         **FACTS,
     )
-    [found] = caption_of(grid, tmp_path).departures
-    assert found.what == "precision" and found.here == "bfloat16 with float32 masters"
+    [departure] = caption_of(grid, tmp_path).departures
+    assert departure.what == "precision" and departure.here == "bfloat16 with float32 masters"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_each_departure_is_told(tmp_path, as_t5, override, what, here, paper_has
         {"60M": LIKE_PAPER | override}, ["Uniform"], seeds=[41], source=SOURCE, recipe="llama_60m"
     )
     fill(grid, tmp_path, {("Uniform", "60M"): {41: (32.7, PUBLISHED)}}, **FACTS)
-    [found, precision] = (
+    [departure, precision] = (
         caption_of(grid, tmp_path).departures
         if what != "seeds"
         else caption_of(grid, tmp_path).departures[::-1]
     )
-    assert (found.what, found.here) == (what, here) and precision.what == "precision"
-    assert paper_has is None or found.paper == paper_has
+    assert (departure.what, departure.here) == (what, here) and precision.what == "precision"
+    assert paper_has is None or departure.paper == paper_has
 
 
 def test_what_only_a_run_knows_is_told(tmp_path):
@@ -106,8 +106,8 @@ def test_what_only_a_run_knows_is_told(tmp_path):
     )
     facts = {"tokens": 1_310_720_000, "val_tokens": 2_000_000, "precision": "float32"}
     fill(grid, tmp_path, {("Uniform", "60M"): {42: (32.7, 32.7 ** (15 / 16))}}, **facts)
-    found = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
-    assert found == {
+    departures = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
+    assert departures == {
         "tokenizer": ("SentencePiece, trained on the corpus", "T5's"),
         "tokens": ("1.31B", "1.00B without fill"),
         "precision": ("float32", "bfloat16 throughout, no float32 masters (published code)"),
@@ -119,16 +119,16 @@ def test_what_only_a_run_knows_is_told(tmp_path):
 def test_a_model_that_is_none_of_the_papers_is_told_with_the_range_of_its(tmp_path):
     grid = make_grid({"toy": {}}, ["Uniform"], seeds=[42], source=SOURCE)
     fill(grid, tmp_path, {("Uniform", "toy"): {42: (90.0, 80.0)}})
-    found = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
-    assert found["model"] == (
+    departures = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
+    assert departures["model"] == (
         "hidden 256, intermediate 688, 4 heads, 6 layers",
         "60M, 135M, 350M or 1B",
     )
-    assert found["steps"] == ("150", "10,000 to 90,000") and found["tokens"] == (
+    assert departures["steps"] == ("150", "10,000 to 90,000") and departures["tokens"] == (
         "614.4k",
         "1.00B to 9.00B without fill",
     )
-    assert found["data"][0] == "source of the Python standard library"
+    assert departures["data"][0] == "source of the Python standard library"
 
 
 def test_a_departure_of_some_columns_names_them(tmp_path):
@@ -141,9 +141,9 @@ def test_a_departure_of_some_columns_names_them(tmp_path):
     )
     finish(runs_of(grid, tmp_path, "Uniform", "a")[42], 30.0)
     finish(runs_of(grid, tmp_path, "Uniform", "b")[42], 30.0, tokens=10**9)
-    found = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
-    assert found["tokens"] == ("a: 1.31B", "1.00B without fill")
-    assert found["rows"][0] == "packed, no fill"  # both columns that have runs
+    departures = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
+    assert departures["tokens"] == ("a: 1.31B", "1.00B without fill")
+    assert departures["rows"][0] == "packed, no fill"  # both columns that have runs
     made = dict(caption_of(grid, tmp_path).made)
     assert made["tokens"] == "a: 1.31B; b: 1.00B" and made["ranks"] == "2 on cpu, ZeRO-3"
 
@@ -151,11 +151,11 @@ def test_a_departure_of_some_columns_names_them(tmp_path):
 def test_a_grid_of_our_own_departs_from_nothing(tmp_path):
     grid = make_grid({"toy": {}}, ["Uniform"], seeds=[42])
     fill(grid, tmp_path, {("Uniform", "toy"): {42: (90.0, 80.0)}})
-    found = caption_of(grid, tmp_path)
+    notes = caption_of(grid, tmp_path)
     assert (
-        found.departures is None
-        and dict(found.made)["steps"] == "150"
-        and dict(found.made)["commit"] == "0123456789"
+        notes.departures is None
+        and dict(notes.made)["steps"] == "150"
+        and dict(notes.made)["commit"] == "0123456789"
     )
 
 
@@ -219,9 +219,9 @@ def test_what_is_exempt_from_decay_is_the_same_under_every_method(tmp_path, as_t
         recipe="llama_60m",
     )
     fill(grid, tmp_path, {(row, "60M"): {42: (32.7, PUBLISHED)} for row in grid.rows}, **FACTS)
-    found = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
-    del found["precision"]
-    assert found == {
+    departures = {d.what: (d.here, d.paper) for d in caption_of(grid, tmp_path).departures}
+    del departures["precision"]
+    assert departures == {
         "norm gains": ("not decayed", "decayed (published code)"),
         "first linear weight": ("a decay of its own", "the base decay (published code)"),
     }

@@ -15,7 +15,10 @@ from train.loop.stopping.signals import LAUNCHER, REASONS, StopRequests, _progra
 
 def run(body, *, ignore=(), timeout=60):
     """A Python process with `requests` installed; its exit code and what it printed."""
-    head = "import os, signal, sys, time\nfrom train.loop.stopping.signals import *\nfrom train.errors import Stopped\n"
+    head = (
+        "import os, signal, sys, time\nfrom train.loop.stopping.signals import *\n"
+        "from train.errors import Stopped\n"
+    )
     # the tests themselves may run under nohup
     early = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     early += "".join(f"signal.signal(signal.{name}, signal.SIG_IGN)\n" for name in ignore)

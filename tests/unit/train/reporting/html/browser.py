@@ -174,4 +174,4 @@ def browsing(path: str, profile: Path) -> Iterator[Page]:
             os.close(descriptor)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(PATIENCE)

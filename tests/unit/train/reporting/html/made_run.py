@@ -28,6 +28,14 @@ LLAMA = (
     "mlp.down_proj",
 )
 
+NOT_FINITE = 3  # the step whose loss is not
+SKIPPED = {
+    "notice": "step skipped: <not> finite",
+    "loss": math.nan,
+    "in_a_row": 1,
+    "skipped_steps": 1,
+}
+
 
 def weight_names(layers: int, types: tuple[str, ...] = LLAMA) -> list[str]:
     """Name the weights as the LLaMA does."""
@@ -48,43 +56,35 @@ def write_records(
     with MetricsWriter(path) as writer:
         for step in range(steps + 1):
             if interval and step % interval == 0:
-                measured = {name: alpha(step, place) for place, name in enumerate(names)}
-                decays = {name: value / 10 for name, value in measured.items()}
-                writer.write(
-                    "refresh", step, {"alphas": measured if alphas else {}, "weight_decays": decays}
-                )
+                writer.write("refresh", step, refresh_figures(step, names, alphas))
             if step:
-                seconds = {
-                    part: (place + 1) * 0.01 + step * 1e-4 for place, part in enumerate(PARTS)
-                }
-                loss = math.nan if step == 3 else 8.0 / step**0.2
-                figures = {
-                    "loss": loss,
-                    "tokens": step * 100,
-                    "mfu": 0.25,
-                    "peak_tflops": 2.0,
-                    "seconds": seconds,
-                }
-                writer.write(
-                    "train", step, figures | {"memory": {"peak_resident_bytes": 2.0**30 + step}}
-                )
-            if step == 3:
-                writer.write(
-                    "notice",
-                    step,
-                    {
-                        "notice": "step skipped: <not> finite",
-                        "loss": math.nan,
-                        "in_a_row": 1,
-                        "skipped_steps": 1,
-                    },
-                )
+                writer.write("train", step, training_figures(step))
+            if step == NOT_FINITE:
+                writer.write("notice", step, SKIPPED)
             if step in (0, steps):
-                writer.write(
-                    "validation",
-                    step,
-                    {"val_loss": 8.0 - step / 100, "val_perplexity": math.exp(8.0 - step / 100)},
-                )
+                loss = 8.0 - step / 100
+                figures = {"val_loss": loss, "val_perplexity": math.exp(loss)}
+                writer.write("validation", step, figures)
+
+
+def refresh_figures(step: int, names: list[str], alphas: bool) -> dict[str, Any]:
+    """Make up α, if wanted, and decay of every weight."""
+    measured = {name: alpha(step, place) for place, name in enumerate(names)}
+    decays = {name: value / 10 for name, value in measured.items()}
+    return {"alphas": measured if alphas else {}, "weight_decays": decays}
+
+
+def training_figures(step: int) -> dict[str, Any]:
+    """Make up the figures of a training line."""
+    seconds = {part: (place + 1) * 0.01 + step * 1e-4 for place, part in enumerate(PARTS)}
+    return {
+        "loss": math.nan if step == NOT_FINITE else 8.0 / step**0.2,
+        "tokens": step * 100,
+        "mfu": 0.25,
+        "peak_tflops": 2.0,
+        "seconds": seconds,
+        "memory": {"peak_resident_bytes": 2.0**30 + step},
+    }
 
 
 def make_run(

@@ -82,10 +82,10 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(written, tmp_path_factory):
-    with browsing(str(BROWSER), tmp_path_factory.mktemp("profile")) as found:
-        found.size(360, 740, phone=True)
-        found.open(written)
-        yield found
+    with browsing(str(BROWSER), tmp_path_factory.mktemp("profile")) as tab:
+        tab.size(360, 740, phone=True)
+        tab.open(written)
+        yield tab
 
 
 def test_every_chart_is_drawn_and_nothing_is_fetched(page, written):

@@ -37,5 +37,5 @@ def test_every_stretch_of_the_curve_keeps_its_range():
 
 @pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 1000, 12_345])
 def test_stretches_hold_every_index_once(count):
-    found = stretches(count, most=300)
-    assert [i for stretch in found for i in stretch] == list(range(count)) and len(found) <= 300
+    parts = stretches(count, most=300)
+    assert [i for stretch in parts for i in stretch] == list(range(count)) and len(parts) <= 300

@@ -17,13 +17,13 @@ SHORT = ["q", "k", "v", "o", "gate", "up", "down"]
 
 @pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (1000, 200)])
 def test_evenly_keeps_both_ends(count, most):
-    found = evenly(count, most)
+    indices = evenly(count, most)
     assert (
-        found[0] == 0
-        and found[-1] == count - 1
-        and len(set(found)) == len(found) == min(count, most)
+        indices[0] == 0
+        and indices[-1] == count - 1
+        and len(set(indices)) == len(indices) == min(count, most)
     )
-    gaps = np.diff(found)
+    gaps = np.diff(indices)
     assert count <= most or gaps.max() - gaps.min() <= 1
 
 
@@ -84,10 +84,10 @@ def test_a_module_without_alpha_is_a_hole(tmp_path):
         for step in (0, 5)
     ]
     records[1]["alphas"][names[3]] = None
-    found = read_refreshes(records)
+    refreshes = read_refreshes(records)
     assert (
-        np.argwhere(np.isnan(found.values["alpha"])).tolist() == [[1, 0, 3]]
-        and not np.isnan(found.values["decay"]).any()
+        np.argwhere(np.isnan(refreshes.values["alpha"])).tolist() == [[1, 0, 3]]
+        and not np.isnan(refreshes.values["decay"]).any()
     )
 
 

@@ -27,13 +27,13 @@ from train.telemetry.metrics import read_metrics
 
 def weights(layers: int = 3) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    found = {
+    made = {
         name: torch.randn(48, 32 + 16 * place, generator=generator)
         for place, name in enumerate(weight_names(layers))
     }
     # a heavier tail than chance makes
-    found["model.layers.1.self_attn.q_proj.weight"] *= torch.linspace(0.1, 3, 48)[:, None]
-    return found | {
+    made["model.layers.1.self_attn.q_proj.weight"] *= torch.linspace(0.1, 3, 48)[:, None]
+    return made | {
         "model.norm.weight": torch.ones(48),
         "lm_head.weight": torch.randn(40, 48, generator=generator),
     }
@@ -43,11 +43,11 @@ def test_eigenvalues_and_alpha_against_numpy_and_the_library(tmp_path):
     run = read_run(make_run(tmp_path / "run"))
     made = weights()
     write_checkpoint(run.folder, made)
-    found = measure(run, ["*.q_proj.weight"])
-    assert found.step == 12 and [one.name for one in found.esds] == [
+    spectra = measure(run, ["*.q_proj.weight"])
+    assert spectra.step == 12 and [one.name for one in spectra.esds] == [
         f"model.layers.{i}.self_attn.q_proj.weight" for i in range(3)
     ]
-    for one in found.esds:
+    for one in spectra.esds:
         singular = np.linalg.svd(made[one.name].double().numpy(), compute_uv=False)
         values = np.sort(singular**2)
         half = len(singular) // 2

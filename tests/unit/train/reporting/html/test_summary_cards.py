@@ -33,21 +33,21 @@ SUMMARY = {
 def test_a_finished_run(tmp_path):
     folder = make_run(tmp_path / "run")
     write_summary(folder / "summary.json", SUMMARY)
-    found = dict(facts(read_run(folder)))
+    cards = dict(facts(read_run(folder)))
     assert (
-        found["Method"] == "alphadecay"
-        and found["Validation perplexity"] == "2,981 → 2,644"
-        and found["Tokens"] == "1,200"
+        cards["Method"] == "alphadecay"
+        and cards["Validation perplexity"] == "2,981 → 2,644"
+        and cards["Tokens"] == "1,200"
     )
     assert (
-        found["Tokens per second"] == "77"
-        and found["MFU"] == "50.0% of 2 TFLOP/s"
-        and found["Parameters"] == "6.84M"
+        cards["Tokens per second"] == "77"
+        and cards["MFU"] == "50.0% of 2 TFLOP/s"
+        and cards["Parameters"] == "6.84M"
     )
     assert (
-        found["Device"] == "cuda · 4 ranks · ZeRO-3 · bfloat16"
-        and found["Skipped steps"] == "1"
-        and "Loss spikes" not in found
+        cards["Device"] == "cuda · 4 ranks · ZeRO-3 · bfloat16"
+        and cards["Skipped steps"] == "1"
+        and "Loss spikes" not in cards
     )
     assert headline(read_run(folder)) == ("finished", "step 12 of 12")
     whose, said = version_facts(read_run(folder))
@@ -71,16 +71,16 @@ def test_the_published_perplexity_beside_the_true_one(tmp_path):
 def test_speed_of_a_run_under_way_is_that_of_its_records(tmp_path):
     folder = make_run(tmp_path / "run", state="running")
     write_summary(folder / "summary.json", SUMMARY | {"steps": 6})  # of the run before it went on
-    found = dict(facts(read_run(folder)))
+    cards = dict(facts(read_run(folder)))
     seconds = math.fsum(
         record["seconds"][part]
         for record in read_metrics(folder / "metrics.jsonl", "train")
         for part in TRAINING
     )
-    assert float(found["Tokens per second"].replace(",", "")) == pytest.approx(
+    assert float(cards["Tokens per second"].replace(",", "")) == pytest.approx(
         1200 / seconds, rel=1e-3
     )
-    assert found["MFU"] == "25.0% of 2 TFLOP/s"
+    assert cards["MFU"] == "25.0% of 2 TFLOP/s"
     assert headline(read_run(folder))[1].startswith("step 12 of 12 · unless it was killed")
 
 
