@@ -51,7 +51,8 @@ def _start(requests: StopRequests) -> int:
     requests.install()
     prepare_environment()
     _, local_rank, world_size = environment()
-    from train.config.command_line import load_command, split_dry_run
+    from train.config.arguments import split_dry_run
+    from train.config.command_line import load_command
     from train.config.validate import accumulation_steps
 
     arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)

@@ -15,30 +15,19 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from train.config import TrainConfig
-from train.config.arguments import once, split_arguments, split_dry_run
+from train.config.arguments import once, split_arguments
 from train.config.help import print_help
 from train.config.key_registry import (
     COMMAND_LINE,
     Setting,
     complaint,
     is_plain,
-    known_keys,
     sections,
 )
 from train.config.nested_lists import section
-from train.config.recipe_file import RECIPES, read_recipe, recipe_names
-from train.config.validate import accumulation_steps, check_values, validate
+from train.config.recipe_file import read_recipe, recipe_names
+from train.config.validate import check_values
 from train.errors import Problems, UserError
-
-__all__ = [
-    "RECIPES",
-    "accumulation_steps",
-    "dump_config",
-    "known_keys",
-    "load_config",
-    "split_dry_run",
-    "validate",
-]
 
 DESCRIPTION = "Pre-train a LLaMA with AlphaDecay."
 

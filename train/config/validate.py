@@ -13,19 +13,8 @@ from train.config.agreements import Wrong, disagreements, out_of_range, unusable
 from train.errors import Problems, UserError
 
 
-def validate(config: TrainConfig) -> None:
-    """Check ranges and agreements before anything is built.
-
-    Raises:
-        UserError: every wrong value, by its key, with what it should be.
-    """
-    problems = Problems()
-    check_values(config, problems, {})
-    problems.raise_any()
-
-
 def check_values(config: TrainConfig, problems: Problems, places: Mapping[str, str]) -> None:
-    """Note every wrong value.
+    """Note every value that is out of its range or disagrees with another.
 
     Choices are not compared with others that are in doubt already: a second message would only be a
     consequence of the first.

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from train.config.command_line import load_command, split_dry_run
+from train.config.arguments import split_dry_run
+from train.config.command_line import load_command
 from train.errors import EXIT_USER_ERROR, as_command
 from train.system.environment import prepare_environment
 

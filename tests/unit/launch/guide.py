@@ -18,7 +18,8 @@ from alphadecay.config import AlphaDecayConfig
 from tests.conftest import ROOT
 from tests.unit.launch.programs import PROGRAM, options_of, program_named
 from train.commands import COMMANDS
-from train.config.command_line import load_config, split_dry_run
+from train.config.arguments import split_dry_run
+from train.config.command_line import load_config
 from train.config.key_registry import known_keys
 from train.errors import UserError
 

@@ -7,14 +7,10 @@ import sys
 import pytest
 
 from train.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from train.config.command_line import (
-    accumulation_steps,
-    dump_config,
-    known_keys,
-    load_config,
-    validate,
-)
-from train.errors import UserError
+from train.config.command_line import dump_config, load_config
+from train.config.key_registry import known_keys
+from train.config.validate import accumulation_steps, check_values
+from train.errors import Problems, UserError
 
 IMPORT = "from train.config.command_line import load_command"
 
@@ -265,13 +261,12 @@ def test_a_value_out_of_range_is_refused_by_name(argument, key):
     assert key in refusal(argument)
 
 
-def test_validate_takes_what_is_just_in_range():
+def test_what_is_just_in_range_is_taken():
     model = ModelConfig(num_kv_heads=2)
-    validate(
-        TrainConfig(
-            model=model, data=DataConfig(validation_fraction=0.5), run=RunConfig(steps=1000)
-        )
-    )
+    data = DataConfig(validation_fraction=0.5)
+    problems = Problems()
+    check_values(TrainConfig(model=model, data=data, run=RunConfig(steps=1000)), problems, {})
+    assert problems.found == []
 
 
 def batches(**run):

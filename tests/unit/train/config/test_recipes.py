@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from train.config.command_line import RECIPES, accumulation_steps, load_config
+from train.config.command_line import load_config
+from train.config.recipe_file import RECIPES
+from train.config.validate import accumulation_steps
 
 DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
 # name: parameters in millions, steps, peak learning rate (arXiv 2506.14562)

@@ -16,7 +16,8 @@ import torch
 
 from tests.conftest import ROOT
 from train.config import ModelConfig
-from train.config.command_line import dump_config, load_config, split_dry_run
+from train.config.arguments import split_dry_run
+from train.config.command_line import dump_config, load_config
 from train.errors import UserError
 from train.models.build import build_model
 from train.planning.activations import count_activations

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from train.config.command_line import RECIPES, load_config
+from train.config.command_line import load_config
+from train.config.recipe_file import RECIPES
 from train.reporting.command import main as report_main
 from train.reporting.console_summary import closing_summary, print_closing_summary
 from train.reporting.heatmap import grid, write_heatmaps
