@@ -47,7 +47,8 @@ def run(cwd: Path, *command: str) -> tuple[int, str]:
 def test_runs_as_it_says(tmp_path: Path, name: str, launcher: list[str]) -> None:
     code, output = run(tmp_path, *launcher, "-m", f"alphadecay.examples.{name}")
     found = RESULT.findall(output)
-    assert [module for module, _, _ in found] == ["up.weight", "down.weight", "out.weight"], output
+    names = [module for module, _, _ in found]
+    assert names == ["up.weight", "down.weight", "mix.weight", "out.weight"], output
     decays = [float(decay) for _, decay, _ in found]
     assert (min(decays), max(decays)) == (0.067, 0.5)
     # a guess among 24 costs 3.18
