@@ -19,8 +19,7 @@ DOCKER ?= docker
 FLAVOUR ?= cpu
 BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
 
-.PHONY: help install quickstart test oldest slow cluster integrations lint bench gpu kill image sbom
-.PHONY: base clean
+.PHONY: help install quickstart test oldest slow cluster integrations lint docs dist bench gpu kill image sbom base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,7 +39,7 @@ quickstart: $(READY) ## train the quickstart recipe; again: goes on from its las
 	@$(LAUNCH) train/pretrain.py --config train/recipes/quickstart.yaml $(ARGS)
 
 test: $(READY) ## the tests, without the slow ones
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # What pyproject.toml admits at the least, in an environment of its own.
 OLDEST := .venv-oldest
@@ -81,6 +80,23 @@ integrations: $(LOOPS)/.ready ## AlphaDecay in Lightning's, Accelerate's, torcht
 lint: $(READY) ## ruff and mypy
 	ruff check .
 	mypy
+
+docs: $(READY) ## pages and the reference of the code, as a site that needs no network: build/docs
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(PYTHON) -m sphinx --builder html --conf-dir docs --fail-on-warning --quiet . build/docs
+	@echo open build/docs/index.html
+
+dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dist]'
+	rm -rf dist build/lib build/bdist.* build/empty
+	$(PYTHON) -m build --no-isolation --outdir dist
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
+	for file in dist/*; do \
+		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
+		build/empty/bin/python -m pip check && \
+		build/empty/bin/python -P tests/unit/packaging/installed.py || exit 1; \
+	done
 
 bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json

@@ -31,7 +31,7 @@ __all__ = [
     "assign_weight_decay",
     "pl_alpha_hill",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> Any:

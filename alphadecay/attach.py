@@ -18,6 +18,7 @@ from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
 from alphadecay.optim.wrapped import opened, unwrapped
 from alphadecay.sharding.detect import Target
+from alphadecay.state import give_back_base
 
 _LOG = logging.getLogger("alphadecay")
 # (hook, who made it) of every optimizer that is decayed
@@ -94,6 +95,11 @@ class Attachment:
         """Take every module's ratio; it holds from the next step on."""
         for fragments in self.fragments:
             fragments.set_ratios(ratios)
+
+    def give_back_base(self) -> None:
+        """Put the groups' own decay back after a checkpoint of version 0.1 was loaded."""
+        for optimizer in self.optimizers:
+            give_back_base(optimizer.param_groups)
 
     def remove(self) -> None:
         """Give the optimizers back as they were: each group decays by itself again."""

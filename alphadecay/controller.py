@@ -18,7 +18,14 @@ from alphadecay.refresh import SpectralRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
 from alphadecay.spread import SpreadSchedule
-from alphadecay.state import VERSION, fingerprint, to_estimates, to_numbers, why_not_loadable
+from alphadecay.state import (
+    VERSION,
+    fingerprint,
+    in_todays_form,
+    to_estimates,
+    to_numbers,
+    why_not_loadable,
+)
 
 
 class AlphaDecay:
@@ -223,6 +230,8 @@ class AlphaDecay:
         """
         # before anything is refused: no rank may wait for one that has left
         self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
+        self._attachment.give_back_base()
+        state = in_todays_form(state, self._attachment.base)
         if problem := why_not_loadable(state, self._modules):
             raise ValueError(problem)
         saved = state["modules"]

@@ -11,6 +11,30 @@ from typing import Any
 from alphadecay.spectral import FIELDS, Estimate, to_estimate
 
 VERSION = 2
+# Where version 0.1 kept a param group's decay while it left 0 in `weight_decay`.
+_BASE_KEY_OF_0_1 = "base_weight_decay"
+
+
+def give_back_base(param_groups: Iterable[dict[str, Any]]) -> None:
+    """Put the groups' own decay back that a checkpoint of version 0.1 brought under another key."""
+    for group in param_groups:
+        if _BASE_KEY_OF_0_1 in group:
+            group["weight_decay"] = group.pop(_BASE_KEY_OF_0_1)
+
+
+def in_todays_form(state: Mapping[str, Any], base: Mapping[str, float]) -> Mapping[str, Any]:
+    """Return a state of version 1, which held decays, with ratios; any other as it is.
+
+    Args:
+        base: every module's own group's weight decay.
+    """
+    if state.get("version") != 1 or not set(state["modules"]) <= set(base):
+        return state
+    modules = {
+        name: {**saved, "ratio": saved["weight_decay"] / base[name] if base[name] else 1.0}
+        for name, saved in state["modules"].items()
+    }
+    return {**state, "version": VERSION, "modules": modules}
 
 
 def to_numbers(estimates: Mapping[str, Estimate], **more: Mapping[str, float]) -> dict[str, Any]:
@@ -41,11 +65,6 @@ def fingerprint(state: Mapping[str, Any]) -> list[float]:
 
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:
     """Say why a state cannot be loaded into a model of these modules; empty where it can."""
-    if state.get("version") == 1:
-        return (
-            "AlphaDecay state has version 1, which holds decays and not ratios of the optimizer's; "
-            "go on without it: a refresh at the start measures the weights again"
-        )
     if state.get("version") != VERSION:
         return f"AlphaDecay state has version {state.get('version')}, this library reads {VERSION}"
     own = set(names)

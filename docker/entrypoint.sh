@@ -2,7 +2,7 @@
 # Trains in this container, or runs another command in it.
 #
 #   docker run ... alphadecay:cpu --config RECIPE [--section.key VALUE ...]
-#   docker run ... alphadecay:cpu python -m train.data.prepare --config RECIPE
+#   docker run ... alphadecay:cpu python -m train prepare --config RECIPE
 #
 # Variables choose how the program is started:
 #   LAUNCHER        torchrun (the default) or deepspeed

@@ -1,9 +1,9 @@
-"""Whether the run in this container is alive, by what it last wrote: exit code 0 or 1.
+"""Reports whether the run in this container is alive, by exit code 0 or 1.
 
-The image's HEALTHCHECK asks.
+The image's HEALTHCHECK runs it; it judges by what the run last wrote.
 
-HEALTH_MAX_AGE: seconds that a running run may be silent (1800); set it above the longest
-    evaluation, refresh or checkpoint.
+HEALTH_MAX_AGE is the number of seconds that a running run may be silent (1800); set it above the
+longest evaluation, refresh or checkpoint.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import psutil
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.state import NAME, read_state  # noqa: E402
+from train.config.run_folder import STATUS  # noqa: E402
+from train.loop.run_status import read_state  # noqa: E402
 
 
 def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, str]:
-    """(healthy, why) of the run written to last.
+    """Return whether the run that was written to last is healthy, and why.
 
     Args:
         runs: folder of the runs' folders.
@@ -29,9 +30,9 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
         now: seconds as of time.time().
         born: when the container started; silence before that was another container's.
     """
-    # a sweep's are GRID/CELL/seed-N
-    found = [path for folders in ("*", "*/*/*") for path in runs.glob(f"{folders}/{NAME}")]
-    states = sorted(found, key=lambda path: path.stat().st_mtime)
+    # The runs of a sweep lie in GRID/CELL/seed-N.
+    states = [*runs.glob(f"*/{STATUS}"), *runs.glob(f"*/*/*/{STATUS}")]
+    states.sort(key=lambda path: path.stat().st_mtime)
     if not states:
         return True, "no run yet"
     folder = states[-1].parent
@@ -39,7 +40,9 @@ def health(runs: Path, max_age: float, now: float, born: float) -> tuple[bool, s
     if state != "running":
         return state in ("finished", "stopped"), f"{folder.name}: {state}"
     written = max(
-        path.stat().st_mtime for path in (folder / NAME, folder / "metrics.jsonl") if path.exists()
+        path.stat().st_mtime
+        for path in (folder / STATUS, folder / "metrics.jsonl")
+        if path.exists()
     )
     silent = now - max(written, born)
     return silent <= max_age, f"{folder.name}: silent for {silent:.0f} s"

@@ -1,5 +1,6 @@
-"""Prints what the project requires, so that packages can be installed before its sources are there:
-PYPROJECT EXTRA ...
+"""Prints what the project requires: `requirements.py PYPROJECT EXTRA ...`.
+
+Packages can so be installed before the project's sources are there.
 """
 
 import sys
@@ -7,9 +8,6 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path(sys.argv[1]).read_text())["project"]
-for extra in (None, *sys.argv[2:]):
-    print(
-        "\n".join(
-            project["dependencies"] if extra is None else project["optional-dependencies"][extra]
-        )
-    )
+print("\n".join(project["dependencies"]))
+for extra in sys.argv[2:]:
+    print("\n".join(project["optional-dependencies"][extra]))

@@ -145,7 +145,7 @@ case $route in
     openmpi)
         command -v mpirun >/dev/null || fail "mpirun is not installed"
         find_env_file
-        way=$(cd "$PROJECT" && "$PYTHON" -m train.interface "$head")
+        way=$(cd "$PROJECT" && "$PYTHON" -m train interface "$head")
         # By default mpirun binds a rank to one core, and deepspeed makes it use eth0, there or not.
         mpi="--bind-to none --mca btl_tcp_if_include ${way% *} -x MASTER_ADDR=$head -x MASTER_PORT=$port -x PATH"
         options+=(--launcher openmpi --force_multi --launcher_args="$mpi${logs:+ --output-filename $logs}")

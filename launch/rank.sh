@@ -31,7 +31,7 @@ RANK=$(first RANK OMPI_COMM_WORLD_RANK PMI_RANK SLURM_PROCID)
 LOCAL_RANK=$(first LOCAL_RANK OMPI_COMM_WORLD_LOCAL_RANK MPI_LOCALRANKID SLURM_LOCALID)
 WORLD_SIZE=$(first WORLD_SIZE OMPI_COMM_WORLD_SIZE PMI_SIZE SLURM_NTASKS)
 [[ ${MASTER_ADDR:-} && ${MASTER_PORT:-} ]] || fail "$(hostname): MASTER_ADDR and MASTER_PORT are not set"
-way=$(cd "$PROJECT" && "${PYTHON:-python}" -m train.interface "$MASTER_ADDR")
+way=$(cd "$PROJECT" && "${PYTHON:-python}" -m train interface "$MASTER_ADDR")
 # "=": NCCL would take every interface whose name begins like this.
 export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-=${way% *}} GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${way% *}}
 export RANK LOCAL_RANK WORLD_SIZE

@@ -47,7 +47,7 @@ if ((nodes == 1)) && [[ ! $head ]]; then
     options+=(--standalone)
 else
     [[ $head == *:* ]] || fail "--nodes $nodes needs --head HOST:PORT, the same on every node"
-    way=$(cd "$PROJECT" && "$PYTHON" -m train.interface "${head%:*}")
+    way=$(cd "$PROJECT" && "$PYTHON" -m train interface "${head%:*}")
     read -r interface address <<<"$way"
     # "=": NCCL would take every interface whose name begins like this.
     export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-=$interface} GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-$interface}

@@ -1,7 +1,6 @@
-"""Pre-trains a LLaMA. Started alike by deepspeed, torchrun and python:
+"""Pre-trains a language model; deepspeed, torchrun and python start it alike.
 
-deepspeed --num_gpus 8 train/pretrain.py --config train/recipes/llama_60m.yaml [--section.key value
-...]
+deepspeed --num_gpus 8 train/pretrain.py --config llama_60m [--section.key VALUE ...]
 """
 
 from __future__ import annotations
@@ -10,74 +9,92 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # As a script, Python puts this folder first on the path, where our module names would hide other
 # packages' own.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from train.cli import dump_config, load_config, split_dry_run  # noqa: E402
-from train.config import TrainConfig  # noqa: E402
+from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.quiet import quiet  # noqa: E402
-from train.state import write_state  # noqa: E402
-from train.stopping.signals import StopRequests, exit_code  # noqa: E402
-from train.stopping.steady import Steady  # noqa: E402
-from train.validation import accumulation_steps  # noqa: E402
+from train.loop.run_status import write_state  # noqa: E402
+from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
+from train.system.environment import prepare_environment  # noqa: E402
+from train.system.missing_packages import explained  # noqa: E402
+from train.system.streams import PipeSafeStream  # noqa: E402
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
+
+_PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
 
 def main() -> int:
-    """The command line.
+    """Run the command line and return its exit code.
 
-    Returns the exit code; what a user can mend is one message, not a traceback.
+    What a user can mend is one message, not a traceback.
     """
-    sys.stdout, sys.stderr = Steady(sys.stdout), Steady(sys.stderr)  # type: ignore[assignment]
+    sys.stdout = PipeSafeStream(sys.stdout)  # type: ignore[assignment]
+    sys.stderr = PipeSafeStream(sys.stderr)  # type: ignore[assignment]
     requests = StopRequests()
+    try:
+        try:
+            return _start(requests)
+        except ModuleNotFoundError as error:
+            raise explained(error) from error
+    except UserError as error:
+        return _refuse(f"error: {error}", requests)
+
+
+def _start(requests: StopRequests) -> int:
     # first: a signal during the imports must not end the process at a place of its own
     requests.install()
-    quiet()
-    from train.world import environment  # with torch: after the handlers
-
+    prepare_environment()
     _, local_rank, world_size = environment()
-    try:
-        arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
-        config = load_config(arguments)
-        if dry_ranks:
-            return _dry_run(config, dry_ranks, local_rank)
-        accumulation_steps(config, world_size)
-        return _run(config, requests)
-    except UserError as error:
-        if local_rank == 0:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        else:
-            # the launcher stops everybody when the first rank ends: let the one that speaks be it
-            time.sleep(1.0)
-        return EXIT_USER_ERROR
+    from train.config.command_line import load_command, split_dry_run
+    from train.config.validate import accumulation_steps
+
+    arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
+    if dry_ranks:
+        return 0 if local_rank else _dry_run(arguments, dry_ranks)
+    config = load_command(arguments)
+    accumulation_steps(config, world_size)
+    return _run(config, requests)
 
 
-def _dry_run(config: TrainConfig, world_size: int, local_rank: int) -> int:
-    """Says what the run would be. Exit code 2 where something would stop it."""
-    if local_rank:
-        return 0
-    from train.plan.dryrun import dry_run
+def _refuse(message: str, requests: StopRequests) -> int:
+    """Say once per node why there is no run, and return the exit code."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # The first rank speaks for all of them, and the launcher then stops the others. Where it
+        # does not, this rank alone is refused.
+        try:
+            with requests.interrupting():
+                time.sleep(_PATIENCE)
+        except Stopped:
+            return EXIT_USER_ERROR
+    print(message, file=sys.stderr, flush=True)
+    tell_launcher(message)
+    return EXIT_USER_ERROR
 
-    report, problems = dry_run(config, world_size)
-    print(report)
-    print(f"\n{len(problems)} problems" if problems else "\nNo problem found", flush=True)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr, flush=True)
-    return EXIT_USER_ERROR if problems else 0
+
+def _dry_run(arguments: list[str], world_size: int) -> int:
+    """Say what the run would be; the exit code is 2 where something would stop it."""
+    from train.planning.command import dry_run_command
+
+    return dry_run_command(arguments, world_size)
 
 
 def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
-    from train import world as worlds
-    from train.build import build
-    from train.results.closing import close, leave, running
-    from train.results.summary import CONFIG
+    from train.cluster import distributed
+    from train.config.command_line import dump_config
+    from train.config.run_folder import CONFIG
+    from train.loop.build import build
+    from train.reporting.finish import close, leave, running
 
     started = time.perf_counter()
-    world = worlds.start(config.deepspeed.timeout_minutes)
+    world = distributed.start(config.deepspeed.timeout_minutes)
     try:
         trainer = build(config, world, requests)
     except Stopped as reason:
@@ -96,7 +113,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
 
 
 def _leave(code: int) -> None:
-    """Ends at once: gloo's threads abort a normal interpreter exit now and then (pytorch#190489)."""
+    """End at once: gloo's threads abort a normal interpreter exit now and then (pytorch#190489)."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -81,7 +81,7 @@ read_arguments() {
     fi
     given+=(${words[@]+"${words[@]}"})
     [[ " ${given[*]-}" == *" --config"[\ =]* ]] || given=(--config "$RECIPE" ${given[@]+"${given[@]}"})
-    RUN_DIR=$(alone "$PYTHON" -m train.where "${given[@]}") || exit $?
+    RUN_DIR=$(alone "$PYTHON" -m train where "${given[@]}") || exit $?
     RUN_DIR=$RUN_DIR${task:+/$task}
     ARGUMENTS=()
     set -- "${given[@]}"
@@ -138,7 +138,7 @@ preflight() {
         >"$LOGS/dry-run.txt"
     ((STATUS == 0)) || exit "$STATUS"
     SRUN_ARGS=(--kill-on-bad-exit=0) # every node gets to speak
-    attend each "$PYTHON" -m train.preflight --head "$MASTER_ADDR:$PREFLIGHT_PORT" --hosts "$(paste -sd, <<<"$HOSTS")" \
+    attend each "$PYTHON" -m train preflight --head "$MASTER_ADDR:$PREFLIGHT_PORT" --hosts "$(paste -sd, <<<"$HOSTS")" \
         --ranks "$RANKS" --output_dir "$RUN_DIR"
     ((STATUS == 0)) || exit "$STATUS"
 }
@@ -168,10 +168,10 @@ ask_to_stop() {
 # conclude: after the launcher's end. Back into the queue if SLURM or run.max_hours asked for the stop and there is more to do.
 conclude() {
     local code=0 step reason
-    "$PYTHON" -m train.state "$RUN_DIR" >/dev/null || code=$?
-    step=$("$PYTHON" -m train.state "$RUN_DIR" step) || true
-    reason=$("$PYTHON" -m train.state "$RUN_DIR" reason) || true
-    say "$RUN_DIR is $("$PYTHON" -m train.state "$RUN_DIR" || true) at step $step; the launcher ended with $STATUS"
+    "$PYTHON" -m train state "$RUN_DIR" >/dev/null || code=$?
+    step=$("$PYTHON" -m train state "$RUN_DIR" step) || true
+    reason=$("$PYTHON" -m train state "$RUN_DIR" reason) || true
+    say "$RUN_DIR is $("$PYTHON" -m train state "$RUN_DIR" || true) at step $step; the launcher ended with $STATUS"
     ((code == 0)) && exit 0
     ((code == 75)) || exit $((STATUS ? STATUS : code))
     # SIGTERM is scancel, which is to be obeyed, or a preemption, after which SLURM requeues by itself.

@@ -1,5 +1,6 @@
-"""One rank started by `deepspeed --launcher slurm`, which starts Python files only and tells them
-nothing: hands over to launch/rank.sh.
+"""Starts one rank for `deepspeed --launcher slurm` by handing over to launch/rank.sh.
+
+That launcher starts Python files only, and tells them nothing.
 """
 
 import os

@@ -1,6 +1,4 @@
-"""What the benches share: the command line, the machine they ran on, the order of turns, the spread
-of figures.
-"""
+"""Holds what the benches share: the command line, the machine, the order of turns, the spread."""
 
 from __future__ import annotations
 
@@ -18,13 +16,15 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-# of the ranks
+# The environment of the ranks.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "DEEPSPEED_LOG_LEVEL": "error", "DS_ACCELERATOR": "cpu"}
 
 
 def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.ArgumentParser:
-    """A parser with --repeats, --check and --out; `judged` says where the targets hold, if not
-    everywhere.
+    """Make a parser with --repeats, --check and --out.
+
+    Args:
+        judged: where the targets hold, if not everywhere.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,7 +40,7 @@ def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.Argu
 
 
 def machine() -> dict[str, Any]:
-    """What ran this, and which commit."""
+    """Describe the machine that ran this, and which commit it was."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -64,22 +64,22 @@ def machine() -> dict[str, Any]:
 
 
 def rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
-    """Each arm follows each other equally often over many repeats."""
+    """Rotate the arms so that over many repeats each follows each other equally often."""
     by %= len(names)
     turned = names[by:] + names[:by]
     return turned if (by // 2) % 2 == 0 else turned[::-1]
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, middle, high = (
-        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    )
+    """Return median and quartiles."""
+    if len(values) == 1:
+        return dict.fromkeys(("median", "q1", "q3"), values[0])
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": middle, "q1": low, "q3": high}
 
 
 def finish(options: argparse.Namespace, results: dict[str, Any], met: Sequence[bool]) -> int:
-    """Writes the figures; the exit status, 1 only with --check."""
+    """Write the figures; return the exit status, which is 1 only with --check."""
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")

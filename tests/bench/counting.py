@@ -1,6 +1,6 @@
-"""What a job costs besides time: collectives, bytes on the wire, memory.
+"""Counts what a job costs besides time: collectives, bytes on the wire, memory.
 
-Counted below every Python wrapper of them.
+Collectives are counted below every Python wrapper of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# glibc's mallopt: with a fixed threshold large tensors are mapped and unmapped one by one
+# An option of glibc's mallopt: a fixed threshold has large tensors mapped and unmapped one by one.
 M_MMAP_THRESHOLD = -3
 Job = Callable[[], object]
 
@@ -38,8 +38,9 @@ class CountCollectives(TorchDispatchMode):
 
 
 class CountBytes(TorchDispatchMode):
-    """Bytes that this rank's collectives send to and receive from other ranks, below every Python
-    wrapper of them.
+    """Counts the bytes that this rank's collectives send to and receive from other ranks.
+
+    They are counted below every Python wrapper of them.
     """
 
     def __init__(self, world_size: int, rank: int) -> None:
@@ -83,7 +84,7 @@ def traffic(job: Job, rank: int) -> dict[str, float]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The profiler writes two lines each time it runs."""
+    """Silence standard error: the profiler writes two lines each time it runs."""
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -98,8 +99,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _settled() -> Iterator[None]:
-    """After each exchange gloo's threads let go of its buffers before we do: the profiler sees no
-    release on theirs.
+    """Wait after each exchange, until gloo's threads have let go of its buffers.
+
+    The profiler sees no release on their threads.
     """
     exchange = dist.all_to_all_single
 
@@ -116,23 +118,24 @@ def _settled() -> Iterator[None]:
 
 
 def allocator_peak(job: Job) -> int:
-    """Highest sum of bytes that torch's CPU allocator has handed out since the job began."""
+    """Return the highest sum of bytes that torch's CPU allocator handed out since the job began."""
     with (
         _quiet(),
         _settled(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
     ):
         job()
-    events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events = recorded.profiler.kineto_results.events()
+    moves = [event for event in events if event.name() == "[memory]"]
     held = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
+    for event in sorted(moves, key=lambda move: move.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
     return peak
 
 
 def resident_peak(job: Job) -> int | None:
-    """Rise of the process's peak resident set during the job; None where the system does not tell."""
+    """Return the rise of the process's peak resident set; None where the system does not tell."""
     try:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 16)
@@ -147,7 +150,6 @@ def resident_peak(job: Job) -> int | None:
 
 
 def _status(key: str) -> int:
-    line = next(
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
-    )
+    lines = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(key))
     return int(line.split()[1]) * 1024

@@ -1,11 +1,10 @@
-"""Whole runs by train/pretrain.py at the paper's sizes, on the devices that are there: tokens/s,
-MFU, memory, and what a refresh costs.
+"""Times whole runs by train/pretrain.py at the paper's sizes: tokens/s, MFU, memory, refreshes.
 
-Each size is trained for a few steps by each method, one after the other, and again in the opposite
-order. Tokens per second and MFU are medians over the training lines after the first two; MFU is
-stated against the peak that metrics.jsonl names. The corpus is the running Python's own library:
-the text does not matter here. `refresh_share` is what AlphaDecay's refreshes take of a run with one
-in 500 steps.
+They run on the devices that are there. Each size is trained for a few steps by each method, one
+after the other, and again in the opposite order. Tokens per second and MFU are medians over the
+training lines after the first two; MFU is stated against the peak that metrics.jsonl names. The
+corpus is the running Python's own library: the text does not matter here. `refresh_share` is what
+AlphaDecay's refreshes take of a run with one in 500 steps.
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
-from train.grids.arguments import overrides_of
-from train.results.summary import METRICS, SUMMARY, read_summary
+from train.config.run_folder import METRICS, SUMMARY
+from train.experiments.arguments import overrides_of
 from train.telemetry.metrics import read_metrics
+from train.telemetry.summary import read_summary
 
 METHODS = ("uniform", "alphadecay")
 PAPERS_INTERVAL = 500
@@ -43,7 +43,7 @@ FACTS = (
 
 
 def run(recipe: str, method: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Trains once; the figures of the run."""
+    """Train once, and return the figures of the run."""
     arguments = {
         "config": f"train/recipes/{recipe}.yaml",
         "decay.method": method,
@@ -71,10 +71,8 @@ def run(recipe: str, method: str, options: argparse.Namespace, folder: Path) -> 
         str(options.ranks),
         "train/pretrain.py",
     ]
-    words = [
-        f"--{key}={value}"
-        for key, value in {**arguments, **overrides_of(options.overrides)}.items()
-    ]
+    arguments |= overrides_of(options.overrides)
+    words = [f"--{key}={value}" for key, value in arguments.items()]
     subprocess.run([*command, *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     lines = read_metrics(folder / METRICS, "train")[WARM_UP:]
     refreshes = [record["refresh_seconds"] for record in read_metrics(folder / METRICS, "refresh")]
@@ -88,29 +86,30 @@ def run(recipe: str, method: str, options: argparse.Namespace, folder: Path) -> 
 
 
 def bench(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Every method `repeats` times, in turn."""
-    found: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
+    """Run every method `repeats` times, in turn."""
+    done: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
     for repeat in range(options.repeats):
         for method in METHODS[:: -1 if repeat % 2 else 1]:
             with tempfile.TemporaryDirectory() as folder:
-                found[method].append(run(recipe, method, options, Path(folder)))
-                print(
-                    f"{recipe} {method}: {found[method][-1]['tokens_per_second']:,.0f} tokens/s, "
-                    f"{found[method][-1]['mfu']:.1%} MFU",
-                    flush=True,
-                )
-    seconds = [second for one in found["alphadecay"] for second in one["refresh_seconds"]]
-    speeds = {method: [one["tokens_per_second"] for one in runs] for method, runs in found.items()}
+                figures = run(recipe, method, options, Path(folder))
+            done[method].append(figures)
+            print(
+                f"{recipe} {method}: {figures['tokens_per_second']:,.0f} tokens/s, "
+                f"{figures['mfu']:.1%} MFU",
+                flush=True,
+            )
+    seconds = [second for one in done["alphadecay"] for second in one["refresh_seconds"]]
+    speeds = {method: [one["tokens_per_second"] for one in runs] for method, runs in done.items()}
     ratios = [
         ours / theirs for ours, theirs in zip(speeds["alphadecay"], speeds["uniform"], strict=True)
     ]
-    last = found["alphadecay"][-1]
+    last = done["alphadecay"][-1]
     per_step = options.tokens_per_step / statistics.median(speeds["alphadecay"])
     return {
         "recipe": recipe,
         **{key: last[key] for key in FACTS},
         "tokens_per_second": {method: spread(values) for method, values in speeds.items()},
-        "mfu": {method: spread([one["mfu"] for one in runs]) for method, runs in found.items()},
+        "mfu": {method: spread([one["mfu"] for one in runs]) for method, runs in done.items()},
         "alphadecay_over_uniform": spread(ratios),
         "refresh_seconds": spread(seconds),
         "refresh_share": statistics.median(seconds) / (PAPERS_INTERVAL * per_step),

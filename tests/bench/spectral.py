@@ -1,9 +1,9 @@
-"""Time of the estimators against svdvals and against plain loops: one thread, interleaved repeats,
-medians with quartiles, JSON out.
+"""Times the estimators against svdvals and against plain loops, on one thread.
 
-On the CPU the clock is process time, which other processes do not disturb much; on a GPU it is wall
-time around a synchronised call. A figure includes all of `estimate` (prescale, Gram, eigenvalues,
-guards, fit); svdvals is torch's alone, so the ratios are modest.
+Repeats are interleaved; figures are medians with quartiles. On the CPU the clock is process time,
+which other processes do not disturb much; on a GPU it is wall time around a synchronised call. A
+figure includes all of `estimate` (prescale, Gram, eigenvalues, guards, fit); svdvals is torch's
+alone, so the ratios are modest.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from alphadecay.spectral import FIELDS, estimate
 from alphadecay.spectral.tail_search import search
 from tests.bench.common import finish, machine, new_parser, spread
 
-# hidden, intermediate
-LLAMA = {"60M": (512, 1376), "135M": (768, 2048), "350M": (1024, 2736), "1B": (2048, 5461)}
-LLAMA_SHAPES = [shape for h, i in LLAMA.values() for shape in ((h, h), (i, h), (h, i))]
+# Hidden and intermediate size of 60M, 135M, 350M and 1B.
+LLAMA = ((512, 1376), (768, 2048), (1024, 2736), (2048, 5461))
+LLAMA_SHAPES: list[tuple[int, int]] = []
+for _hidden, _inner in LLAMA:
+    LLAMA_SHAPES += [(_hidden, _hidden), (_inner, _hidden), (_hidden, _inner)]
 GPU_SHAPES = [(1024, 1024), (2736, 1024), (2048, 2048), (5461, 2048), (4096, 4096)]
 SMOKE_SHAPES = [(64, 64), (172, 64)]
 TARGETS = {(2048, 768): 2.2, (1024, 1024): 2.2, (5461, 2048): 2.2, (2048, 2048): 2.8}
@@ -37,7 +39,7 @@ Job = Callable[[], object]
 
 
 def clock(job: Job, cuda: bool) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     if not cuda:
         start = time.process_time()
         job()
@@ -50,8 +52,9 @@ def clock(job: Job, cuda: bool) -> float:
 
 
 def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]:
-    """Each job in turn, `repeats` times over after one warm-up; ratios are of the first job's time
-    to the others', repeat by repeat.
+    """Run each job in turn, `repeats` times over after one warm-up.
+
+    Ratios are of the first job's time to the others', repeat by repeat.
     """
     for job in jobs.values():
         job()
@@ -60,11 +63,10 @@ def interleave(jobs: dict[str, Job], repeats: int, cuda: bool) -> dict[str, Any]
         for name, job in jobs.items():
             times[name].append(clock(job, cuda))
     base = next(iter(jobs))
-    ratios = {
-        name: [b / max(t, 1e-9) for b, t in zip(times[base], times[name], strict=True)]
-        for name in jobs
-        if name != base
-    }
+    ratios = {}
+    for name in list(jobs)[1:]:
+        pairs = zip(times[base], times[name], strict=True)
+        ratios[name] = [first / max(other, 1e-9) for first, other in pairs]
     return {
         "seconds": {name: spread(values) for name, values in times.items()},
         f"{base}_over": {name: spread(values) for name, values in ratios.items()},
@@ -82,14 +84,13 @@ def spectral_jobs(weight: torch.Tensor) -> dict[str, Job]:
 
 def bench_shape(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
-    weight = (torch.randn(shape, generator=generator) * torch.linspace(0.3, 1.0, shape[1])).to(
-        device
-    )
+    weight = torch.randn(shape, generator=generator) * torch.linspace(0.3, 1.0, shape[1])
+    weight = weight.to(device)
     result = interleave(spectral_jobs(weight), repeats, device == "cuda")
     exact = estimate(weight.double(), method="svd", precision=torch.float64)[0]
     errors = {
-        str(p).removeprefix("torch."): abs(estimate(weight, precision=p)[0] - exact).item()
-        for p in (torch.float32, torch.float64)
+        str(dtype).removeprefix("torch."): abs(estimate(weight, precision=dtype)[0] - exact).item()
+        for dtype in (torch.float32, torch.float64)
     }
     return {
         "shape": list(shape),
@@ -100,32 +101,31 @@ def bench_shape(shape: tuple[int, int], repeats: int, device: str) -> dict[str, 
 
 
 def bench_cost(shape: tuple[int, int], repeats: int, device: str) -> dict[str, Any]:
-    """Time of one flop of eigvalsh over one of the Gram product: what
-    placement.EIGENSOLVE_FLOP_COST is, on one CPU thread.
+    """Compare the time of one flop of eigvalsh with that of one of the Gram product.
+
+    The ratio is what alphadecay.owners.EIGENSOLVE_FLOP_COST stands for, on one CPU thread.
     """
-    n, m = sorted(shape)
-    weight_NM = torch.randn(n, m, generator=torch.Generator().manual_seed(0)).to(device)
+    rows, columns = sorted(shape)
+    weight_NM = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)).to(device)
     gram_NN = weight_NM @ weight_NM.T
     jobs: dict[str, Job] = {
         "eigvalsh": lambda: torch.linalg.eigvalsh(gram_NN),
         "gram": lambda: weight_NM @ weight_NM.T,
     }
     seconds = interleave(jobs, repeats, device == "cuda")["seconds"]
-    cost = (
-        seconds["eigvalsh"]["median"]
-        / (4 / 3 * n**3)
-        / (seconds["gram"]["median"] / (2 * m * n * n))
-    )
+    eigvalsh = seconds["eigvalsh"]["median"] / (4 / 3 * rows**3)
+    gram = seconds["gram"]["median"] / (2 * columns * rows**2)
+    cost = eigvalsh / gram
     print(
-        f"{m}x{n}: a flop of eigvalsh takes {cost:.1f} x one of the Gram product (the plan reckons "
-        f"with {EIGENSOLVE_FLOP_COST:.1f})",
+        f"{columns}x{rows}: a flop of eigvalsh takes {cost:.1f} x one of the Gram product (the "
+        f"plan reckons with {EIGENSOLVE_FLOP_COST:.1f})",
         flush=True,
     )
     return {"shape": list(shape), "flop_cost": cost, "seconds": seconds}
 
 
 def plain_loop(values: np.ndarray) -> int:
-    """Goodness-of-fit as it is usually written: every cut-off in turn."""
+    """Fit as it is usually written: goodness of fit of every cut-off in turn."""
     logs = np.log(values)
     size = len(values)
     distances = np.ones(size - 1)
@@ -138,8 +138,9 @@ def plain_loop(values: np.ndarray) -> int:
 
 
 def torch_loop(values: torch.Tensor) -> int:
-    """The same in torch, which pays for every small operation, as an estimator written on tensors
-    does.
+    """Fit as `plain_loop` does, in torch, which pays for every small operation.
+
+    An estimator written on tensors does the same.
     """
     logs = values.log()
     size = len(values)
@@ -169,7 +170,7 @@ def bench_search(size: int, repeats: int) -> dict[str, Any]:
 
 
 def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, Any]:
-    """One call for a stack of matrices against a call for each."""
+    """Compare one call for a stack of matrices with a call for each."""
     stack = torch.randn(count, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     jobs: dict[str, Job] = {
         "each": lambda: torch.stack([estimate(one).pack() for one in stack]),
@@ -211,21 +212,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    shapes = (
-        SMOKE_SHAPES if options.smoke else GPU_SHAPES if options.device == "cuda" else LLAMA_SHAPES
-    )
+    cuda = options.device == "cuda"
+    shapes = GPU_SHAPES if cuda else LLAMA_SHAPES
+    if options.smoke:
+        shapes = SMOKE_SHAPES
     shapes = [shape for shape in shapes if max(shape) <= options.max_side]
     sizes = [64] if options.smoke else [512, 1024, 2048]
     stacks = [(16, 4)] if options.smoke else [(64, 32), (256, 32)]
     repeats = 2 if options.smoke else options.repeats
     met = []
-    on = (
-        {"device": torch.cuda.get_device_name(), "clock": "wall"}
-        if options.device == "cuda"
-        else {"device": "cpu", "clock": "process"}
-    )
+    device = torch.cuda.get_device_name() if cuda else "cpu"
+    clock_kind = "wall" if cuda else "process"
     results: dict[str, Any] = {
-        "machine": machine() | on,
+        "machine": machine() | {"device": device, "clock": clock_kind},
         "repeats": repeats,
         "fields": list(FIELDS),
     }

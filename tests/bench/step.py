@@ -1,11 +1,14 @@
-"""Time of a training step between refreshes: AlphaDecay ÷ stock AdamW with one uniform group, on
-gloo ranks, ZeRO stages 0 to 3.
+"""Times a training step between refreshes: AlphaDecay ÷ stock AdamW with one uniform group.
 
-Four engines live side by side in the same processes and take turns, in rotating order:
+It runs on gloo ranks, ZeRO stages 0 to 3. Four engines live side by side in the same processes and
+take turns, in rotating order:
+
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
-  per_module    torch.optim.AdamW with one group per module, the plain way to give each module its decay.
+  per_module    torch.optim.AdamW with one group per module, the plain way to give each module its
+                decay.
+
 A time is the slowest rank's. Ratios are taken repeat by repeat against `stock`; a figure is their
 median with quartiles. A step has few tokens, so that a CPU can afford it: the optimizer's share,
 and any overhead in it, is far larger than in real training.
@@ -36,10 +39,10 @@ from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated
 from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
-from train.model import build_model, count_parameters
+from train.models.build import build_model, count_parameters
 
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
-# whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks
+# The whole step; engine.step() and AlphaDecay.step(); the step's CPU time on all ranks.
 CLOCKS = ("step", "engine_step", "cpu")
 LR = 1e-4
 WEIGHT_DECAY = 0.1
@@ -49,7 +52,8 @@ WEIGHT_DECAY = 0.1
 class Size:
     """A model and the batch of one rank.
 
-    Args: target: largest ratio of a whole step to stock that is good enough.
+    Args:
+        target: largest ratio of a whole step to stock that is good enough.
     """
 
     model: ModelConfig
@@ -58,17 +62,8 @@ class Size:
     target: float
 
 
-SIZES = {
-    "toy": Size(
-        ModelConfig(
-            vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4
-        ),
-        4,
-        32,
-        1.10,
-    ),
-    "60m": Size(ModelConfig(), 1, 32, 1.03),
-}
+TOY = ModelConfig(vocab_size=256, hidden_size=64, intermediate_size=172, num_layers=4, num_heads=4)
+SIZES = {"toy": Size(TOY, 4, 32, 1.10), "60m": Size(ModelConfig(), 1, 32, 1.03)}
 
 
 @dataclass
@@ -88,8 +83,9 @@ class Arm:
 
 
 def ds_config(stage: int, rows: int, dtype: str = "float32") -> dict[str, Any]:
-    """Resolved DeepSpeed configuration; every weight matrix is partitioned at stage 3, norm gains
-    persist.
+    """Return a resolved DeepSpeed configuration.
+
+    Every weight matrix is partitioned at stage 3; norm gains persist.
     """
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": rows,
@@ -106,19 +102,19 @@ def ds_config(stage: int, rows: int, dtype: str = "float32") -> dict[str, Any]:
 
 
 def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
-    """One group per module, each with a decay of its own, and one for the rest."""
+    """Return one group per module, each with a decay of its own, and one for the rest."""
     modules = find_modules(model)
     taken = {id(module.parameter) for module in modules}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [
-        {"params": [m.parameter], "weight_decay": WEIGHT_DECAY * (1 + i / len(modules))}
-        for i, m in enumerate(modules)
+        {"params": [module.parameter], "weight_decay": WEIGHT_DECAY * (1 + index / len(modules))}
+        for index, module in enumerate(modules)
     ]
     return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
 
 
 def build(name: str, size: Size, stage: int, fused: bool) -> Arm:
-    """Collective."""
+    """Build the engine of one arm. Collective."""
     import deepspeed
 
     config = ds_config(stage, size.rows)
@@ -131,7 +127,10 @@ def build(name: str, size: Size, stage: int, fused: bool) -> Arm:
 
 
 def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
-    """Seconds of one step on this rank. Collective; the ranks meet before each part, untimed."""
+    """Return the seconds of one step on this rank. Collective.
+
+    The ranks meet before each part, untimed.
+    """
     dist.barrier()
     cpu = time.process_time()
     start = time.perf_counter()
@@ -149,7 +148,7 @@ def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
 
 
 def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
-    """What one engine.step() calls. Collective."""
+    """Count what one engine.step() calls. Collective."""
     arm.forward_backward(batch)
     optimizer = getattr(arm.engine, "basic_optimizer", None) or arm.engine.optimizer
     inner = optimizer.step
@@ -165,9 +164,8 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
             arm.step()
     finally:
         del optimizer.step
-    groups = len(optimizer.param_groups)
     return {
-        "groups": groups,
+        "groups": len(optimizer.param_groups),
         "optimizer_steps": calls["optimizer_steps"],
         "collectives": sum(collectives.calls.values()),
     }
@@ -180,9 +178,7 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
     arms = {name: build(name, size, stage, fused) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
-    times: dict[str, dict[str, list[float]]] = {
-        name: {clock: [] for clock in CLOCKS} for name in ARMS
-    }
+    times: dict[str, Any] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
     gc.disable()
     for repeat in range(-2, repeats):  # two to warm up
         for name in rotated(ARMS, repeat):
@@ -194,35 +190,19 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
     calls = {name: counted(arm, batch) for name, arm in arms.items()}
     decay = arms["alphadecay"].decay
     assert decay is not None
+    modules = len(decay.weight_decays)
     parameters = count_parameters(arms["stock"].engine.module)
-    return {
-        "times": times,
-        "calls": calls,
-        "modules": len(decay.weight_decays),
-        "parameters": parameters,
-    }
+    return {"times": times, "calls": calls, "modules": modules, "parameters": parameters}
 
 
 def bench_stage(
     size_name: str, stage: int, ranks: int, repeats: int, fused: bool
 ) -> dict[str, Any]:
     results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused)
-    over_ranks: dict[str, Callable[[Any], float]] = {"step": max, "engine_step": max, "cpu": sum}
-    times = {
-        name: {
-            c: [
-                over_ranks[c](seconds)
-                for seconds in zip(*(r["times"][name][c] for r in results), strict=True)
-            ]
-            for c in CLOCKS
-        }
-        for name in ARMS
-    }
+    times = {name: {clock: over_ranks(results, name, clock) for clock in CLOCKS} for name in ARMS}
+    stock = times["stock"]
     ratios = {
-        name: {
-            c: spread([a / b for a, b in zip(times[name][c], times["stock"][c], strict=True)])
-            for c in CLOCKS
-        }
+        name: {clock: ratio(times[name][clock], stock[clock]) for clock in CLOCKS}
         for name in ARMS
         if name != "stock"
     }
@@ -230,22 +210,36 @@ def bench_stage(
         "stage": stage,
         "modules": results[0]["modules"],
         "parameters": results[0]["parameters"],
-        "seconds": {name: {c: spread(times[name][c]) for c in CLOCKS} for name in ARMS},
+        "seconds": {name: {clock: spread(times[name][clock]) for clock in CLOCKS} for name in ARMS},
         "over_stock": ratios,
         "calls": results[0]["calls"],
     }
+
+
+def over_ranks(results: list[dict[str, Any]], name: str, clock: str) -> list[float]:
+    """Return one figure a repeat: the slowest rank's seconds, or all ranks' CPU time."""
+    by_repeat = zip(*(result["times"][name][clock] for result in results), strict=True)
+    combine: Callable[[Any], float] = sum if clock == "cpu" else max
+    return [combine(seconds) for seconds in by_repeat]
+
+
+def ratio(seconds: list[float], stock: list[float]) -> dict[str, float]:
+    """Return how many times as long as stock an arm takes, repeat by repeat."""
+    return spread([arm / base for arm, base in zip(seconds, stock, strict=True)])
 
 
 def report(row: dict[str, Any], target: float) -> bool:
     over = row["over_stock"]
     for name, ratios in over.items():
         figures = "  ".join(
-            f"{c} {r['median']:6.3f} [{r['q1']:.3f}, {r['q3']:.3f}]" for c, r in ratios.items()
+            f"{clock} {one['median']:6.3f} [{one['q1']:.3f}, {one['q3']:.3f}]"
+            for clock, one in ratios.items()
         )
         print(f"stage {row['stage']} {name:<12} over stock: {figures}", flush=True)
-    met = over["alphadecay"]["step"]["median"] <= target
-    print(f"stage {row['stage']} target {target}: {'met' if met else 'MISSED'}", flush=True)
-    return bool(met)
+    met = bool(over["alphadecay"]["step"]["median"] <= target)
+    word = "met" if met else "MISSED"
+    print(f"stage {row['stage']} target {target}: {word}", flush=True)
+    return met
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,4 @@
-"""Loops that take turns in one process, so that what disturbs one of them disturbs the others
-alike.
-"""
+"""Gives loops turns in one process, so that a disturbance meets them alike."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ class Turn:
         self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True)
 
     def start(self) -> None:
-        """Runs to the start of the first step."""
+        """Run to the start of the first step."""
         self._thread.start()
         self._wait()
 
     def step(self) -> tuple[float, float]:
-        """Seconds of one iteration: by the wall, and of this process's CPU time."""
+        """Return the seconds of one iteration: by the wall, and of this process's CPU time."""
         started = time.perf_counter()
         cpu = time.process_time()
         self._go.release()
@@ -39,13 +37,13 @@ class Turn:
         return time.perf_counter() - started, time.process_time() - cpu
 
     def end(self) -> None:
-        """Leaves the loop."""
+        """Leave the loop."""
         self._over = True
         self._go.release()
         self._thread.join()
 
     def _gate(self) -> None:
-        """What the loop calls at the start of every step."""
+        """Wait for the next turn; the loop calls this at the start of every step."""
         self._there.release()
         self._go.acquire()
         if self._over:

@@ -6,24 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.waiting import until
 
 SCRIPT = str(ROOT / "tests" / "cluster" / "slurm.sh")
 # A limit for what hangs; nothing is expected to come near it.
 HANGS = 600.0
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for something that other processes do."""
-    end = time.monotonic() + HANGS
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.1)
 
 
 @dataclass
@@ -122,7 +113,7 @@ class Box:
 
 
 def edited(shipped: str, folder: Path, recipe: Path) -> Path:
-    """A copy of a shipped job script with the three lines edited that a user edits, and no other."""
+    """A copy of a shipped job script with the three lines edited that a user edits."""
     environment = folder / "environment.sh"
     on_cpus = "DS_ACCELERATOR=cpu OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false"
     environment.write_text(

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.integration.program import Outcome, environment
+from tests.waiting import until
 
 SSH = Path(__file__).with_name("ssh.sh")
 HOSTS = Path(__file__).with_name("hosts.sh")
@@ -71,11 +71,11 @@ class Network:
 
     def cut(self, host: str) -> None:
         """Takes its network away."""
-        subprocess.run([HOSTS, "cut", self.folder, host], check=True)
+        subprocess.run([HOSTS, "cut", self.folder, host], check=True, timeout=120)
 
     def mend(self, host: str) -> None:
         """Gives it back."""
-        subprocess.run([HOSTS, "mend", self.folder, host], check=True)
+        subprocess.run([HOSTS, "mend", self.folder, host], check=True, timeout=120)
 
     def processes(self, host: str, text: str) -> list[psutil.Process]:
         """What lives there and has `text` in its command line."""
@@ -111,7 +111,7 @@ class Network:
 
     def nobody_left(self) -> None:
         """Waits until nothing of the project's runs on either; what stays is an orphan."""
-        left = until(
+        left = comes_true(
             lambda: not [p for host in ("n1", "n2") for p in self.processes(host, "pretrain.py")],
             60.0,
         )
@@ -127,20 +127,19 @@ class Network:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it still does something: one that has ended stays in the list until its parent looks."""
+    """Whether it still does something: one that ended is listed until its parent looks."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def until(condition: Callable[[], object], limit: float = GUARD) -> bool:
-    """Waits for it; whether it came."""
-    end = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
+def comes_true(condition: Callable[[], object], limit: float = GUARD) -> bool:
+    """Wait for a condition; return whether it came true in time."""
+    try:
+        until(condition, seconds=limit)
+    except AssertionError:
+        return False
     return True
 
 
@@ -155,7 +154,7 @@ def network(folder: Path) -> Network:
         pytest.skip(f"needs {', '.join(missing)}: tests/cluster/packages.txt")
     if os.geteuid() != 0:
         pytest.skip("needs root, for network namespaces")
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, timeout=120).returncode:
         pytest.skip("network namespaces are not allowed here")
     subprocess.run([SSH, "up", folder, "2"], check=True, timeout=GUARD)
     return Network(folder)

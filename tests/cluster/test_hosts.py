@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.network import Network, Running, alive, network, until
+from tests.cluster.network import Network, Running, alive, comes_true, network
 from tests.conftest import ROOT
 from tests.integration.program import metrics, recipe, start, write_corpus, write_recipe
-from train.state import read_state
+from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -83,7 +83,7 @@ class Place:
     def reaches(self, name: str, step: int) -> None:
         """Waits for a line of that step in metrics.jsonl, well before the last."""
         file = self.folder / name / "metrics.jsonl"
-        found = until(
+        found = comes_true(
             lambda: (
                 file.exists()
                 and f'"step": {step}' in file.read_text()
@@ -192,7 +192,7 @@ def test_a_cut_link_is_an_error_within_the_timeout(place: Place, route: str) -> 
     try:
         ranks = [rank for host in ("n1", "n2") for rank in place.machines.ranks(host)]
         assert len(ranks) == 2
-        ended = until(lambda: not any(alive(rank) for rank in ranks), 60 * minutes + MARGIN)
+        ended = comes_true(lambda: not any(alive(rank) for rank in ranks), 60 * minutes + MARGIN)
         assert ended, (
             f"a rank waits on\n{started[0].log.read_text()}\n{started[-1].log.read_text()}"
         )

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.builder import GUARD, IMAGE, Builder, builder
-from tests.cluster.network import until
+from tests.cluster.network import comes_true
 from tests.conftest import ROOT
 from tests.integration.program import metrics
-from train.state import read_state
+from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,10 @@ def test_the_quickstart_runs_as_nobody_special_with_a_read_only_root(image: Imag
 
 
 def test_it_has_no_rights_and_nothing_to_add_packages_with(image: Image) -> None:
-    script = "id -u; id -g; touch /alphadecay/train/x || echo read-only; touch /tmp/x && echo writable; python -m pip --version || echo no pip"
+    script = (
+        "id -u; id -g; touch /alphadecay/train/x || echo read-only; touch /tmp/x && echo writable; "
+        "python -m pip --version || echo no pip"
+    )
     lines = image.run("bash", "-c", script).splitlines()
     assert (
         lines[:2] == ["1000", "1000"]
@@ -173,7 +176,7 @@ def test_a_stopped_container_has_saved_and_goes_on(image: Image, launcher: str) 
             stdin=subprocess.DEVNULL,
         )
     file = image.runs / name / "metrics.jsonl"
-    assert until(
+    assert comes_true(
         lambda: (
             process.poll() is not None
             or (file.exists() and len(metrics(file.parent, "train")) >= 2)
@@ -234,7 +237,10 @@ def test_the_inventory_names_every_package(image: Image) -> None:
         (part["name"].lower().replace("_", "-"), part["version"])
         for part in inventory["components"]
     }
-    script = "import importlib.metadata as m; print(*(f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()))"
+    script = (
+        "import importlib.metadata as m; "
+        "print(*(f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()))"
+    )
     inside = {
         tuple(part.lower().replace("_", "-").split("=="))
         for part in image.run("python", "-c", script).split()

@@ -26,13 +26,13 @@ def hosts(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or not all(shutil.which(name) for name in ("ip", "tc", "nsenter")):
         pytest.skip("needs root and iproute2, for network namespaces")
     folder = tmp_path / "net"
-    subprocess.run([HOSTS, "up", str(folder), "3"], check=True)
+    subprocess.run([HOSTS, "up", str(folder), "3"], check=True, timeout=120)
     yield folder
-    subprocess.run([HOSTS, "down", str(folder)], check=True)
+    subprocess.run([HOSTS, "down", str(folder)], check=True, timeout=120)
 
 
 def on(hosts: Path, host: str, *command: str) -> None:
-    subprocess.run([HOSTS, "run", str(hosts), host, *command], check=True)
+    subprocess.run([HOSTS, "run", str(hosts), host, *command], check=True, timeout=120)
 
 
 def preflight(hosts: Path) -> tuple[set[int], str]:
@@ -51,7 +51,8 @@ def preflight(hosts: Path) -> tuple[set[int], str]:
             f"n{index + 1}",
             sys.executable,
             "-m",
-            "train.preflight",
+            "train",
+            "preflight",
             "--nodes",
             "3",
             "--node",

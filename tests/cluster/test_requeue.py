@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.box import Box, Job, edited, until
+from tests.cluster.box import Box, Job, edited
 from tests.integration.conftest import Workplace
 from tests.integration.program import figures
+from tests.waiting import until
 from train.checkpoint import find
 from train.telemetry.metrics import read_metrics
 
@@ -46,9 +47,10 @@ def signal_ranks(folder: Path, number: signal.Signals) -> None:
         ["pgrep", "-f", f"python.* -u .*train/pretrain.py .*--output_dir {folder}"],
         text=True,
         capture_output=True,
+        timeout=120,
     )
     for pid in found.stdout.split():
-        subprocess.run(["kill", f"-{number.name}", pid], check=False)
+        subprocess.run(["kill", f"-{number.name}", pid], check=False, timeout=120)
 
 
 def held(box: Box, script: Path, folder: Path, *options: str) -> Job:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.box import Box, Job, edited, until
+from tests.cluster.box import Box, Job, edited
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import metrics
-from tests.integration.test_sweep import STEPS, grid
-from train.state import read_state
+from tests.integration.sweeping import STEPS, grid
+from tests.waiting import until
+from train.loop.run_status import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,16 @@ def test_an_array_of_a_grid(box: Box, workplace: Workplace, tmp_path: Path) -> N
     def sweep(*arguments: str) -> str:
         """The command's output, whatever its exit code."""
         whole = '"$@" 2>&1; echo "exit code $?"'
-        line = [sys.executable, "-m", "train.sweep", toys, "--root", str(root), *arguments]
+        line = [
+            sys.executable,
+            "-m",
+            "train",
+            "sweep",
+            toys,
+            "--root",
+            str(root),
+            *arguments,
+        ]
         return box.client(
             "bash", "-c", whole, "sweep", *line, PYTHONPATH=str(ROOT), DS_ACCELERATOR="cpu"
         )

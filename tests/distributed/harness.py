@@ -4,49 +4,69 @@ returned.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+
+from tests.forked import fork, wait_for_ranks
+
+# Seconds: a collective that waits longer has failed; so has a whole job.
+COLLECTIVE = 120
+DEADLINE = 600
 
 
-def run_ranks(world_size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """`function(rank, *args)` on `world_size` ranks of one gloo group; its results in rank order.
+def run_ranks(
+    world_size: int, function: Callable[..., Any], *args: Any, deadline: float = DEADLINE
+) -> list[Any]:
+    """Run `function(rank, *args)` on `world_size` ranks of one gloo group; return their results.
 
-    The function must be importable (module level). A rank's exception is raised here with its
-    traceback.
+    The function must be importable (module level).
+
+    Raises:
+        AssertionError: a rank raised, died or did not end within `deadline` seconds; with the
+            traceback of every rank that has one.
     """
     with tempfile.TemporaryDirectory() as folder:
-        context = start_processes(_rank, (world_size, folder, function, args), world_size)
-        try:
-            while not context.join():
-                pass
-        except mp.ProcessExitedException as error:
-            errors = [path.read_text() for path in sorted(Path(folder).glob("*.error"))]
-            raise AssertionError("\n".join(errors) or str(error)) from None
+        job = (world_size, folder, deadline, function, args)
+        processes = start_processes(_rank, job, world_size)
+        # the ranks end themselves at the deadline, each with its stack
+        if wait_for_ranks(processes, deadline + 30):
+            said = [_end(rank, process, folder) for rank, process in enumerate(processes)]
+            raise AssertionError("\n".join(filter(None, said)))
         return [
             torch.load(Path(folder) / f"{rank}.pt", weights_only=False)
             for rank in range(world_size)
         ]
 
 
-def start_processes(function: Callable[..., Any], args: tuple[Any, ...], world_size: int) -> Any:
-    """`function(rank, *args)` in `world_size` processes, not yet joined."""
-    # Forked, from a server that runs nothing, so that no thread of this process is lost half-way.
-    mp.get_context("forkserver").set_forkserver_preload(["tests.distributed.preload"])
-    return mp.start_processes(function, args, world_size, join=False, start_method="forkserver")
+def start_processes(
+    function: Callable[..., Any], args: tuple[Any, ...], world_size: int
+) -> list[BaseProcess]:
+    """Start `function(rank, *args)` in `world_size` processes, not yet joined."""
+    return [fork(function, rank, *args) for rank in range(world_size)]
+
+
+def _end(rank: int, process: BaseProcess, folder: str) -> str:
+    """Return what a rank said, or how it ended; nothing of one that ended well."""
+    path = Path(folder) / f"{rank}.error"
+    said = path.read_text() if path.exists() else ""
+    if said or not process.exitcode:
+        return said
+    return f"rank {rank} ended with code {process.exitcode}"
 
 
 def set_environment(rank: int, world_size: int) -> None:
-    """What a launcher would say."""
+    """Set what a launcher would say."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -60,31 +80,39 @@ def set_environment(rank: int, world_size: int) -> None:
 
 
 def _rank(
-    rank: int, world_size: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]
+    rank: int,
+    world_size: int,
+    folder: str,
+    deadline: float,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
     set_environment(rank, world_size)
+    place = Path(folder)
     code = 0
-    try:
-        dist.init_process_group(
-            "gloo",
-            init_method=f"file://{folder}/meet",
-            rank=rank,
-            world_size=world_size,
-            timeout=timedelta(seconds=120),
-        )
-        result = function(rank, *args)
-        torch.save(result, Path(folder) / f"{rank}.pt")
-        dist.barrier()
-    except BaseException:
-        (Path(folder) / f"{rank}.error").write_text(f"rank {rank}:\n{traceback.format_exc()}")
-        code = 1
+    with (place / f"{rank}.error").open("w") as error:
+        faulthandler.dump_traceback_later(deadline, exit=True, file=error)
+        try:
+            dist.init_process_group(
+                "gloo",
+                init_method=f"file://{folder}/meet",
+                rank=rank,
+                world_size=world_size,
+                timeout=timedelta(seconds=COLLECTIVE),
+            )
+            result = function(rank, *args)
+            torch.save(result, place / f"{rank}.pt")
+            dist.barrier()
+        except BaseException:
+            error.write(f"rank {rank}:\n{traceback.format_exc()}")
+            code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # gloo's threads abort a normal exit now and then (pytorch#190489)
 
 
 def init_deepspeed() -> None:
-    """DeepSpeed on the group that is there, without its compiled CPU kernel."""
+    """Start DeepSpeed on the group that is there, without its compiled CPU kernel."""
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

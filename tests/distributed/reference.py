@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from train.config import ModelConfig
-from train.model import build_model
+from train.models.build import build_model
 
 TINY = ModelConfig(vocab_size=67, hidden_size=36, intermediate_size=52, num_layers=2, num_heads=2)
 LENGTH = 12
@@ -57,7 +57,7 @@ def train_unsharded(
     clip: float,
     module_wise: bool = True,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Final weights, and the decays of every refresh; without `module_wise` these are not applied."""
+    """Final weights, and the decays of every refresh, applied only if `module_wise`."""
     model = build_model(TINY, LENGTH, seed=7)
     modules = layer_weights(model)
     groups = [

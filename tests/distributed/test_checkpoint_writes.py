@@ -18,10 +18,11 @@ import torch.distributed as dist
 
 from alphadecay import AdamW
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
+from tests.distributed.zero3 import ROWS, build, ds_config, one_step
 from train import checkpoint
+from train.cluster.distributed import World
+from train.engines.deepspeed import DeepSpeedEngine
 from train.errors import UserError
-from train.world import World
 
 WORLD_SIZE = 2
 
@@ -41,7 +42,12 @@ def engine_and_world(rank: int, stage: int) -> tuple[Any, Any, World]:
 def attempt(engine: Any, folder: Path, step: int, world: World) -> str:
     try:
         checkpoint.save(
-            engine, folder, step, {"step": step}, {"zero_stage": 3, "world_size": WORLD_SIZE}, world
+            DeepSpeedEngine(engine),
+            folder,
+            step,
+            {"step": step},
+            {"zero_stage": 3, "world_size": WORLD_SIZE},
+            world,
         )
     except UserError as error:
         return str(error)
@@ -89,11 +95,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)],
         capture_output=True,
         text=True,
+        timeout=120,
     )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
     yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    subprocess.run(["umount", str(tmp_path)], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("stage", [2, 3])

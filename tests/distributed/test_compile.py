@@ -10,8 +10,9 @@ import torch
 
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.cli import load_config
-from train.engine import build_engine, load_ds_config
+from train.config.command_line import load_config
+from train.engines.deepspeed import build_engine
+from train.engines.ds_config import load_ds_config
 
 RANKS = 2
 LENGTH = 12
@@ -41,7 +42,7 @@ def losses_of(rank: int, stage: int, compiled: bool) -> tuple[list[float], list[
             f"--deepspeed.config={ROOT}/ds_configs/zero{stage}.json",
         ]
     )
-    engine: Any = build_engine(config, load_ds_config(config, 1, RANKS))
+    engine: Any = build_engine(config, load_ds_config(config, 1, RANKS)).handle
     assert engine.is_compiled is compiled
     losses = []
     for step in range(STEPS):

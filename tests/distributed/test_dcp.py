@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import INTERVAL, ROWS, Net
+from tests.distributed.nets import INTERVAL, ROWS, Net
 from tests.distributed.wrapping import wrap
 
 LEGS = (2, 4, 1, 2)

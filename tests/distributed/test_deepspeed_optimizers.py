@@ -13,8 +13,8 @@ import torch
 from alphadecay import AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_wrappers import BF16, RANKS, ROWS, STEPS, train, zero
-from train.model import build_model
+from tests.distributed.wrappers import BF16, RANKS, ROWS, STEPS, train, zero
+from train.models.build import build_model
 
 OFFLOADED = {"offload_optimizer": {"device": "cpu"}}
 # (name in the JSON, its further parameters, ZeRO stage)

@@ -12,11 +12,13 @@ import torch
 from tests.bench.counting import CountCollectives
 from tests.bench.step import ds_config
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.engines import PlainEngine
+from train.cluster.distributed import World
 from train.config import ModelConfig
-from train.data.rows import IGNORED, Labelled
-from train.evaluate import evaluate, published_loss
-from train.model import build_model
-from train.world import World
+from train.data.loading.rows import IGNORED, Labelled
+from train.engines.deepspeed import DeepSpeedEngine
+from train.loop.evaluation import evaluate, published_loss
+from train.models.build import build_model
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
 ROWS = 7
@@ -41,7 +43,9 @@ def evaluated(rank: int, size: int) -> list[tuple[float, float, int]]:
     world = World(rank, rank, size, torch.device("cpu"))
     engine = model()
     rows = data()
-    found = [evaluate(engine, rows, micro, world, PUBLISHED_BATCH) for micro in (1, 2, 4)]
+    found = [
+        evaluate(PlainEngine(engine), rows, micro, world, PUBLISHED_BATCH) for micro in (1, 2, 4)
+    ]
     assert engine.training
     return [(one.loss, one.published_loss, one.tokens) for one in found]
 
@@ -88,7 +92,7 @@ def gathers_of_a_step(rank: int, evaluate_first: bool) -> list[int]:
         model=llama, optimizer=torch.optim.AdamW(llama.parameters()), config=config
     )
     if evaluate_first:
-        evaluate(engine, data(), 1, World(rank, rank, 2, torch.device("cpu")))
+        evaluate(DeepSpeedEngine(engine), data(), 1, World(rank, rank, 2, torch.device("cpu")))
     counts = []
     for _ in range(5):
         with CountCollectives() as collectives:

@@ -15,9 +15,9 @@ import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import set_environment, start_processes
-from tests.distributed.test_odd_shapes import zero_engine
-from tests.distributed.test_replicas_and_fsdp2 import Net
+from tests.distributed.nets import Net, zero_engine
 from tests.distributed.wrapping import wrap
+from tests.waiting import PATIENCE
 
 RANKS = 3
 DEAD = 1
@@ -63,13 +63,13 @@ def decay_of(kind: str) -> AlphaDecay:
 def test_the_others_end_in_time_with_an_error_that_names_the_collective(
     tmp_path: Path, kind: str, when: str
 ) -> None:
-    context = start_processes(dying_rank, (str(tmp_path), kind, when), RANKS)
-    context.processes[DEAD].join()
+    processes = start_processes(dying_rank, (str(tmp_path), kind, when), RANKS)
+    processes[DEAD].join(PATIENCE)
     deadline = time.monotonic() + TIMEOUT + ALLOWANCE
     for rank in SURVIVORS:
-        context.processes[rank].join(max(0.0, deadline - time.monotonic()))
-    codes = [process.exitcode for process in context.processes]
-    for process in context.processes:
+        processes[rank].join(max(0.0, deadline - time.monotonic()))
+    codes = [process.exitcode for process in processes]
+    for process in processes:
         process.kill()
     assert codes == [0, -signal.SIGKILL, 0]  # None: still waiting for the dead
     for rank in SURVIVORS:

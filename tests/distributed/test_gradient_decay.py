@@ -15,10 +15,10 @@ from alphadecay import Adam, AdamW
 from alphadecay.baselines.gradient_decay import GradientDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import ROWS as NET_ROWS
-from tests.distributed.test_replicas_and_fsdp2 import Net
+from tests.distributed.nets import ROWS as NET_ROWS
+from tests.distributed.nets import Net
 from tests.distributed.wrapping import gathered, wrap
-from train.model import build_model
+from train.models.build import build_model
 
 STEPS = 4
 INTERVAL = 2

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import Net
+from tests.distributed.nets import Net
 from tests.distributed.wrapping import wrap
 
 BAD = 2  # step

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
 
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.cli import load_config
 from train.config import TrainConfig
-from train.engine import build_engine, load_ds_config
-from train.exports.masters import read_masters
-from train.model import llama_config, restore_rotary
+from train.config.command_line import load_config
+from train.engines.deepspeed import build_engine
+from train.engines.ds_config import load_ds_config
+from train.export.masters import read_masters
+from train.models.llama import SPEC
 
 RANKS = 2
 LENGTH = 16
@@ -62,7 +62,7 @@ def train_and_save(rank: int, folder: str) -> dict[tuple[str, str], torch.Tensor
     logits: dict[str, Any] = {}
     for case in CASES:
         config = config_of(case)
-        engine: Any = build_engine(config, load_ds_config(config, 1, RANKS))
+        engine: Any = build_engine(config, load_ds_config(config, 1, RANKS)).handle
         generator = torch.Generator().manual_seed(rank)
         for _ in range(3):
             tokens = torch.randint(VOCABULARY, (1, LENGTH), generator=generator)
@@ -90,11 +90,11 @@ def test_the_masters_give_the_runs_logits(saved, case):
     weights = read_masters(folder / " ".join(case) / "state")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
     config = config_of(case)
-    model = LlamaForCausalLM(llama_config(config.model, LENGTH)).eval()
+    model = SPEC.bare(SPEC.config(config.model, LENGTH)).eval()
     assert model.load_state_dict(weights).missing_keys == []
     if case[1] == "bf16":  # masters rounded are the weights that the ranks computed with
         assert any(not torch.equal(w, w.bfloat16().float()) for w in weights.values())
-        restore_rotary(model.bfloat16())
+        SPEC.restore_buffers(model.bfloat16())
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=TOKENS).logits, logits[case], rtol=0, atol=0)
 
@@ -109,7 +109,7 @@ def test_a_damaged_shard_is_seen(saved, tmp_path):
         (state / path.name).write_bytes(path.read_bytes())
     first, second = sorted(state.glob("*_optim_states.pt"))
     second.write_bytes(first.read_bytes())
-    model = LlamaForCausalLM(llama_config(config_of(case).model, LENGTH)).eval()
+    model = SPEC.bare(SPEC.config(config_of(case).model, LENGTH)).eval()
     model.load_state_dict(read_masters(state))
     with torch.no_grad():
         assert not torch.allclose(model(input_ids=TOKENS).logits, logits[case], atol=1e-3)

@@ -15,9 +15,10 @@ import torch
 
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.cli import load_config
-from train.engine import build_engine, load_ds_config
-from train.plan.memory import predict_memory, sharding_of
+from train.config.command_line import load_config
+from train.engines.deepspeed import build_engine
+from train.engines.ds_config import load_ds_config
+from train.planning.memory import predict_memory, sharding_of
 
 RANKS = 2
 LENGTH = 8
@@ -86,7 +87,7 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         ds_config = load_ds_config(config, 2, RANKS)
         kept = alive()  # held on to, so that no new tensor takes the address of one of them
         before = storages(kept)
-        engine: Any = build_engine(config, ds_config)
+        engine: Any = build_engine(config, ds_config).handle
         tokens = torch.arange(LENGTH)[None]
         most = 0
         for micro_step in range(4):

@@ -42,7 +42,7 @@ MORE = [
 
 
 def configuration(stage, precision):
-    from train.cli import load_config
+    from train.config.command_line import load_config
 
     keys = [
         f"--{section}.{key}={value}"
@@ -79,10 +79,10 @@ def train(rank, config, ds_config, bad):
     """Steps 1 .. STEPS as the loop takes them; at BAD one micro batch of rank 1 goes wrong as `bad`
     says, or is left out where None.
     """
-    from train.engine import build_engine
-    from train.stopping.guard import contagious
+    from train.engines.deepspeed import build_engine
+    from train.loop.stopping.guard import poison_nonfinite_loss
 
-    engine = build_engine(config, ds_config)
+    engine = build_engine(config, ds_config).handle
     applied = []
     states = []
     for step in range(1, STEPS + 1):
@@ -95,7 +95,7 @@ def train(rank, config, ds_config, bad):
             loss = engine(input_ids=tokens, labels=tokens).loss
             if step == BAD and rank == 1 and micro == 0:
                 loss = loss + bad if isinstance(bad, float) else spoil(loss)
-            engine.backward(contagious(loss))
+            engine.backward(poison_nonfinite_loss(loss))
             engine.step()
         applied.append(engine.was_step_applied())
         states.append(snapshot(engine))
@@ -110,7 +110,7 @@ def spoil(loss):
 
 
 def compare(rank, stage, precision):
-    from train.engine import load_ds_config
+    from train.engines.ds_config import load_ds_config
 
     init_deepspeed()
     config = configuration(stage, precision)

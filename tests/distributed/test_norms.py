@@ -13,9 +13,10 @@ import torch
 from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.model import build_model
+from train.cluster.distributed import World
+from train.engines.deepspeed import DeepSpeedEngine
+from train.models.build import build_model
 from train.telemetry.norms import WeightNorms
-from train.world import World
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "stage-0": {"zero_optimization": {"stage": 0}},
@@ -39,7 +40,7 @@ def measured(rank: int, size: int) -> dict[str, tuple[dict[str, float], dict[str
         engine, *_ = deepspeed.initialize(
             model=model, optimizer=AdamW(model.parameters(), lr=0.0), config=config
         )
-        norms = WeightNorms(engine, world)
+        norms = WeightNorms(DeepSpeedEngine(engine), world)
         batch = reference.tokens(0, size)[rank : rank + 1]
         engine.backward(engine(input_ids=batch, labels=batch).loss)
         engine.step()

@@ -10,25 +10,9 @@ import pytest
 import torch
 
 from alphadecay import AdamW, AlphaDecay
-from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_replicas_and_fsdp2 import INTERVAL, ROWS, STEPS, Net, check, run
+from tests.distributed.harness import run_ranks
+from tests.distributed.nets import INTERVAL, ROWS, STEPS, check, run, zero_engine
 from tests.distributed.wrapping import gathered
-
-
-def zero_engine(world: int, stage: int) -> Any:
-    import deepspeed
-
-    init_deepspeed()
-    model = Net()
-    more = {"stage3_param_persistence_threshold": 0} if stage == 3 else {}
-    config = {
-        "train_micro_batch_size_per_gpu": ROWS // world,
-        "gradient_clipping": 0.0,
-        "steps_per_print": 10**9,
-        "zero_optimization": {"stage": stage, **more},
-    }
-    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
-    return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
 
 
 def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -10,32 +9,21 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
-
-_NOT_INHERITED = (
-    "RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "SLURM_PROCID",
-    "SLURM_STEP_NUM_TASKS",
-)
+from tests.integration.program import environment, free_port, run
 
 
 def preflight(*nodes: tuple[Path, tuple[str, ...]], hosts: str = "n1,n2") -> list[tuple[int, str]]:
     """(exit code, output) of every node; each is the project it runs from and its further
     arguments.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    port = free_port()
     running = []
     for index, (project, arguments) in enumerate(nodes):
         command = [
             sys.executable,
             "-m",
-            "train.preflight",
+            "train",
+            "preflight",
             "--nodes",
             "2",
             "--node",
@@ -44,7 +32,8 @@ def preflight(*nodes: tuple[Path, tuple[str, ...]], hosts: str = "n1,n2") -> lis
             f"127.0.0.1:{port}",
         ]
         command += ["--hosts", hosts, "--megabytes", "1", "--free", "0", *arguments]
-        place = {"cwd": project, "env": environment | {"PYTHONPATH": str(project)}}
+        variables = environment(GLOO_SOCKET_IFNAME="lo", PYTHONPATH=str(project))
+        place = {"cwd": project, "env": variables}
         running.append(
             subprocess.Popen(
                 command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place
@@ -89,34 +78,33 @@ def test_the_node_with_other_sources_and_a_folder_of_its_own_is_named(tmp_path: 
 
 
 def test_a_node_that_says_nothing_is_named(tmp_path: Path) -> None:
-    [(code, said)] = preflight((ROOT, ("--output_dir", str(tmp_path), "--timeout", "3")))
-    assert code == 1 and "preflight: n2: said nothing within 3 s" in said
-
-
-def test_a_node_that_cannot_reach_the_first_says_so(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "train.preflight",
+    nodes = (
         "--nodes",
         "2",
         "--node",
-        "1",
+        "0",
+        "--hosts",
+        "n1,n2",
         "--head",
-        "127.0.0.1:9",
-        "--timeout",
-        "2",
-    ]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120)
-    assert (
-        done.returncode == 1
-        and f"preflight: {socket.gethostname()}: cannot reach 127.0.0.1:9 within 2 s" in done.stderr
+        f"127.0.0.1:{free_port()}",
     )
+    rest = ("--output_dir", str(tmp_path), "--timeout", "3", "--free", "0")
+    outcome = run(1, ROOT, "-m", "train", "preflight", *nodes, *rest)
+    assert outcome.code == 1, outcome.output
+    assert "preflight: n2: said nothing within 3 s" in outcome.output
+
+
+def test_a_node_that_cannot_reach_the_first_says_so() -> None:
+    nodes = ("--nodes", "2", "--node", "1", "--head", "127.0.0.1:9", "--timeout", "2")
+    outcome = run(1, ROOT, "-m", "train", "preflight", *nodes)
+    assert outcome.code == 1, outcome.output
+    name = f"preflight: {socket.gethostname()}"
+    assert f"{name}: cannot reach 127.0.0.1:9 within 2 s" in outcome.output
 
 
 def test_a_node_without_the_packages_says_so(tmp_path: Path) -> None:
     """-S hides what is installed: the interpreter of another environment."""
-    command = [sys.executable, "-S", "-m", "train.preflight", "--node", "0"]
+    command = [sys.executable, "-S", "-m", "train", "preflight", "--node", "0"]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120)
     assert (
         done.returncode == 1

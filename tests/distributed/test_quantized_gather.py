@@ -15,8 +15,8 @@ import torch
 from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
-from train.model import build_model
+from tests.distributed.zero3 import ROWS, build, ds_config, one_step
+from train.models.build import build_model
 
 
 class Rounding:

@@ -16,7 +16,7 @@ from alphadecay import AdamW, AlphaDecay
 from alphadecay.baselines.gradient_decay import GradientDecay
 from alphadecay.baselines.uniform import bind_uniform
 from tests.distributed.harness import init_deepspeed, run_ranks
-from tests.distributed.test_wrappers import BF16, zero
+from tests.distributed.wrappers import BF16, zero
 
 CONTROLLERS: dict[str, Callable[..., Any]] = {
     "AlphaDecay": AlphaDecay,

@@ -11,9 +11,9 @@ import torch
 
 from alphadecay import AdamW
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_universal import config_of, convert
-from tests.distributed.test_zero3 import ROWS, TOLERANCE, build, one_step
+from tests.distributed.universal import config_of, convert
 from tests.distributed.wrapping import gathered
+from tests.distributed.zero3 import ROWS, TOLERANCE, build, one_step
 
 # Measured after step 3, solved over three steps, in force from step 7; saved after step 4, with
 # most of it still to be solved.

@@ -1,4 +1,4 @@
-"""DeepSpeed's stage 0 in float32 says its gradients' norm as the other stages do, clipped or not."""
+"""DeepSpeed's stage 0 in float32 says its gradients' norm as other stages do, clipped or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.model import build_model
+from train.models.build import build_model
 
 RANKS = 2
 ROWS = 4

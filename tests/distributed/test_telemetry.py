@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
 from alphadecay import AdamW
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.engines import PlainEngine
+from train.cluster.distributed import World
 from train.config import LogConfig, ModelConfig, TrainConfig
 from train.errors import UserError
 from train.telemetry.telemetry import Telemetry
-from train.world import World
 
 RANKS = 2
 CONFIG = TrainConfig(model=ModelConfig(num_layers=1), log=LogConfig(progress="off"))
@@ -21,7 +21,7 @@ CONFIG = TrainConfig(model=ModelConfig(num_layers=1), log=LogConfig(progress="of
 def opened(rank: int, folder: Path) -> str:
     init_deepspeed()
     module = torch.nn.Linear(4, 3)
-    engine = SimpleNamespace(module=module, optimizer=AdamW(module.parameters()))
+    engine = PlainEngine(module, AdamW(module.parameters()))
     try:
         Telemetry(
             CONFIG, folder, World(rank, rank, RANKS, torch.device("cpu")), engine, resume_step=2

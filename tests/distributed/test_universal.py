@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,9 @@ import torch
 from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import run_ranks
-from tests.distributed.test_zero3 import ROWS, build, ds_config, one_step
+from tests.distributed.universal import config_of, convert
 from tests.distributed.wrapping import gathered
-
-
-def config_of(stage: int, world_size: int, load: bool) -> dict[str, Any]:
-    config = ds_config(world_size, ROWS // world_size)
-    if stage != 3:
-        config["zero_optimization"] = {"stage": stage}
-    return config | ({"checkpoint": {"load_universal": True}} if load else {})
+from tests.distributed.zero3 import ROWS, build, one_step
 
 
 def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dict[str, Any]:
@@ -46,22 +39,6 @@ def leg(rank: int, stage: int, world_size: int, source: str, target: str) -> dic
         "decays": decay.weight_decays,
         "step": engine.global_steps,
     }
-
-
-def convert(folder: Path) -> None:
-    from deepspeed.checkpoint.ds_to_universal import main
-
-    main(
-        argparse.Namespace(
-            input_folder=str(folder / "t"),
-            output_folder=str(folder / "universal"),
-            num_extract_workers=1,
-            num_merge_workers=1,
-            keep_temp_folder=False,
-            strict=True,
-            inject_missing_state=True,
-        )
-    )
 
 
 @pytest.mark.parametrize("stage", [2, 3])

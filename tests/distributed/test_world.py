@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from tests.distributed.harness import run_ranks
-from train.world import World
+from train.cluster.distributed import World
 
 LIMIT = timedelta(seconds=2)
 
@@ -34,7 +34,7 @@ def wait_for_rank_0(rank: int, folder: Path, patient: bool) -> str:
         return "done"
 
     try:
-        return world.once(action, patient=patient)
+        return world.run_on_main(action, patient=patient)
     except RuntimeError as error:
         return f"{error}"
     finally:

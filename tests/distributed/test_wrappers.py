@@ -14,22 +14,12 @@ import torch
 from alphadecay import AdamW, AlphaDecay
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
-from train.model import build_model
+from tests.distributed.wrappers import BF16, RANKS, ROWS, engine_of, train, zero
 
-ROWS = 8
-STEPS = 4
-RANKS = 2
-BF16 = {"bf16": {"enabled": True}}
 FP32_GRADIENTS = {"data_types": {"grad_accum_dtype": "fp32"}}
 OFFLOAD = {"zero_force_ds_cpu_optimizer": False}
 # offloaded in float32 the norm is added group by group: see SUMMED_OTHERWISE
 UNCLIPPED = {"gradient_clipping": 0.0}
-
-
-def zero(stage: int, **more: Any) -> dict[str, Any]:
-    if stage == 3:
-        more = {"stage3_param_persistence_threshold": 50, **more}
-    return {"zero_optimization": {"stage": stage, **more}}
 
 
 WRAPPERS: dict[str, dict[str, Any]] = {
@@ -59,14 +49,6 @@ WRAPPERS: dict[str, dict[str, Any]] = {
 # Adding a norm group by group instead of over one flat buffer rounds otherwise; clipping passes
 # that on.
 SUMMED_OTHERWISE = {"stage-1-float32", "stage-2-float32"}
-
-
-def engine_of(config: dict[str, Any], optimizer_of: Any) -> Any:
-    import deepspeed
-
-    model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer_of(model), config=config)
-    return engine
 
 
 def ours_of(model: torch.nn.Module, fused: bool = False) -> torch.optim.Optimizer:
@@ -115,20 +97,6 @@ def stock_engine(config: dict[str, Any], decays: dict[str, float], fused: bool =
         group["weight_decay"] = decays.get(name, reference.WEIGHT_DECAY if p.dim() > 1 else 0.0)
     engine.basic_optimizer.state.clear()
     return engine
-
-
-def train(engine: Any, rank: int, steps: int = STEPS) -> dict[str, torch.Tensor]:
-    import deepspeed
-
-    for step in range(steps):
-        share = reference.tokens(step, ROWS).reshape(RANKS, -1, reference.LENGTH)[rank]
-        engine.backward(engine(input_ids=share, labels=share).loss)
-        engine.step()
-    weights = {}
-    for name, parameter in engine.module.named_parameters():
-        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-            weights[name] = parameter.detach().clone().float()
-    return weights
 
 
 def wrapper_rank(rank: int, config: dict[str, Any], fused: bool) -> dict[str, Any]:

@@ -8,60 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from alphadecay import Adam, AdamW, AlphaDecay
+from alphadecay import Adam, AdamW
 from tests.distributed import reference
-from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.distributed.harness import run_ranks
 from tests.distributed.wrapping import gathered
-from train.model import build_model
-
-ROWS = 12
-STEPS = 9
-INTERVAL = 4
-CLIP = 0.5
-
-
-def ds_config(world_size: int, micro: int, clip: float = CLIP, **zero: Any) -> dict[str, Any]:
-    return {
-        "train_batch_size": ROWS,
-        "train_micro_batch_size_per_gpu": micro,
-        "gradient_accumulation_steps": ROWS // (micro * world_size),
-        "gradient_clipping": clip,
-        "steps_per_print": 10**9,
-        "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 50, **zero},
-    }
-
-
-def build(
-    kind: type, config: dict[str, Any], interval: int = INTERVAL, spread: int = 0
-) -> tuple[Any, AlphaDecay]:
-    import deepspeed
-
-    init_deepspeed()
-    model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
-    optimizer = kind(
-        model.parameters(),
-        lr=reference.LR,
-        betas=(0.9, 0.95),
-        eps=1e-8,
-        weight_decay=reference.WEIGHT_DECAY,
-    )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return engine, AlphaDecay(
-        engine, interval=interval, spread=spread, s1=reference.S1, s2=reference.S2
-    )
-
-
-def one_step(
-    engine: Any, decay: AlphaDecay, step: int, rank: int, world_size: int, micro: int
-) -> int:
-    """One global batch; returns how many of its micro batches made AlphaDecay refresh."""
-    shares = reference.tokens(step, ROWS).reshape(-1, world_size, micro, reference.LENGTH)[:, rank]
-    refreshes = 0
-    for share in shares:
-        engine.backward(engine(input_ids=share, labels=share).loss)
-        engine.step()
-        refreshes += decay.step()
-    return refreshes
+from tests.distributed.zero3 import (
+    CLIP,
+    INTERVAL,
+    ROWS,
+    STEPS,
+    TOLERANCE,
+    build,
+    ds_config,
+    one_step,
+)
 
 
 def zero3_rank(
@@ -83,12 +43,6 @@ def zero3_rank(
         "owners": decay.plan.owners,
         "elements": decay._attachment.elements,
     }
-
-
-# float32 throughout. The two runs add the gradients in another order (ranks, micro batches), a
-# relative 1e-7 that Adam's division by sqrt(v) amplifies where a gradient is near 0: no weight may
-# move by more than 2 % of one learning-rate step.
-TOLERANCE = 0.02 * reference.LR
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.program import Outcome, recipe, start, write_corpus, write_recipe
+from tests.integration.program import (
+    PROGRAM,
+    Outcome,
+    recipe,
+    run,
+    start,
+    write_corpus,
+    write_recipe,
+)
 
 
 @dataclass(frozen=True)
@@ -21,16 +29,17 @@ class Workplace:
     values: dict[str, Any]
 
     def start(self, launcher: str, output_dir: str, *arguments: str) -> Outcome:
-        """The program with this recipe."""
-        return start(
-            launcher,
-            self.folder,
-            "--config",
-            str(self.recipe),
-            "--output_dir",
-            str(self.folder / output_dir),
-            *arguments,
-        )
+        """Run the program with this recipe, started by deepspeed, torchrun or python."""
+        return start(launcher, self.folder, *self.arguments(output_dir), *arguments)
+
+    def run(self, ranks: int, output_dir: str, *arguments: str) -> Outcome:
+        """Run the same without a launcher, on forked ranks: a start costs no imports."""
+        return run(ranks, self.folder, PROGRAM, *self.arguments(output_dir), *arguments)
+
+    def arguments(self, output_dir: str) -> list[str]:
+        """Return the arguments of every run here."""
+        folder = str(self.folder / output_dir)
+        return ["--config", str(self.recipe), "--output_dir", folder]
 
 
 @pytest.fixture(scope="session")

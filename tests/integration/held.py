@@ -21,14 +21,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT)
 
 from alphadecay import AlphaDecay  # noqa: E402
-from train import build, loop  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
-from train.data.sampler import Batches  # noqa: E402
-from train.stopping import signals  # noqa: E402
+from train.data.loading.sampler import Batches  # noqa: E402
+from train.loop import build, trainer  # noqa: E402
+from train.loop.stopping import signals  # noqa: E402
 
 PHASES = {
-    "step": (loop, "contagious"),  # between the forward and the backward pass of one micro batch
-    "evaluation": (loop, "evaluate"),
+    # between the forward and the backward pass of one micro batch
+    "step": (trainer, "poison_nonfinite_loss"),
+    "evaluation": (trainer, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "save"),
     "data": (Batches, "batch"),
@@ -86,8 +87,8 @@ if "HELD_AT" in os.environ:
 if "HELD_NAN" in os.environ:
     first = int(os.environ["HELD_NAN"])
     before(
-        loop,
-        "contagious",
+        trainer,
+        "poison_nonfinite_loss",
         lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None,
     )
 

@@ -1,4 +1,6 @@
-"""The program as a user starts it: a tiny corpus, a tiny recipe, and the three ways to launch it."""
+"""The program on a tiny corpus with a tiny recipe: started by each of the three launchers as a user
+does it, or forked from a server that has its imports done.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.conftest import ROOT
+from tests.forked import fork_program, wait_for_ranks
+from tests.waiting import PATIENCE
 from train.telemetry.metrics import read_metrics
 
 PROGRAM = str(ROOT / "train" / "pretrain.py")
@@ -26,13 +32,15 @@ GLOBAL_BATCH = 4
 SEQUENCE = 32
 VOCABULARY = 320
 # What would make a child a rank of somebody else's run, or put it on a GPU.
-_NOT_INHERITED = (
+NOT_INHERITED = (
     "RANK",
     "LOCAL_RANK",
     "WORLD_SIZE",
     "LOCAL_SIZE",
     "MASTER_ADDR",
     "MASTER_PORT",
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
     "CROSS_RANK",
     "CROSS_SIZE",
     "LOG_LEVEL",
@@ -117,7 +125,7 @@ def command(
             "--num_gpus",
             "2",
             "--master_port",
-            str(_free_port()),
+            str(free_port()),
         ],
         "torchrun": [str(scripts / "torchrun"), "--standalone", "--nproc_per_node", "2"],
     }
@@ -126,7 +134,7 @@ def command(
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, made fit for a run on CPU."""
-    kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     return (
         kept
         | {
@@ -140,7 +148,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(launcher: str, cwd: Path, *arguments: str) -> Outcome:
-    """Runs the program to its end, on CPU, in a folder that is not the project's."""
+    """Run the program by a launcher to its end, on CPU, in a folder that is not the project's."""
     done = subprocess.run(
         command(launcher, *arguments),
         cwd=cwd,
@@ -148,9 +156,34 @@ def start(launcher: str, cwd: Path, *arguments: str) -> Outcome:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=150,
+        timeout=PATIENCE,
     )
     return Outcome(done.returncode, done.stdout)
+
+
+def fork_ranks(ranks: int, cwd: Path, log: Path, *command: str, **more: str) -> list[BaseProcess]:
+    """Start a program's ranks as a launcher would, without one and without its imports' seconds.
+
+    Args:
+        ranks: 1 is a plain `python`, told nothing of ranks.
+        command: a script, or `-m` and a module, and its arguments.
+        more: environment variables.
+    """
+    world = {"WORLD_SIZE": str(ranks), "LOCAL_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    places = [world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+    if ranks == 1:
+        places = [{}]
+    return [fork_program(command, cwd, environment(**place, **more), log) for place in places]
+
+
+def run(ranks: int, cwd: Path, *command: str) -> Outcome:
+    """Run the ranks of a program, forked, to their end, as `start` runs a launcher's."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        log.touch()
+        code = wait_for_ranks(fork_ranks(ranks, cwd, log, *command), PATIENCE)
+        return Outcome(code, log.read_text())
 
 
 def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -158,7 +191,8 @@ def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
     return read_metrics(folder / "metrics.jsonl", kind)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 
 from tests.distributed.harness import init_deepspeed
-from train.build import build
-from train.cli import load_config
-from train.loop import Trainer
-from train.world import World
+from train.cluster.distributed import World
+from train.config.command_line import load_config
+from train.loop.build import build
+from train.loop.trainer import Trainer
 
 
 def make_trainer(rank: int, world_size: int, arguments: Sequence[str]) -> Trainer:

@@ -8,20 +8,22 @@ import hashlib
 import os
 import signal
 import subprocess
-import time
 import uuid
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from tests.integration.program import Outcome, command, environment
+from tests.forked import wait_for_ranks
+from tests.integration.program import Outcome, command, environment, fork_ranks
+from tests.waiting import PATIENCE, until
 from train.checkpoint import LATEST
-from train.state import read_state
+from train.loop.run_status import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
-GUARD = 900  # seconds: a hang is a failure, a slow machine is not
 
 
 def held(
@@ -33,58 +35,91 @@ def held(
     options: tuple[str, ...] = (),
     nan: int = 0,
 ) -> Outcome:
-    """Runs the program to its end; held `at` a place ("phase:call") it gets the signal there.
+    """Run the program by a launcher to its end.
 
-    Returns when its last process is gone.
-
-    SIGKILL goes to all its processes, any other signal to the launcher alone.
+    Held `at` a place ("phase:call") it gets the signal: SIGKILL goes to all its processes, any
+    other to the launcher alone. Returns when its last process is gone.
     """
     mark = uuid.uuid4().hex
-    notes = cwd / "held"
-    notes.mkdir(exist_ok=True)
-    (notes / "reached").unlink(missing_ok=True)
-    more = (
-        {"HELD_IN": str(notes), "HELD_MARK": mark}
-        | ({"HELD_AT": at} if at else {})
-        | ({"HELD_NAN": str(nan)} if nan else {})
-    )
-    line = command(launcher, *arguments, program=HELD, options=options)
+    notes, more = _notes(cwd, at, nan)
     log = notes / f"{mark}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            line,
+            command(launcher, *arguments, program=HELD, options=options),
             cwd=cwd,
-            env=environment(**more),
+            env=environment(**more, HELD_MARK=mark),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
             if at:
-                until(lambda: (notes / "reached").exists() or process.poll() is not None)
-                assert (notes / "reached").exists(), log.read_text()
+                _until_held(notes, log, lambda: process.poll() is not None)
                 for target in marked(mark) if send == signal.SIGKILL else [process]:
                     target.send_signal(send)
-            process.wait(GUARD)
-            until(lambda: not marked(mark))
+            process.wait(PATIENCE)
+            until(lambda: not marked(mark), log.read_text)
         finally:
-            left = marked(mark)
-            for stray in left:
+            for stray in marked(mark):
                 stray.kill()
-    assert not left, f"still there: {left}\n{log.read_text()}"
     return Outcome(process.returncode, log.read_text())
 
 
-def until(condition: Any) -> None:
-    """Waits for it."""
-    for _ in range(GUARD * 10):
-        if condition():
-            return
-        time.sleep(0.1)
+def held_ranks(
+    cwd: Path, ranks: int, *arguments: str, at: str = "", send: int = 0, nan: int = 0
+) -> Outcome:
+    """Do the same with forked ranks and no launcher: every rank gets the signal."""
+    notes, more = _notes(cwd, at, nan)
+    log = notes / f"{uuid.uuid4().hex}.log"
+    log.touch()
+    processes = fork_ranks(ranks, cwd, log, HELD, *arguments, **more)
+    try:
+        if at:
+            _until_held(notes, log, lambda: any(p.exitcode is not None for p in processes))
+            for process in processes:
+                os.kill(process.pid or 0, send)
+        code = wait_for_ranks(processes, PATIENCE)
+        until(lambda: not _of_sessions(processes), log.read_text)
+    finally:
+        for stray in _of_sessions(processes):
+            os.kill(stray, signal.SIGKILL)
+    return Outcome(code, log.read_text())
+
+
+def _notes(cwd: Path, at: str, nan: int) -> tuple[Path, dict[str, str]]:
+    """Return the folder that the held program writes to, and what it is told by its environment."""
+    notes = cwd / "held"
+    notes.mkdir(exist_ok=True)
+    (notes / "reached").unlink(missing_ok=True)
+    more = {"HELD_IN": str(notes)}
+    if at:
+        more["HELD_AT"] = at
+    if nan:
+        more["HELD_NAN"] = str(nan)
+    return notes, more
+
+
+def _until_held(notes: Path, log: Path, over: Callable[[], bool]) -> None:
+    reached = notes / "reached"
+    until(lambda: reached.exists() or over(), log.read_text)
+    assert reached.exists(), log.read_text()
+
+
+def _of_sessions(leaders: Sequence[BaseProcess]) -> list[int]:
+    """Return every living process of the sessions that forked ranks lead."""
+    wanted = {leader.pid for leader in leaders}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and os.getsid(process.pid) in wanted:
+                found.append(process.pid)
+        except (psutil.Error, ProcessLookupError):
+            continue
+    return found
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Every living process that was started with this mark in its environment, by whomever."""
+    """Return every living process that was started with this mark in its environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -138,7 +173,7 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
         elif path.name.endswith("model_states.pt"):
             content = {
                 key: content[key]
-                for key in ("module", "optimizer", "alphadecay", "step", "tokens", "val_perplexity")
+                for key in ("module", "optimizer", "alphadecay", "step", "progress")
             }
         found[path.name] = _hash(content)
     assert any("own_rank" in name for name in found)

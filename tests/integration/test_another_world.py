@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.distributed.harness import run_ranks
-from tests.integration.program import metrics
+from tests.integration.program import metrics, run
 from tests.integration.ranks import train_watched
 from train import checkpoint
 
@@ -26,7 +24,7 @@ def test_two_ranks_of_stage_3_go_on_as_one_of_stage_2(workplace, finished):
     folder = workplace.folder / "cut-world"
     shutil.copytree(whole / "checkpoints/step-00000003", folder / "checkpoints/step-00000003")
     shutil.copy(whole / "metrics.jsonl", folder)
-    outcome = workplace.start("python", folder.name, "--deepspeed.config", "ds_configs/zero2.json")
+    outcome = workplace.run(1, folder.name, "--deepspeed.config", "ds_configs/zero2.json")
     assert outcome.code == 0, outcome.output
     assert (
         "written by 2 ranks with ZeRO-3; this run is 1 rank with ZeRO-2: converting it"
@@ -49,19 +47,10 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
         (tmp_path / "out", 0, str(tmp_path / "out")),
         (tmp_path / "out", 2, f"error: {tmp_path / 'out'} exists"),
     ):
-        command = [
-            sys.executable,
-            "-m",
-            "train.convert",
-            str(source),
-            "--out",
-            str(out),
-            "--workers",
-            "2",
-        ]
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=150)
-        assert done.returncode == code, done.stderr
-        assert said in done.stdout + done.stderr and "Traceback" not in done.stderr
+        arguments = ("convert", str(source), "--out", str(out), "--workers", "2")
+        done = run(1, ROOT, "-m", "train", *arguments)
+        assert done.code == code, done.output
+        assert said in done.output and "Traceback" not in done.output
     made = checkpoint.find(str(tmp_path / "out"), tmp_path, print)
     assert (
         made is not None and made.universal and made.step == 3 and made.manifest["world_size"] == 2
@@ -78,8 +67,8 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
         "state/zero/optimizer_state.pt",
     } <= names
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-    outcome = workplace.start(
-        "python", "refused-convert", "--resume", str(source), "--checkpoint.convert", "never"
+    outcome = workplace.run(
+        1, "refused-convert", "--resume", str(source), "--checkpoint.convert", "never"
     )
     assert (
         outcome.code == 2

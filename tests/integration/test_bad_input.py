@@ -10,12 +10,12 @@ import shutil
 
 import pytest
 
-from tests.integration.program import VOCABULARY, write_corpus, write_recipe
-from train.cli import load_config
-from train.data.prepare import prepare
-from train.engine import load_ds_config
+from tests.integration.program import VOCABULARY, start, write_corpus, write_recipe
+from train.config.command_line import load_config
+from train.config.validate import accumulation_steps
+from train.data.preparing.prepare import prepare
+from train.engines.ds_config import load_ds_config
 from train.errors import UserError
-from train.validation import accumulation_steps
 
 
 def refused(outcome, *parts):
@@ -42,7 +42,7 @@ def test_a_truncated_corpus_file(workplace, tmp_path):
     path = tmp_path / "part-1.json.gz"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     data = ("--data.files", str(tmp_path / "*.gz"), "--data.directory", str(tmp_path / "p"))
-    outcome = workplace.start("python", "refused-truncated", *data)
+    outcome = workplace.run(1, "refused-truncated", *data)
     refused(outcome, str(path), "truncated")
     assert (
         not list((tmp_path / "p").glob("*/meta.json"))
@@ -53,8 +53,8 @@ def test_a_truncated_corpus_file(workplace, tmp_path):
 def test_a_tokenizer_larger_than_the_model(workplace, finished):
     finished("python")
     tokenizer = next((workplace.folder / "prepared").glob("*/tokenizer.model"))
-    outcome = workplace.start(
-        "python",
+    outcome = workplace.run(
+        1,
         "refused-tokenizer",
         "--data.tokenizer",
         str(tokenizer),
@@ -69,14 +69,14 @@ def test_a_checkpoint_of_another_model(workplace, finished):
     folder = workplace.folder / "refused-model"
     shutil.copytree(whole, folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    outcome = workplace.start("python", folder.name, "--model.hidden_size", "64")
+    outcome = workplace.run(1, folder.name, "--model.hidden_size", "64")
     refused(outcome, "step-00000006", "model.hidden_size was 32, is 64", "--output_dir")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
     """AlphaDecay raises ValueError; the program shows its message."""
-    outcome = workplace.start("python", "refused-decay", "--optim.weight_decay", "0")
+    outcome = workplace.run(1, "refused-decay", "--optim.weight_decay", "0")
     refused(outcome, "decay.method alphadecay", "optim.weight_decay, which is 0")
     assert not (workplace.folder / "refused-decay/metrics.jsonl").exists()
 
@@ -84,15 +84,21 @@ def test_what_alphadecay_refuses_is_said_in_one_line(workplace):
 def test_two_ranks_say_it_once(workplace):
     outcome = workplace.start("torchrun", "refused-ranks", "--run.global_batch", "5")
     assert outcome.code != 0
-    assert outcome.output.count("error: run.global_batch is 5") == 1, outcome.output
-    assert "--run.global_batch 4 or 6" in outcome.output
+    lines = outcome.output.strip().splitlines()
+    said = [at for at, line in enumerate(lines) if "error: run.global_batch is 5" in line]
+    # at once, and again at the end of torchrun's report of itself, above its last rule
+    assert len(said) == 2 and said[-1] == len(lines) - 2, outcome.output
+    assert set(lines[-1]) == {"="} and "--run.global_batch 4 or 6" in lines[-2], outcome.output
     assert not (workplace.folder / "refused-ranks").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--optim.learning_rate", "1"], ["unknown key 'optim.learning_rate'"]),
+        (
+            ["--optim.learning_rate", "1"],
+            ["unknown key 'optim.learning_rate'", "did you mean optim.lr?"],
+        ),
         (["--decay.intervall", "5"], ["decay.intervall", "did you mean decay.interval?"]),
         (["--run.steps", "many"], ["run.steps", "an integer", "'many'"]),
         (
@@ -101,9 +107,33 @@ def test_two_ranks_say_it_once(workplace):
         ),
     ],
 )
-def test_a_wrong_command_line_is_refused_before_anything_is_loaded(workplace, arguments, parts):
-    outcome = workplace.start("python", "refused-early", *arguments)
+def test_a_wrong_command_line_is_refused(workplace, arguments, parts):
+    outcome = workplace.run(1, "refused-early", *arguments)
     refused(outcome, *parts)
+    assert not (workplace.folder / "refused-early").exists()
+
+
+def test_every_mistake_of_a_command_line_is_told_at_once(workplace):
+    wrong = ("--optim.learning_rate", "1", "--run.steps", "many", "--decay.interval", "0")
+    outcome = workplace.start("python", "refused-at-once", *wrong)
+    assert outcome.code == 2 and not (workplace.folder / "refused-at-once").exists()
+    assert outcome.output.splitlines() == [
+        "error: 3 problems:",
+        "  unknown key 'optim.learning_rate' on the command line; did you mean optim.lr?",
+        "  run.steps must be an integer, not 'many' on the command line",
+        "  decay.interval is 0; it must be at least 1",
+    ]
+
+
+def test_no_recipe_is_no_run(tmp_path):
+    outcome = start("python", tmp_path)
+    refused(outcome, "no recipe", "--config NAME", "quickstart")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_started_program_refuses_in_the_same_words(workplace):
+    outcome = workplace.start("python", "refused-early", "--run.steps", "many")
+    refused(outcome, "run.steps", "an integer", "'many'")
     assert not (workplace.folder / "refused-early").exists()
 
 

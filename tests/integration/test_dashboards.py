@@ -45,7 +45,7 @@ def test_dashboards_resume_and_keep_no_secret(workplace, monkeypatch):
     folder = workplace.folder / "other-dashboards"
     outputs = []
     for _ in range(2):
-        outcome = workplace.start("python", folder.name, *SWITCHES)
+        outcome = workplace.run(1, folder.name, *SWITCHES)
         assert outcome.code == 0, outcome.output
         outputs.append(outcome.output)
         shutil.rmtree(folder / f"checkpoints/step-{STEPS:08d}", ignore_errors=len(outputs) == 1)

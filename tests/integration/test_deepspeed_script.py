@@ -7,7 +7,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -16,9 +15,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
 from tests.integration.program import environment, metrics
-from tests.integration.stopping import GUARD, checkpoints, marked
-from train.state import read_state
-from train.stopping.signals import TO_BE_CONTINUED
+from tests.integration.stopping import checkpoints, marked
+from tests.waiting import PATIENCE, until
+from train.loop.run_status import read_state
+from train.loop.stopping.signals import TO_BE_CONTINUED
 
 STEPS = 400  # more than it will come to
 
@@ -65,10 +65,9 @@ def test_it_waits_for_the_checkpoint_and_tells_that_the_run_goes_on(
             stderr=subprocess.STDOUT,
         )
     try:
-        while process.poll() is None and not _steps(folder):
-            time.sleep(0.1)
+        until(lambda: process.poll() is not None or _steps(folder), log.read_text)
         process.send_signal(number)
-        assert process.wait(GUARD) == TO_BE_CONTINUED, log.read_text()
+        assert process.wait(PATIENCE) == TO_BE_CONTINUED, log.read_text()
         assert not marked(mark)
     finally:
         for stray in marked(mark):

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from tests.conftest import ROOT
-from tests.integration.program import metrics, start, write_recipe
+from tests.integration.program import PROGRAM, metrics, run, write_recipe
 
 NAMES = sorted(path.stem for path in (ROOT / "ds_configs").glob("*.json"))
 GRID = [(name, precision) for name in NAMES for precision in ("float32", "bf16")]
@@ -26,18 +26,14 @@ STEPS = 2
 )
 def test_it_trains(workplace, tmp_path, case):
     name, precision = case
-    run = workplace.values["run"] | {"steps": STEPS, "precision": precision}
+    steps = workplace.values["run"] | {"steps": STEPS, "precision": precision}
     values = workplace.values | {
-        "run": run,
+        "run": steps,
         "deepspeed": {"config": f"ds_configs/{name}.json"},
         "output_dir": str(tmp_path / "run"),
     }
-    outcome = start(
-        "torchrun",
-        workplace.folder,
-        "--config",
-        str(write_recipe(tmp_path / "recipe.yaml", values)),
-    )
+    path = write_recipe(tmp_path / "recipe.yaml", values)
+    outcome = run(2, workplace.folder, PROGRAM, "--config", str(path))
     assert outcome.code == 0, outcome.output
     losses = [line["loss"] for line in metrics(tmp_path / "run", "train")]
     assert (

@@ -5,7 +5,10 @@ tokens; and it writes text.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +17,13 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.data.tokenizer import load_tokenizer
-from train.export import export
-from train.export import main as export_main
-from train.exports.trained import find_trained
-from train.generate import generate
-from train.generate import main as generate_main
+from tests.integration.program import run as run_program
+from train.data.tokenizers.load import load_tokenizer
+from train.export.command import Form, export
+from train.export.command import main as export_main
+from train.export.generate import Sampling, generate
+from train.export.generate import main as generate_main
+from train.export.trained import find_trained
 
 TEXT = "abc  def\n\tnaïve 日本 </s> <0x0A> " + "mnop abcd " * 20
 # What somebody else does with the folder: nothing of ours is imported, nor can it be.
@@ -32,7 +36,8 @@ ids = tokenizer(sys.argv[3])["input_ids"]
 with torch.no_grad():
     logits = model(torch.arange(32)[None]).logits
 assert not [name for name in sys.modules if name.split(".")[0] in ("train", "alphadecay")]
-torch.save([logits, ids, tokenizer.decode(ids), tokenizer.eos_token_id, model.generation_config.eos_token_id], sys.argv[2])
+ends = [tokenizer.eos_token_id, model.generation_config.eos_token_id]
+torch.save([logits, ids, tokenizer.decode(ids), *ends], sys.argv[2])
 """
 
 
@@ -41,15 +46,10 @@ def exported(finished, tmp_path_factory) -> tuple[Path, Path]:
     """(run, export) of two ranks under ZeRO-3."""
     run = finished("torchrun")
     out = tmp_path_factory.mktemp("export") / "hf"
-    done = subprocess.run(
-        [sys.executable, "-m", "train.export", str(run), "--out", str(out), "--shard-size", "40KB"],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "step-00000006, step 6" in done.stdout and "Traceback" not in done.stderr
+    arguments = ("export", str(run), "--out", str(out), "--shard-size", "40KB")
+    done = run_program(1, ROOT, "-m", "train", *arguments)
+    assert done.code == 0, done.output
+    assert "step-00000006, step 6" in done.output and "Traceback" not in done.output
     return run, out
 
 
@@ -89,9 +89,33 @@ def test_what_is_in_the_folder(exported):
     assert not list(out.parent.glob(".*"))
 
 
+def test_others_may_read_it_as_the_umask_says(exported):
+    _, out = exported
+    mask = os.umask(0o077)
+    os.umask(mask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o666 & ~mask)
+
+
+def test_the_card_tells_the_run_and_its_lines_load_it(exported, tmp_path):
+    run, out = exported
+    card = (out / "README.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    assert f"| Validation, the mean over tokens | {summary['val_perplexity']:,.2f} |" in card
+    published = f"{summary['val_perplexity_published']:,.2f}"
+    assert f"| The same, as AlphaDecay's published code counts | {published} |" in card
+    assert f"| Tokens | {summary['tokens']:,} |" in card and "ZeRO stage 3" in card
+    assert str(ROOT) not in card and str(run) not in card
+    (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    program = [sys.executable, "-c", lines]
+    done = subprocess.run(program, cwd=out, text=True, capture_output=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Once upon a time")
+
+
 def test_bfloat16_is_the_masters_rounded(exported, tmp_path):
     run, _ = exported
-    export(run / "checkpoints" / "step-00000003", tmp_path / "hf", dtype="bfloat16")
+    export(run / "checkpoints" / "step-00000003", tmp_path / "hf", form=Form("bfloat16"))
     from safetensors.torch import load_file
 
     weights = load_file(tmp_path / "hf" / "model.safetensors")
@@ -147,7 +171,7 @@ def test_text_is_the_same_from_run_and_export_and_repeats(exported, capsys):
     prompt = "abc def"
     greedy = generate(run, prompt, 12)
     assert greedy == generate(out, prompt, 12) != ""
-    warm = [generate(run, prompt, 12, temperature=1.0, seed=seed) for seed in (1, 1, 2)]
+    warm = [generate(run, prompt, 12, Sampling(1.0, seed=seed)) for seed in (1, 1, 2)]
     assert warm[0] == warm[1] != warm[2]
     assert (
         generate_main(

@@ -86,7 +86,7 @@ def trainer_of(folder: str, case: Case, world: int) -> tuple[Any, Any]:
     from transformers import Trainer, TrainingArguments
 
     from alphadecay.integrations import AlphaDecayCallback
-    from train.model import build_model
+    from train.models.build import build_model
 
     class InOrder(Trainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -180,7 +180,7 @@ def whole_and_resumed(
 
 def decays_of(weights: dict[str, torch.Tensor]) -> dict[str, float]:
     """AlphaDecay's decays for a model that nothing wraps."""
-    from train.model import build_model
+    from train.models.build import build_model
 
     model = build_model(reference.TINY, reference.LENGTH, seed=0)
     model.load_state_dict(weights, strict=False)

@@ -9,11 +9,11 @@ import json
 import pytest
 
 from tests.integration.program import STEPS, VOCABULARY
-from train.exports.masters import read_masters
-from train.report import main
-from train.results.html.facts import facts
-from train.results.html.gather import read_run
-from train.results.html.spectra import measure
+from train.export.masters import read_masters
+from train.loop.run_reader import read_run
+from train.reporting.command import main
+from train.reporting.html.spectra import measure
+from train.reporting.html.summary_cards import facts
 from train.telemetry.progress import number
 
 
@@ -49,7 +49,7 @@ def test_a_real_run(finished, tmp_path):
 
 
 def test_speed_from_the_records_is_that_of_the_summary(finished):
-    """What a run under way shows becomes what its summary says."""
+    """The figures of a run under way become those of its summary."""
     run = read_run(finished("torchrun"))
     with_summary = dict(facts(run))
     run.summary["steps"] = -1
@@ -62,12 +62,12 @@ def test_speed_from_the_records_is_that_of_the_summary(finished):
 
 def test_the_spectra_are_of_the_masters(finished):
     run = read_run(finished("torchrun"))
-    found = measure(run, ["*.down_proj.weight"])
+    spectra = measure(run, ["*.down_proj.weight"])
     masters = read_masters(run.folder / "checkpoints" / f"step-{STEPS:08}" / "state")
-    assert [one.name for one in found.esds] == [
+    assert [one.name for one in spectra.esds] == [
         f"model.layers.{layer}.mlp.down_proj.weight" for layer in range(2)
     ]
-    for one in found.esds:
+    for one in spectra.esds:
         # The trace of the Gram; 1e-12 is float64 summed in another order.
         assert one.eigenvalues.sum() == pytest.approx(
             float((masters[one.name].double() ** 2).sum()), rel=1e-12

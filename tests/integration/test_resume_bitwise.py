@@ -8,10 +8,17 @@ import signal
 
 import pytest
 
+from tests.integration.comparing import by_step
 from tests.integration.program import metrics
-from tests.integration.stopping import batches, checkpoints, expect_stop, fingerprint, held
-from tests.integration.test_run import figures
-from train.state import read_state
+from tests.integration.stopping import (
+    batches,
+    checkpoints,
+    expect_stop,
+    fingerprint,
+    held,
+    held_ranks,
+)
+from train.loop.run_status import read_state
 
 STEPS = 20
 # Decays are refreshed after the steps 4, 9, 14 and 19; a step has two micro batches.
@@ -50,7 +57,7 @@ def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
     many = tmp_path / "many"
     for folder in (one, many):
         folder.mkdir()
-    whole = held(one, "deepspeed", *data, "--output_dir", "run")
+    whole = held_ranks(one, 2, *data, "--output_dir", "run")
     assert whole.code == 0, whole.output
 
     for launcher, at, number, every, step, reason in STOPS:
@@ -68,9 +75,9 @@ def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
         expect_stop(many / "run", step, reason, outcome)
         assert checkpoints(many / "run") == [step], outcome.output
     # Killed inside the accumulation window of step 13: step 12 is the last that was saved.
-    killed = held(
+    killed = held_ranks(
         many,
-        "deepspeed",
+        2,
         *data,
         "--output_dir",
         "run",
@@ -81,7 +88,7 @@ def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
     )
     assert checkpoints(many / "run") == [12], killed.output
     assert read_state(many / "run")["state"] == "running"
-    last = held(many, "torchrun", *data, "--output_dir", "run")
+    last = held_ranks(many, 2, *data, "--output_dir", "run")
     assert last.code == 0 and f"step 12 of {STEPS}" in last.output, last.output
 
     assert read_state(many / "run")["state"] == read_state(one / "run")["state"] == "finished"
@@ -106,6 +113,6 @@ def same_figures(folder, whole):
         "validation": ("val_loss",),
         "refresh": ("alphas", "weight_decays"),
     }.items():
-        assert figures(folder, kind, *keys) == figures(whole, kind, *keys), kind
+        assert by_step(folder, kind, *keys) == by_step(whole, kind, *keys), kind
     assert [record["step"] for record in metrics(folder, "validation")] == [0, 5, 10, 15, 20]
     assert [record["step"] for record in metrics(folder, "refresh")] == [0, 5, 10, 15, 20]

@@ -13,13 +13,13 @@ import pytest
 import torch
 import yaml
 
-from tests.integration.program import GLOBAL_BATCH, INTERVAL, SEQUENCE, STEPS, VOCABULARY, metrics
+from tests.integration.comparing import BY_MODULE, REFRESHES, assert_same_run
+from tests.integration.program import GLOBAL_BATCH, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
-from train.cli import load_config
-from train.sources import own_sources
+from train.config.command_line import load_config
+from train.system.provenance import own_provenance
 from train.telemetry.clock import PARTS
 
-REFRESHES = list(range(0, STEPS + 1, INTERVAL))
 PROJECTIONS = [f"self_attn.{kind}_proj" for kind in "qkvo"] + [
     f"mlp.{kind}_proj" for kind in ("gate", "up", "down")
 ]
@@ -36,7 +36,6 @@ POSITIVE = (
     "weight_norm",
 )
 TRAINING_LINE = {"kind", "step", "tokens", "seconds", "memory", "weight_norms", *POSITIVE}
-BY_MODULE = ("alphas", "weight_decays", "cumulative_decay", "half_life_steps", "half_life_tokens")
 
 
 def cut(whole, folder, step, lines=()):
@@ -48,21 +47,6 @@ def cut(whole, folder, step, lines=()):
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(line)
     return folder
-
-
-def figures(folder, kind, *keys):
-    """What must not depend on how often a run was cut: everything but times."""
-    return {record["step"]: tuple(record[key] for key in keys) for record in metrics(folder, kind)}
-
-
-def assert_same_run(folder, whole):
-    assert [r["step"] for r in metrics(folder, "train")] == list(range(1, STEPS + 1))
-    exact = ("loss", "lr", "grad_norm", "tokens", "weight_norms", "cumulative_decay_mean")
-    assert figures(folder, "train", *exact) == figures(whole, "train", *exact)
-    for key in ("val_loss", "val_loss_published"):
-        assert figures(folder, "validation", key) == figures(whole, "validation", key)
-    assert [r["step"] for r in metrics(folder, "refresh")] == REFRESHES
-    assert figures(folder, "refresh", *BY_MODULE) == figures(whole, "refresh", *BY_MODULE)
 
 
 def weights(folder, step, ranks):
@@ -144,7 +128,7 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
         summary["versions"][name]
         for name in ("python", "torch", "deepspeed", "transformers", "alphadecay")
     )
-    assert summary["sources"] == own_sources()["sources"] and summary["data"].endswith(" packed")
+    assert summary["sources"] == own_provenance()["sources"] and summary["data"].endswith(" packed")
 
     assert (folder / "heatmap.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert matplotlib.image.imread(folder / "heatmap.png").std() > 0.01
@@ -181,7 +165,7 @@ def test_the_same_command_again_changes_nothing(workplace, finished):
     )
     before = [(whole / name).read_text() for name in names]
     summary = json.loads((whole / "summary.json").read_text())
-    outcome = workplace.start("deepspeed", whole.name)
+    outcome = workplace.run(2, whole.name)
     assert outcome.code == 0, outcome.output
     assert f"step {STEPS} of {STEPS}" in outcome.output
     assert [(whole / name).read_text() for name in names] == before
@@ -210,9 +194,7 @@ def test_one_rank_learns_what_two_learn(finished):
 
 
 def test_another_stage_trains_alike(workplace, finished):
-    outcome = workplace.start(
-        "python", "other-stage", "--deepspeed.config", "ds_configs/zero1.json"
-    )
+    outcome = workplace.run(1, "other-stage", "--deepspeed.config", "ds_configs/zero1.json")
     assert outcome.code == 0, outcome.output
     one = workplace.folder / "other-stage"
     three = finished("python")
@@ -231,7 +213,7 @@ def test_two_ranks_cut_and_resumed_end_where_the_uninterrupted_run_ends(workplac
     whole = finished("deepspeed")
     # killed while writing a line
     folder = cut(whole, workplace.folder / "cut-two", 3, lines=['{"kind": "train", "st'])
-    outcome = workplace.start("torchrun", folder.name, "--resume", "auto")
+    outcome = workplace.run(2, folder.name, "--resume", "auto")
     assert outcome.code == 0, outcome.output
     assert "step 3 of 6" in outcome.output
     assert_same_run(folder, whole)
@@ -248,7 +230,7 @@ def test_a_refresh_just_before_the_checkpoint_is_not_lost(workplace):
     """
     folder = workplace.folder / "cut-early"
     settings = ("--checkpoint.every", "2", "--checkpoint.keep", "0")
-    outcome = workplace.start("python", "whole-early", *settings)
+    outcome = workplace.run(1, "whole-early", *settings)
     assert outcome.code == 0, outcome.output
     whole = workplace.folder / "whole-early"
     assert len(list((whole / "checkpoints").glob("step-*"))) == 3  # keep 0 keeps all
@@ -256,7 +238,7 @@ def test_a_refresh_just_before_the_checkpoint_is_not_lost(workplace):
     damaged = folder / "checkpoints/step-00000004"
     shutil.copytree(whole / "checkpoints/step-00000004", damaged)
     next(damaged.rglob("*optim_states.pt")).write_bytes(b"cut short")
-    outcome = workplace.start("python", folder.name, *settings)
+    outcome = workplace.run(1, folder.name, *settings)
     assert outcome.code == 0, outcome.output
     assert "passing over" in outcome.output and "step 2 of 6" in outcome.output
     assert_same_run(folder, whole)

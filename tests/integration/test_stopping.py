@@ -9,11 +9,11 @@ import signal
 
 import pytest
 
+from tests.integration.comparing import assert_same_run
 from tests.integration.program import STEPS, metrics
-from tests.integration.stopping import checkpoints, expect_stop, fingerprint, held
-from tests.integration.test_run import assert_same_run
-from train.state import main as state_of
-from train.state import read_state
+from tests.integration.stopping import checkpoints, expect_stop, fingerprint, held, held_ranks
+from train.loop.run_status import main as state_of
+from train.loop.run_status import read_state
 
 GONE = "the launcher is gone"
 # Where a run of 6 steps is held, with a refresh after steps 2 and 5, validations at 0, 3 and 6, and
@@ -109,19 +109,20 @@ def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(
     assert first.code == 75 and checkpoints(run) == [2]
 
     (run / "stop").touch()
-    second = held(tmp_path, "python", *start)
+    second = held_ranks(tmp_path, 1, *start)
     expect_stop(run, 2, "stop file", second)
     assert second.code == 75 and not (run / "stop").exists() and checkpoints(run) == [2]
 
-    third = held(tmp_path, "python", *start, "--run.max_hours", "1e-6")
+    third = held_ranks(tmp_path, 1, *start, "--run.max_hours", "1e-6")
     expect_stop(run, 2, "run.max_hours", third)
     assert third.code == 75
 
     # in the last step but one
-    last = held(tmp_path, "python", *start, at=f"step:{4 * (STEPS - 4) + 2}", send=signal.SIGTERM)
+    call = 4 * (STEPS - 4) + 2
+    last = held_ranks(tmp_path, 1, *start, at=f"step:{call}", send=signal.SIGTERM)
     expect_stop(run, STEPS - 1, "SIGTERM", last)
     # in the last: there is nothing left to stop
-    end = held(tmp_path, "python", *start, at="step:2", send=signal.SIGTERM)
+    end = held_ranks(tmp_path, 1, *start, at="step:2", send=signal.SIGTERM)
     assert end.code == 0 and read_state(run)["state"] == "finished", end.output
     assert_same_run(run, whole)
     assert fingerprint(run / LAST) == fingerprint(whole / LAST)
@@ -138,8 +139,8 @@ def test_too_many_skipped_steps_end_the_run_with_a_checkpoint(workplace, tmp_pat
         "ds_configs/zero0.json",
     )
     # from step 3 on
-    ended = held(
-        tmp_path, "python", *settings, "--decay.method", "uniform", "--checkpoint.every", "0", nan=9
+    ended = held_ranks(
+        tmp_path, 1, *settings, "--decay.method", "uniform", "--checkpoint.every", "0", nan=9
     )
     assert ended.code == 2 and "Traceback" not in ended.output, ended.output
     errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
@@ -151,13 +152,13 @@ def test_too_many_skipped_steps_end_the_run_with_a_checkpoint(workplace, tmp_pat
     assert checkpoints(run) == [4] and state_of([str(run)]) == 1
     state = json.loads((run / "state.json").read_text())
     assert (state["state"], state["step"]) == ("failed", 4) and "not finite" in state["reason"]
-    told = [
+    describe_failure = [
         (notice["step"], notice["in_a_row"], notice["skipped_steps"])
         for notice in metrics(run, "notice")
     ]
-    assert told == [(3, 1, 1), (4, 2, 2)]
+    assert describe_failure == [(3, 1, 1), (4, 2, 2)]
 
-    healed = held(tmp_path, "python", *settings, "--decay.method", "uniform")
+    healed = held_ranks(tmp_path, 1, *settings, "--decay.method", "uniform")
     assert healed.code == 0, healed.output
     losses = [record["loss"] for record in metrics(run, "train")]
     assert len(losses) == STEPS and losses[5] < losses[0] and len(metrics(run, "notice")) == 2

@@ -5,43 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
-from tests.integration.program import environment, metrics, recipe, write_recipe
-from train.state import read_state
-from train.sweep import main
-
-STEPS = 40
-
-
-def grid(workplace: Workplace, folder: Path) -> Path:
-    """Two rows that train and one whose text is not there."""
-    values = recipe(workplace.values["data"]["files"][0], workplace.folder / "prepared")
-    values |= {
-        "eval": {"every": STEPS, "tokens": 512},
-        "checkpoint": {"every": 0},
-        "deepspeed": {"config": "ds_configs/zero0.json"},
-    }
-    values["run"] |= {"steps": STEPS}
-    description = {
-        "title": "Tiny",
-        "recipe": str(write_recipe(folder / "tiny.yaml", values)),
-        "seeds": [3],
-        "columns": {"tiny": {}},
-        "rows": {
-            "Uniform": {"decay.method": "uniform"},
-            "AlphaDecay": {"decay.interval": 10},
-            "Elsewhere": {"data.files": str(folder / "nothing-*.txt")},
-        },
-    }
-    (folder / "toys.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
-    return folder / "toys.yaml"
+from tests.integration.program import environment, metrics
+from tests.integration.sweeping import STEPS, grid
+from tests.waiting import PATIENCE, until
+from train.experiments.sweeps.command import main
+from train.loop.run_status import read_state
 
 
 @pytest.mark.parametrize(
@@ -57,7 +31,8 @@ def test_a_sweep_is_cut_goes_on_and_ends(
     command = [
         sys.executable,
         "-m",
-        "train.sweep",
+        "train",
+        "sweep",
         str(grid(workplace, tmp_path)),
         "--root",
         str(tmp_path / "runs"),
@@ -71,10 +46,10 @@ def test_a_sweep_is_cut_goes_on_and_ends(
     )
 
     cut = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **place)  # type: ignore[call-overload]
-    while not (uniform / "metrics.jsonl").exists() and cut.poll() is None:
-        time.sleep(0.01)
+    lines = uniform / "metrics.jsonl"
+    until(lambda: lines.exists() or cut.poll() is not None, "the first run's first step")
     cut.send_signal(signal.SIGTERM)
-    said = cut.communicate()[0]
+    said = cut.communicate(timeout=PATIENCE)[0]
     state = read_state(uniform)
     assert (
         cut.returncode == 75
@@ -83,7 +58,9 @@ def test_a_sweep_is_cut_goes_on_and_ends(
     ), said
     assert not alpha.exists()
 
-    done = subprocess.run([*command, "--jobs", "3"], capture_output=True, **place)  # type: ignore[call-overload]
+    done = subprocess.run(  # type: ignore[call-overload]
+        [*command, "--jobs", "3"], capture_output=True, timeout=PATIENCE, **place
+    )
     lines = done.stdout.splitlines()
     assert done.returncode == 1 and "1 stopped" in lines[0] and "2 missing" in lines[0], (
         done.stdout + done.stderr
@@ -108,7 +85,7 @@ def test_a_sweep_is_cut_goes_on_and_ends(
         ((), 1, "1 failed, 2 finished"),
         (("--", "--optim.lr", "1e-4"), 2, "optim.lr was 0.003, is 0.0001"),
     ):
-        assert main([*command[3:], *arguments]) == code
+        assert main([*command[4:], *arguments]) == code
         printed = capsys.readouterr()
         assert message in printed.out + printed.err
     assert len(metrics(alpha, "train")) == STEPS and "=== " in (alpha / "sweep.log").read_text()

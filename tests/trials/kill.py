@@ -1,14 +1,12 @@
-"""Kill -9 at random moments: two real ranks of the program, again and again in one output folder,
-and a naive writer beside it.
+"""Kills two real ranks of the program, again and again in one output folder.
 
 python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
 
 Every trial goes on from what the one before left, trains and saves every step, and is killed. The
-next one's resume is the
-check: it must load, and at no earlier step than the last that was reported as saved. Kills are
-    drawn from a seed: mostly inside
-a save, else anywhere, start-up and loading included. A process is killed, not the machine: what
-fsync is for is not tested here.
+next one's resume is the check: it must load, and at no earlier step than the last that was reported
+as saved. Kills are drawn from a seed: mostly inside a save, else anywhere, start-up and loading
+included. A naive writer goes through the same. A process is killed, not the machine: what fsync is
+for is not tested here.
 """
 
 from __future__ import annotations
@@ -17,25 +15,19 @@ import argparse
 import json
 import os
 import random
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from tests.integration.program import recipe, write_corpus, write_recipe
+from tests.trials.pair import RANKS, Pair
 
-RANKS = 2
-GUARD = 300.0  # seconds without a word from a rank: it hangs
 STEPS = 100_000
 # What the ranks say, and the word that ends it: a file is being written, a checkpoint saved, a step
 # taken.
@@ -44,7 +36,7 @@ ENDS = {"writing": "wrote", "saving": "saved", "saved": "saving"}
 
 @dataclass
 class Tally:
-    """What became of the trials of one writer.
+    """The outcome of the trials of one writer.
 
     Args:
         moments: kills by the last word heard; "start" is before the checkpoint was loaded.
@@ -60,155 +52,6 @@ class Tally:
     seconds: float = 0.0
 
 
-# --- a rank
-# -------------------------------------------------------------------------------------------------
-
-
-def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int) -> None:
-    """The program on one rank; it tells what it is about on a pipe."""
-
-    def say(*words: object) -> None:
-        os.write(tell, (" ".join(map(str, words)) + "\n").encode())
-
-    import torch.distributed as dist
-
-    from tests.integration.ranks import make_trainer
-
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_SIZE=str(RANKS)
-    )
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")  # unused: the ranks meet in a file
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{meet}",
-        rank=rank,
-        world_size=RANKS,
-        timeout=timedelta(seconds=GUARD),
-    )
-    trainer = make_trainer(rank, RANKS, arguments)
-    save = trainer.save
-    if naive:
-        save = _naive(trainer)
-    _check_whole(trainer)
-
-    def told(last: bool = False) -> None:
-        if rank == 0:
-            say("saving", trainer.step)
-        save()
-        if rank == 0:
-            say("saved", trainer.step)
-
-    write = trainer.engine.checkpoint_engine.save
-
-    def told_write(*args: Any, **kwargs: Any) -> None:
-        say("writing")
-        write(*args, **kwargs)
-        say("wrote")
-
-    trainer.engine.checkpoint_engine.save = told_write
-    trainer.save = told  # type: ignore[method-assign, assignment]
-    if rank == 0:
-        say("loaded", trainer.step)
-    trainer.train()
-
-
-def _check_whole(trainer: Any) -> None:
-    """Raises where the ranks' moments are of different steps: that loads without a word, and is no
-    state the run ever had.
-    """
-    states = trainer.engine.optimizer.optimizer.state.values()
-    steps = {
-        rank: sorted(counts)
-        for rank, counts in enumerate(
-            trainer.world.gather({int(s["step"]) for s in states if "step" in s})
-        )
-    }
-    if trainer.step and any(counts != [trainer.step] for counts in steps.values()):
-        raise AssertionError(f"step {trainer.step} is torn: the moments are of {steps}")
-
-
-def _naive(trainer: Any) -> Callable[[], None]:
-    """What a first version does: one folder written over and over, and DeepSpeed's own `latest`."""
-    folder = str(trainer.folder / "naive")
-    if os.path.exists(folder):
-        path, state = trainer.engine.load_checkpoint(folder)
-        trainer.step = 0 if path is None else int(state["step"])
-
-    def save() -> None:
-        trainer.engine.save_checkpoint(
-            folder, tag="checkpoint", client_state={"step": trainer.step}
-        )
-
-    return save
-
-
-# --- a trial
-# -------------------------------------------------------------------------------------------------
-
-
-class Pair:
-    """Two forked ranks; this process has imported everything and started no thread."""
-
-    def __init__(self, folder: Path, arguments: Sequence[str], naive: bool) -> None:
-        self._read, write = os.pipe()
-        self._log = folder / "ranks.log"
-        meet = tempfile.mktemp(dir=folder, prefix=".meet-")
-        self._pids = [self._fork(rank, meet, arguments, naive, write) for rank in range(RANKS)]
-        os.close(write)
-        self._buffer = b""
-
-    def _fork(self, rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int) -> int:
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            output = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            _rank(rank, meet, arguments, naive, tell)
-        except BaseException as error:
-            traceback.print_exc()
-            os.write(
-                tell,
-                f"failed rank {rank}: {type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else ''}\n".encode(),
-            )
-        os._exit(1)
-
-    def hear(self, until: float | None = None) -> list[str] | None:
-        """The next thing said, as words; None at `until` (seconds of time.monotonic()), or [] when
-        both ranks have ended.
-        """
-        while b"\n" not in self._buffer:
-            left = GUARD if until is None else until - time.monotonic()
-            ready, _, _ = select.select([self._read], [], [], max(0.0, left))
-            if not ready:
-                if until is None:
-                    return ["failed", "a", "rank", "hangs"]
-                return None
-            piece = os.read(self._read, 65536)
-            if not piece:
-                return []
-            self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode().split()
-
-    def kill(self, chance: random.Random) -> None:
-        """Kills both, in either order."""
-        for pid in chance.sample(self._pids, RANKS):
-            os.kill(pid, signal.SIGKILL)
-        for pid in self._pids:
-            os.waitpid(pid, 0)
-
-    def rest(self) -> list[list[str]]:
-        """What had been said before the kill and not heard yet."""
-        said = []
-        while words := self.hear():
-            said.append(words)
-        os.close(self._read)
-        return said
-
-
 def run_trial(
     tally: Tally,
     folder: Path,
@@ -217,7 +60,7 @@ def run_trial(
     chance: random.Random,
     saved: int,
 ) -> int:
-    """One start, checked, and its kill. Returns the last step reported as saved."""
+    """Start once, check, and kill; return the last step reported as saved."""
     pair = Pair(folder, arguments, naive)
     early = chance.random() < 0.1
     limit = time.monotonic() + chance.uniform(0.0, 3.0) if early else None
@@ -246,8 +89,9 @@ def run_trial(
 
 
 def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
-    """Lets the ranks work until the moment drawn has come; what was going on, and the last step
-    reported as saved.
+    """Let the ranks work until the moment drawn has come.
+
+    Returns what was going on, and the last step reported as saved.
     """
     aim = chance.choices(list(ENDS), weights=[6, 2, 2])[0]
     turns = chance.randint(2, 4)  # from the second on it is known how long such a thing takes
@@ -272,7 +116,7 @@ def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
 
 
 def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) -> Tally:
-    """`trials` kills in one output folder, and the start after the last."""
+    """Kill `trials` times in one output folder, and start once more after the last."""
     tally = Tally("naive" if naive else "commit by rename")
     chance = random.Random(seed)
     values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
@@ -306,13 +150,16 @@ def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) ->
 
 
 def _import_all(arguments: Sequence[str]) -> None:
-    """What a rank would import at its start, before the forks; none of it may start a thread."""
+    """Import, before the forks, what a rank would import at its start.
+
+    None of it may start a thread.
+    """
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start workers at import
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401  ten seconds: it asks torch for a compiler
 
     import tests.integration.ranks  # noqa: F401
-    from train.cli import load_config
-    from train.model import build_model
+    from train.config.command_line import load_config
+    from train.models.build import build_model
 
     config = load_config(list(arguments))
     build_model(config.model, config.data.sequence_length, seed=0)
@@ -320,12 +167,16 @@ def _import_all(arguments: Sequence[str]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of what was tried."""
+    """Return the versions of what was tried."""
     import deepspeed
     import torch
 
     commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, text=True, capture_output=True
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        text=True,
+        capture_output=True,
+        timeout=120,
     ).stdout.strip()
     return {
         "commit": commit,
@@ -336,7 +187,7 @@ def versions() -> dict[str, str]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=120, help="over all stages")
     parser.add_argument("--naive", type=int, default=30, help="the same, of the naive writer")

@@ -1,5 +1,6 @@
-"""Kill -9 at random moments: nothing that was saved is lost, and nothing half written is taken for
-a checkpoint.
+"""Kills runs with signal 9 at random moments: nothing that was saved is lost.
+
+Nothing half written is taken for a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.conftest import ROOT
 
 
 def trials(out: Path, *arguments: str) -> list[dict[str, Any]]:
-    """In a process of its own: it forks the ranks, which pytest's could not do safely."""
+    """Run trials in a process of its own: it forks, which pytest's could not do safely."""
     command = [sys.executable, "-m", "tests.trials.kill", "--out", str(out), *arguments]
     environment = os.environ | {
         "TMPDIR": str(out.parent),
@@ -29,8 +30,8 @@ def trials(out: Path, *arguments: str) -> list[dict[str, Any]]:
         command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=3600
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found: list[dict[str, Any]] = json.loads(out.read_text())["trials"]
-    return found
+    tallies: list[dict[str, Any]] = json.loads(out.read_text())["trials"]
+    return tallies
 
 
 def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_hundred_kills_lose_nothing_where_a_naive_writer_loses_often(tmp_path:
     naive = [tally for tally in tallies if tally["writer"] == "naive"]
     assert sum(tally["trials"] for tally in ours) == 100
     assert [failure for tally in ours for failure in tally["failures"]] == []
-    # kills did fall into the writing
+    # Some kills must have fallen into the writing.
     assert sum(tally["moments"].get("writing", 0) for tally in ours) >= 10
     # 5 of 32 were seen. At that rate fewer than two of forty come once in a hundred runs; ours must
     # have none.

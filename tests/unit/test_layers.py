@@ -1,148 +1,197 @@
-"""Imports point down only: spectral, policy, owners < modules < sharding < optim < refresh <
-controller < integrations < train.
-"""
+"""Imports point down only: between the parts of the library, and the rooms of the program."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-LAYERS: dict[str, float] = {
-    "alphadecay.config": -1,
-    "alphadecay.spectral": 0,
-    "alphadecay.policy": 0,
-    "alphadecay.owners": 0,
-    "alphadecay.modules": 1,
-    "alphadecay.description": 1.5,
-    "alphadecay.state": 1,
-    "alphadecay.sharding": 2,
-    "alphadecay.optim": 3,
-    "alphadecay.attach": 3.5,
-    "alphadecay.spread": 1.5,
-    "alphadecay.refresh": 4,
-    "alphadecay.baselines": 5,
-    "alphadecay.controller": 5,
-    "alphadecay.integrations": 6,
-    "alphadecay.cli": 6,
-    "alphadecay": 6,
-    "alphadecay.examples": 6.5,
-    "train": 7,
-}
-OPTIONAL = {
-    "deepspeed",
-    "transformers",
-    "accelerate",
-    "lightning",
-    "pytorch_lightning",
-    "torchtitan",
-    "bitsandbytes",
-    "datasets",
-    "sentencepiece",
-    "wandb",
-    "tensorboard",
-    "rich",
-    "matplotlib",
-    "jsonargparse",
-    "yaml",
-}
-# what a file is about, where its name does not say so
-ABOUT = {
-    "zero": "deepspeed",
-    "trainer": "transformers",
-    "trainer_muon": "transformers",
-    "fabric": "lightning",
-    "lightning": "pytorch_lightning",
-}
+from tests.unit import layering
 
-
-def layer(module: str) -> tuple[str, float] | None:
-    """(part, layer) of a dotted module name; None for what is not ours."""
-    matches = [part for part in LAYERS if module == part or module.startswith(part + ".")]
-    return (max(matches, key=len), LAYERS[max(matches, key=len)]) if matches else None
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-
-
-def sources(root: Path) -> list[tuple[Path, str]]:
-    files = [*root.glob("alphadecay/**/*.py"), *root.glob("train/**/*.py")]
-    return [
-        (f, ".".join(f.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
-        for f in files
-    ]
-
-
-def violations(root: Path) -> list[str]:
-    found = []
-    for path, name in sources(root):
-        here = layer(name)
-        assert here, f"{name} belongs to no layer; add it to LAYERS"
-        for target in imports(path):
-            there = layer(target)
-            if there and there[0] != here[0] and there[1] >= here[1]:
-                found.append(f"{name} (L{here[1]}) imports {target} (L{there[1]})")
-    return found
-
-
-def test_imports_point_down(root: Path) -> None:
-    assert violations(root) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "line", "seen"),
-    [
-        (
-            "modules.py",
-            "from alphadecay.sharding import zero",
-            "modules (L1) imports {}sharding (L2)",
-        ),
-        (
-            "sharding/zero.py",
-            "import alphadecay.optim.hooks",
-            "sharding.zero (L2) imports {}optim.hooks (L3)",
-        ),
-        (
-            "optim/hooks.py",
-            "from alphadecay.attach import Attachment",
-            "optim.hooks (L3) imports {}attach (L3.5)",
-        ),
-        (
-            "policy/apply.py",
-            "from alphadecay.spectral import FIELDS",
-            "policy.apply (L0) imports {}spectral (L0)",
-        ),
-    ],
+# From the bottom up.
+LIBRARY = (
+    ("alphadecay.config",),
+    ("alphadecay.spectral", "alphadecay.policy", "alphadecay.owners"),
+    ("alphadecay.modules", "alphadecay.state"),
+    ("alphadecay.description",),
+    ("alphadecay.sharding",),
+    ("alphadecay.optim",),
+    ("alphadecay.attach",),
+    ("alphadecay.spread",),
+    ("alphadecay.refresh",),
+    ("alphadecay.baselines", "alphadecay.controller"),
+    ("alphadecay.integrations",),
+    ("alphadecay",),
+    ("alphadecay.cli", "alphadecay.examples"),
 )
-def test_the_check_sees_a_violation(tmp_path: Path, file: str, line: str, seen: str) -> None:
-    path = tmp_path / "alphadecay" / file
-    path.parent.mkdir(parents=True)
-    path.write_text(line + "\n")
-    assert violations(tmp_path) == ["alphadecay." + seen.format("alphadecay.")]
+ROOMS = (
+    "errors",
+    "system",
+    "config",
+    "cluster",
+    "models",
+    "data",
+    "engines",
+    "telemetry",
+    "checkpoint",
+    "loop",
+    "export",
+    "planning",
+    "reporting",
+    "experiments",
+)
+STARTS = ("commands", "former_names")
+PROGRAM = (
+    *((f"train.{room}",) for room in (*ROOMS, *STARTS)),
+    ("train",),
+    ("train.pretrain", "train.__main__", "train.export.__main__"),
+)
+LOOSE_FILES = {"errors", "commands", "former_names", "pretrain", "__init__", "__main__"}
+# The word that a file's name must have for it to import the package.
+LIBRARY_OPTIONAL = {
+    name: name
+    for name in (
+        "deepspeed",
+        "transformers",
+        "accelerate",
+        "bitsandbytes",
+        "lightning",
+        "torchtitan",
+        "datasets",
+        "sentencepiece",
+        "wandb",
+        "tensorboard",
+        "rich",
+        "matplotlib",
+        "jsonargparse",
+        "yaml",
+    )
+}
+PROGRAM_OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard", "liger_kernel": "liger"}
+# What an example is about.
+EXAMPLES = {
+    "alphadecay.examples.zero imports deepspeed",
+    "alphadecay.examples.trainer imports transformers",
+    "alphadecay.examples.trainer_muon imports transformers",
+    "alphadecay.examples.fabric imports lightning",
+}
+TABLES = {"alphadecay": LIBRARY, "train": PROGRAM}
 
 
-@pytest.mark.parametrize("part", ["spectral", "policy", "owners.py"])
-def test_the_maths_knows_no_collectives(root: Path, part: str) -> None:
-    folder = root / "alphadecay" / part
-    for path in [folder] if folder.is_file() else folder.rglob("*.py"):
+@pytest.mark.parametrize("package", TABLES)
+def test_imports_point_down(root: Path, package: str) -> None:
+    assert layering.violations(root, package, TABLES[package]) == []
+    assert layering.absent(root, TABLES[package]) == []
+
+
+def test_the_library_knows_nothing_of_the_program(root: Path) -> None:
+    for name, path in layering.modules(root, "alphadecay").items():
+        targets = set(layering.imports(path, name))
+        assert not {target for target in targets if target.split(".")[0] == "train"}, name
+
+
+@pytest.mark.parametrize("package", TABLES)
+def test_no_folders_import_each_other_in_a_circle(root: Path, package: str) -> None:
+    assert layering.cycle(layering.folder_arrows(root, package)) == []
+
+
+def test_few_files_lie_loose_in_the_program(root: Path) -> None:
+    assert set(layering.loose_files(root, "train")) == LOOSE_FILES
+
+
+def maths(root: Path) -> list[Path]:
+    """Return the files of the row of tensors and numbers."""
+    (row,) = [row for row in LIBRARY if "alphadecay.spectral" in row]
+    names = layering.modules(root, "alphadecay")
+    return [path for name, path in names.items() if layering.part_of(name, row)]
+
+
+def test_the_maths_knows_no_collectives(root: Path) -> None:
+    files = maths(root)
+    assert len(files) > 5
+    for path in files:
+        targets = set(layering.imports(path, "alphadecay.spectral.any"))
         assert not {
-            t
-            for t in imports(path)
-            if t == "torch.nn" or t.startswith(("torch.distributed", "torch.nn.modules"))
+            target
+            for target in targets
+            if target == "torch.nn" or target.startswith(("torch.distributed", "torch.nn.modules"))
         }, path
 
 
-def test_the_library_imports_optional_packages_only_under_their_name(root: Path) -> None:
-    for path, _ in sources(root):
-        if "alphadecay" in path.relative_to(root).parts[0]:
-            taken = {t.split(".")[0] for t in imports(path)} & OPTIONAL
-            assert all(
-                package in path.stem or package == ABOUT.get(path.stem) for package in taken
-            ), (path, taken)
+def test_optional_packages_are_imported_only_under_their_name(root: Path) -> None:
+    found = set(layering.misplaced(root, "alphadecay", LIBRARY_OPTIONAL))
+    assert found == EXAMPLES
+    assert layering.misplaced(root, "train", PROGRAM_OPTIONAL) == []
+
+
+# -- the checks see what they are for
+
+
+TOY = (("toy.low",), ("toy.middle",), ("toy.high",), ("toy",))
+
+
+def tree(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / "toy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"middle.py": "from toy.low import number"}, []),
+        (
+            {"low/__init__.py": "", "low/a.py": "import toy.high"},
+            ["toy.low.a imports toy.high, which is not below it"],
+        ),
+        (
+            {"middle.py": "from toy import high", "high/__init__.py": ""},
+            ["toy.middle imports toy.high, which is not below it"],
+        ),
+        (
+            {"low/__init__.py": "", "low/a.py": "from ..middle import x", "middle.py": ""},
+            ["toy.low.a imports toy.middle, which is not below it"],
+        ),
+        (
+            {
+                "low.py": "from typing import TYPE_CHECKING\n"
+                "if TYPE_CHECKING:\n    from toy.high.deep import Thing"
+            },
+            ["toy.low imports toy.high.deep, which is not below it"],
+        ),
+        (
+            {"low.py": "def f():\n    from toy.middle import late"},
+            ["toy.low imports toy.middle, which is not below it"],
+        ),
+        ({"attic/old.py": ""}, ["toy.attic.old is in no row of the table"]),
+    ],
+)
+def test_an_import_that_points_up_is_seen(
+    tmp_path: Path, files: dict[str, str], said: list[str]
+) -> None:
+    assert layering.violations(tree(tmp_path, files), "toy", TOY) == said
+
+
+def test_a_circle_of_folders_is_seen(tmp_path: Path) -> None:
+    files = {
+        "low/__init__.py": "",
+        "low/a.py": "",
+        "low/b.py": "def f():\n    import toy.middle.c",
+        "middle/__init__.py": "",
+        "middle/c.py": "from toy.high import d",
+        "high/__init__.py": "",
+        "high/d.py": "from toy.low import a",
+    }
+    arrows = layering.folder_arrows(tree(tmp_path, files), "toy")
+    assert layering.cycle(arrows) == ["toy.high", "toy.low", "toy.middle"]
+    (tmp_path / "toy" / "low" / "b.py").write_text("")
+    assert layering.cycle(layering.folder_arrows(tmp_path, "toy")) == []
+
+
+def test_a_part_that_is_gone_and_an_optional_import_elsewhere_are_seen(tmp_path: Path) -> None:
+    files = {"low/__init__.py": "", "wandb_sink.py": "import wandb", "low/x.py": "import wandb.sdk"}
+    root = tree(tmp_path, files)
+    assert layering.absent(root, TOY) == ["toy.middle", "toy.high"]
+    assert layering.misplaced(root, "toy", {"wandb": "wandb"}) == ["toy.low.x imports wandb"]

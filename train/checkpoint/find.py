@@ -1,29 +1,30 @@
-"""Which checkpoint a run goes on from, and whether it is this run's."""
+"""Finds the checkpoint that a run goes on from, and checks that it is this run's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from train.checkpoint.manifest import LATEST, Checkpoint, order, problem, read
-from train.config import HOW_IT_COMPUTES, TrainConfig
-from train.engine import resolve_precision
+from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
+from train.cluster.distributed import World
+from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
+from train.engines.precision import resolve_precision
 from train.errors import UserError
-from train.world import World
 
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
 def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
-    """What a checkpoint must share with the run that goes on from it; of LAYOUT it only tells
-    whether it must be converted.
+    """Return what a checkpoint must share with the run that goes on from it.
 
-    The seed of the data and the global batch decide which tokens batch k holds, so another one
-    would repeat some and leave others out. The optimizer's constants come back with its state, and
-    a decay method with its own: others would be taken over without effect.
+    Of LAYOUT it only tells whether the checkpoint must be converted. The seed of the data and the
+    global batch decide which tokens batch k holds, so another one would repeat some and leave
+    others out. The optimizer's constants come back with its state, and a decay method with its own:
+    others would be taken over without effect.
     """
     return {
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
@@ -31,7 +32,7 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
             key: getattr(config.optim, key)
             for key in ("name", "beta1", "beta2", "eps", "weight_decay")
         },
-        # lists for tuples, as a manifest has them
+        # A manifest has lists where the configuration has tuples.
         "decay": json.loads(json.dumps(asdict(config.decay))),
         "precision": resolve_precision(config.run.precision),
         "zero_stage": zero_stage,
@@ -44,9 +45,15 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
     }
 
 
-def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from: the newest complete one for "auto", none for "never", else the
-    one at the path given.
+def find(
+    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+) -> Checkpoint | None:
+    """Return the checkpoint to go on from.
+
+    It is the newest complete one for "auto", none for "never", else the one at the path given.
+
+    Args:
+        hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
@@ -55,21 +62,21 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     if resume == "never":
         return None
     if resume != "auto":
-        reason = problem(Path(resume))
+        reason = why_incomplete(Path(resume), hashed)
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
                 f"{folder}/step-00000100"
             )
         return read(Path(resume))
-    found = _newest_first(folder)
+    candidates = _newest_first(folder)
     _check_latest(folder, say)
-    for path in found:
-        reason = problem(path)
+    for path in candidates:
+        reason = why_incomplete(path, hashed)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")
-    if found:
+    if candidates:
         raise UserError(
             f"{folder} has checkpoints and none is complete; --resume never starts again, in an "
             "output_dir of its own"
@@ -77,58 +84,82 @@ def find(resume: str, folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     return None
 
 
-def check_identity(checkpoint: Checkpoint, who: Mapping[str, Any], convert: str = "auto") -> None:
-    """Refuses a checkpoint of another run, or one that would have to be converted and cannot or
-    must not be.
+def peek(resume: str, folder: Path) -> Checkpoint | None:
+    """Return the checkpoint that `find` looks at first, by its manifest alone; hash nothing."""
+    if resume == "never":
+        return None
+    paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
+    for path in paths:
+        with suppress(OSError, ValueError):
+            return read(path)
+    return None
+
+
+def check_identity(
+    checkpoint: Checkpoint, run_identity: Mapping[str, Any], convert: str = "auto"
+) -> None:
+    """Refuse a checkpoint of another run, or one that must be converted and cannot be.
 
     Raises:
         UserError: names every value that differs.
     """
-    saved = checkpoint.manifest
-    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, who, convert) else ()
-    compared = {key: value for key, value in who.items() if key not in allowed}
+    saved = _with_later_keys(checkpoint.manifest)
+    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, run_identity, convert) else ()
+    compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
     if differences:
         raise UserError(
             f"{checkpoint.path} was written by another run: {'; '.join(differences)}. "
             "Go on with the recipe it was written with, or give this run an --output_dir of its own"
-            + _hint(saved, who, convert)
+            + _hint(saved, run_identity, convert)
         )
 
 
-def another_layout(checkpoint: Checkpoint, who: Mapping[str, Any]) -> bool:
-    """True where the state has to be converted first.
+def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
+    """Return whether the state has to be converted first.
 
     Stage 0 holds it whole, in one file for any number of ranks.
     """
     saved = checkpoint.manifest
-    if checkpoint.universal or saved["zero_stage"] == who["zero_stage"] == 0:
+    if checkpoint.universal or saved["zero_stage"] == run_identity["zero_stage"] == 0:
         return False
-    return any(saved[key] != who[key] for key in LAYOUT)
+    return any(saved[key] != run_identity[key] for key in LAYOUT)
 
 
-def _can_convert(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> bool:
-    stages = {saved.get("zero_stage"), who["zero_stage"]}
+def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest with the defaults of settings that came after it was written.
+
+    A setting's default is what the program did before the setting was there.
+    """
+    model = asdict(ModelConfig()) | manifest.get("model", {})
+    decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
+    return {**manifest, "model": model, "decay": decay}
+
+
+def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> bool:
+    stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
     return stages == {0} or (convert == "auto" and 0 not in stages)
 
 
-def _hint(saved: Mapping[str, Any], who: Mapping[str, Any], convert: str) -> str:
-    if all(saved.get(key) == who[key] for key in LAYOUT):
+def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
+    if all(saved.get(key) == run_identity[key] for key in LAYOUT):
         return ""
-    if 0 in (saved.get("zero_stage"), who["zero_stage"]):
+    if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
         return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """By commit; those that do not say come first, for what was being written when a run died is
-    the newest.
+    """Return the folders of checkpoints, newest first, by commit number.
+
+    Those without a readable manifest come first: they were being written when the run died.
     """
-    paths = [(path, order(path)) for path in folder.glob("step-*")]
-    ranked = sorted(
-        paths, key=lambda item: (item[1] is None, item[1] or 0, item[0].name), reverse=True
-    )
-    return [path for path, _ in ranked]
+
+    def rank(path: Path) -> tuple[bool, int, str]:
+        number = commit_number(path)
+        return (number is None, number or 0, path.name)
+
+    return sorted(folder.glob("step-*"), key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
@@ -137,7 +168,8 @@ def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
         return
     name = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if not name or not (folder / name).is_dir():
-        say(f"passing over {pointer}: it names {name or 'nothing'!r}, which is not there")
+        named = name or "nothing"
+        say(f"passing over {pointer}: it names {named!r}, which is not there")
 
 
 def _differences(prefix: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

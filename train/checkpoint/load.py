@@ -1,7 +1,4 @@
-"""Brings a checkpoint into the engine.
-
-DeepSpeed unpickles in full: only what `find` has verified comes here.
-"""
+"""Brings a checkpoint into the engine. Only what `find` has verified comes here."""
 
 from __future__ import annotations
 
@@ -9,30 +6,25 @@ from typing import Any
 
 import torch
 
-from train.checkpoint.manifest import OWN, STATE, Checkpoint
-from train.errors import UserError
+from train.checkpoint.manifest import RANK_STATE, STATE, Checkpoint
+from train.engines.protocol import Engine
 
 
-def load(engine: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Loads weights, moments and client state into the engine.
+def load(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Load weights, moments and client state into the engine.
 
     Collective. The manifest's hashes have been checked.
 
     Raises:
         UserError: there is nothing to load.
     """
-    clip = getattr(engine.optimizer, "clip_grad", None)
-    path, client_state = engine.load_checkpoint(str(checkpoint.path), tag=STATE)
-    if path is None:
-        raise UserError(f"DeepSpeed found nothing to load in {checkpoint.path}")
-    if clip is not None:
-        engine.optimizer.clip_grad = clip  # stages 1 and 2 take the saved one; the recipe owns it
-    return dict(client_state)
+    return engine.read_state(checkpoint.path / STATE)
 
 
-def load_own(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
-    """What this rank saved for itself; None where there were fewer ranks, or another layout was
-    converted.
+def load_rank_state(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
+    """Return what this rank saved for itself.
+
+    None where there were fewer ranks, or where another layout was converted.
     """
-    path = checkpoint.path / STATE / OWN.format(rank)
+    path = checkpoint.path / STATE / RANK_STATE.format(rank)
     return dict(torch.load(path, weights_only=True)) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""The manifest: what makes a folder a checkpoint, and how a damaged one is told."""
+"""Reads and checks the manifest that makes a folder a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.cores import available_cores
+from train.system.cpu_count import cpu_count
 
-FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
 STATE = "state"
-OWN = "own_rank_{:05d}.pt"  # within STATE
+RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 TEMPORARY = ".tmp-"
 FORMAT = 3
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
-_THREADS = min(8, available_cores())
+_THREADS = min(8, cpu_count())
 
-Facts = dict[str, dict[str, Any]]
+FileFacts = dict[str, dict[str, Any]]  # name -> {"bytes", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,27 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """A checkpoint whose `problem` is none."""
+    """Read a checkpoint that `why_incomplete` has found complete."""
     return Checkpoint(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
 
 
-def facts_of(root: Path, files: Iterable[Path]) -> Facts:
-    """Size and hash of files, by their names below `root`."""
+def facts_of_files(root: Path, files: Iterable[Path]) -> FileFacts:
+    """Return size and hash of files, by their names below `root`."""
     paths = sorted(files)
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets other threads run
         hashes = list(pool.map(_sha256, paths))
     return {
-        str(p.relative_to(root)): {"bytes": p.stat().st_size, "sha256": h}
-        for p, h in zip(paths, hashes, strict=True)
+        str(path.relative_to(root)): {"bytes": path.stat().st_size, "sha256": digest}
+        for path, digest in zip(paths, hashes, strict=True)
     }
 
 
-def problem(path: Path) -> str:
-    """Why a folder is no complete checkpoint; empty where it is one. Reads every byte."""
+def why_incomplete(path: Path, hashed: bool = True) -> str:
+    """Return why a folder is no complete checkpoint, empty where it is one.
+
+    Args:
+        hashed: read every byte; without, files are told apart by their sizes.
+    """
     if not path.is_dir():
         return "no such folder"
     try:
@@ -81,19 +84,20 @@ def problem(path: Path) -> str:
             return f"{name} is missing"
         if (path / name).stat().st_size != size:
             return f"{name} has {(path / name).stat().st_size} bytes, the manifest says {size}"
-    for name, facts in facts_of(path, (path / name for name in files)).items():
+    looked_at = (path / name for name in files if hashed)
+    for name, facts in facts_of_files(path, looked_at).items():
         if facts["sha256"] != files[name][1]:
             return f"{name} is not what was written (sha256 differs)"
-    strangers = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.suffix in _PICKLES)
-    unknown = [name for name in strangers if name not in files]
+    pickles = [file for file in path.rglob("*") if file.suffix in _PICKLES]
+    unknown = sorted({str(file.relative_to(path)) for file in pickles} - set(files))
     return f"{unknown[0]} is not in the manifest" if unknown else ""
 
 
-def order(path: Path) -> int | None:
-    """When it was committed, as a number that grows by one at every commit; None where the manifest
-    does not say.
+def commit_number(path: Path) -> int | None:
+    """Return the number of the commit, which grows by one with each; None where none is noted.
 
-    Not the step: after going back to an earlier step, the newest is not the one of the highest.
+    It is not the step: after going back to an earlier step, the newest is not the one of the
+    highest.
     """
     try:
         return int(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["commit"])

@@ -1,4 +1,4 @@
-"""What a failed save means for a run: it goes on, loudly, until it would lose too much."""
+"""Saves a run's checkpoints. After a failed save the run goes on, until it would lose too much."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
 from train.checkpoint.write import prune, save
+from train.cluster.distributed import World
 from train.config import CheckpointConfig
+from train.engines.protocol import Engine
 from train.errors import UserError
-from train.world import World
+from train.models.build import count_parameters
 
 
 class Saver:
@@ -23,7 +25,7 @@ class Saver:
         config: how many to keep, and how many failures to bear.
         folder: where they go.
         engine: what is saved.
-        who: what a checkpoint says about the run.
+        run_identity: what a checkpoint says about the run.
         world: this rank.
 
     Raises:
@@ -34,19 +36,22 @@ class Saver:
         self,
         config: CheckpointConfig,
         folder: Path,
-        engine: Any,
-        who: Mapping[str, Any],
+        engine: Engine,
+        run_identity: Mapping[str, Any],
         world: World,
     ) -> None:
         self._config = config
         self._folder = folder
         self._engine = engine
-        self._who = who
+        self._run_identity = run_identity
         self._world = world
-        self._needed = bytes_needed(engine.module.parameters(), world.size)
+        itemsize = next(engine.module.parameters()).element_size()
+        self._needed = bytes_needed(
+            count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
+        )
         self.failures = 0
         self._in_a_row = 0
-        short = world.once(lambda: shortage(folder, self._needed))
+        short = world.run_on_main(lambda: shortage(folder, self._needed))
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
@@ -54,13 +59,13 @@ class Saver:
         self,
         step: int,
         client_state: Mapping[str, Any],
-        own: Mapping[str, Any] | None = None,
+        rank_state: Mapping[str, Any] | None = None,
         last: bool = False,
     ) -> Path | None:
-        """One checkpoint; None where it could not be written and the run goes on without.
+        """Write one checkpoint; return None where that failed and the run goes on without.
 
         Args:
-            own: what this rank alone gets back.
+            rank_state: what this rank alone gets back.
             last: no other will follow.
 
         Raises:
@@ -72,36 +77,34 @@ class Saver:
                 self._folder,
                 step,
                 client_state,
-                self._who,
+                self._run_identity,
                 self._world,
                 self._needed,
-                own,
+                rank_state,
             )
         except NotSaved as failure:
             self.failures += 1
             self._in_a_row += 1
-            self._bear(step, failure, last)
+            self._report_failure(step, failure, last)
             return None
         self._in_a_row = 0
         if self._world.is_main:
             prune(self._folder, self._config.keep, self._config.keep_every)
         return path
 
-    def _bear(self, step: int, failure: NotSaved, last: bool) -> None:
-        what = f"the checkpoint of step {step} was NOT saved: {failure}"
+    def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
+        news = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
-            reason = (
-                "it was to be the run's last"
-                if last
-                else f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
-            )
+            reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            if last:
+                reason = "it was to be the run's last"
             raise UserError(
-                f"{what}. {reason}; make room and start the run again: it goes on from the newest "
+                f"{news}. {reason}; make room and start the run again: it goes on from the newest "
                 f"in {self._folder}"
             )
         if self._world.is_main:
             print(
-                f"warning: {what} ({self._in_a_row} in a row, {self.failures} in all); the run "
+                f"warning: {news} ({self._in_a_row} in a row, {self.failures} in all); the run "
                 "goes on",
                 file=sys.stderr,
                 flush=True,

@@ -1,16 +1,13 @@
-"""Room on the disk: what a checkpoint will need, and what is said when there is not enough."""
+"""Estimates the room that a checkpoint needs, and says what to do where there is not enough."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from train.errors import UserError
 
-_MOMENTS = 12  # bytes a parameter: float32 master and two moments
 _PER_FILE = 1 << 20  # what DeepSpeed and the zip format add, at most
 
 
@@ -21,38 +18,40 @@ class NotSaved(UserError):
     """
 
 
-def bytes_needed(parameters: Iterable[Any], ranks: int) -> int:
-    """Bytes of one checkpoint, rather too many than too few.
+def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int:
+    """Return the bytes of one checkpoint, rather too many than too few.
 
     Args:
-        parameters: the model's, whole or ZeRO-3's.
+        elements: of all parameters.
+        itemsize: bytes of a weight as it is computed with.
+        masters: whether the optimizer keeps float32 weights beside them.
         ranks: files of each kind.
     """
-    return (
-        sum(
-            int(getattr(p, "ds_numel", p.numel())) * (_MOMENTS + p.element_size())
-            for p in parameters
-        )
-        + 2 * ranks * _PER_FILE
-    )
+    float32 = 4
+    per_element = itemsize + 2 * float32 + (float32 if masters else 0)
+    return elements * per_element + 2 * ranks * _PER_FILE
 
 
 def shortage(folder: Path, needed: int) -> str:
-    """What to say where `folder`'s disk has less room than `needed`; empty where it has enough."""
+    """Return what to say where a folder's disk has too little room, empty where it has enough."""
     free = shutil.disk_usage(_existing(folder)).free
     if free >= needed:
         return ""
-    return f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set --output_dir to another disk"
-
-
-def told(error: BaseException, folder: Path) -> str:
-    """A failed write in one line: torch's own messages do not say why."""
-    reason = (
-        os.strerror(error.errno)
-        if isinstance(error, OSError) and error.errno
-        else (str(error).splitlines() or [""])[0][:200]
+    return (
+        f"it needs about {_size(needed)} and {folder} has {_size(free)} free; make room, or set "
+        "--output_dir to another disk"
     )
-    return f"{reason or type(error).__name__} ({_size(shutil.disk_usage(_existing(folder)).free)} free in {folder})"
+
+
+def describe_failure(error: BaseException, folder: Path) -> str:
+    """Describe a failed write in one line; torch's own messages do not say why."""
+    if isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno)
+    else:
+        reason = str(error).partition("\n")[0][:200]
+    reason = reason or type(error).__name__
+    free = shutil.disk_usage(_existing(folder)).free
+    return f"{reason} ({_size(free)} free in {folder})"
 
 
 def _existing(folder: Path) -> Path:

@@ -1,5 +1,7 @@
-"""Writes a checkpoint: temporary folder, every file synced, all ranks done, one rename, then the
-pointer.
+"""Writes a checkpoint so that a kill leaves the older ones whole.
+
+The files go to a temporary folder and are synced; once all ranks are done, one rename makes it a
+checkpoint, and then the pointer names it.
 """
 
 from __future__ import annotations
@@ -7,75 +9,74 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from train.checkpoint.manifest import (
     FORMAT,
     LATEST,
     MANIFEST,
-    OWN,
+    RANK_STATE,
     STATE,
     TEMPORARY,
-    Facts,
-    facts_of,
-    order,
+    FileFacts,
+    commit_number,
+    facts_of_files,
 )
-from train.checkpoint.space import NotSaved, shortage, told
-from train.files import sync, write_atomically
-from train.world import World
+from train.checkpoint.space import NotSaved, describe_failure, shortage
+from train.cluster.distributed import World
+from train.engines.protocol import Engine, WrittenState
+from train.system.files import sync, write_atomically
 
 _OLD = ".old-"
 
 
 def save(
-    engine: Any,
+    engine: Engine,
     folder: Path,
     step: int,
     client_state: Mapping[str, Any],
-    who: Mapping[str, Any],
+    run_identity: Mapping[str, Any],
     world: World,
     needed: int = 0,
-    own: Mapping[str, Any] | None = None,
+    rank_state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes one checkpoint.
+    """Write one checkpoint, and return its folder. Collective.
 
-    Collective. A run that dies at any moment leaves the older ones as they were.
-
-    Every rank writes, hashes and syncs its own files; rank 0 renames once all are done.
+    Every rank writes, hashes and syncs its own files; rank 0 renames once all are done. A run that
+    dies at any moment leaves the older ones as they were.
 
     Args:
         needed: bytes it will take; less room than that is refused before anything is written.
-        own: what this rank alone gets back: tensors, lists and numbers.
+        rank_state: what this rank alone gets back: tensors, lists and numbers.
 
     Raises:
         NotSaved: the disk is full, or a write failed on any rank. On every rank.
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f"{TEMPORARY}{final.name}"
-    _agree(world, world.once(lambda: _fresh(temporary, needed)), temporary)
-    with _watched(engine) as writes:
-        engine.save_checkpoint(
-            str(temporary), tag=STATE, client_state=dict(client_state), save_latest=False
-        )
-        if own is not None:
-            writes.save(dict(own), str(temporary / STATE / OWN.format(world.rank)))
-    facts = writes.finish(temporary)
-    told_by = world.gather((writes.failure, facts))
-    failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(told_by) if failure]
-    _agree(world, failures[0] if failures else "", temporary)
-    files = {name: values for _, of_rank in told_by for name, values in of_rank.items()}
-    manifest = {"format": FORMAT, "step": step, **who, "files": files}
-    _agree(world, world.once(lambda: _commit(temporary, final, manifest)), temporary)
+    _raise_on_all(world, world.run_on_main(lambda: _make_empty(temporary, needed)), temporary)
+    written = engine.write_state(temporary / STATE, client_state)
+    if rank_state is not None:
+        path = temporary / STATE / RANK_STATE.format(world.rank)
+        written.save(path, lambda: torch.save(dict(rank_state), path))
+    files: FileFacts = {}
+    failures = []
+    for rank, (failure, facts) in enumerate(world.gather(_finish(written, temporary))):
+        files |= facts
+        if failure:
+            failures.append(f"rank {rank}: {failure}")
+    _raise_on_all(world, failures[0] if failures else "", temporary)
+    manifest = {"format": FORMAT, "step": step, **run_identity, "files": files}
+    _raise_on_all(world, world.run_on_main(lambda: _commit(temporary, final, manifest)), temporary)
     return final
 
 
 def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
-    """Makes a checkpoint of a finished folder: manifest, sync, rename.
-
-    The files are synced already.
+    """Make a checkpoint of a finished folder, whose files are synced: manifest, sync, rename.
 
     Raises:
         OSError: it could not be written; or a file in the manifest cannot be seen from here.
@@ -87,8 +88,9 @@ def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
             "where every node sees it"
         )
     write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1))
-    for path in [*(p for p in temporary.rglob("*") if p.is_dir()), temporary]:
-        sync(path)
+    folders = [path for path in temporary.rglob("*") if path.is_dir()]
+    for folder in [*folders, temporary]:
+        sync(folder)
     old = final.with_name(_OLD + final.name)
     if final.exists():  # steps run again after a resume from an older checkpoint
         shutil.rmtree(old, ignore_errors=True)
@@ -99,46 +101,44 @@ def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
 
 
 def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
-    """Removes all but the `keep` checkpoints written last, and what a killed run left half written.
+    """Remove all but the `keep` checkpoints written last, and what a killed run left behind.
 
-    By the order of writing, not by step: after going back to an earlier step, a damaged or
-        abandoned later one must not push
-    the new ones out. Complete ones whose step is a multiple of `keep_every` stay.
+    The order is that of writing, not of steps: after going back to an earlier step, a damaged or
+    abandoned later one must not push the new ones out. Complete ones whose step is a multiple of
+    `keep_every` stay.
     """
-    for stale in [
-        *folder.glob(f"{TEMPORARY}*"),
-        *folder.glob(f"{_OLD}*"),
-        *folder.glob("universal-*"),
-    ]:
-        _remove(stale)  # a universal one has served once its run has gone on
-    written = sorted(
-        folder.glob("step-*"), key=lambda path: (order(path) or 0, path.name), reverse=True
-    )
-    for path in written[keep:] if keep else []:
-        kept = (
-            keep_every
-            and int(path.name.removeprefix("step-")) % keep_every == 0
-            and order(path) is not None
-        )
-        if not kept:
+    # A universal checkpoint has served once its run has gone on.
+    for pattern in (f"{TEMPORARY}*", f"{_OLD}*", "universal-*"):
+        for stale in folder.glob(pattern):
+            _remove(stale)
+    if not keep:
+        return
+
+    def rank(path: Path) -> tuple[int, str]:
+        return (commit_number(path) or 0, path.name)
+
+    for path in sorted(folder.glob("step-*"), key=rank, reverse=True)[keep:]:
+        step = int(path.name.removeprefix("step-"))
+        complete = commit_number(path) is not None
+        if not (keep_every and step % keep_every == 0 and complete):
             _remove(path)
 
 
 def _remove(path: Path) -> None:
-    # first, so that a kill half-way leaves no checkpoint that looks whole
+    # The manifest goes first, so that a kill half-way leaves nothing that looks whole.
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _agree(world: World, failure: str, temporary: Path) -> None:
-    """Every rank has the same `failure`: none goes on where one cannot."""
+def _raise_on_all(world: World, failure: str, temporary: Path) -> None:
+    """Raise on every rank, all of which have the same `failure`: none goes on where one cannot."""
     if failure:
-        world.once(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        world.run_on_main(lambda: shutil.rmtree(temporary, ignore_errors=True))
         raise NotSaved(failure)
 
 
-def _fresh(temporary: Path, needed: int) -> str:
-    """An empty folder; why not, where there is none."""
+def _make_empty(temporary: Path, needed: int) -> str:
+    """Make an empty folder; return why that failed, or empty."""
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -149,70 +149,25 @@ def _fresh(temporary: Path, needed: int) -> str:
 
 def _commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> str:
     try:
-        orders = [order(path) or 0 for path in final.parent.glob("step-*")]
+        orders = [commit_number(path) or 0 for path in final.parent.glob("step-*")]
         commit(temporary, final, manifest | {"commit": max(orders, default=0) + 1})
         write_atomically(final.parent / LATEST, final.name + "\n")
     except OSError as error:
-        return told(error, final.parent)
+        return describe_failure(error, final.parent)
     return ""
 
 
-class _Writes:
-    """Stands in for DeepSpeed's writer of files.
+def _finish(written: WrittenState, root: Path) -> tuple[str, FileFacts]:
+    """Sync and hash this rank's files; return why that failed, or empty, and their facts."""
+    facts: FileFacts = {}
 
-    After a failure it writes nothing more and raises nothing: a rank that left DeepSpeed's save
-    early would leave the others waiting in its barriers.
-    """
+    def act() -> None:
+        for path in written.paths:
+            sync(path)
+        facts.update(facts_of_files(root, written.paths))
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self._paths: list[Path] = []
-        self.failure = ""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
-
-    def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """As the writer's."""
-        self._try(Path(path), lambda: self._writer.makedirs(path, exist_ok=exist_ok))
-
-    def save(self, state_dict: Any, path: str) -> None:
-        """As the writer's; the file is synced."""
-        self._try(Path(path), lambda: self._writer.save(state_dict, path))
-        self._paths.append(Path(path))
-
-    def finish(self, root: Path) -> Facts:
-        """Syncs and hashes what was written."""
-        facts: Facts = {}
-
-        def act() -> None:
-            for path in self._paths:
-                sync(path)
-            facts.update(facts_of(root, self._paths))
-
-        self._try(root, act)
-        return facts
-
-    def _try(self, path: Path, act: Any) -> None:
-        if self.failure:
-            return
-        try:
-            act()
-        except Exception as error:  # torch raises RuntimeError where the disk is full
-            self.failure = told(error, path.parent)
-
-
-@contextmanager
-def _watched(engine: Any) -> Iterator[_Writes]:
-    """DeepSpeed's files go through `_Writes`; its recovery scripts, which unpickle whatever they
-    find, are left out.
-    """
-    writer = engine.checkpoint_engine
-    writes = _Writes(writer)
-    engine.checkpoint_engine = writes
-    engine._copy_recovery_script = lambda folder: None
-    try:
-        yield writes
-    finally:
-        engine.checkpoint_engine = writer
-        del engine._copy_recovery_script
+    written.attempt(root, act)
+    if written.failure is None:
+        return "", facts
+    error, folder = written.failure
+    return describe_failure(error, folder), facts

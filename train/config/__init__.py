@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from train.config.data import DataConfig, MixtureSource
+from train.config.decay import DecayConfig, Ratio
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
-from train.config.optim import DecayConfig, OptimConfig, Ratio
+from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
 
 __all__ = [
@@ -67,5 +68,5 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
-        return Path(self.output_dir or f"runs/{self.name}")
+        """Return the folder of the results."""
+        return Path(self.output_dir or f"runs/{self.name}").expanduser()

@@ -1,9 +1,11 @@
-"""Where text comes from."""
+"""Settings that say where text comes from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from train.config.ranges import at_least, greater_than, within
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class MixtureSource:
 
     name: str
     files: tuple[str, ...]
-    weight: float
+    weight: Annotated[float, greater_than(0)]
     validation_files: tuple[str, ...] = ()
 
 
@@ -35,8 +37,7 @@ class DataConfig:
             line), or .txt.
         validation_files: the same for validation; empty holds out validation_fraction of the
             documents.
-        validation_fraction: share of documents held out when there are no validation files, in (0,
-            0.5].
+        validation_fraction: share of documents held out when there are no validation files.
         tokenizer: a SentencePiece .model file, or hf:NAME@REVISION or hf:FOLDER for a Hugging Face
             one; empty trains a SentencePiece model of model.vocab_size pieces on the corpus.
         directory: folder for prepared token files; they are reused when source and tokenizer are
@@ -57,13 +58,13 @@ class DataConfig:
     source: Literal["stdlib", "files", "c4"] = "c4"
     files: tuple[str, ...] = ()
     validation_files: tuple[str, ...] = ()
-    validation_fraction: float = 0.02
+    validation_fraction: Annotated[float, within(0, 0.5, low_open=True)] = 0.02
     tokenizer: str = ""
     directory: str = "data"
-    sequence_length: int = 256
+    sequence_length: Annotated[int, at_least(2)] = 256
     rows: Literal["packed", "padded"] = "packed"
-    max_documents: int = 0
-    max_bad_fraction: float = 0.01
-    max_row_bytes: int = 20_000_000
-    workers: int = 0
+    max_documents: Annotated[int, at_least(0)] = 0
+    max_bad_fraction: Annotated[float, within(0, 1)] = 0.01
+    max_row_bytes: Annotated[int, at_least(0)] = 20_000_000
+    workers: Annotated[int, at_least(0)] = 0
     mixture: tuple[MixtureSource, ...] = ()

@@ -1,16 +1,19 @@
-"""What the model is, and how it is computed."""
+"""Settings that say what the model is, and how it is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from train.config.ranges import at_least, greater_than
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The LLaMA to build.
+    """The model to build.
 
     Args:
+        architecture: its kind; a file of train/models.
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -29,15 +32,16 @@ class ModelConfig:
             and the extra `liger`.
     """
 
-    vocab_size: int = 32000
-    hidden_size: int = 512
-    intermediate_size: int = 1376
-    num_layers: int = 8
-    num_heads: int = 8
-    num_kv_heads: int = 0
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 10000.0
-    init_std: float = 0.02
+    architecture: Literal["llama"] = "llama"
+    vocab_size: Annotated[int, at_least(1)] = 32000
+    hidden_size: Annotated[int, at_least(1)] = 512
+    intermediate_size: Annotated[int, at_least(1)] = 1376
+    num_layers: Annotated[int, at_least(1)] = 8
+    num_heads: Annotated[int, at_least(1)] = 8
+    num_kv_heads: Annotated[int, at_least(0)] = 0
+    rms_norm_eps: Annotated[float, greater_than(0)] = 1e-6
+    rope_theta: Annotated[float, greater_than(0)] = 10000.0
+    init_std: Annotated[float, greater_than(0)] = 0.02
     tie_embeddings: bool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = False

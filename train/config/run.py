@@ -1,9 +1,11 @@
-"""Length and batch, validation, checkpoints, engine, log."""
+"""Settings of length and batch, validation, checkpoints, engine and log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from train.config.ranges import at_least, greater_than
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,25 @@ class RunConfig:
         spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.
     """
 
-    steps: int = 10000
-    global_batch: int = 512
-    micro_batch: int = 16
+    steps: Annotated[int, at_least(1)] = 10000
+    global_batch: Annotated[int, at_least(1)] = 512
+    micro_batch: Annotated[int, at_least(1)] = 16
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    seed: int = 42
-    init_seed: int = -1
-    data_seed: int = -1
-    max_hours: float = 0.0
-    max_skipped_steps: int = 10
-    spike_sd: float = 6.0
+    seed: Annotated[int, at_least(0)] = 42
+    init_seed: Annotated[int, at_least(-1)] = -1
+    data_seed: Annotated[int, at_least(-1)] = -1
+    max_hours: Annotated[float, at_least(0)] = 0.0
+    max_skipped_steps: Annotated[int, at_least(0)] = 10
+    spike_sd: Annotated[float, at_least(0)] = 6.0
 
     @property
     def seed_of_init(self) -> int:
-        """What the initialisation is drawn from."""
+        """Return the seed that the initialisation is drawn from."""
         return self.seed if self.init_seed < 0 else self.init_seed
 
     @property
     def seed_of_data(self) -> int:
-        """What the order of the data is drawn from."""
+        """Return the seed that the order of the data is drawn from."""
         return self.seed if self.data_seed < 0 else self.data_seed
 
 
@@ -57,13 +59,13 @@ class EvalConfig:
         tokens: validation tokens used, at most; 0 uses all.
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
-            depends on it; see train/evaluate.py.
+            depends on it; see train/loop/evaluation.py.
     """
 
-    every: int = 500
-    tokens: int = 2_000_000
-    micro_batch: int = 0
-    published_batch: int = 512
+    every: Annotated[int, at_least(1)] = 500
+    tokens: Annotated[int, at_least(0)] = 2_000_000
+    micro_batch: Annotated[int, at_least(0)] = 0
+    published_batch: Annotated[int, at_least(1)] = 512
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class CheckpointConfig:
             converting it; never refuses it.
     """
 
-    every: int = 1000
-    keep: int = 2
-    keep_every: int = 0
-    max_failures: int = 3
+    every: Annotated[int, at_least(0)] = 1000
+    keep: Annotated[int, at_least(0)] = 2
+    keep_every: Annotated[int, at_least(0)] = 0
+    max_failures: Annotated[int, at_least(1)] = 3
     convert: Literal["auto", "never"] = "auto"
 
 
@@ -94,17 +96,18 @@ class DeepSpeedConfig:
     """The engine.
 
     Args:
-        config: DeepSpeed JSON; it owns ZeRO, everything the recipe owns is "auto" there.
+        config: DeepSpeed JSON, by its path or its name in ds_configs; it owns ZeRO, everything the
+            recipe owns is "auto" there.
         timeout_minutes: limit of every collective.
     """
 
     config: str = "ds_configs/zero3.json"
-    timeout_minutes: float = 30.0
+    timeout_minutes: Annotated[float, greater_than(0)] = 30.0
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What is written while it runs.
+    """Settings of what is written while it runs.
 
     Args:
         every: optimizer steps between training lines in metrics.jsonl; the first and the last step
@@ -120,11 +123,11 @@ class LogConfig:
         profile_steps: steps of the trace.
     """
 
-    every: int = 10
+    every: Annotated[int, at_least(1)] = 10
     wandb: bool = False
     wandb_project: str = "alphadecay"
     tensorboard: bool = False
     progress: Literal["auto", "bar", "lines", "off"] = "auto"
-    peak_tflops: float | Literal["auto"] = "auto"
-    profile_from: int = 0
-    profile_steps: int = 3
+    peak_tflops: Annotated[float | Literal["auto"], greater_than(0)] = "auto"
+    profile_from: Annotated[int, at_least(0)] = 0
+    profile_steps: Annotated[int, at_least(1)] = 3

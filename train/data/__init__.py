@@ -1,3 +1,1 @@
-"""Text in, rows of tokens out: corpora, tokenizers, the prepared token files and the order in which
-they are read.
-"""
+"""Turns text into rows of tokens: sources, tokenizers, prepared files and the reading order."""

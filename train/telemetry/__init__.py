@@ -1,1 +1,1 @@
-"""What a run tells while it runs: the clock and the figures, metrics.jsonl, and the views of it."""
+"""Records what a run does: the clock and the figures, metrics.jsonl, and the views of it."""

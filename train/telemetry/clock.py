@@ -1,7 +1,7 @@
-"""Where the time of a step goes: data, forward and backward, optimizer step, refresh, evaluation,
-checkpoint.
+"""Measures where the time of a step goes.
 
-On CUDA a part is a pair of events on the current stream, so nothing waits for the device until the
+The parts are data, forward and backward, optimizer step, refresh, evaluation and checkpoint. On
+CUDA a part is a pair of events on the current stream, so nothing waits for the device until the
 clock is read. What is timed there is the device's own time line: data that was ready before the
 device needed it costs nothing.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 
-# what tokens per second are reckoned over
+# Tokens per second are reckoned over these parts.
 TRAINING = ("data", "forward_backward", "step", "refresh")
 PARTS = (*TRAINING, "evaluation", "checkpoint")
 
@@ -33,9 +33,7 @@ class StepClock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time of the block counts for `name`, one of PARTS; an exception inside is timed like the
-        rest.
-        """
+        """Count the time of the block for `name`, one of PARTS, also where an exception ends it."""
         if name not in self._since:
             raise ValueError(f"{name} is no part of a step; use one of {', '.join(PARTS)}")
         start = self._now()
@@ -49,7 +47,7 @@ class StepClock:
                 self._unread.append((name, start, end))  # type: ignore[arg-type]
 
     def read(self) -> dict[str, float]:
-        """Seconds by part since the last reading. On CUDA waits for the last event."""
+        """Return the seconds by part since the last reading. On CUDA waits for the last event."""
         if self._unread:
             self._unread[-1][2].synchronize()
         for name, start, end in self._unread:
@@ -68,5 +66,5 @@ class StepClock:
 
 
 def training_seconds(seconds: Mapping[str, float]) -> float:
-    """Of seconds by part, those in which the model learned."""
+    """Sum the seconds of those parts in which the model learned."""
     return sum(seconds[name] for name in TRAINING)

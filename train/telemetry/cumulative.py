@@ -1,5 +1,6 @@
-"""How much each module has been decayed: the sum of lr · decay over the steps taken, and how long
-its weights take to halve.
+"""Adds up how much each module has been decayed, and how long its weights take to halve.
+
+The sum is of lr · decay over the steps taken.
 """
 
 from __future__ import annotations
@@ -19,32 +20,31 @@ class CumulativeDecay:
         self._sums: dict[str, float] = {}
 
     def add(self, lr: float, weight_decays: Mapping[str, float]) -> None:
-        """One step that was applied, with the decays it ran on; a step skipped for overflow is not
-        added.
-        """
+        """Add one step with the decays it ran on; a step that was skipped is not added."""
         for name, decay in weight_decays.items():
             self._sums[name] = self._sums.get(name, 0.0) + lr * decay
 
     @property
     def sums(self) -> dict[str, float]:
-        """By module name; empty before the first step."""
+        """The sums by module name; empty before the first step."""
         return dict(self._sums)
 
     @property
     def mean(self) -> float:
-        """Over modules; what a fair comparison of two methods holds equal."""
+        """The mean over modules; what a fair comparison of two methods holds equal."""
         return math.fsum(self._sums.values()) / len(self._sums) if self._sums else 0.0
 
     def load(self, sums: Mapping[str, float]) -> None:
-        """Goes on from the sums of the run resumed."""
+        """Go on from the sums of the run resumed."""
         self._sums = {name: float(value) for name, value in sums.items()}
 
 
 def half_lives(
     lr: float, weight_decays: Mapping[str, float], tokens_per_step: int
 ) -> dict[str, dict[str, float | None]]:
-    """Steps, and tokens, in which decay alone would halve each module's weights at this learning
-    rate: ln 2 / (lr · λ).
+    """Return the steps and tokens in which decay alone would halve each module's weights.
+
+    At this learning rate they are ln 2 / (lr · λ) steps.
 
     Returns:
         {"half_life_steps": {name: steps}, "half_life_tokens": {name: tokens}}; None where nothing

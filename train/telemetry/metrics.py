@@ -1,5 +1,6 @@
-"""metrics.jsonl: one JSON object a line, kind train, validation, refresh or notice; append-only,
-and cut back on resume.
+"""Writes and reads metrics.jsonl: one JSON object a line, append-only, cut back on resume.
+
+A line's kind is train, validation, refresh or notice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.files import write_atomically
+from train.system.files import write_atomically
 
 Record = dict[str, Any]
 
@@ -36,8 +37,9 @@ class MetricsWriter:
         self._file = self.path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
-        """Append one line and return what was written; NaN and infinity become null, which strict
-        JSON has no word for.
+        """Append one line, and return what was written.
+
+        NaN and infinity become null, which strict JSON has no word for.
         """
         record: Record = {
             "kind": kind,
@@ -60,7 +62,7 @@ class MetricsWriter:
 
 
 def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
-    """Every line, or those of one kind; a last line cut short by a kill is left out.
+    """Read every line, or those of one kind; a last line cut short by a kill is left out.
 
     Raises:
         UserError: the file is missing, or a line before the last is damaged.
@@ -86,7 +88,7 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite rather than an error where that overflows."""
+    """Return exp(loss), infinite rather than an error where that overflows."""
     try:
         return math.exp(loss)
     except OverflowError:
@@ -94,27 +96,27 @@ def perplexity(loss: float) -> float:
 
 
 def scalars(record: Record) -> dict[str, float]:
-    """A record's figures under flat names, kind/key or kind/key/module: what dashboards take.
+    """Return a record's figures under flat names, kind/key or kind/key/module, for dashboards.
 
     Text and missing values are left out.
     """
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
 
     def walk(name: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 walk(f"{name}/{key}", item)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = value
+            figures[name] = value
 
     for key, value in record.items():
         if key not in ("kind", "step"):
             walk(f"{record['kind']}/{key}", value)
-    return found
+    return figures
 
 
 def finite_or_none(value: Any) -> Any:
-    """The value with every NaN and infinity in it replaced by None."""
+    """Return the value with every NaN and infinity in it replaced by None."""
     if isinstance(value, Mapping):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The peak that model FLOPs utilisation is stated against: given, a known GPU's, or measured here."""
+"""Finds the peak that model FLOPs utilisation is stated against."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from train.telemetry.flops import PEAK_BF16
-from train.world import World
+from train.cluster.distributed import World
+from train.telemetry.known_peaks import PEAK_BF16
 
 _SIZE = {"cuda": 4096, "cpu": 1024}  # rows and columns of the matrices measured
 _REPEATS = 4
@@ -19,7 +19,7 @@ _REPEATS = 4
 
 @dataclass(frozen=True)
 class Peak:
-    """What the hardware could do.
+    """The rate that the hardware could reach.
 
     Args:
         tflops: per rank, 1e12 FLOP/s.
@@ -31,8 +31,7 @@ class Peak:
 
 
 def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) -> Peak:
-    """The peak that MFU is stated against: the one given, a known GPU's, or what a matmul reaches
-    here. Collective.
+    """Return the peak that is given, a known GPU's, or what a matmul reaches here. Collective.
 
     Args:
         given: log.peak_tflops.
@@ -47,22 +46,19 @@ def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) 
             return Peak(PEAK_BF16[known], f"{device}, dense bf16, data sheet")
     size = _SIZE.get(world.device.type, 1024)
     kind = str(dtype).removeprefix("torch.")
-    return Peak(
-        measured_tflops(size, dtype, world),
-        f"measured: {kind} matmul of {size} x {size} on {world.device.type}, all ranks at once",
-    )
+    source = f"measured: {kind} matmul of {size} x {size} on {world.device.type}, all ranks at once"
+    return Peak(measured_tflops(size, dtype, world), source)
 
 
 def measured_tflops(size: int, dtype: torch.dtype, world: World) -> float:
-    """The best rate of a square matmul, mean over the ranks, which measure together as they train
-    together. Collective.
+    """Return the best rate of a square matmul, the mean over the ranks. Collective.
+
+    The ranks measure together, as they train together.
     """
-    # of its own: a resumed run must not draw more than an uninterrupted one
+    # A generator of its own: a resumed run must not draw more than an uninterrupted one.
     generator = torch.Generator(world.device).manual_seed(0)
-    left, right = (
-        torch.randn(size, size, device=world.device, generator=generator).to(dtype)
-        for _ in range(2)
-    )
+    left = torch.randn(size, size, device=world.device, generator=generator).to(dtype)
+    right = torch.randn(size, size, device=world.device, generator=generator).to(dtype)
     if world.size > 1:
         dist.barrier(group=world.control)
     seconds = min(_timed(left, right) for _ in range(_REPEATS))

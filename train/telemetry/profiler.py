@@ -1,5 +1,6 @@
-"""A window of steps under torch.profiler, for rank 0: one trace file that chrome://tracing and
-Perfetto open.
+"""Profiles a window of steps on rank 0, into one trace file.
+
+chrome://tracing and Perfetto open it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from train.system.device import uses_cuda
 
 
 class ProfileWindow:
@@ -26,23 +29,23 @@ class ProfileWindow:
         self._profile: Any = None
 
     def begin(self, step: int) -> None:
-        """Before a step."""
+        """Start the profile if the window begins with this step."""
         if self._profile is None and self._first and self._first <= step <= self._last:
             activities = [torch.profiler.ProfilerActivity.CPU]
-            if torch.cuda.is_available():
+            if uses_cuda():
                 activities.append(torch.profiler.ProfilerActivity.CUDA)
             self._profile = torch.profiler.profile(activities=activities)
             self._profile.__enter__()
             self._began = step
 
     def end(self, step: int) -> Path | None:
-        """After a step; the trace, where the window ended with it."""
+        """End the profile if the window ends with this step, and return the trace."""
         if self._profile is None or step < self._last:
             return None
         return self._write()
 
     def close(self) -> Path | None:
-        """Ends a window that the run did not reach the end of."""
+        """End a window that the run did not reach the end of."""
         return self._write() if self._profile is not None else None
 
     def _write(self) -> Path:

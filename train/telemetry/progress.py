@@ -1,7 +1,6 @@
-"""What the person at the console sees while it runs: a live bar on a terminal, plain lines
-elsewhere. For rank 0 alone.
+"""Shows a person at the console how a run goes: a bar on a terminal, plain lines elsewhere.
 
-Everything goes to standard output, so that a log file has it in order.
+It is for rank 0 alone. Everything goes to standard output, so that a log file has it in order.
 """
 
 from __future__ import annotations
@@ -23,19 +22,17 @@ SMOOTHING = 0.9  # one slow step (a refresh, a checkpoint) should not make the e
 
 
 class Progress:
-    """The silent one, and what all have in common: the count of steps and the estimate of the time
-    left.
-    """
+    """The silent display, and what all have in common: the step and the time left."""
 
     def start(self, total: int, initial: int = 0) -> None:
-        """Begin; initial is the step already reached by the run gone on from."""
+        """Begin; `initial` is the step already reached by the run gone on from."""
         self.total = total
         self.step = initial
         self._last = time.monotonic()
         self._pace = 0.0
 
     def advance(self, step: int) -> None:
-        """A training step is done."""
+        """Note that a training step is done."""
         now = time.monotonic()
         done = step - self.step
         if done > 0:
@@ -67,7 +64,7 @@ class Progress:
         """Leave the console in order; a second call does nothing."""
 
     def time_left(self) -> str:
-        """Time to the last step at the present pace, as 1:02:03."""
+        """Return the time to the last step at the present pace, as 1:02:03."""
         return clock(self._pace * (self.total - self.step)) if self._pace else "-:--"
 
     def _show(self, record: Mapping[str, Any]) -> None: ...
@@ -90,11 +87,11 @@ class Lines(Progress):
             return
         self._shown = now
         text = _figures(record)
-        figures = f"loss {text['loss']}  ppl {text['ppl']}  lr {number_or_dash(record['lr'], '{:.2e}')}  {text['speed']} tokens/s"
+        lr = number_or_dash(record["lr"], "{:.2e}")
         mfu = f"  mfu {text['mfu']}" if record.get("mfu") is not None else ""
         self.message(
-            f"step {step:>{len(str(self.total))}}/{self.total}  {figures}{mfu}  {self.time_left()} "
-            "left"
+            f"step {step:>{len(str(self.total))}}/{self.total}  loss {text['loss']}  "
+            f"ppl {text['ppl']}  lr {lr}  {text['speed']} tokens/s{mfu}  {self.time_left()} left"
         )
 
 
@@ -144,19 +141,18 @@ class Bar(Progress):
 
 
 def make_progress(mode: Mode, stream: TextIO | None = None) -> Progress:
-    """The console for log.progress; auto asks whether the stream is a terminal."""
+    """Return the console for log.progress; auto asks whether the stream is a terminal."""
     stream = stream or sys.stdout
     if mode == "off":
         return Progress()
     if mode == "bar" or (mode == "auto" and stream.isatty()):
-        return Bar(
-            Console(file=stream, highlight=False, force_terminal=True if mode == "bar" else None)
-        )
+        forced = True if mode == "bar" else None
+        return Bar(Console(file=stream, highlight=False, force_terminal=forced))
     return Lines(stream)
 
 
 def _figures(record: Mapping[str, Any]) -> dict[str, str]:
-    """The figures of a training line as text; one that was not finite is a dash."""
+    """Return the figures of a training line as text; one that was not finite is a dash."""
     loss = record["loss"]
     return {
         "loss": number_or_dash(loss, "{:.4f}"),
@@ -167,27 +163,25 @@ def _figures(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def number_or_dash(value: float | None, form: str = "") -> str:
-    """The value in a format, or as `number` has it; a dash where there is none."""
-    return "-" if value is None else form.format(value) if form else number(value)
+    """Format a value, or write it as `number` does; a dash where there is none."""
+    if value is None:
+        return "-"
+    return form.format(value) if form else number(value)
 
 
 def number(value: float) -> str:
-    """Three or four figures a person takes in at a glance: 0.123, 45.6, 1,234, 12.3k, 4.56M, 7.89B."""
+    """Write a number in three or four figures: 0.123, 45.6, 1,234, 12.3k, 4.56M, 7.89B."""
     for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
         if limit <= abs(value) < float("inf"):
             scaled = value / (1e3 if suffix == "k" else limit)
             return f"{scaled:.2f}{suffix}" if scaled < 10 else f"{scaled:.1f}{suffix}"
-    return (
-        f"{value:,.0f}"
-        if abs(value) >= 1000
-        else f"{value:.3g}"
-        if abs(value) < 1
-        else f"{value:.4g}"
-    )
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    """Write seconds as m:ss, or h:mm:ss from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

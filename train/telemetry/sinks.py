@@ -1,6 +1,4 @@
-"""Views of metrics.jsonl beside the console: each takes the records that were written, and none can
-stop a run.
-"""
+"""Passes records of metrics.jsonl on to dashboards, none of which can stop a run."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from train.telemetry import tensorboard_sink, wandb_sink
 
 
 class Sink(Protocol):
-    """Takes records."""
+    """A view that takes records."""
 
     def log(self, record: Mapping[str, Any]) -> None: ...
 
@@ -37,12 +35,12 @@ class Guarded:
         self._sink = self._try(make)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Hands a record on."""
+        """Hand a record on."""
         if (sink := self._sink) is not None:
             self._try(lambda: sink.log(record))
 
     def close(self) -> None:
-        """Ends the sink; a second call does nothing."""
+        """End the sink; a second call does nothing."""
         sink = self._sink
         self._sink = None
         if sink is not None:
@@ -61,7 +59,7 @@ class Guarded:
 
 
 def check_sinks(config: TrainConfig) -> None:
-    """Before anything is built: what the recipe asks for is installed.
+    """Check, before anything is built, that what the recipe asks for is installed.
 
     Raises:
         UserError: something is not.
@@ -75,27 +73,19 @@ def check_sinks(config: TrainConfig) -> None:
 def make_sinks(
     config: TrainConfig, folder: Path, resume_step: int | None, say: Callable[[str], None]
 ) -> list[Guarded]:
-    """Those the recipe asks for. For rank 0."""
-    log = config.log
+    """Make the sinks that the recipe asks for. For rank 0."""
+
+    def make_wandb() -> Sink:
+        project = config.log.wandb_project
+        resumed = resume_step is not None
+        return wandb_sink.WandbSink(project, config.name, folder, asdict(config), resumed)
+
+    def make_tensorboard() -> Sink:
+        return tensorboard_sink.TensorBoardSink(folder, resume_step)
+
     sinks = []
-    resumed = resume_step is not None
-    if log.wandb:
-        settings = asdict(config)
-        sinks.append(
-            Guarded(
-                "log.wandb",
-                lambda: wandb_sink.WandbSink(
-                    log.wandb_project, config.name, folder, settings, resumed
-                ),
-                say,
-            )
-        )
-    if log.tensorboard:
-        sinks.append(
-            Guarded(
-                "log.tensorboard",
-                lambda: tensorboard_sink.TensorBoardSink(folder, resume_step),
-                say,
-            )
-        )
+    if config.log.wandb:
+        sinks.append(Guarded("log.wandb", make_wandb, say))
+    if config.log.tensorboard:
+        sinks.append(Guarded("log.tensorboard", make_tensorboard, say))
     return sinks

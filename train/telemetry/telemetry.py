@@ -1,5 +1,4 @@
-"""Where a run's figures go: metrics.jsonl first, then the console and dashboards as views of the
-records written there.
+"""Takes a run's figures to metrics.jsonl, and from there to the console and dashboards.
 
 Every rank has one and calls it alike, for some figures are over all ranks; rank 0 alone writes.
 """
@@ -8,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.evaluate import Validation
-from train.methods import Decay
-from train.results.summary import METRICS
-from train.schedule import learning_rate
+from train.config.run_folder import METRICS
+from train.engines.protocol import Engine
+from train.models import spec_of
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.flops import flops_per_token
 from train.telemetry.metrics import MetricsWriter
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
@@ -25,35 +23,68 @@ from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
 from train.telemetry.sinks import Guarded, make_sinks
 from train.telemetry.usage import Totals, memory, over_ranks
-from train.world import World
+
+
+class DecayReadings(Protocol):
+    """The readings of a controller of decay."""
+
+    @property
+    def alphas(self) -> dict[str, float]:
+        """Spectral exponents by module; empty where the method has none."""
+
+    @property
+    def weight_decays(self) -> dict[str, float]:
+        """Decays in force, by module."""
+
+    @property
+    def statuses(self) -> Mapping[str, Any]:
+        """Modules without a score, and why."""
+
+    @property
+    def last_refresh_step(self) -> int:
+        """The step (1-based) that first ran on these decays; 0 for those of the construction."""
+
+    @property
+    def last_refresh_seconds(self) -> float:
+        """Wall seconds of the last refresh."""
 
 
 class Telemetry:
-    """Args:
-    config: the run.
-    folder: its output_dir.
-    world: this rank.
-    engine: the DeepSpeed engine, for the norms of its weights.
-    resume_step: the step gone on from; None starts afresh.
+    """The figures of one run, as one rank sees them.
+
+    Args:
+        config: the run.
+        folder: its output_dir.
+        world: this rank.
+        engine: for the norms of its weights.
+        resume_step: the step gone on from; None starts afresh.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, world: World, engine: Any, resume_step: int | None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        world: World,
+        engine: Engine,
+        resume_step: int | None,
     ) -> None:
         self._config = config
         self._folder = folder
         self._world = world
         self._engine = engine
         self.clock = StepClock(world.device)
-        # tokens, fill included
+        # Tokens with the fill.
         self._positions_per_step = config.run.global_batch * config.data.sequence_length
-        self._flops_per_token = flops_per_token(config.model, config.data.sequence_length)
+        self._flops_per_token = spec_of(config.model).flops_per_token(
+            config.model, config.data.sequence_length
+        )
         self._peak: Peak | None = None
         self._totals = Totals()
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
         self._timed_step = resume_step or 0  # up to here steps are in the totals
+        self._step = resume_step or 0
         self._tokens = 0
         self._window = Totals()  # since the training line before
         self._metrics: MetricsWriter | None = None
@@ -62,7 +93,8 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        world.once(lambda: self._open(resume_step))  # a damaged file stops every rank, not one
+        # On all ranks, so that a damaged file stops every rank, not one.
+        world.run_on_main(lambda: self._open(resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
@@ -76,7 +108,7 @@ class Telemetry:
         return self._began
 
     def begin(self, step: int) -> None:
-        """Before a training step. Collective at the first."""
+        """Prepare for a training step. Collective at the first."""
         if not self._began:
             self._began = True
             dtype = next(self._engine.module.parameters()).dtype
@@ -86,22 +118,24 @@ class Telemetry:
             )
         self._profile.begin(step)
 
-    def stepped(self, lr: float, decay: Decay | None) -> None:
-        """An optimizer step was applied, not skipped, on the decays that are in force until
-        `decay.step()`.
+    def stepped(self, lr: float, decay: DecayReadings | None) -> None:
+        """Note that an optimizer step was applied, not skipped.
+
+        It ran on the decays that are in force until `decay.step()`.
         """
         base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
         self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
-        """A training step is done; it has a line if it is the first, one in log.every or the last.
+        """Note that a training step is done; write its line where it has one. Collective there.
 
-        Collective where it has.
+        The first step, one in log.every and the last have a line.
 
         Args:
             values: what the line says; among it "tokens", the real tokens since the start of the
                 run.
         """
+        self._step = step
         self._tokens = int(values["tokens"])
         self._progress.advance(step)
         if trace := self._profile.end(step):
@@ -109,16 +143,19 @@ class Telemetry:
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
-    def validation(self, step: int, found: Validation) -> None:
-        """A validation."""
-        self._validation = found.record()
+    def validation(self, step: int, record: Mapping[str, float]) -> None:
+        """Write the line of a validation."""
+        self._validation = dict(record)
         self._write("validation", step, self._validation)
 
-    def refresh(self, decay: Decay) -> None:
-        """A refresh of the decays; its step is the first that runs on them."""
+    def refresh(self, decay: DecayReadings, lr: float) -> None:
+        """Write the line of a refresh; its step is the first that runs on these decays.
+
+        Args:
+            lr: the learning rate of that step, for the half-lives.
+        """
         step = decay.last_refresh_step
         decays = decay.weight_decays
-        lr = learning_rate(self._config.optim, max(1, step), self._config.run.steps)
         sums = self._cumulative.sums
         values: dict[str, Any] = {
             "alphas": decay.alphas,
@@ -127,24 +164,24 @@ class Telemetry:
             "cumulative_decay": {name: sums.get(name, 0.0) for name in decays},
             **half_lives(lr, decays, self._positions_per_step),
         }
-        self._write(
-            "refresh", step, values | ({"statuses": decay.statuses} if decay.statuses else {})
-        )
+        if decay.statuses:
+            values["statuses"] = decay.statuses
+        self._write("refresh", step, values)
 
     def notice(self, step: int, text: str, **values: Any) -> None:
-        """Something a person should know of later: a step skipped, a spike of the loss.
+        """Record something that a person should know of later, such as a spike of the loss.
 
-        A line of its own in metrics.jsonl.
+        It has a line of its own in metrics.jsonl.
         """
         self._write("notice", step, {"notice": text, **values})
 
     def message(self, text: str) -> None:
-        """A line for the person watching, kept nowhere."""
+        """Show a line to the person watching; it is kept nowhere."""
         self._progress.message(text)
 
-    def state_dict(self, step: int) -> dict[str, Any]:
-        """Plain numbers for a checkpoint, the same on every rank. Collective."""
-        self._tally(step)
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain numbers for a checkpoint, the same on every rank. Collective."""
+        self._tally(self._step)
         return {
             "totals": self._totals.state_dict(),
             "window": self._window.state_dict(),
@@ -153,7 +190,7 @@ class Telemetry:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint's; an empty one changes nothing."""
+        """Go on from a checkpoint's state; an empty one changes nothing."""
         if state:
             self._totals.load(state["totals"])
             self._window.load(state["window"])
@@ -161,9 +198,9 @@ class Telemetry:
             self._cumulative.load(state["cumulative_decay"])
             self._validation = dict(state["validation"])
 
-    def summary(self, step: int) -> dict[str, Any]:
-        """What summary.json says of speed, memory, time and the last validation. Collective."""
-        self._tally(step)
+    def summary(self) -> dict[str, Any]:
+        """Return what summary.json says of speed, memory, time and validation. Collective."""
+        self._tally(self._step)
         peak = self._peak
         return {
             **self._totals.summary(),
@@ -176,7 +213,7 @@ class Telemetry:
         }
 
     def close(self) -> None:
-        """Ends the bar, the file and the dashboards."""
+        """End the bar, the file and the dashboards."""
         if trace := self._profile.close():
             self.message(f"trace up to the last step in {trace}")
         self._progress.close()
@@ -186,25 +223,26 @@ class Telemetry:
             self._metrics.close()
 
     def _figures(self, step: int) -> dict[str, Any]:
-        """What a training line says of the steps since the line before. Collective."""
+        """Return what a training line says of the steps since the line before. Collective."""
         used = self._tally(step)
         window = self._window
         self._window = Totals()
-        found = window.summary()
+        speed = window.summary()
+        norms = self._norms.read() if self._norms is not None else {}
         return {
-            "tokens_per_second": found["tokens_per_second"],
-            "mfu": found["mfu"],
+            "tokens_per_second": speed["tokens_per_second"],
+            "mfu": speed["mfu"],
             "peak_tflops": self._peak.tflops if self._peak else None,
             "seconds": window.seconds,
             "memory": used,
             "cumulative_decay_mean": self._cumulative.mean,
-            **(self._norms.read() if self._norms is not None else {}),
+            **norms,
         }
 
     def _tally(self, step: int) -> dict[str, float]:
-        """Moves what the clock has to the window and the totals; the memory of the fullest rank.
+        """Move what the clock has to the window and the totals. Collective.
 
-        Collective.
+        Returns the memory of the fullest rank.
         """
         used, seconds = over_ranks(memory(self._world.device), self.clock.read(), self._world)
         steps = step - self._timed_step

@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, for those who ask; the only file that imports it."""
+"""Writes metrics for TensorBoard, for those who ask; the only file that imports it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.config.run_folder import TENSORBOARD
 from train.errors import UserError
 from train.telemetry.metrics import scalars
 
-FOLDER = "tensorboard"
-
 
 def check_installed() -> None:
-    """Before anything is built.
+    """Check before anything is built.
 
     Raises:
         UserError: tensorboard is not installed.
@@ -39,7 +38,7 @@ class TensorBoardSink:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(Path(output_dir) / FOLDER), purge_step=purge)
+        self._writer = SummaryWriter(str(Path(output_dir) / TENSORBOARD), purge_step=purge)
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Write one record; keys become kind/key, and per-module values kind/key/module."""

@@ -1,6 +1,4 @@
-"""What a run takes: memory of the fullest rank, the ranks' time by part, and how much of the
-hardware's peak that was.
-"""
+"""Adds up what a run takes: memory of the fullest rank, time by part, share of the peak."""
 
 from __future__ import annotations
 
@@ -15,8 +13,8 @@ from typing import Any
 
 import torch
 
+from train.cluster.distributed import World
 from train.telemetry.clock import PARTS, training_seconds
-from train.world import World
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Totals:
         seconds: Mapping[str, float],
         memory: Mapping[str, float],
     ) -> None:
-        """A window of steps."""
+        """Add a window of steps."""
         self.tokens = self.tokens + tokens
         self.flops = self.flops + flops
         self.capacity = self.capacity + capacity
@@ -56,11 +54,11 @@ class Totals:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return asdict(self)
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Goes on from the sums of the run resumed."""
+        """Go on from the sums of the run resumed."""
         self.tokens = int(state["tokens"])
         self.flops = float(state["flops"])
         self.capacity = float(state["capacity"])
@@ -68,23 +66,26 @@ class Totals:
         self.memory = {name: float(value) for name, value in state["memory"].items()}
 
     def summary(self) -> dict[str, Any]:
-        """What summary.json says of them; None where nothing was timed."""
+        """Return what summary.json says of them; None where nothing was timed."""
         training = training_seconds(self.seconds)
         whole = sum(self.seconds.values())
+        shares = {}
+        if whole:
+            shares = {name: value / whole for name, value in self.seconds.items()}
         return {
             "seconds_training": training,
             "tokens_per_second": self.tokens / training if training else None,
             "mfu": self.flops / self.capacity if self.capacity else None,
             "memory": self.memory,
-            "time_shares": {name: value / whole for name, value in self.seconds.items()}
-            if whole
-            else {},
+            "time_shares": shares,
         }
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """Bytes on this rank: on CUDA the most that was allocated and reserved, on a CPU the resident
-    set now and at its largest.
+    """Return the bytes in use on this rank.
+
+    On CUDA they are the most that was allocated and reserved, on a CPU the resident set now and at
+    its largest.
     """
     if device.type == "cuda":
         return {
@@ -93,24 +94,23 @@ def memory(device: torch.device) -> dict[str, float]:
         }
     unit = 1 if sys.platform == "darwin" else 1024
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    now = peak
     statm = Path("/proc/self/statm")
-    now = (
-        float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        if statm.exists()
-        else peak
-    )
+    if statm.exists():
+        now = float(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     return {"resident_bytes": now, "peak_resident_bytes": max(peak, now)}
 
 
 def over_ranks(
     largest: Mapping[str, float], mean: Mapping[str, float], world: World
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """The first's largest values and the second's mean values over the ranks.
+    """Return the largest values of one mapping and the mean values of another over the ranks.
 
     Collective; the same keys on every rank.
     """
     if world.size == 1:
         return dict(largest), dict(mean)
     ranks = world.gather((dict(largest), dict(mean)))
-    most = {key: max(found[key] for found, _ in ranks) for key in largest}
-    return most, {key: math.fsum(found[key] for _, found in ranks) / world.size for key in mean}
+    maxima = {key: max(first[key] for first, _ in ranks) for key in largest}
+    means = {key: math.fsum(second[key] for _, second in ranks) / world.size for key in mean}
+    return maxima, means

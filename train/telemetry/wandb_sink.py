@@ -1,4 +1,4 @@
-"""Metrics to Weights & Biases, for those who ask; the only file that imports wandb."""
+"""Sends metrics to Weights & Biases, for those who ask; the only file that imports wandb."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError
-from train.files import write_atomically
+from train.system.files import write_atomically
 from train.telemetry.metrics import scalars
 
 RUN_ID = "wandb-run-id"  # in the output folder; what makes a resumed run the same run there
 
 
 def check_installed() -> None:
-    """Before anything is built.
+    """Check before anything is built.
 
     Raises:
         UserError: wandb is not installed.

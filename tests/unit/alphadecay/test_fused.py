@@ -51,8 +51,8 @@ def test_fused_and_plain_differ_in_the_last_bits(kind: type) -> None:
     """Each update is rounded otherwise, by 1e-7 at most here; a module left at the base decay would
     be off by 6e-4 a step.
     """
-    (fused, with_it) = ours(kind, True, interval=3)
-    (plain, without) = ours(kind, False, interval=3)
+    fused, with_it = ours(kind, True, interval=3)
+    plain, without = ours(kind, False, interval=3)
     assert with_it.last_refresh_step == without.last_refresh_step == 6
     assert with_it.weight_decays == pytest.approx(without.weight_decays, rel=1e-4)
     for a, b in zip(fused, plain, strict=True):

@@ -52,7 +52,7 @@ def train_by_name(stage: int, kind: str) -> dict[str, Any]:
     import deepspeed
 
     from alphadecay import AlphaDecay
-    from train.model import build_model
+    from train.models.build import build_model
 
     config = named_config(stage, kind)
     model = build_model(reference.TINY, reference.LENGTH, seed=7, ds_config=config)
@@ -113,7 +113,7 @@ def offloaded_rank(rank: int) -> str:
 
     from alphadecay import AlphaDecay
     from alphadecay.integrations import register
-    from train.model import build_model
+    from train.models.build import build_model
 
     init_deepspeed()
     register()

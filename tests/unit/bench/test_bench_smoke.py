@@ -65,7 +65,7 @@ def test_refresh(tmp_path: Path) -> None:
 
 
 def test_plan_for_more_ranks() -> None:
-    """84 matrices on 256 ranks: nobody owns two, and one of the 36 costliest is the largest load."""
+    """84 matrices on 256 ranks: nobody owns two; one of the 36 costliest is the largest load."""
     last = refresh.growth("130m", [])[-1]
     assert (last["rounds"], last["owners"]) == (1, 84)
     assert last["most_elements_received"] == 2048 * 768 * 255 / 256

@@ -34,7 +34,8 @@ def test_train(tmp_path: Path) -> None:
     for name in train.ARMS:
         speed = row["tokens_per_second"][name]["median"]
         share = row["share_of_matmul"][name]["median"]
-        flops = train.flops_per_token(train.SIZES["toy"].model, 32)
+        toy = train.SIZES["toy"].model
+        flops = train.spec_of(toy).flops_per_token(toy, 32)
         assert (
             share == pytest.approx(speed * flops / 1e12 / row["matmul_tflops"], rel=1e-9)
             and 0 < share < 1

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from tests.conftest import ROOT
-from train.state import write_state
+from train.loop.run_status import write_state
 
 PROGRAM = ROOT / "docker" / "health.py"
 HOUR = 3600.0

@@ -17,23 +17,30 @@ import alphadecay
 from alphadecay.config import AlphaDecayConfig
 from tests.conftest import ROOT
 from tests.unit.launch.programs import PROGRAM, options_of, program_named
-from train.cli import load_config, split_dry_run
+from train.commands import COMMANDS
+from train.config.command_line import load_config, split_dry_run
+from train.config.key_registry import known_keys
 from train.errors import UserError
-from train.keys import known_keys
 
-FOLDERS = "alphadecay|train|ds_configs|launch|docker|tests"
+FOLDERS = "alphadecay|train|ds_configs|launch|docker|docs|tests"
 # Stand for something of the reader's.
 PLACEHOLDERS = {
     "train/recipes/NAME.yaml",
+    "train/models/NAME.py",
+    "train/data/sources/NAME.py",
     "section.key",
     "NAME",
     "RUN",
     "RECIPE",
     "OUTPUT_DIR",
     "MAPS",
+    "METHODS",
+    "SPEC",
+    "TAILS",
 }
 # Read by others than us.
 FOREIGN_VARIABLES = {
+    "CUDA_HOME",
     "CUDA_VISIBLE_DEVICES",
     "GLOO_SOCKET_IFNAME",
     "NCCL_DEBUG",
@@ -47,6 +54,7 @@ FOREIGN_VARIABLES = {
     "NCCL_SOCKET_IFNAME",
     "NCCL_SOCKET_NTHREADS",
     "TORCH_CPP_LOG_LEVEL",
+    "TORCH_CUDA_ARCH_LIST",
     "TORCH_DISTRIBUTED_DEBUG",
     "TORCH_ELASTIC_SHUTDOWN_TIMEOUT",
     "TORCH_FR_BUFFER_SIZE",
@@ -62,7 +70,11 @@ FOREIGN_WORDS = {"show_gids", "mlx5_0", "mlx5_1", "client_state", "fully_shard"}
 
 
 def code(text: str) -> str:
-    """What a page writes as code, a command or a name a line: blocks, and words in backticks."""
+    """What a page writes as code, a command or a name a line: blocks, and words in backticks.
+
+    Blocks of `text` and `console` are what programs say.
+    """
+    text = re.sub(r"^ *```(?:text|console)\n.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     blocks = [
         block.replace("\\\n", " ")
         for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
@@ -82,7 +94,9 @@ def missing_paths(text: str) -> Iterator[str]:
 
 
 def missing_modules(text: str) -> Iterator[str]:
-    """Those that `python -m` starts."""
+    """Modules and commands that `python -m` starts."""
+    commands = re.findall(r"-m train ([a-z][a-z-]*)", text)
+    yield from (f"train {name}" for name in commands if name not in COMMANDS)
     yield from (
         module
         for module in re.findall(r"-m (train[\w.]*|alphadecay[\w.]*)", text)
@@ -198,13 +212,13 @@ def missing_options(text: str) -> Iterator[str]:
     for line in text.splitlines():
         program = ""
         for word in re.sub(
-            r"-m (train\.[\w.]+)",
-            r"\1",
+            r"-m train ([a-z][a-z-]*)",
+            "train:\\1",
             line.split("  #")[0].replace("run train", "run alphadecay:cpu"),
         ).split():
             word = word.strip("()'\"$;,")
             program = program_named(word, program) or (
-                PROGRAM if word == "--" and program == "train.sweep" else program
+                PROGRAM if word == "--" and program == "train:sweep" else program
             )
             option = re.match(r"--([a-zA-Z][\w.-]*)", word)
             if option and option[1] not in options_of(program) | PLACEHOLDERS:
@@ -280,7 +294,7 @@ def _keywords(name: str) -> set[str] | None:
 
 def missing_keywords(text: str) -> Iterator[str]:
     """Keywords that the library does not take, of calls and alone; and values that it refuses."""
-    choices = set(AlphaDecayConfig.__dataclass_fields__)
+    choices = _keywords("AlphaDecay") or set()
     for line in text.splitlines():
         try:
             tree = ast.parse(line.strip().replace(", ...)", ")"))

@@ -5,26 +5,19 @@ print them, of others by a list.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import re
 import subprocess
 from functools import cache
 
 from tests.conftest import ROOT
+from train.commands import COMMANDS, run_command
 
 PROGRAM = "train/pretrain.py"
+LIBRARY = "alphadecay"  # the library's command
 SCRIPTS = ("launch/torchrun.sh", "launch/deepspeed.sh")
-MODULES = (
-    "train.sweep",
-    "train.tables",
-    "train.export",
-    "train.generate",
-    "train.preflight",
-    "train.data.prepare",
-    "train.state",
-    "train.convert",
-)
+# `python -m train NAME`, written "train:NAME", as one word.
+MODULES = tuple(f"train:{name}" for name in COMMANDS)
 # Programs that need not be here: only the options that the guide names.
 FOREIGN_OPTIONS = {
     "docker": {
@@ -50,7 +43,8 @@ FOREIGN_OPTIONS = {
 }
 # How a program is written -> what it is.
 _WRITTEN = {
-    name: name for name in (PROGRAM, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")
+    name: name
+    for name in (PROGRAM, LIBRARY, *SCRIPTS, *MODULES, *FOREIGN_OPTIONS, "torchrun", "deepspeed")
 }
 _WRITTEN |= {"alphadecay:cpu": PROGRAM, "alphadecay:cuda": PROGRAM}
 
@@ -98,14 +92,22 @@ def _help(program: str) -> str:
         from deepspeed.launcher import runner
 
         return _printed(lambda: runner.parse_args(["--help"]))
-    if program == PROGRAM:
-        from train.cli import load_config
+    if program == LIBRARY:
+        from alphadecay import cli
 
-        return _printed(lambda: load_config(["--help"]))
-    module = importlib.import_module(
-        "train.preflight.examine" if program == "train.preflight" else program
-    )
-    return _printed(lambda: module.main(["--help"]))
+        return _printed(lambda: cli.main(["--help"])) + _printed(
+            lambda: cli.main(["estimate", "--help"])
+        )
+    if program == PROGRAM:
+        from train.config.command_line import load_command
+
+        return _printed(lambda: load_command(["--help"]))
+    name = program.removeprefix("train:")
+    if name == "preflight":
+        from train.cluster.preflight import orchestrate  # its command ends the process
+
+        return _printed(lambda: orchestrate.main(["--help"]))
+    return _printed(lambda: run_command(name, ["--help"]))
 
 
 def _printed(action: object) -> str:

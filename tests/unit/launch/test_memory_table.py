@@ -1,23 +1,23 @@
-"""The table of memory in launch/README.md is what the dry run says."""
+"""The table of memory in ds_configs/README.md is what the dry run says."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import pytest
 import torch
 
 from tests.conftest import ROOT
-from train.cli import load_config
-from train.engine import load_ds_config
-from train.plan.dryrun import _memory, _meta_model
-from train.validation import accumulation_steps
+from train.config.command_line import load_config
+from train.config.validate import accumulation_steps
+from train.engines.ds_config import load_ds_config
+from train.planning.memory_table import GB, memory_table
+from train.planning.model_shapes import model_without_weights
 
 RANKS = 8
 SIZES = ("60m", "130m", "350m", "1b")
 PARTS = ("weights", "gradients", "optimizer")
-GUIDE = (ROOT / "launch" / "README.md").read_text()
+GUIDE = (ROOT / "ds_configs" / "README.md").read_text()
 # The whole rows: file, a sum for each size, and the parts of the 1B.
 CELLS = [
     line.strip("| ").split(" | ")
@@ -30,23 +30,21 @@ ROWS = {cells[0].strip("`"): cells[1:8] for cells in CELLS}
 @cache
 def model(recipe: str) -> torch.nn.Module:
     """Shapes alone."""
-    return _meta_model(load_config(["--config", recipe]))
+    return model_without_weights(load_config(["--config", recipe]))
 
 
 def said(size: str, ds_config: str) -> dict[str, str]:
-    """The dry run's lines of memory: part -> "2.7", or "host"."""
+    """The dry run's table of memory: part -> "2.7", or "host"."""
     recipe = f"train/recipes/llama_{size}.yaml"
     c = load_config(
         ["--config", recipe, "--deepspeed.config", ds_config, "--run.precision", "bf16"]
     )
-    lines = list(
-        _memory(c, model(recipe), load_ds_config(c, accumulation_steps(c, RANKS), RANKS), RANKS)
-    )[1:]
-    found = [
-        re.fullmatch(r"  (\w[\w, ]*?) +([\d.,]+) GB(  in host memory)?(?:, without.*)?", line)
-        for line in lines
-    ]
-    return {match[1]: "host" if match[3] else f"{float(match[2]):.1f}" for match in found if match}
+    resolved = load_ds_config(c, accumulation_steps(c, RANKS), RANKS)
+    table = memory_table(c, model(recipe), resolved, RANKS)
+    figures = {
+        part.name: "host" if part.on_host else f"{part.size / GB:.1f}" for part in table.parts
+    }
+    return figures | {"largest sum": f"{table.peak / GB:.1f}"}
 
 
 @pytest.fixture(autouse=True)

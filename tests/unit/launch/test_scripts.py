@@ -81,13 +81,13 @@ def test_help_names_the_script_and_its_options_and_starts_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("module", ["train.preflight", "train.interface", "train.where"])
-def test_modules_that_scripts_call_say_what_they_take(module: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["preflight", "interface", "where", "state"])
+def test_commands_that_scripts_call_say_what_they_take(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
+        [sys.executable, str(ROOT / "train"), name, "--help"],
         cwd=tmp_path,
         text=True,
         capture_output=True,
         timeout=120,
     )
-    assert done.returncode == 0 and module in done.stdout + done.stderr
+    assert done.returncode == 0 and f"train {name}" in done.stdout + done.stderr

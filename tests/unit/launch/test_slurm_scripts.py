@@ -12,14 +12,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.waiting import until
 
 SRUN = """#!/bin/bash
 # Leaves out srun's own options, and the container's; runs what is left once.
@@ -44,9 +43,9 @@ esac
 # torchrun, deepspeed and the preflight are written down; anything else is the real interpreter.
 PYTHON = """#!/bin/bash
 case "$*" in
-    *torch.distributed.run* | *train.preflight* | *--dry-run*)
+    *torch.distributed.run* | *"train preflight"* | *--dry-run*)
         printf "python %s\\n" "$*" >>"$CALLS"
-        [[ $* == *train.preflight* ]] && exit "${PREFLIGHT_CODE:-0}"
+        [[ $* == *"train preflight"* ]] && exit "${PREFLIGHT_CODE:-0}"
         [[ $* == *--dry-run* ]] && exit "${DRY_RUN_CODE:-0}"
         exec bash "$LAUNCHED" ;;
     *) exec "$REAL" "$@" ;;
@@ -240,7 +239,7 @@ def test_pyxis_gets_the_image_and_the_project(job: Job) -> None:
             f"--container-workdir={ROOT} --container-env=A" in call
         )
     assert (
-        len([call for call in job.calls if call.startswith("srun") and "train.where" in call]) == 1
+        len([call for call in job.calls if call.startswith("srun") and "train where" in call]) == 1
     )
 
 
@@ -272,14 +271,6 @@ def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(j
     assert job.run("deepspeed.sbatch", *out(job), CONTAINER="x.sif")[0] == 2
     code, output = job.run("deepspeed.sbatch", *out(job), NCCL_IB_HCA="mlx5_0,mlx5_1")
     assert code == 2 and "NCCL_IB_HCA: a value with a comma" in output
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another process does; the job's own limit ends the test where it never does."""
-    end = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 STOPPABLE = 'until [[ -e "$LAUNCHED.stop" || -e {run}/stop ]]; do sleep 0.05; done'

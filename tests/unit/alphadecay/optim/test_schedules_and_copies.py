@@ -102,10 +102,25 @@ def test_remove_gives_the_optimizer_back(kind: Any, fused: bool) -> None:
     AlphaDecay(model, optimizer)
 
 
-def test_a_state_of_decays_is_refused_with_the_way_out() -> None:
+def test_a_checkpoint_of_version_0_1_goes_on_with_the_same_decays() -> None:
+    """It held decays, and kept the groups' own decay under another key while it left them 0."""
+    _, optimizer, decay = watched(AdamW)
+    expected = decay.weight_decays
+    state = decay.state_dict()
+    modules = {
+        name: {key: value for key, value in saved.items() if key != "ratio"}
+        | {"weight_decay": expected[name]}
+        for name, saved in state["modules"].items()
+    }
+    for group in optimizer.param_groups:
+        group["base_weight_decay"] = group["weight_decay"]
+        group["weight_decay"] = 0.0
+    decay.load_state_dict({**state, "version": 1, "modules": modules})
+    assert decay.weight_decays == pytest.approx(expected, rel=1e-15)
+    assert all("base_weight_decay" not in group for group in optimizer.param_groups)
+
+
+def test_a_state_of_an_unknown_version_is_refused() -> None:
     _, _, decay = watched(AdamW)
-    old = {**decay.state_dict(), "version": 1}
-    with pytest.raises(
-        ValueError, match=r"version 1, which holds decays and not ratios.*go on without"
-    ):
-        decay.load_state_dict(old)
+    with pytest.raises(ValueError, match="has version 9, this library reads 2"):
+        decay.load_state_dict({**decay.state_dict(), "version": 9})

@@ -23,7 +23,7 @@ seeds = st.integers(0, 10_000)
 @st.composite
 def matrices(draw: st.DrawFn) -> Tensor:
     """A matrix with a spectrum of any shape, not deficient."""
-    (rows, columns) = draw(shapes)
+    rows, columns = draw(shapes)
     seed = draw(seeds)
     if draw(st.booleans()):
         return gaussian(rows, columns, seed)
@@ -33,7 +33,7 @@ def matrices(draw: st.DrawFn) -> Tensor:
 @st.composite
 def broken(draw: st.DrawFn) -> Tensor:
     """A matrix with odd entries in odd places, of any floating dtype."""
-    (rows, columns) = draw(st.tuples(st.integers(0, 20), st.integers(0, 20)))
+    rows, columns = draw(st.tuples(st.integers(0, 20), st.integers(0, 20)))
     seed = draw(seeds)
     dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32, torch.float64]))
     weight = gaussian(rows, columns, seed) * draw(st.sampled_from([0.0, 1e-40, 1.0, 1e30]))

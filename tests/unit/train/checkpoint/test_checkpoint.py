@@ -2,62 +2,14 @@
 
 import hashlib
 import json
-import os
 import shutil
-from types import SimpleNamespace
 
 import pytest
-import torch
 
+from tests.unit.train.checkpoint.saving import WORLD, engine, flip, found, identity, steps
 from train import checkpoint
 from train.checkpoint.find import another_layout
-from train.cli import load_config
 from train.errors import UserError
-
-WORLD = SimpleNamespace(
-    size=2,
-    is_main=True,
-    once=lambda action: action(),
-    gather=lambda value: [value],
-    barrier=lambda: None,
-)
-
-
-class Writer:
-    def makedirs(self, path, exist_ok):
-        os.makedirs(path, exist_ok=exist_ok)
-
-    def save(self, state_dict, path):
-        with open(path, "wb") as file:
-            file.write(state_dict)
-
-
-class Engine:
-    """Writes what DeepSpeed would, through its writer: a file per rank, in a folder."""
-
-    def __init__(self, content=b"weights", writer=None):
-        self.content = content
-        self.checkpoint_engine = writer or Writer()
-        self.module = torch.nn.Linear(2, 2)
-
-    def save_checkpoint(self, folder, tag, client_state, save_latest):
-        state = os.path.join(folder, tag)
-        self.checkpoint_engine.makedirs(state, exist_ok=True)
-        for rank in range(2):
-            self.checkpoint_engine.save(
-                self.content + bytes([rank]), os.path.join(state, f"rank_{rank}.pt")
-            )
-        self._copy_recovery_script(folder)
-
-    def _copy_recovery_script(self, folder):
-        raise AssertionError(
-            "a script that unpickles whatever it finds has no place in a checkpoint"
-        )
-
-
-def identity(*arguments, data="abc"):
-    precision = () if "--run.precision" in arguments else ("--run.precision", "float32")
-    return checkpoint.identity(load_config([*precision, *arguments]), WORLD, 3, data)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +19,7 @@ def made(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("made") / "checkpoints"
     for step in (1, 2, 10):
-        checkpoint.save(Engine(), folder, step, {}, identity(), WORLD)
+        checkpoint.save(engine(), folder, step, {}, identity(), WORLD)
     return folder
 
 
@@ -75,15 +27,6 @@ def made(tmp_path_factory):
 def folder(made, tmp_path):
     """A copy to harm."""
     return shutil.copytree(made, tmp_path / "checkpoints")
-
-
-def steps(folder):
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-
-
-def found(folder, resume="auto"):
-    said = []
-    return checkpoint.find(resume, folder, said.append), said
 
 
 def test_save_leaves_a_manifest_of_every_file_and_nothing_temporary(folder):
@@ -122,13 +65,6 @@ def test_never_and_no_folder_find_nothing(folder, tmp_path):
 def shorten(path):
     file = path / "state/rank_1.pt"
     file.write_bytes(file.read_bytes()[:-1])
-
-
-def flip(path):
-    file = path / "state/rank_0.pt"
-    content = bytearray(file.read_bytes())
-    content[3] ^= 1
-    file.write_bytes(content)
 
 
 def edit_manifest(**values):
@@ -202,7 +138,7 @@ def test_none_complete_is_refused_rather_than_started_again(folder):
 
 def test_a_save_of_a_step_that_exists_takes_its_place(folder):
     flip(folder / "step-00000010")
-    checkpoint.save(Engine(b"other"), folder, 10, {}, identity(), WORLD)
+    checkpoint.save(engine(b"other"), folder, 10, {}, identity(), WORLD)
     assert (folder / "step-00000010/state/rank_0.pt").read_bytes() == b"other\0"
     assert found(folder)[0].step == 10
 
@@ -240,7 +176,7 @@ def test_the_newest_is_the_one_written_last_not_the_one_of_the_highest_step(fold
     """Gone back to step 2 by its path, and on to 3: the 10 of the line that was left is not taken
     up again.
     """
-    checkpoint.save(Engine(), folder, 3, {}, identity(), WORLD)
+    checkpoint.save(engine(), folder, 3, {}, identity(), WORLD)
     assert found(folder)[0].step == 3
     assert (folder / "latest").read_text() == "step-00000003\n"
 
@@ -268,11 +204,11 @@ def test_a_pointer_left_behind_does_not_hold_the_run_back(folder):
 def test_prune_never_removes_what_was_just_written_for_a_later_one(folder):
     """Going on from step 2 because 10 is damaged: 10 must not push 3 out, nor the one before."""
     (folder / "step-00000010" / checkpoint.MANIFEST).unlink()
-    checkpoint.save(Engine(), folder, 3, {}, identity(), WORLD)
+    checkpoint.save(engine(), folder, 3, {}, identity(), WORLD)
     checkpoint.prune(folder, 2)
     assert steps(folder) == [2, 3]
     flip(folder / "step-00000003")
-    checkpoint.save(Engine(), folder, 1, {}, identity(), WORLD)
+    checkpoint.save(engine(), folder, 1, {}, identity(), WORLD)
     checkpoint.prune(folder, 1)
     assert steps(folder) == [1]
 
@@ -305,12 +241,12 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(folder, argument
 
 
 def test_every_difference_is_named(folder):
-    who = identity("--model.num_layers", "2", "--model.vocab_size", "100") | {
+    run_identity = identity("--model.num_layers", "2", "--model.vocab_size", "100") | {
         "world_size": 4,
         "zero_stage": 1,
     }
     with pytest.raises(UserError) as caught:
-        checkpoint.check_identity(found(folder)[0], who, "never")
+        checkpoint.check_identity(found(folder)[0], run_identity, "never")
     assert "--checkpoint.convert auto" in str(caught.value)
     for said in (
         "model.num_layers was 8, is 2",
@@ -340,7 +276,7 @@ def test_what_does_not_change_the_state_may_change(folder, arguments):
 )
 def test_another_world_size_or_stage_is_not_another_run(folder, was, now):
     layouts = [{"world_size": ranks, "zero_stage": stage} for ranks, stage in (was, now)]
-    checkpoint.save(Engine(), folder, 11, {}, identity() | layouts[0], WORLD)
+    checkpoint.save(engine(), folder, 11, {}, identity() | layouts[0], WORLD)
     newest = found(folder)[0]
     checkpoint.check_identity(newest, identity() | layouts[1])
     # stage 0 holds it whole
@@ -349,7 +285,7 @@ def test_another_world_size_or_stage_is_not_another_run(folder, was, now):
 
 @pytest.mark.parametrize(("was", "now"), [(0, 3), (2, 0)])
 def test_stage_0_and_the_others_do_not_convert(folder, was, now):
-    checkpoint.save(Engine(), folder, 11, {}, identity() | {"zero_stage": was}, WORLD)
+    checkpoint.save(engine(), folder, 11, {}, identity() | {"zero_stage": was}, WORLD)
     with pytest.raises(UserError, match=f"zero_stage was {was}, is {now}.*cannot be converted"):
         checkpoint.check_identity(found(folder)[0], identity() | {"zero_stage": now})
 
@@ -357,4 +293,4 @@ def test_stage_0_and_the_others_do_not_convert(folder, was, now):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(UserError, match="cannot write checkpoints"):
-        checkpoint.save(Engine(), tmp_path / "checkpoints", 1, {}, identity(), WORLD)
+        checkpoint.save(engine(), tmp_path / "checkpoints", 1, {}, identity(), WORLD)

@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from train.telemetry.flops import PEAK_BF16
+from train.cluster.distributed import World
+from train.telemetry.known_peaks import PEAK_BF16
 from train.telemetry.peak import Peak, find_peak
-from train.world import World
 
 CPU = World(0, 0, 1, torch.device("cpu"))
 

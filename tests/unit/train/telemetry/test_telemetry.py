@@ -3,12 +3,13 @@ with.
 """
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from alphadecay import AdamW
+from tests.engines import PlainEngine
+from train.cluster.distributed import World
 from train.config import (
     DataConfig,
     DecayConfig,
@@ -18,12 +19,11 @@ from train.config import (
     RunConfig,
     TrainConfig,
 )
-from train.evaluate import Validation
+from train.loop.evaluation import Validation
+from train.models import spec_of
 from train.telemetry import clock
-from train.telemetry.flops import flops_per_token
 from train.telemetry.metrics import read_metrics
 from train.telemetry.telemetry import Telemetry
-from train.world import World
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2)
 CONFIG = TrainConfig(
@@ -50,7 +50,7 @@ def now(monkeypatch):
 def telemetry(folder, resume_step=None, config=CONFIG):
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 3)
-    engine = SimpleNamespace(module=module, optimizer=AdamW(module.parameters()))
+    engine = PlainEngine(module, AdamW(module.parameters()))
     return Telemetry(config, folder, World(0, 0, 1, torch.device("cpu")), engine, resume_step)
 
 
@@ -70,14 +70,14 @@ def take(shown, now, steps):
 def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):
     shown = telemetry(tmp_path)
     take(shown, now, range(1, 8))
-    found = shown.summary(7)
+    found = shown.summary()
     shown.close()
     lines = read_metrics(tmp_path / "metrics.jsonl", "train")
     assert [line["step"] for line in lines] == [1, 3, 6, 7]
     assert [line["seconds"]["forward_backward"] for line in lines] == [2.0, 4.0, 6.0, 2.0]
     # that of a step is in the line after it
     assert [line["seconds"]["evaluation"] for line in lines] == [0.0, 1.0, 1.0, 1.0]
-    mfu = 32 * flops_per_token(MODEL, 8) / (2.0 * PEAK)
+    mfu = 32 * spec_of(MODEL).flops_per_token(MODEL, 8) / (2.0 * PEAK)
     for line in lines:
         assert (
             line["tokens_per_second"] == 15.0
@@ -99,16 +99,16 @@ def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):
 def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
     whole = telemetry(tmp_path / "whole")
     take(whole, now, range(1, 8))
-    expected = whole.summary(7)
+    expected = whole.summary()
     first = telemetry(tmp_path / "cut")
     take(first, now, range(1, 6))
-    first.validation(5, Validation(2.0, 1.0, 9))
-    state = json.loads(json.dumps(first.state_dict(5)))
+    first.validation(5, Validation(2.0, 1.0, 9).record())
+    state = json.loads(json.dumps(first.state_dict()))
     first.close()
     second = telemetry(tmp_path / "cut", resume_step=5)
     second.load_state_dict(state)
     take(second, now, range(6, 8))
-    found = second.summary(7)
+    found = second.summary()
     assert (
         found["val_perplexity_published"] == pytest.approx(2.718281828) and found["val_tokens"] == 9
     )
@@ -138,11 +138,14 @@ def test_a_notice_is_kept(tmp_path):
     ]
 
 
+def out_of_sight():
+    raise ValueError("DeepSpeed wrapped the optimizer in something unknown")
+
+
 def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
     module = torch.nn.Linear(4, 3)
-    engine = SimpleNamespace(
-        module=module, optimizer=object(), basic_optimizer=AdamW(module.parameters())
-    )
+    engine = PlainEngine(module, AdamW(module.parameters()))
+    engine.master_spans = out_of_sight
     shown = Telemetry(CONFIG, tmp_path, World(0, 0, 1, torch.device("cpu")), engine, None)
     take(shown, now, [1])
     (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")

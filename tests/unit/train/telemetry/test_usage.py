@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
+from train.cluster.distributed import World
 from train.telemetry.clock import PARTS
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.usage import Totals, memory, over_ranks
-from train.world import World
 
 CPU = torch.device("cpu")
 

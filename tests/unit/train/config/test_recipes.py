@@ -1,0 +1,125 @@
+"""The shipped recipes and DeepSpeed configurations."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from train.config.command_line import RECIPES, accumulation_steps, load_config
+
+DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
+# name: parameters in millions, steps, peak learning rate (arXiv 2506.14562)
+EXPECTED = {
+    "quickstart": (6.84, 150, 2e-3),
+    "evidence": (0.84, 500, 3e-3),
+    "llama_60m": (58.07, 10_000, 1e-3),
+    "llama_130m": (134.11, 20_000, 1e-3),
+    "llama_350m": (367.97, 60_000, 1e-3),
+    "llama_1b": (1339.08, 90_000, 6e-4),
+}
+
+
+def parameters(model):
+    attention = 4 * model.hidden_size**2
+    mlp = 3 * model.hidden_size * model.intermediate_size
+    norms = 2 * model.hidden_size
+    return (
+        2 * model.vocab_size * model.hidden_size
+        + model.num_layers * (attention + mlp + norms)
+        + model.hidden_size
+    )
+
+
+def test_every_recipe_is_expected():
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_recipe(name):
+    config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
+    millions, steps, lr = EXPECTED[name]
+    assert parameters(config.model) / 1e6 == pytest.approx(millions, abs=0.01)
+    assert (config.run.steps, config.optim.lr) == (steps, lr)
+    assert config.optim.warmup_steps == steps // 10
+    assert (
+        config.optim.name,
+        config.optim.weight_decay,
+        config.optim.grad_clip,
+        config.optim.min_lr_ratio,
+    ) == ("adamw", 0.1, 1.0, 0.1)
+    assert (config.decay.method, config.decay.s1, config.decay.s2) == ("alphadecay", 0.67, 5.0)
+    assert [accumulation_steps(config, ranks) for ranks in (1, 2)]
+    assert (RECIPES.parents[1] / config.deepspeed.config).is_file()
+    assert "arXiv 2506.14562" in (RECIPES / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EXPECTED if name not in ("quickstart", "evidence")]
+)
+def test_the_papers_setting(name):
+    config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
+    assert (config.data.source, config.data.sequence_length, config.run.global_batch) == (
+        "c4",
+        256,
+        512,
+    )
+    assert (config.decay.interval, config.model.vocab_size) == (500, 32_000)
+    assert config.data.max_documents >= config.run.steps * config.run.global_batch
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_transformers_counts_the_same(name):
+    model = load_config(["--config", str(RECIPES / f"{name}.yaml")]).model
+    with torch.device("meta"):
+        llama = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=model.vocab_size,
+                hidden_size=model.hidden_size,
+                intermediate_size=model.intermediate_size,
+                num_hidden_layers=model.num_layers,
+                num_attention_heads=model.num_heads,
+                tie_word_embeddings=model.tie_embeddings,
+            )
+        )
+    assert sum(parameter.numel() for parameter in llama.parameters()) == parameters(model)
+
+
+@pytest.mark.parametrize("path", sorted(DS_CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_deepspeed_configuration(path: Path):
+    config = json.loads(path.read_text())
+    for key in (
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+    ):
+        assert config[key] == "auto"  # the recipe owns it
+    assert config["bf16"]["enabled"] == "auto"
+    assert not {"optimizer", "scheduler", "fp16"} & config.keys()
+    zero = config["zero_optimization"]
+    assert zero["stage"] == int(path.stem[4])
+    # the library registers its optimizers by itself
+    assert "zero_allow_untested_optimizer" not in config
+    offloads = path.stem.endswith("_offload")
+    assert ("offload_optimizer" in zero) is offloads
+    assert not offloads or config["zero_force_ds_cpu_optimizer"] is False
+
+
+def test_every_deepspeed_configuration_is_there():
+    assert {path.stem for path in DS_CONFIGS.glob("*.json")} >= {
+        "zero0",
+        "zero1",
+        "zero2",
+        "zero3",
+        "zero2_offload",
+        "zero3_offload",
+    }
+
+
+@pytest.mark.parametrize("path", sorted(DS_CONFIGS.glob("*.json")), ids=lambda path: path.stem)
+def test_deepspeed_knows_every_zero_key(path: Path):
+    zero = pytest.importorskip("deepspeed.runtime.zero.config").DeepSpeedZeroConfig
+    config = zero(**json.loads(path.read_text())["zero_optimization"])  # refuses unknown keys
+    assert int(config.stage) == int(path.stem[4])

@@ -1,0 +1,61 @@
+"""What decay.method stands for, and what is refused before a model is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from alphadecay import AlphaDecayConfig
+from train.config import DecayConfig, OptimConfig, Ratio, TrainConfig
+from train.config.decay import METHODS
+from train.errors import UserError
+from train.loop.decay_methods import check_method, spectral_options
+
+CONTROLS = ("inverted", "shuffled", "uniform_at_mean", "fixed_ratio")
+NORMS = ("frobenius_norm", "spectral_norm")
+
+
+def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:
+    return dataclasses.replace(
+        TrainConfig(),
+        decay=DecayConfig(method=method, **decay),
+        optim=OptimConfig(weight_decay=weight_decay),
+    )
+
+
+def test_every_method_is_somebodys() -> None:
+    assert set(get_args(get_type_hints(DecayConfig)["method"])) == set(METHODS)
+
+
+@pytest.mark.parametrize("method", [m for m, of in METHODS.items() if of.family == "spectral"])
+def test_choices_are_the_librarys(method: str) -> None:
+    found = AlphaDecayConfig(
+        **spectral_options(
+            config(method, interval=7, ratios=(Ratio("*", 1.0),) if method == "fixed_ratio" else ())
+        )
+    )
+    assert found.interval == 7
+    assert found.control == (method if method in CONTROLS else None)
+    assert found.score == (method if method in NORMS else "alpha")
+    assert found.method == ("farms" if method == "farms" else "gram")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        (config("awd", weight_decay=0.0), "multiplies optim.weight_decay, which is 0"),
+        (config("alphadecay", weight_decay=0.0), "or --decay.method none"),
+        (config("uniform", ratios=(Ratio("*", 1.0),)), "does not read it"),
+        (config("fixed_ratio"), "ratios"),
+        (config("farms", tail="goodness_of_fit"), "farms"),
+    ],
+)
+def test_refused_in_words(chosen: TrainConfig, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_method(chosen)
+
+
+def test_no_decay_needs_no_base() -> None:
+    check_method(config("none", weight_decay=0.0))

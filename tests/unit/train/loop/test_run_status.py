@@ -1,0 +1,65 @@
+"""state.json as scripts see it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from train.config.run_folder import STATUS
+from train.loop.run_status import main, read_state, write_state
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", 75), ("stopped", 75), ("finished", 0), ("failed", 1)]
+)
+def test_the_word_and_the_code(tmp_path, capsys, state, code):
+    write_state(tmp_path, state, step=3, steps=9)
+    assert main([str(tmp_path)]) == code
+    assert capsys.readouterr().out == f"{state}\n"
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"step": 1}'])
+def test_what_cannot_be_read_is_unknown(tmp_path, capsys, content):
+    if content is not None:
+        (tmp_path / STATUS).write_text(content)
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "unknown\n"
+
+
+def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
+    write_state(tmp_path, "running", step=3, steps=9, checkpoint="x/step-00000003")
+    write_state(tmp_path, "stopped", reason="SIGTERM")
+    expected = {
+        "state": "stopped",
+        "step": 3,
+        "steps": 9,
+        "reason": "SIGTERM",
+        "checkpoint": "x/step-00000003",
+    }
+    assert json.loads((tmp_path / STATUS).read_text()) == expected == read_state(tmp_path)
+    assert main([str(tmp_path), "reason"]) == 75 and capsys.readouterr().out == "SIGTERM\n"
+    assert [path.name for path in tmp_path.iterdir()] == [STATUS]
+
+
+def test_usage(tmp_path, capsys):
+    assert main(["--help"]) == 0 and main([]) == 2
+    assert "OUTPUT_DIR" in capsys.readouterr().err
+
+
+def test_as_a_program_it_needs_no_torch(tmp_path):
+    write_state(tmp_path, "finished")
+    code = (
+        "import sys, train.loop.run_status; "
+        "print(train.loop.run_status.main(sys.argv[1:]), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "finished\n0 False\n"

@@ -1,0 +1,110 @@
+"""Choices of how the model is computed: what it is stays the same, and what cannot run is refused
+by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from train.config import HOW_IT_COMPUTES, ModelConfig
+from train.errors import UserError
+from train.models.build import build_model, check_machine
+
+TINY = ModelConfig(vocab_size=67, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=2)
+TOKENS = torch.arange(24).view(2, 12)
+
+
+def step(model: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Loss and gradients of one batch."""
+    loss = model(input_ids=TOKENS, labels=TOKENS).loss
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def test_recomputed_activations_give_the_same_gradients():
+    loss, gradients = step(build_model(TINY, 12, seed=3).train())
+    again, recomputed = step(
+        build_model(replace(TINY, activation_checkpointing=True), 12, seed=3).train()
+    )
+    assert torch.equal(loss, again) and gradients.keys() == recomputed.keys()
+    assert all(torch.equal(gradient, recomputed[name]) for name, gradient in gradients.items())
+
+
+def test_recomputing_keeps_less():
+    def kept(model: torch.nn.Module) -> int:
+        sizes = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model(input_ids=TOKENS, labels=TOKENS)
+        return sum(sizes.values())
+
+    models = [
+        build_model(replace(TINY, num_layers=6, activation_checkpointing=on), 12, seed=3).train()
+        for on in (False, True)
+    ]
+    assert kept(models[1]) < 0.5 * kept(models[0])
+
+
+def test_attention_kernels_agree():
+    loss, gradients = step(build_model(TINY, 12, seed=3).train())
+    other, others = step(build_model(replace(TINY, attention="eager"), 12, seed=3).train())
+    torch.testing.assert_close(loss, other, rtol=1e-6, atol=0)  # a softmax summed in another order
+    torch.testing.assert_close(gradients, others, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_fused_loss_needs_a_gpu():
+    with pytest.raises(UserError, match="needs a CUDA GPU"):
+        check_machine(replace(TINY, fused_cross_entropy=True))
+
+
+def test_the_fused_loss_needs_its_package(monkeypatch):
+    monkeypatch.setattr("train.models.liger.uses_cuda", lambda: True)
+    monkeypatch.setattr("train.models.liger.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"alphadecay\[liger\]"):
+        check_machine(replace(TINY, fused_cross_entropy=True))
+
+
+def test_compiling_needs_a_compiler(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="C\\+\\+ compiler"):
+        check_machine(replace(TINY, compile=True))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed"
+)
+def test_flash_attention_needs_its_package():
+    with pytest.raises(UserError, match="flash-attn is not installed"):
+        check_machine(replace(TINY, attention="flash_attention_2"))
+
+
+def test_how_it_computes_are_fields():
+    assert set(HOW_IT_COMPUTES) < set(ModelConfig.__dataclass_fields__)
+
+
+@pytest.mark.gpu
+def test_the_fused_loss_is_the_loss():
+    pytest.importorskip("liger_kernel")
+    models = [
+        build_model(replace(TINY, fused_cross_entropy=on), 12, seed=3).cuda().train()
+        for on in (False, True)
+    ]
+    losses = [model(input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).loss for model in models]
+    assert models[1](input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).logits is None
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=0)  # summed in chunks
+    for loss in losses:
+        loss.backward()
+    for (name, plain), fused in zip(
+        models[0].named_parameters(), models[1].parameters(), strict=True
+    ):
+        torch.testing.assert_close(plain.grad, fused.grad, rtol=1e-2, atol=1e-6, msg=name)

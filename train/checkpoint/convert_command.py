@@ -1,0 +1,49 @@
+"""Makes a checkpoint universal: it then loads at any world size and ZeRO stage 1 to 3.
+
+python -m train convert runs/NAME/checkpoints/step-00001000 [--out FOLDER] [--workers 4]
+
+A run converts by itself what it needs (checkpoint.convert auto); this does it ahead of the
+allocation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.errors import UserError, as_command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train convert",
+        description="Make a checkpoint load at any world size and ZeRO stage.",
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, help="a folder such as runs/NAME/checkpoints/step-00001000"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the folder to write; default: universal-N beside it, where a run looks for it",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that read the ranks' files"
+    )
+    given = parser.parse_args(arguments)
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    return as_command(lambda: print(_convert(given.checkpoint, given.out, given.workers)))
+
+
+def _convert(path: Path, out: Path | None, workers: int) -> Path:
+    from train import checkpoint
+
+    source = checkpoint.find(str(path), path.parent, print)
+    assert source is not None  # a path is found or refused
+    final = out or source.path.with_name(f"universal-{source.step:08d}")
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists; name a folder that does not")
+    return checkpoint.convert(source, final, max(1, workers)).path

@@ -1,0 +1,130 @@
+"""Starts the process group, and tells a rank who it is and what the others say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from train.cluster.launch_environment import environment
+from train.errors import Stopped, UserError
+from train.system.device import uses_cuda
+
+T = TypeVar("T")
+_LONG = timedelta(days=2)  # rank 0 may prepare a corpus for hours while the others wait
+_KINDS: tuple[type[Exception], ...] = (UserError, Stopped)  # raised alike on every rank
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of a run, as one of them sees them.
+
+    Args:
+        rank: this process, of all.
+        local_rank: this process, of those on its node.
+        size: processes in all.
+        device: where this process computes.
+        control: a CPU group for small messages between hosts; None before `start`.
+        patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days
+            for one that is cut off.
+    """
+
+    rank: int
+    local_rank: int
+    size: int
+    device: torch.device
+    control: Any = None
+    patient: Any = None
+
+    @property
+    def is_main(self) -> bool:
+        """True on the rank that writes and speaks."""
+        return self.rank == 0
+
+    def run_on_main(self, action: Callable[[], T], patient: bool = False) -> T:
+        """Run `action` on rank 0 and return its result on every rank. Collective.
+
+        The result must pickle. A UserError or Stopped on rank 0 is raised on every rank.
+
+        Args:
+            patient: it may take longer than the process group's timeout.
+        """
+        if self.size == 1:
+            return action()
+        box: list[Any] = [None, None]
+        failure: Exception | None = None
+        if self.is_main:
+            try:
+                box[0] = action()
+            except Exception as error:  # whatever it is, the others must not wait for it
+                failure = error
+                kind = next((kind for kind in _KINDS if isinstance(error, kind)), None)
+                box[1] = (kind, f"{error}")
+        dist.broadcast_object_list(box, src=0, group=self.patient if patient else self.control)
+        if failure is not None:
+            raise failure
+        if box[1] is not None:
+            kind, message = box[1]
+            if kind is None:
+                raise RuntimeError(f"rank 0 failed: {message}")
+            raise kind(message)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's value, in rank order. Collective. The value must pickle."""
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for every rank. Collective."""
+        dist.barrier(group=self.control)
+
+
+def start(timeout_minutes: float) -> World:
+    """Start the process group: NCCL where there is a GPU for this rank, else gloo."""
+    rank, local_rank, size = environment()
+    if "RANK" not in os.environ:
+        _single_process()
+    cuda = uses_cuda()
+    if cuda and local_rank >= torch.cuda.device_count():
+        gpus = torch.cuda.device_count()
+        raise UserError(
+            f"rank {rank} has no GPU: local rank {local_rank}, {gpus} GPUs on this node; start "
+            "fewer ranks per node"
+        )
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    import deepspeed
+
+    # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no
+    # compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    limit = timedelta(minutes=timeout_minutes)
+    deepspeed.init_distributed(
+        dist_backend="nccl" if cuda else "gloo",
+        timeout=limit,
+        dist_init_required=True,
+        verbose=False,
+    )
+    control = dist.new_group(backend="gloo", timeout=limit)
+    patient = dist.new_group(backend="gloo", timeout=_LONG)
+    return World(rank, local_rank, size, device, control, patient)
+
+
+def _single_process() -> None:
+    """Make `python train/pretrain.py` a world of one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ.update(
+        RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )

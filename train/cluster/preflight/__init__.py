@@ -1,0 +1,1 @@
+"""Looks at every node before training starts, and names the one that would spoil it."""

@@ -1,0 +1,183 @@
+"""Finds what is wrong with the values of a configuration, alone and beside each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from train.config import DataConfig, ModelConfig, TrainConfig
+from train.config.ranges import explain, ranges_of
+from train.config.shares import NEGLIGIBLE, is_negligible
+from train.config.tokenizer_name import PREFIX, fault_of
+
+_PATHS = ("output_dir", "resume", "data.directory", "data.tokenizer", "deepspeed.config")
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A value that cannot stay; the message is "KEY is VALUE", its place, and the fault.
+
+    Args:
+        key: the setting to change.
+        value: its value as a person reads it.
+        fault: the rest of the sentence, with the way out.
+        others: settings that the value disagrees with.
+    """
+
+    key: str
+    value: str
+    fault: str
+    others: tuple[str, ...] = ()
+
+
+def out_of_range(section: Any, prefix: str = "") -> Iterator[Wrong]:
+    """Yield each number outside the range on its field, in sections and entries of lists too."""
+    ranges = ranges_of(type(section))
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        key = prefix + field.name
+        if dataclasses.is_dataclass(value):
+            yield from out_of_range(value, f"{key}.")
+        elif isinstance(value, tuple):
+            for at, entry in enumerate(value):
+                if dataclasses.is_dataclass(entry):
+                    yield from out_of_range(entry, f"{key}[{at}].")
+        elif wanted := explain(value, ranges.get(field.name)):
+            yield _must_be(key, value, wanted)
+
+
+def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
+    """Yield each text that cannot be what it should name."""
+    if not config.name.strip() or set(config.name) & set("/\\"):
+        yield _must_be("name", config.name, "a folder name: not empty, no slash")
+    if not config.resume.strip():
+        yield _must_be("resume", config.resume, "auto, never or the path of a checkpoint")
+    if not config.data.directory:
+        yield _must_be("data.directory", config.data.directory, "a folder")
+    if not config.deepspeed.config:
+        wanted = "the path of a JSON such as ds_configs/zero3.json"
+        yield _must_be("deepspeed.config", config.deepspeed.config, wanted)
+    for key in _PATHS:
+        text = _value(config, key)
+        variable = _VARIABLE.search(text)
+        if variable:
+            fault = (
+                f"; {variable[0]} is not replaced here, only by a shell: write the path itself, "
+                f"or give --{key} on the command line"
+            )
+            yield Wrong(key, repr(text), fault)
+    yield from _entries(config.data)
+
+
+def disagreements(config: TrainConfig) -> Iterator[Wrong]:
+    """Yield each choice that cannot go with another."""
+    yield from _heads(config.model)
+    yield from _sources(config.data)
+    yield from _tokenizer(config.data)
+    yield from _schedule(config)
+    yield from _batches(config)
+
+
+def _entries(data: DataConfig) -> Iterator[Wrong]:
+    names = [source.name for source in data.mixture]
+    for at, source in enumerate(data.mixture):
+        key = f"data.mixture[{at}]"
+        if not source.name.strip():
+            yield _must_be(f"{key}.name", source.name, "a name")
+        elif names.count(source.name) > 1:
+            yield _must_be(f"{key}.name", source.name, "unlike the other sources' names")
+        if not source.files:
+            yield _must_be(f"{key}.files", source.files, "paths or globs of its text")
+
+
+def _heads(model: ModelConfig) -> Iterator[Wrong]:
+    heads = model.num_heads
+    width = model.hidden_size
+    shared = model.num_kv_heads
+    key = "model.hidden_size"
+    others = ("model.num_heads",)
+    if heads < 1:
+        return
+    if width % heads:
+        yield _must_be(key, width, f"a multiple of model.num_heads = {heads}", *others)
+    elif width // heads % 2:  # rotary embeddings turn coordinates in pairs
+        per_head = f"an even number per head, and {width} / {heads} is {width // heads}"
+        yield _must_be(key, width, per_head, *others)
+    if shared > 0 and heads % shared:
+        wanted = f"0 or a divisor of model.num_heads = {heads}"
+        yield _must_be("model.num_kv_heads", shared, wanted, *others)
+
+
+def _sources(data: DataConfig) -> Iterator[Wrong]:
+    lists = ("files", "validation_files")
+    given = [key for key in lists if getattr(data, key)]
+    if data.mixture:
+        yield from _mixture(data, given)
+    elif data.source == "files" and not data.files:
+        fault = ", and data.files is empty; set --data.files to paths or globs of the text"
+        yield Wrong("data.source", data.source, fault, ("data.files", "data.mixture"))
+    elif data.source != "files" and given:
+        yield _not_read(f"data.{given[0]}", data)
+
+
+def _mixture(data: DataConfig, given: list[str]) -> Iterator[Wrong]:
+    if data.source != "files":
+        yield _not_read("data.mixture", data)
+    for key in given:
+        fault = f", and so is data.mixture, whose sources have their own; leave data.{key} out"
+        yield Wrong(f"data.{key}", "set", fault, ("data.mixture",))
+    weights = [source.weight for source in data.mixture]
+    smallest = min(range(len(weights)), key=weights.__getitem__)
+    if 0 < weights[smallest] < max(weights) < math.inf and is_negligible(weights):
+        yield Wrong(f"data.mixture[{smallest}].weight", f"{weights[smallest]:g}", NEGLIGIBLE)
+
+
+def _not_read(key: str, data: DataConfig) -> Wrong:
+    fault = f", and data.source is {data.source}, which does not read it; set --data.source files"
+    return Wrong(key, "set", fault, ("data.source",))
+
+
+def _tokenizer(data: DataConfig) -> Iterator[Wrong]:
+    fault = fault_of(data.tokenizer) if data.tokenizer.startswith(PREFIX) else ""
+    if fault:
+        yield Wrong("data.tokenizer", repr(data.tokenizer), fault)
+
+
+def _schedule(config: TrainConfig) -> Iterator[Wrong]:
+    decay = config.decay
+    if decay.s1 > decay.s2:
+        yield _must_be("decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}", "decay.s2")
+    warmup = config.optim.warmup_steps
+    steps = config.run.steps
+    if warmup > steps:
+        fault = f", more than run.steps = {steps}; set --optim.warmup_steps {steps // 10}"
+        yield Wrong("optim.warmup_steps", str(warmup), fault, ("run.steps",))
+    every = config.checkpoint.every
+    keep_every = config.checkpoint.keep_every
+    if every > 0 and keep_every % every:
+        wanted = f"a multiple of checkpoint.every = {every}"
+        yield _must_be("checkpoint.keep_every", keep_every, wanted, "checkpoint.every")
+
+
+def _batches(config: TrainConfig) -> Iterator[Wrong]:
+    micro = config.run.micro_batch
+    batch = config.run.global_batch
+    if micro > batch:
+        wanted = f"at most run.global_batch = {batch}"
+        yield _must_be("run.micro_batch", micro, wanted, "run.global_batch")
+
+
+def _must_be(key: str, value: object, wanted: str, *others: str) -> Wrong:
+    return Wrong(key, repr(value), f"; it must be {wanted}", others)
+
+
+def _value(config: TrainConfig, key: str) -> str:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return str(value)

@@ -1,0 +1,128 @@
+"""Settings that say how weight decay is shared out, and the methods that can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+from train.config.ranges import at_least
+
+MethodName = Literal[
+    "alphadecay",
+    "uniform",
+    "none",
+    "awd",
+    "adadecay",
+    "adadecay_parameters",
+    "frobenius_norm",
+    "spectral_norm",
+    "gradient_norm",
+    "farms",
+    "inverted",
+    "shuffled",
+    "uniform_at_mean",
+    "fixed_ratio",
+]
+Family = Literal["spectral", "gradients", "uniform", "none"]
+
+
+@dataclass(frozen=True)
+class DecayMethod:
+    """A method of sharing out weight decay.
+
+    Args:
+        family: what carries it out, see train/loop/decay_methods.py.
+        options: keywords that it fixes; the other ones come from the decay section.
+    """
+
+    family: Family
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scales_base(self) -> bool:
+        """Return whether it multiplies optim.weight_decay module by module."""
+        return self.family in ("spectral", "gradients")
+
+
+def _control(name: str) -> DecayMethod:
+    return DecayMethod("spectral", {"control": name})
+
+
+METHODS: Mapping[MethodName, DecayMethod] = MappingProxyType(
+    {
+        "alphadecay": DecayMethod("spectral"),
+        "farms": DecayMethod("spectral", {"method": "farms"}),
+        "frobenius_norm": DecayMethod("spectral", {"score": "frobenius_norm"}),
+        "spectral_norm": DecayMethod("spectral", {"score": "spectral_norm"}),
+        "inverted": _control("inverted"),
+        "shuffled": _control("shuffled"),
+        "uniform_at_mean": _control("uniform_at_mean"),
+        "fixed_ratio": _control("fixed_ratio"),
+        "awd": DecayMethod("gradients", {"rule": "awd"}),
+        "adadecay": DecayMethod("gradients", {"rule": "adadecay"}),
+        "adadecay_parameters": DecayMethod("gradients", {"rule": "adadecay_parameters"}),
+        "gradient_norm": DecayMethod("gradients", {"rule": "gradient_norm"}),
+        "uniform": DecayMethod("uniform"),
+        "none": DecayMethod("none"),
+    }
+)
+assert set(METHODS) == set(get_args(MethodName))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Modules of a fixed decay.
+
+    Args:
+        modules: shell pattern of weight names.
+        ratio: their multiple of the base decay.
+    """
+
+    modules: str
+    ratio: float
+
+
+@dataclass(frozen=True)
+class DecayConfig:
+    """How weight decay is shared out over the modules.
+
+    Args:
+        method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or
+            none; awd (arXiv 2210.00094), adadecay (per module, as published with AlphaDecay) or
+            adadecay_parameters (arXiv 1907.08931), from gradients; and to compare AlphaDecay with:
+            frobenius_norm, spectral_norm or gradient_norm in alpha's place, farms (alpha free of
+            the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
+            random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see
+            ratios).
+        interval: optimizer steps between refreshes, not micro batches.
+        s1: decay of the heaviest tail, as a multiple of the base decay.
+        s2: decay of the lightest tail, as a multiple of the base decay.
+        assign: map from alpha to decay: linear, sqrt or log2.
+        tail: how alpha is fitted; hill is the paper's.
+        estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
+        spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0
+            does all at one step.
+        compat: published reproduces the published code's deviations from the paper, norm gains
+            decayed under every method among them; empty follows the paper, and leaves norm gains
+            out under every method.
+        awd_scale: of awd: its decay is this times the base decay times gradient norm over weight
+            norm.
+        seed: of shuffled.
+        ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts,
+            and one must for every weight.
+    """
+
+    method: MethodName = "alphadecay"
+    interval: Annotated[int, at_least(1)] = 500
+    s1: Annotated[float, at_least(0)] = 0.67
+    s2: float = 5.0
+    assign: Literal["linear", "sqrt", "log2"] = "linear"
+    tail: Literal["hill", "goodness_of_fit", "fix_finger"] = "hill"
+    estimator: Literal["gram", "svd"] = "gram"
+    spread: Annotated[int, at_least(0)] = 0
+    compat: Literal["", "published"] = ""
+    awd_scale: Annotated[float, at_least(0)] = 100.0
+    seed: int = 0
+    ratios: tuple[Ratio, ...] = ()

@@ -1,0 +1,15 @@
+"""The names of what a run leaves in its folder: written by several rooms, read by others."""
+
+from __future__ import annotations
+
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.yaml"
+HEATMAP = "heatmap.png"
+METRICS = "metrics.jsonl"
+REPORT = "report.html"
+STATUS = "state.json"
+STOP = "stop"
+SUMMARY = "summary.json"
+TENSORBOARD = "tensorboard"
+TOKENIZER_JSON = "tokenizer.json"
+TOKENIZER_MODEL = "tokenizer.model"

@@ -1,0 +1,275 @@
+"""Keeps a preparation in progress: a folder beside the final one that outlives a kill.
+
+`.NAME.work` holds the files of the folder-to-be and state.json, which says how far they are good:
+at which place of the corpus, at which length of every file. Going on cuts the files to those
+lengths and reads from that place, so the result is the same to the bit.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from train.data.loading.memmap import (
+    ENDS_DTYPE,
+    META_NAME,
+    QUARANTINE_NAME,
+    SPLITS,
+    Meta,
+    Split,
+    SplitCounts,
+    read_meta,
+)
+from train.data.preparing.encode import Encoded
+from train.errors import UserError
+from train.system.files import sync, write_atomically
+
+STATE_NAME = "state.json"
+LOCK_NAME = "lock"
+FILES = (*(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")), QUARANTINE_NAME)
+
+
+@dataclass
+class State:
+    """The progress of a preparation.
+
+    Args:
+        records: how often it was written down.
+        phase: number of the source being read.
+        position: where its next chunk starts; None at its beginning.
+        first: whether no document of it was seen yet.
+        taken: documents of it that went to its own split.
+        rows: rows read from all sources.
+        reasons: rows set aside, by reason.
+        counts: of each split.
+        sizes: bytes of each file.
+        file_start: the state where the current file of rows began, to go back to should it turn out
+            to be broken.
+    """
+
+    records: int = 0
+    phase: int = 0
+    position: dict[str, Any] | None = None
+    first: bool = True
+    taken: int = 0
+    rows: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    counts: dict[Split, SplitCounts] = field(
+        default_factory=lambda: {split: SplitCounts() for split in SPLITS}
+    )
+    sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
+    file_start: dict[str, Any] | None = None
+
+    def totals(self) -> tuple[int, int]:
+        """Return the documents and tokens of all splits."""
+        documents = sum(counts.documents for counts in self.counts.values())
+        tokens = sum(counts.tokens for counts in self.counts.values())
+        return documents, tokens
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> State:
+        """Build the state from what `asdict` or state.json gives."""
+        counts = {split: SplitCounts(**values["counts"][split]) for split in SPLITS}
+        return cls(**{**values, "counts": counts})
+
+
+class WorkFolder:
+    """The folder of one preparation, held by one process at a time; a context manager.
+
+    Left by an error that another attempt can get past (a kill, a full disk, no network), it stays
+    and `state` tells how far it is; left after `discard` it goes.
+
+    Args:
+        final: the folder to appear.
+        say: takes lines for people.
+
+    Attributes:
+        folder: the temporary folder.
+        state: how far it is; files are appended to through `append` and `quarantine` only.
+        finished: whether another process finished it while this one waited.
+    """
+
+    def __init__(self, final: Path, say: Callable[[str], None]) -> None:
+        self.final = final
+        self.folder = final.with_name(f".{final.name}.work")
+        self.state = State()
+        self.finished = False
+        self._say = say
+        self._lock: IO[bytes] | None = None
+        self._files: dict[str, IO[bytes]] = {}
+
+    def __enter__(self) -> WorkFolder:
+        try:
+            self._acquire_lock()
+            self.finished = self.final.exists()
+            if self.finished:
+                self.discard()
+            else:
+                self.state = self._earlier_state()
+                self._files = {name: (self.folder / name).open("ab") for name in FILES}
+                self._cut()
+        except OSError as error:
+            raise UserError(
+                f"data.directory: {self.final.parent} cannot be written ({error.strerror}); mend "
+                "it or choose another folder."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            with suppress(OSError):  # a full disk: what state.json vouches for is there
+                file.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def append(self, encoded: Encoded) -> int:
+        """Write and count a chunk's pieces, and return the tokens written."""
+        total = 0
+        for split, piece in encoded.pieces.items():
+            counts = self.state.counts[split]
+            lengths = np.frombuffer(piece.lengths, ENDS_DTYPE)
+            ends = counts.tokens + np.cumsum(lengths, dtype=ENDS_DTYPE)
+            self._write(f"{split}.bin", piece.tokens)
+            self._write(f"{split}.ends", ends.astype(ENDS_DTYPE).tobytes())
+            total += int(ends[-1]) - counts.tokens
+            counts.tokens = int(ends[-1])
+            counts.documents += len(ends)
+            counts.bytes += piece.bytes
+        return total
+
+    def quarantine(self, line: bytes) -> None:
+        """Append to the list of rows set aside."""
+        self._write(QUARANTINE_NAME, line)
+
+    def begin_file(self) -> None:
+        """Remember this place, to which `back_to_file_start` returns."""
+        self.state.file_start = None
+        self.state.file_start = asdict(self.state)
+
+    def back_to_file_start(self) -> None:
+        """Take back everything since `begin_file`."""
+        assert self.state.file_start is not None
+        records = self.state.records
+        self.state = State.of(self.state.file_start)
+        self.state.records = records
+        self._cut()
+
+    def flush(self) -> None:
+        """Bring what was appended to the disk."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def record(self) -> None:
+        """Write down that everything up to here is done: a kill from now on costs none of it."""
+        self.flush()
+        self.state.records += 1
+        write_atomically(self.folder / STATE_NAME, json.dumps(asdict(self.state)))
+
+    def commit(self, meta: Meta) -> Path:
+        """Flush everything to the disk and move the folder into place.
+
+        If another process was first, its folder stays.
+        """
+        self.record()
+        if not self.state.sizes[QUARANTINE_NAME]:
+            (self.folder / QUARANTINE_NAME).unlink()
+        (self.folder / META_NAME).write_text(
+            json.dumps(asdict(meta), indent=2) + "\n", encoding="utf-8"
+        )
+        for path in [*self.folder.iterdir(), self.folder]:
+            sync(path)
+        try:
+            os.replace(self.folder, self.final)
+        except OSError:
+            if not self.final.is_dir():
+                raise
+            read_meta(self.final)  # complete, since it too came by a rename; else say so
+            self.discard()
+            return self.final
+        for name in (STATE_NAME, LOCK_NAME):
+            (self.final / name).unlink(missing_ok=True)
+        sync(self.final.parent)
+        return self.final
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._files[name].write(content)
+        self.state.sizes[name] += len(content)
+
+    def _cut(self) -> None:
+        for name, file in self._files.items():
+            file.flush()
+            file.truncate(self.state.sizes[name])
+
+    def _earlier_state(self) -> State:
+        """Return what an earlier attempt left, if it can be trusted."""
+        try:
+            state = State.of(json.loads((self.folder / STATE_NAME).read_text(encoding="utf-8")))
+            short = [
+                name for name in FILES if (self.folder / name).stat().st_size < state.sizes[name]
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            return State()
+        if short:
+            self._say(
+                f"{self.folder / short[0]} is shorter than its state says; preparing from the start"
+            )
+            return State()
+        return state
+
+    def _acquire_lock(self) -> None:
+        """Wait until no other process prepares this folder.
+
+        The lock goes with the process, however it ends.
+        """
+        announced = False
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = (self.folder / LOCK_NAME).open("wb")
+            except FileNotFoundError:
+                continue  # its folder was finished or removed meanwhile
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not announced:
+                    self._say(f"Waiting for another process that prepares {self.final}")
+                announced = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                    raise
+                # Without locks two processes must not share a folder; this one cannot be gone on
+                # with.
+                self.folder = self.folder.with_name(
+                    f".{self.final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.work"
+                )
+                self.folder.mkdir(parents=True)
+                lock.close()
+                return
+            if _is_at(lock, self.folder / LOCK_NAME):
+                self._lock = lock
+                return
+            lock.close()  # the same
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,169 @@
+"""DeepSpeed, ZeRO 0 to 3, behind the engine protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alphadecay.optim import forget_dry_run, guard_stage0
+from alphadecay.sharding.base import Span
+from alphadecay.sharding.zero import engine_spans
+from alphadecay.state import give_back_base
+from train.config import TrainConfig
+from train.engines.deepspeed_workarounds import forgetting_forward_passes
+from train.engines.optimizer import build_optimizer
+from train.engines.protocol import WrittenState
+from train.errors import UserError
+from train.models import spec_of
+from train.models.build import build_model
+
+
+class DeepSpeedEngine:
+    """DeepSpeed's engine as the loop sees it.
+
+    Args:
+        handle: the engine that deepspeed.initialize gave.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.module: nn.Module = handle.module
+        dtype = next(handle.module.parameters()).dtype
+        self.keeps_masters = handle.zero_optimization_stage() > 0 or dtype != torch.float32
+        self.layout = {"zero_stage": int(handle.zero_optimization_stage())}
+
+    def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
+        """Return the mean loss of a micro batch."""
+        loss: Tensor = self.handle(input_ids=tokens_BL, labels=labels_BL).loss
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a micro batch."""
+        self.handle.backward(loss)
+
+    def step(self) -> None:
+        """Update the weights; DeepSpeed knows where the accumulation boundaries are."""
+        self.handle.step()
+
+    def step_was_applied(self) -> bool:
+        """Return whether the last boundary updated the weights."""
+        return bool(self.handle.was_step_applied())
+
+    def gradient_norm(self) -> float:
+        """Return the global gradient norm of the last boundary, before clipping."""
+        norm = self.handle.get_global_grad_norm()
+        return nan if norm is None else float(norm)
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set it in every param group; the optimizer reads it at step time."""
+        for group in self.handle.optimizer.param_groups:
+            group["lr"] = lr
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Give a function from tokens to logits that leaves no trace in ZeRO-3's prefetching."""
+        self.handle.eval()
+        forget = forgetting_forward_passes(self.handle)
+
+        def logits_of(tokens_BL: Tensor) -> Tensor:
+            logits: Tensor = self.handle(input_ids=tokens_BL).logits
+            forget()
+            return logits
+
+        yield logits_of
+        self.handle.train()
+
+    def master_spans(self) -> list[Span]:
+        """Return where this rank's float32 masters lie."""
+        optimizer = getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
+        return list(engine_spans(self.handle, optimizer))
+
+    def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
+        """Have DeepSpeed write its state files into `folder`."""
+        written = WrittenState()
+        with _watched(self.handle, written):
+            self.handle.save_checkpoint(
+                str(folder.parent),
+                tag=folder.name,
+                client_state=dict(client_state),
+                save_latest=False,
+            )
+        return written
+
+    def read_state(self, folder: Path) -> dict[str, Any]:
+        """Load weights, moments and client state; DeepSpeed unpickles in full.
+
+        Raises:
+            UserError: there is nothing to load.
+        """
+        clip = getattr(self.handle.optimizer, "clip_grad", None)
+        path, client_state = self.handle.load_checkpoint(str(folder.parent), tag=folder.name)
+        if path is None:
+            raise UserError(f"DeepSpeed found nothing to load in {folder}")
+        if clip is not None:
+            # Stages 1 and 2 take the saved one; the recipe owns it.
+            self.handle.optimizer.clip_grad = clip
+        give_back_base(self.handle.optimizer.param_groups)
+        return dict(client_state)
+
+
+def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEngine:
+    """Build model, optimizer and engine. Collective.
+
+    Args:
+        ds_config: from `load_ds_config`.
+    """
+    import deepspeed
+
+    model = build_model(
+        config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
+    )
+    optimizer: torch.optim.Optimizer = build_optimizer(config, model.parameters())
+    handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+    spec_of(config.model).restore_buffers(handle.module)  # DeepSpeed casts them to bf16
+    forget_dry_run(optimizer)
+    if config.model.compile:
+        handle.compile()  # in place, so that names and shards stay as they are
+    guard_stage0(handle, optimizer)
+    return DeepSpeedEngine(handle)
+
+
+class _Writer:
+    """Stands in for DeepSpeed's writer of files, so that failures are noted and not raised."""
+
+    def __init__(self, writer: Any, written: WrittenState) -> None:
+        self._writer = writer
+        self._written = written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder as the writer does."""
+        self._written.attempt(Path(path), lambda: self._writer.makedirs(path, exist_ok=exist_ok))
+
+    def save(self, state_dict: Any, path: str) -> None:
+        """Write a file as the writer does."""
+        self._written.save(Path(path), lambda: self._writer.save(state_dict, path))
+
+
+@contextmanager
+def _watched(handle: Any, written: WrittenState) -> Iterator[None]:
+    """Send DeepSpeed's files through `_Writer`.
+
+    Its recovery scripts, which unpickle whatever they find, are left out.
+    """
+    writer = handle.checkpoint_engine
+    handle.checkpoint_engine = _Writer(writer, written)
+    handle._copy_recovery_script = lambda folder: None
+    try:
+        yield
+    finally:
+        handle.checkpoint_engine = writer
+        del handle._copy_recovery_script

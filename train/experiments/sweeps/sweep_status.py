@@ -1,0 +1,227 @@
+"""Tells how the runs of a grid stand, by their folders, their locks and SLURM's queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from train.config import HOW_IT_COMPUTES, TrainConfig
+from train.config.command_line import load_config
+from train.config.run_folder import CONFIG, STATUS, SUMMARY
+from train.errors import UserError
+from train.experiments.grids.resolved_run import Planned
+from train.loop.run_status import read_state
+from train.system.files import write_atomically
+from train.telemetry.summary import read_summary
+
+Queue = Callable[[], Collection[str]]  # the jobs that SLURM has, waiting or running
+State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]
+LOCK = "sweep.lock"
+JOB = "slurm.json"
+KILLED = "killed"
+# What a run may go on with differently: where and how it computes, and what it keeps, not what it
+# trains.
+_SECTIONS = ("checkpoint", "deepspeed", "log")
+_FREE = {"name", "output_dir", "resume", "data.directory", "data.workers", "eval.micro_batch"}
+_FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
+_FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run stands.
+
+    Args:
+        state: queued is SLURM's; running, that a process or a job has it; stopped, that it goes on
+            when started again.
+        step: optimizer steps done, when state.json was last written.
+        reason: why it stopped or failed; the job that it waits for.
+    """
+
+    state: State
+    step: int = 0
+    reason: str = ""
+
+
+def run_status(folder: Path, queue: Queue, ours: bool = False) -> RunStatus:
+    """Return how a run stands.
+
+    Args:
+        folder: its output folder.
+        queue: asked where the run was submitted to SLURM.
+        ours: this process holds the run, and its program has ended.
+    """
+    written = read_state(folder)
+    job = read_job(folder)
+    state = str(written.get("state", "missing"))
+    step = _whole(written.get("step"))
+    reason = str(written.get("reason") or "")
+    if not ours and is_locked(folder):
+        return RunStatus("running", step)
+    begun = not job or job["before"] != modified_ns(folder)
+    if job and job["job"] in queue():
+        in_queue: State = "running" if begun and state == "running" else "queued"
+        return RunStatus(in_queue, step, f"job {job['job']}")
+    if not begun:
+        reason = f"job {job['job']} ended before the run began; its output says why"
+        return RunStatus("failed", step, reason)
+    if state == "running":
+        return RunStatus("stopped", step, KILLED)
+    if state in ("stopped", "finished", "failed"):
+        return RunStatus(state, step, reason)  # type: ignore[arg-type]
+    return RunStatus("missing")
+
+
+def count(runs: Iterable[RunStatus]) -> str:
+    """Count runs by state: "6 runs: 4 finished, 2 missing"."""
+    states = Counter(now.state for now in runs)
+    total = states.total()
+    plural = "" if total == 1 else "s"
+    parts = [f"{states[state]} {state}" for state in sorted(states)]
+    return f"{total} run{plural}: {', '.join(parts)}"
+
+
+def perplexity(folder: Path) -> float | None:
+    """Return the validation perplexity of a finished run."""
+    value = (read_summary(folder / SUMMARY) or {}).get("val_perplexity")
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def differences(planned: Planned) -> list[str]:
+    """Return what the run in its folder was started with and would not be now.
+
+    An entry reads "optim.lr was 0.001, is 0.002".
+    """
+    path = planned.run.folder / CONFIG
+    if not path.is_file():
+        return []
+    try:
+        was = load_config(["--config", str(path)])
+    except UserError as error:
+        return [f"its settings cannot be read: {error}"]
+    return changes(was, planned.config)
+
+
+def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
+    """Return the settings that decide what a run trains and are not the same.
+
+    An entry reads "optim.lr was 0.001, is 0.002".
+    """
+    before = _flat(was)
+    after = _flat(now)
+    return [
+        f"{key} was {before[key]}, is {value}"
+        for key, value in after.items()
+        if before[key] != value
+    ]
+
+
+def refuse_mixtures(runs: Collection[Planned]) -> None:
+    """Refuse to run with other settings in a folder that was begun with others.
+
+    Raises:
+        UserError: some would.
+    """
+    changed = [(planned.run.folder, differences(planned)) for planned in runs]
+    mixed = [(folder, settings) for folder, settings in changed if settings]
+    if mixed:
+        folder, settings = mixed[0]
+        more = f" (and so have {len(mixed) - 1} other folders)" if len(mixed) > 1 else ""
+        raise UserError(
+            f"{folder} has a run with other settings{more}: {'; '.join(settings)}. Give the sweep "
+            "the settings that it was begun with, or a --root of its own"
+        )
+
+
+# --- who has it -----------------------------------------------------------------------------
+
+
+def acquire_lock(folder: Path) -> IO[bytes] | None:
+    """Return the run's lock, or None where another has it.
+
+    Every process that inherits the file holds the lock until it ends.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}; mend it, or give the sweep another --root"
+        ) from error
+    for _ in range(5):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            time.sleep(0.02)  # somebody who only looks has it for a moment
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {folder / LOCK}: {error.strerror}; give the sweep a --root where "
+                "files can be locked"
+            ) from error
+    file.close()
+    return None
+
+
+def is_locked(folder: Path) -> bool:
+    """Return whether a sweep's process has the run."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or no locks at all
+        return False
+    return False
+
+
+def modified_ns(folder: Path) -> int:
+    """Return a number that changes whenever the run's state is written; 0 where there is none."""
+    try:
+        return os.stat(folder / STATUS).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def write_job(folder: Path, job: str, before: int) -> None:
+    """Note that SLURM has the run.
+
+    Args:
+        before: the state's stamp when it was submitted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / JOB, json.dumps({"job": job, "before": before}) + "\n")
+
+
+def read_job(folder: Path) -> dict[str, Any]:
+    """Return what `write_job` noted last, or nothing where it never did."""
+    try:
+        job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        return {"job": str(job["job"]), "before": int(job["before"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for key, value in dataclasses.asdict(config).items():
+        if not isinstance(value, dict):
+            settings[key] = value
+        elif key not in _SECTIONS:
+            settings |= {f"{key}.{leaf}": setting for leaf, setting in value.items()}
+    return {key: value for key, value in settings.items() if key not in _FREE}

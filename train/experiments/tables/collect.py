@@ -1,0 +1,137 @@
+"""Reads run folders: a run counts, or the table tells why it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from train.config import TrainConfig
+from train.config.command_line import load_config
+from train.config.run_folder import CONFIG, SUMMARY, TOKENIZER_JSON, TOKENIZER_MODEL
+from train.errors import UserError
+from train.experiments.grids.cells import Run
+from train.experiments.grids.resolved_run import plan
+from train.experiments.sweeps.sweep_status import changes
+from train.loop.run_status import read_state
+from train.telemetry.summary import read_summary
+
+TOKENIZER_FILES = (TOKENIZER_MODEL, TOKENIZER_JSON)
+SHOWN = 4  # of the settings that differ
+Why = Literal["missing", "unfinished", "failed", "diverged", "other settings", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run that counts.
+
+    Args:
+        run: which one.
+        config: its resolved settings.
+        summary: its summary.json.
+        perplexity: on the validation set, the mean over tokens.
+        published: as the published code counts; see train/loop/evaluation.py. None where the run
+            did not record it.
+        tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
+    """
+
+    run: Run
+    config: TrainConfig
+    summary: Mapping[str, Any]
+    perplexity: float
+    published: float | None
+    tokenizer: str | None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run of the grid that does not count.
+
+    Args:
+        run: which one.
+        why: missing (never started), unfinished (running or stopped), failed, diverged (finished
+            without a finite perplexity), other settings (than the grid has now), or unreadable.
+        detail: what was found.
+    """
+
+    run: Run
+    why: Why
+    detail: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Every run of a grid, in one of two places."""
+
+    records: tuple[Record, ...]
+    absent: tuple[Absent, ...]
+
+
+def collect(runs: Iterable[Run], extra: Mapping[str, str] = MappingProxyType({})) -> Collected:
+    """Read every run's folder; nothing in one stops it.
+
+    Args:
+        extra: overrides that the sweep was given besides the grid's.
+    """
+    outcomes = [_read(run, extra) for run in runs]
+    return Collected(
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Record)),
+        tuple(outcome for outcome in outcomes if isinstance(outcome, Absent)),
+    )
+
+
+def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
+    state = read_state(run.folder)
+    if state.get("state") != "finished":
+        return _not_finished(run, state)
+    try:
+        config = load_config(["--config", str(run.folder / CONFIG)])
+    except UserError as error:
+        return Absent(run, "unreadable", str(error))
+    if other := changes(config, plan(run, extra).config):
+        more = f"; and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+        return Absent(run, "other settings", "; ".join(other[:SHOWN]) + more)
+    summary = read_summary(run.folder / SUMMARY)
+    if summary is None:
+        return Absent(run, "unreadable", f"no {SUMMARY} that can be read")
+    # A folder that was used again may hold the summary of what ran there before.
+    expected = {"steps": config.run.steps, "method": config.decay.method}
+    stale = [key for key, now in expected.items() if summary.get(key) != now]
+    if stale:
+        words = ", ".join(f"{key} {summary.get(key)}" for key in stale)
+        return Absent(run, "unreadable", f"{SUMMARY} is of another run: {words}")
+    perplexity = _figure(summary.get("val_perplexity"))
+    if perplexity is None:
+        return Absent(run, "diverged", "finished without a finite perplexity")
+    published = _figure(summary.get("val_perplexity_published"))
+    return Record(run, config, summary, perplexity, published, _tokenizer(run.folder))
+
+
+def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
+    stands = state.get("state")
+    detail = f"{stands} at step {state.get('step')} of {state.get('steps')}"
+    if state.get("reason"):
+        detail += f": {state['reason']}"
+    if stands == "failed":
+        return Absent(run, "failed", detail)
+    if stands in ("running", "stopped"):
+        return Absent(run, "unfinished", detail)
+    started = run.folder.is_dir() and any(run.folder.iterdir())
+    if started:
+        return Absent(run, "unfinished", "no state.json that can be read")
+    return Absent(run, "missing", "never started")
+
+
+def _figure(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _tokenizer(folder: Path) -> str | None:
+    for name in TOKENIZER_FILES:
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return None

@@ -1,0 +1,122 @@
+"""Opens the trained model that a run left: a run's folder or one checkpoint -> model, tokenizer,
+and where they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from train import checkpoint
+from train.config import ModelConfig
+from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
+from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
+from train.errors import UserError
+from train.export.masters import read_masters
+from train.models import spec_of
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model that has been found and not been loaded.
+
+    Args:
+        checkpoint: a complete one, hashes checked.
+        tokenizer: the run's.
+        model: what was built.
+        sequence_length: tokens of a row in training.
+    """
+
+    checkpoint: checkpoint.Checkpoint
+    tokenizer: AnyTokenizer
+    model: ModelConfig
+    sequence_length: int
+
+    def config(self) -> PretrainedConfig:
+        """Return transformers' description, with the special tokens of the tokenizer.
+
+        The defaults of transformers are another tokenizer's.
+        """
+        config: PretrainedConfig = spec_of(self.model).config(self.model, self.sequence_length)
+        config.use_cache = True
+        config.eos_token_id = self.tokenizer.eos_id
+        config.bos_token_id = None
+        config.pad_token_id = None
+        return config
+
+    def load(self, dtype: torch.dtype) -> PreTrainedModel:
+        """Return the model with the checkpoint's float32 weights, rounded to `dtype`.
+
+        It is on the CPU, in evaluation mode.
+        """
+        config = self.config()
+        weights = read_masters(self.checkpoint.path / checkpoint.STATE)
+        with torch.device("meta"):
+            shapes: Any = spec_of(self.model).bare(config)
+        wanted = {name: weight.shape for name, weight in shapes.state_dict().items()}
+        stored = {name: weight.shape for name, weight in weights.items() if name in wanted}
+        odd = sorted(name for name in wanted if stored.get(name) != wanted[name])
+        if odd:
+            raise UserError(
+                f"{self.checkpoint.path}: {odd[0]} is missing or not of the shape its manifest "
+                "describes"
+            )
+        model: PreTrainedModel = type(shapes).from_pretrained(
+            None, config=config, state_dict={name: weights[name] for name in wanted}, dtype=dtype
+        )
+        return model.eval()
+
+
+def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trained:
+    """Open a run's newest complete checkpoint, or the checkpoint at `path`.
+
+    Args:
+        tokenizer: a SentencePiece .model; empty takes the one that the run keeps in its folder.
+        say: takes a line for each checkpoint that is passed over.
+
+    Raises:
+        UserError: no complete checkpoint there, or no tokenizer.
+    """
+    newest = _find(path, say)
+    manifest = newest.manifest
+    known = {field.name for field in fields(ModelConfig)}
+    saved = {key: value for key, value in manifest["model"].items() if value is not None}
+    model = ModelConfig(**{key: value for key, value in saved.items() if key in known})
+    run = newest.path.parent.parent
+    kept = any((run / name).is_file() for name in (TOKENIZER_MODEL, TOKENIZER_JSON))
+    if not tokenizer and not kept:
+        raise UserError(
+            f"{run / TOKENIZER_MODEL} does not exist; name the tokenizer of the run with "
+            "--tokenizer FILE.model"
+        )
+    opened = load_tokenizer(tokenizer) if tokenizer else load_prepared(run)
+    return Trained(newest, opened, model, int(manifest["sequence_length"]))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether this is the folder of one checkpoint, complete or not."""
+    return (path / checkpoint.MANIFEST).is_file() or (path / checkpoint.STATE).is_dir()
+
+
+def _find(path: Path, say: Callable[[str], None]) -> checkpoint.Checkpoint:
+    if not path.is_dir():
+        raise UserError(
+            f"{path} is no folder; name a run, such as runs/quickstart, or one of its checkpoints"
+        )
+    if is_checkpoint(path):
+        opened = checkpoint.find(str(path), path.parent, say)
+    else:
+        opened = checkpoint.find("auto", path / CHECKPOINTS, say)
+    if opened is None:
+        raise UserError(
+            f"{path} has no checkpoints/ and is no checkpoint; name a run, such as "
+            "runs/quickstart, or one of its checkpoints"
+        )
+    return opened

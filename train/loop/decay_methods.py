@@ -1,0 +1,114 @@
+"""Builds the controller of decay.method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from alphadecay import AlphaDecay, AlphaDecayConfig
+from alphadecay.baselines.gradient_decay import GradientDecay
+from alphadecay.baselines.uniform import bind_uniform
+from train.config import TrainConfig
+from train.config.decay import METHODS, Family
+from train.errors import UserError
+
+Decay = AlphaDecay | GradientDecay
+
+
+def spectral_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the keywords of AlphaDecay that the decay section stands for."""
+    section = config.decay
+    options: dict[str, Any] = {
+        "interval": section.interval,
+        "s1": section.s1,
+        "s2": section.s2,
+        "tail": section.tail,
+        "method": section.estimator,
+        "assign": section.assign,
+        "spread": section.spread,
+        "compat": section.compat or None,
+        "seed": section.seed,
+        "ratios": {entry.modules: entry.ratio for entry in section.ratios} or None,
+    }
+    return options | dict(METHODS[section.method].options)
+
+
+def check_method(config: TrainConfig) -> None:
+    """Check that the method can work with the other choices, before a model is built.
+
+    Raises:
+        UserError: it cannot; the message says why.
+    """
+    name = config.decay.method
+    method = METHODS[name]
+    if config.decay.ratios and name != "fixed_ratio":
+        raise UserError(
+            f"decay.ratios is set, and decay.method is {name}, which does not read it; set "
+            "--decay.method fixed_ratio"
+        )
+    if method.scales_base and config.optim.weight_decay == 0:
+        raise UserError(
+            f"decay.method {name} multiplies optim.weight_decay, which is 0; give the base "
+            "decay, or --decay.method none"
+        )
+    if method.family == "spectral":
+        try:
+            AlphaDecayConfig(**spectral_options(config))
+        except ValueError as error:
+            raise UserError(f"decay.method {name}: {error}") from error
+
+
+def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
+    """Build the method's controller; uniform and none have none. Collective.
+
+    Norm gains are not decayed, whatever the method; with decay.compat published they are, whatever
+    the method.
+
+    Args:
+        engine: what AlphaDecay takes for the model.
+
+    Raises:
+        UserError: the method cannot work on this engine or with these settings.
+    """
+    name = config.decay.method
+    try:
+        return _BUILDERS[METHODS[name].family](config, engine)
+    except ValueError as error:
+        raise UserError(
+            f"decay.method {name} cannot work on this run ({config.deepspeed.config}): {error}"
+        ) from error
+
+
+def _spectral(config: TrainConfig, engine: Any) -> Decay | None:
+    return AlphaDecay(engine, **spectral_options(config))
+
+
+def _gradients(config: TrainConfig, engine: Any) -> Decay | None:
+    section = config.decay
+    return GradientDecay(
+        engine,
+        **METHODS[section.method].options,
+        interval=section.interval,
+        awd_scale=section.awd_scale,
+        s1=section.s1,
+        s2=section.s2,
+        compat=section.compat or None,
+    )
+
+
+def _uniform(config: TrainConfig, engine: Any) -> Decay | None:
+    if config.optim.weight_decay and not config.decay.compat:
+        bind_uniform(engine)  # leaves norm gains out
+    return None
+
+
+def _none(config: TrainConfig, engine: Any) -> Decay | None:
+    return None
+
+
+_BUILDERS: dict[Family, Callable[[TrainConfig, Any], Decay | None]] = {
+    "spectral": _spectral,
+    "gradients": _gradients,
+    "uniform": _uniform,
+    "none": _none,
+}

@@ -1,0 +1,113 @@
+"""Reads a run's folder once, whatever its state, and with whatever pieces are missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from train.checkpoint.manifest import commit_number
+from train.config.run_folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY
+from train.errors import UserError
+from train.loop.run_status import read_state
+from train.telemetry.metrics import Record, read_metrics
+from train.telemetry.summary import read_summary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it stands.
+
+    Args:
+        folder: its output_dir.
+        records: the lines of metrics.jsonl.
+        summary: summary.json; empty while the run has not been finished once.
+        state: state.json; empty for a run that wrote none.
+        config_text: config.yaml as it is; empty where there is none.
+        config: the same as nested dicts.
+        manifest: of the newest checkpoint, complete or not; empty where there is none.
+    """
+
+    folder: Path
+    records: list[Record]
+    summary: dict[str, Any]
+    state: dict[str, Any]
+    config_text: str
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name as configured, or the folder's where nothing says."""
+        given = self.config.get("name") or self.summary.get("name")
+        return str(given or self.folder.resolve().name)
+
+    @property
+    def method(self) -> str:
+        """The value of decay.method, empty where nothing says."""
+        return str(self.setting("decay", "method") or self.summary.get("method") or "")
+
+    @property
+    def last_step(self) -> int:
+        """The last step that metrics.jsonl knows of, 0 before the first."""
+        return max((int(record["step"]) for record in self.of("train")), default=0)
+
+    def of(self, kind: str) -> list[Record]:
+        """Return the records of one kind."""
+        return [record for record in self.records if record["kind"] == kind]
+
+    def setting(self, section: str, key: str, default: Any = None) -> Any:
+        """Return a value of config.yaml, or the default where it is not there.
+
+        A run of another version may lack it.
+        """
+        values = self.config.get(section)
+        return values.get(key, default) if isinstance(values, dict) else default
+
+
+def read_run(folder: Path) -> Run:
+    """Read all of a run's folder but the weights.
+
+    Raises:
+        UserError: no folder of a run, or a damaged metrics.jsonl.
+    """
+    if not (folder / METRICS).is_file():
+        raise UserError(
+            f"{folder} has no {METRICS}; name the folder of a run that has begun, such as "
+            "runs/quickstart"
+        )
+    text, config = _config(folder / CONFIG)
+    return Run(
+        folder,
+        read_metrics(folder / METRICS),
+        read_summary(folder / SUMMARY) or {},
+        read_state(folder),
+        text,
+        config,
+        _manifest(folder),
+    )
+
+
+def _config(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "", {}
+    return text, config if isinstance(config, dict) else {}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of the newest checkpoint, which need not be of the highest step."""
+    paths = (folder / CHECKPOINTS).glob("step-*/manifest.json")
+    for path in sorted(paths, key=lambda path: commit_number(path.parent) or 0, reverse=True):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(manifest, dict):
+            return manifest
+    return {}

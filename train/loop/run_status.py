@@ -1,0 +1,52 @@
+"""Tells scripts how a run stands. `python -m train state OUTPUT_DIR [KEY]` prints state.json.
+
+It holds {"state", "step", "steps", "reason", "checkpoint"}; state is running, stopped, finished or
+failed. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
+or running, which after the launcher's end means killed), else 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from train.config.run_folder import STATUS
+from train.loop.stopping.signals import TO_BE_CONTINUED
+from train.system.files import write_atomically
+
+State = Literal["running", "stopped", "finished", "failed"]
+_CODES = {"finished": 0, "stopped": TO_BE_CONTINUED, "running": TO_BE_CONTINUED}
+
+
+def write_state(folder: Path, state: State, **facts: Any) -> None:
+    """Replace state.json in one move. Facts that are not given stay as they were.
+
+    Args:
+        facts: step, steps, reason, checkpoint.
+    """
+    defaults = {"step": 0, "steps": None, "reason": "", "checkpoint": None}
+    known = defaults | read_state(folder) | {"state": state, **facts}
+    written = {key: known[key] for key in ("state", "step", "steps", "reason", "checkpoint")}
+    write_atomically(folder / STATUS, json.dumps(written, indent=1) + "\n")
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return what state.json says, or nothing where there is none to be read."""
+    try:
+        state = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the state, or the value of the key named; unknown where there is none."""
+    if len(arguments) not in (1, 2) or arguments[0].startswith("-"):
+        print(__doc__, file=sys.stderr)
+        return 0 if arguments in (["--help"], ["-h"]) else 2
+    state = read_state(Path(arguments[0]))
+    value = state.get(arguments[1] if len(arguments) == 2 else "state")
+    print("unknown" if value is None else value)
+    return _CODES.get(str(state.get("state")), 1)

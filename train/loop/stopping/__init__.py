@@ -1,0 +1,1 @@
+"""Decides when a run ends early: signals, the time budget, steps that are not finite."""

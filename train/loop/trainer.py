@@ -1,0 +1,273 @@
+"""Runs the training loop: steps, refreshes, validations and checkpoints, in a fixed order.
+
+Every rank does the same in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from train import checkpoint
+from train.cluster.distributed import World
+from train.config import TrainConfig
+from train.config.run_folder import CHECKPOINTS
+from train.data.loading.rows import Labelled
+from train.data.loading.sampler import Batches
+from train.engines.protocol import Engine
+from train.errors import UserError
+from train.loop.decay_methods import Decay
+from train.loop.evaluation import evaluate
+from train.loop.random_state import random_state, set_random_state
+from train.loop.run_state import Progress, RunState
+from train.loop.schedules import learning_rate
+from train.loop.stopping.budget import Budget
+from train.loop.stopping.guard import LossSpikeDetector, SkippedSteps, poison_nonfinite_loss
+from train.loop.stopping.signals import StopRequests, agreed
+from train.telemetry.telemetry import Telemetry
+
+
+@dataclass
+class Trainer:
+    """One run, built and maybe resumed.
+
+    `train` takes it to its last step, or to the step at which the ranks agree to stop.
+
+    Args:
+        decay: the controller of decay.method, or None for uniform and none.
+        identity: what checkpoints say about this run.
+        requests: what asks this process to stop.
+        progress: how far it has come.
+        saved_step: of the checkpoint it last wrote or read; -1 before the first.
+        saved: that checkpoint.
+        stopped: why it stopped before the last step; empty while it runs and when it is finished.
+    """
+
+    config: TrainConfig
+    world: World
+    engine: Engine
+    decay: Decay | None
+    batches: Batches
+    validation: Labelled
+    telemetry: Telemetry
+    identity: dict[str, Any]
+    folder: Path
+    saver: checkpoint.Saver
+    requests: StopRequests = field(default_factory=StopRequests)
+    progress: Progress = field(default_factory=Progress)
+    saved_step: int = -1
+    saved: Path | None = None
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        run = self.config.run
+        self.skips = SkippedSteps(run.max_skipped_steps)
+        self.spikes = LossSpikeDetector(run.spike_sd)
+        self.budget = Budget(run.max_hours)
+        self.state = RunState()
+        self.state.register("progress", self.progress)
+        self.state.register("telemetry", self.telemetry)
+        self.state.register("skips", self.skips)
+        self.state.register("spikes", self.spikes)
+        self.state.register("longest", self.budget)
+        if self.decay is not None:
+            self.state.register("alphadecay", self.decay)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.progress.step
+
+    def train(self) -> None:
+        """Take the steps, and do what comes between them. Collective.
+
+        Raises:
+            UserError: too many steps in a row were skipped; a checkpoint has been written.
+        """
+        if self.decay is not None and self.saved_step < 0:
+            self._tell_refresh(self.decay)
+        self._ask()
+        self._between_steps()
+        while self.step < self.config.run.steps and not self.stopped:
+            self._one_step(self.step + 1)
+            self._between_steps()
+        if self.stopped and self.step:
+            self.save(last=True)
+
+    def save(self, last: bool = False) -> None:
+        """Write one checkpoint of this step; the last must not fail. Collective."""
+        if self.saved_step == self.step:
+            return
+        with self.telemetry.clock.part("checkpoint"), self.budget.timed("save"):
+            self._save(last)
+
+    def _save(self, last: bool) -> None:
+        client_state = {"step": self.step, **self.state.state_dict()}
+        path = self.saver.save(self.step, client_state, random_state(), last=last)
+        if path is not None:
+            self.saved_step = self.step
+            self.saved = path
+            self.telemetry.message(f"checkpoint {path}")
+
+    def resume(self, saved: checkpoint.Checkpoint) -> None:
+        """Go on where `saved` was written, with its decays and random states. Collective."""
+        state = checkpoint.load(self.engine, saved)
+        try:
+            self.state.load_state_dict(state)
+        except ValueError as error:  # alike on every rank: it is about what was saved
+            raise UserError(f"cannot go on from {saved.path}: {error}") from error
+        self.saved_step = self.step
+        self.saved = saved.path
+        if self.decay is not None and self.decay.last_refresh_step > self.step:
+            # It is for the step to come: its line was cut off with that step's.
+            self._tell_refresh(self.decay)
+        rank_state = checkpoint.load_rank_state(saved, self.world.rank)
+        if rank_state is not None:
+            set_random_state(rank_state)
+
+    def _tell_refresh(self, decay: Decay) -> None:
+        first = max(1, decay.last_refresh_step)
+        lr = learning_rate(self.config.optim, first, self.config.run.steps)
+        self.telemetry.refresh(decay, lr)
+
+    def _one_step(self, step: int) -> None:
+        """Take one optimizer step over the global batch, and do the refresh due after it."""
+        self.telemetry.begin(step)
+        with self.budget.timed("step"):
+            values, stop = self._forward_backward_step(step)
+        with self.telemetry.clock.part("refresh"), self.budget.timed("refresh"):
+            refreshed = self.decay is not None and self.decay.step()
+        if self.decay is not None and refreshed:
+            self._tell_refresh(self.decay)
+        self.progress.tokens += self.batches.tokens(self.step)
+        self.progress.step = step
+        self.stopped = stop
+        self.telemetry.train(step, values | {"tokens": self.progress.tokens})
+        self._watch(values)
+        if refreshed:
+            self._ask()
+
+    def _forward_backward_step(self, step: int) -> tuple[dict[str, float], str]:
+        """Return the step's figures, and why to stop after it.
+
+        Batch k of the run belongs to step k + 1.
+        """
+        run = self.config.run
+        world = self.world
+        lr = learning_rate(self.config.optim, step, run.steps)
+        self.engine.set_learning_rate(lr)
+        losses = []
+        part = self.telemetry.clock.part
+        with part("data"):
+            batch = self.batches.batch(step - 1, world.rank, world.size, run.micro_batch)
+        for tokens, labels, scale in batch:
+            with part("data"):
+                tokens = tokens.to(world.device)
+                labels = labels.to(world.device)
+            with part("forward_backward"):
+                loss = self.engine.forward(tokens, labels) * scale
+                self.engine.backward(poison_nonfinite_loss(loss))
+            with part("step"):
+                self.engine.step()
+            losses.append(loss.detach())
+        if self.engine.step_was_applied():
+            self.telemetry.stepped(lr, self.decay)
+        with part("step"):  # the ranks wait for the slowest here
+            mean, stop = self._agree_on(torch.stack(losses).double().mean())
+        return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, stop
+
+    def _agree_on(self, loss: Tensor) -> tuple[float, str]:
+        """Return the mean loss over the ranks, and why to stop: one message. Collective."""
+        flags = torch.tensor(self._flags(), dtype=torch.float64, device=loss.device)
+        message = torch.cat([loss.reshape(1), flags])
+        dist.all_reduce(message)
+        loss_sum, *flag_sums = message.tolist()
+        return loss_sum / self.world.size, agreed(flag_sums)
+
+    def _watch(self, values: dict[str, float]) -> None:
+        """Count and tell skipped steps and spikes.
+
+        Raises:
+            UserError: too many steps were skipped; a checkpoint has been written.
+        """
+        skipped = not self.engine.step_was_applied()
+        too_many = self.skips.note(skipped)
+        if skipped:
+            self.telemetry.notice(
+                self.step,
+                "step skipped: its loss or gradient is not finite "
+                f"({self.skips.in_a_row} in a row, {self.skips.total} in all)",
+                loss=values["loss"],
+                in_a_row=self.skips.in_a_row,
+                skipped_steps=self.skips.total,
+            )
+        mean = self.spikes.mean
+        distance = self.spikes.note(values["loss"])
+        if distance:
+            self.telemetry.notice(
+                self.step,
+                f"loss {values['loss']:.4f} is {distance:.1f} standard deviations above its "
+                f"running mean {mean:.4f}",
+                loss=values["loss"],
+                mean=mean,
+                deviations=distance,
+            )
+        if too_many:
+            self.save(last=True)
+            raise UserError(
+                f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
+                f"(run.max_skipped_steps); stopped at step {self.step} with a checkpoint in "
+                f"{self.folder / CHECKPOINTS}. Weights are as before those steps: go on with a "
+                "smaller --optim.lr, or from an older one with --resume PATH"
+            )
+
+    def _between_steps(self) -> None:
+        """Do the validation and the checkpoint that are due after this step. Collective.
+
+        A run that stops puts its validation off: the run that goes on from there makes it first.
+        """
+        last = self.step == self.config.run.steps
+        if last:
+            self.stopped = ""  # nothing is left to stop
+        validated = self.progress.validated_step == self.step
+        due = last or self.step % self.config.eval.every == 0
+        if due and not validated and not self.stopped:
+            self._validate()
+            self._ask()
+        every = self.config.checkpoint.every
+        due = last or (every > 0 and self.step % every == 0)
+        if due and self.step and not self.stopped:
+            self.save(last)
+            self._ask()
+
+    def _validate(self) -> None:
+        config = self.config.eval
+        with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
+            record = evaluate(
+                self.engine,
+                self.validation,
+                config.micro_batch or self.config.run.micro_batch,
+                self.world,
+                published_batch=config.published_batch,
+            ).record()
+        perplexity = record["val_perplexity"]
+        first, _ = self.progress.val_perplexity
+        self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
+        self.progress.validated_step = self.step
+        self.telemetry.validation(self.step, record)
+
+    def _flags(self) -> list[float]:
+        return self.requests.flags(out_of_time=self.world.is_main and self.budget.spent())
+
+    def _ask(self) -> None:
+        """Ask all ranks whether to stop, once more after anything that took long. Collective."""
+        flags = torch.tensor(self._flags(), dtype=torch.float64)
+        dist.all_reduce(flags, group=self.world.control)
+        if self.step < self.config.run.steps and not self.stopped:
+            self.stopped = agreed(flags.tolist())

@@ -1,0 +1,48 @@
+"""Defines what the rest of the program asks of an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from train.config import ModelConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ModelSpec(Protocol):
+    """An architecture. Its file needs neither torch nor transformers until something is built.
+
+    Attributes:
+        parts: part of a report -> word in the names of its parameters; the first that fits counts.
+    """
+
+    parts: Mapping[str, str]
+
+    def config(self, model: ModelConfig, sequence_length: int) -> Any:
+        """Return transformers' description of the model.
+
+        Args:
+            sequence_length: tokens in a row, the longest the model sees.
+        """
+
+    def bare(self, config: Any) -> nn.Module:
+        """Build the model of `config` on the current default device, not yet initialised by us."""
+
+    def flops_per_token(self, model: ModelConfig, sequence_length: int) -> float:
+        """Return the model FLOPs of one trained token (arXiv 2204.02311, appendix B).
+
+        Counted is what the model needs, a multiplication and an addition as two, so recomputed
+        activations do not count. Attention counts as whole rows, without the half that a causal
+        kernel saves, as is usual; the embedding's look-up counts as nothing.
+        """
+
+    def vocabulary(self, model: ModelConfig) -> int:
+        """Return how many pieces a tokenizer may have."""
+
+    def restore_buffers(self, module: nn.Module) -> None:
+        """Compute buffers again that lost precision when an engine cast the model."""
+
+    def fuse_loss(self, module: nn.Module) -> None:
+        """Have the model compute its loss without holding the logits in memory."""

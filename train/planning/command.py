@@ -1,0 +1,44 @@
+"""The command `python -m train dry-run --config RECIPE [--world-size N] [--section.key VALUE]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from train.config.command_line import load_command, split_dry_run
+from train.errors import EXIT_USER_ERROR, as_command
+from train.system.environment import prepare_environment
+
+if TYPE_CHECKING:
+    from train.planning.dry_run import DryRun
+
+HELP = """Say whether a run would run on --world-size N ranks, what would stop it, and what it would
+be: memory, tokens, owners of the refresh, checkpoints. Runs nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 2 where something would stop the run."""
+    prepare_environment()
+    return as_command(lambda: dry_run_command(*split_dry_run(["--dry-run", *arguments], 1)))
+
+
+def dry_run_command(arguments: Sequence[str], world_size: int) -> int:
+    """Print what a run on so many ranks would be; return the exit code."""
+    config = load_command(arguments, "python -m train dry-run", HELP)
+    # not above: a misspelt key should not wait for torch
+    from train.planning.dry_run import dry_run
+
+    return print_dry_run(dry_run(config, world_size))
+
+
+def print_dry_run(found: DryRun) -> int:
+    """Print the answer, then the details, then the configuration; return the exit code."""
+    print(found.answer, flush=True)
+    for problem in found.problems:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+    print(*found.facts, sep="\n")
+    for block in found.details:
+        print("", *block, sep="\n")
+    print("", "# The configuration", found.configuration, sep="\n", end="", flush=True)
+    return EXIT_USER_ERROR if found.problems else 0

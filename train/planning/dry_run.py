@@ -1,0 +1,124 @@
+"""Tells what a run would be without running it: nothing is built, downloaded or written.
+
+Every mistake that can be seen from here is told at once, not only the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from alphadecay.sharding.refusals import refuse_configuration
+from train.config import TrainConfig
+from train.config.command_line import dump_config
+from train.config.decay import METHODS
+from train.config.validate import accumulation_steps
+from train.data.preparing.corpora import find_all
+from train.engines.ds_config import load_ds_config
+from train.errors import Problems, UserError
+from train.loop.decay_methods import check_method
+from train.models import spec_of
+from train.models.build import check_machine
+from train.planning.checkpoint_plan import checkpoint_lines, start_line
+from train.planning.data_plan import data_lines, tokens_of
+from train.planning.memory_table import GB, MemoryTable, memory_table
+from train.planning.model_shapes import model_without_weights, parameter_lines
+from train.planning.refresh_plan import refresh_lines
+from train.telemetry.sinks import check_sinks
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The findings of a dry run.
+
+    Args:
+        facts: the run in two lines: ranks, batch and memory of each; tokens, and where it starts.
+        details: a block of lines for each matter.
+        configuration: the resolved configuration as YAML.
+        problems: what would stop the run, each with its way out.
+    """
+
+    facts: tuple[str, str]
+    details: tuple[tuple[str, ...], ...]
+    configuration: str
+    problems: tuple[str, ...]
+
+    @property
+    def answer(self) -> str:
+        """Say whether the run would run."""
+        if not self.problems:
+            return "It would run."
+        count = len(self.problems)
+        return f"It would not run: {count} problem{'s' if count > 1 else ''}."
+
+
+def dry_run(c: TrainConfig, world_size: int) -> DryRun:
+    """Return what the run would be on so many ranks, and what would stop it."""
+    problems = Problems()
+    accumulation = problems.attempt(lambda: accumulation_steps(c, world_size))
+    ds_config: dict[str, Any] | None = None
+    if accumulation:
+        ds_config = problems.attempt(lambda: load_ds_config(c, accumulation, world_size))
+    problems.attempt(lambda: check_machine(c.model))
+    problems.attempt(lambda: check_sinks(c))
+    model = model_without_weights(c)
+    details = [tuple(parameter_lines(c, model))]
+    memory = None
+    if ds_config is not None:
+        memory = memory_table(c, model, ds_config, world_size)
+        details.append(tuple(memory.lines()))
+    prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
+    prepared = prepared or []
+    details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))
+    method = METHODS[c.decay.method]
+    if method.family == "spectral":
+        details.append(tuple(refresh_lines(c, model, world_size)))
+    if method.scales_base:
+        problems.attempt(lambda: _check_method(c, ds_config or {}))
+    start = start_line(c, ds_config or {}, world_size, prepared, problems)
+    checkpoints = checkpoint_lines(c, model, ds_config or {}, world_size, problems)
+    details.append((*checkpoints, f"  {start}"))
+    return DryRun(
+        _facts(c, world_size, accumulation, memory, start),
+        tuple(block for block in details if block),
+        dump_config(c),
+        tuple(problems.found),
+    )
+
+
+def _facts(
+    c: TrainConfig,
+    world_size: int,
+    accumulation: int | None,
+    memory: MemoryTable | None,
+    start: str,
+) -> tuple[str, str]:
+    ranks = f"{world_size} rank{'s' if world_size > 1 else ''}"
+    batch = f", {accumulation} x {c.run.micro_batch} rows a step" if accumulation else ""
+    held = f", about {memory.peak / GB:,.3g} GB of memory each" if memory else ""
+    return (
+        f"{ranks}{batch}{held}.",
+        f"{tokens_of(c):,} tokens in {c.run.steps:,} steps; {start}.",
+    )
+
+
+def _attempted(problems: Problems, work: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    return problems.attempt(work) or ()
+
+
+def _check_method(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
+    """Refuse what the method would refuse.
+
+    Raises:
+        UserError: its reason.
+    """
+    check_method(c)
+    try:
+        refuse_configuration(ds_config)
+    except ValueError as error:
+        raise UserError(
+            f"decay.method {c.decay.method} cannot work on this run ({c.deepspeed.config}): {error}"
+        ) from error

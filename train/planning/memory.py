@@ -1,0 +1,104 @@
+"""Predicts what a rank holds between and during steps, in bytes.
+
+Shapes and the DeepSpeed configuration decide it.
+
+P parameters, W ranks. Under ZeRO 1 and 2 a rank owns an equal share of the flattened group, under 3
+a slice of every parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from train.engines.ds_config import computes_in_bf16, zero_stage
+
+_ALIGNMENT = 2  # elements; DeepSpeed pads the flattened group to a multiple of it per rank
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """The matters of a resolved DeepSpeed configuration that decide memory.
+
+    Args:
+        stage: of ZeRO.
+        ranks: that share the model.
+        itemsize: bytes of a weight, 2 in bf16.
+        accumulation: bytes of a gradient where it is summed.
+        offload_optimizer: float32 weights, moments and their gradients are in the host's memory.
+        offload_parameters: and so are the slices of ZeRO-3.
+    """
+
+    stage: int
+    ranks: int
+    itemsize: int
+    accumulation: int
+    offload_optimizer: bool
+    offload_parameters: bool
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The bytes on one rank.
+
+    Args:
+        weights: what the model computes with.
+        gradients: what is kept until the step.
+        optimizer: float32 masters and the two moments.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+
+
+def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
+    """Return what a resolved DeepSpeed configuration means for memory."""
+    zero = ds_config.get("zero_optimization", {})
+    stage = zero_stage(ds_config)
+    bf16 = computes_in_bf16(ds_config)
+    wide = ds_config.get("data_types", {}).get("grad_accum_dtype") == "fp32"
+    offloaded = [
+        (zero.get(key) or {}).get("device", "none") != "none"
+        for key in ("offload_optimizer", "offload_param")
+    ]
+    return Sharding(
+        stage=stage,
+        ranks=ranks,
+        itemsize=2 if bf16 else _FLOAT32,
+        accumulation=2 if bf16 and not wide else _FLOAT32,
+        offload_optimizer=offloaded[0],
+        offload_parameters=offloaded[1],
+    )
+
+
+def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memory:
+    """Return what one rank holds; a test compares it with the tensors of real engines.
+
+    Args:
+        shapes: of all parameters, tied ones once.
+        sharding: how they are spread.
+    """
+    elements = sum(prod(shape) for shape in shapes)
+    if sharding.stage == 3:
+        share = sum(-(-prod(shape) // sharding.ranks) for shape in shapes)
+    elif sharding.stage:
+        unit = _ALIGNMENT * sharding.ranks
+        share = -(-elements // unit) * _ALIGNMENT
+    else:
+        share = elements
+    # else the weights are the masters
+    masters = _FLOAT32 if sharding.stage or sharding.itemsize < _FLOAT32 else 0
+    summed = elements if sharding.stage < 2 else share
+    gradients = sharding.accumulation * summed
+    if sharding.stage == 1 and sharding.itemsize < sharding.accumulation:
+        # its float32 sums are beside the gradients of the backward pass
+        gradients += sharding.itemsize * elements
+    return Memory(
+        weights=sharding.itemsize * (share if sharding.stage == 3 else elements),
+        gradients=gradients,
+        optimizer=(masters + 2 * _FLOAT32) * share,
+    )

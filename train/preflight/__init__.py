@@ -1,4 +1,0 @@
-"""Looks at every node before training starts, and names the one that would spoil it.
-
-`python -m train.preflight --help`.
-"""

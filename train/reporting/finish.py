@@ -1,0 +1,117 @@
+"""Ends a run: state.json, summary.json, the heat map, and a few lines a person enjoys reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from train.config.run_folder import HEATMAP, METRICS, SUMMARY
+from train.loop.run_status import State, write_state
+from train.loop.stopping.signals import exit_code
+from train.loop.trainer import Trainer
+from train.models.build import count_parameters
+from train.reporting.console_summary import print_closing_summary
+from train.reporting.heatmap import write_heatmaps
+from train.system.provenance import own_provenance
+from train.telemetry.metrics import read_metrics
+from train.telemetry.summary import read_summary, write_summary
+
+
+@contextmanager
+def running(trainer: Trainer) -> Iterator[None]:
+    """Keep state.json: running within, failed where something is raised."""
+    own_provenance()  # now, not at the end: the files may change under the run
+    _state(trainer, "running")
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # a full disk may be what failed
+            _state(trainer, "failed", f"{error}" or type(error).__name__)
+        raise
+
+
+def leave(trainer: Trainer) -> int:
+    """Write the last line and state.json, and return the exit code.
+
+    Collective: the first rank to end makes the launcher end the others.
+    """
+    finished = not trainer.stopped
+    if not finished:
+        steps = trainer.config.run.steps
+        kept = f"checkpoint {trainer.saved}" if trainer.saved else "nothing to save yet"
+        trainer.telemetry.message(
+            f"stopped at step {trainer.step} of {steps} ({trainer.stopped}); {kept}; the same "
+            "command again goes on"
+        )
+        trainer.telemetry.close()
+    if trainer.world.is_main:
+        _state(trainer, "finished" if finished else "stopped", trainer.stopped)
+        trainer.requests.honoured()
+    trainer.world.barrier()
+    return 0 if finished else exit_code()
+
+
+def _state(trainer: Trainer, state: State, reason: str = "") -> None:
+    if trainer.world.is_main:
+        saved = str(trainer.saved) if trainer.saved else None
+        write_state(
+            trainer.folder,
+            state,
+            step=trainer.step,
+            steps=trainer.config.run.steps,
+            reason=reason,
+            checkpoint=saved,
+        )
+
+
+def close(trainer: Trainer, elapsed: float) -> None:
+    """End the run's output. Collective; only rank 0 writes.
+
+    Args:
+        elapsed: seconds of this process, set-up included.
+    """
+    figures = trainer.telemetry.summary()
+    trainer.telemetry.close()
+    if not trainer.world.is_main:
+        return
+    decay = trainer.decay
+    alphas = decay.alphas if decay is not None else {}
+    weight_decays = decay.weight_decays if decay is not None else {}
+    path = trainer.folder / SUMMARY
+    # A run that was done already keeps its summary: this process has trained nothing to speak of.
+    kept = None if trainer.telemetry.began else read_summary(path)
+    summary = kept or write_summary(path, _facts(trainer) | figures)
+    if weight_decays:
+        history = [
+            record
+            for record in read_metrics(trainer.folder / METRICS)
+            if record["kind"] == "refresh"
+        ]
+        write_heatmaps(
+            trainer.folder / HEATMAP,
+            alphas,
+            weight_decays,
+            history,
+            title=f"{trainer.config.name}, step {trainer.step}",
+        )
+    print_closing_summary(summary, alphas, weight_decays, trainer.folder, elapsed)
+
+
+def _facts(trainer: Trainer) -> dict[str, Any]:
+    config = trainer.config
+    return {
+        "name": config.name,
+        "world_size": trainer.world.size,
+        "zero_stage": trainer.identity["zero_stage"],
+        "device": trainer.world.device.type,
+        "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
+        "method": config.decay.method,
+        "data": trainer.identity["data"],
+        **own_provenance(),
+        "steps": trainer.step,
+        "tokens": trainer.progress.tokens,
+        "val_perplexity_first": trainer.progress.val_perplexity[0],
+        "val_perplexity": trainer.progress.val_perplexity[1],
+        "model_parameters": count_parameters(trainer.engine.module),
+    }

@@ -1,1 +1,0 @@
-"""What a run leaves behind: summary.json, the heat map, the closing lines."""
