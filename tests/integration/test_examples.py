@@ -37,7 +37,7 @@ def check(outcome: Outcome) -> None:
     """It trained, and each layer has a decay of its own."""
     found = RESULT.findall(outcome.output)
     names = [module for module, _, _ in found]
-    assert names == ["up.weight", "down.weight", "out.weight"], outcome.output
+    assert names == ["up.weight", "down.weight", "mix.weight", "out.weight"], outcome.output
     decays = [float(decay) for _, decay, _ in found]
     assert (min(decays), max(decays)) == (0.067, 0.5)
     losses = re.findall(r"^final loss ([\d.]+)$", outcome.output, re.MULTILINE)

@@ -53,6 +53,7 @@ def test_runs_as_it_says(tmp_path: Path, name: str, launcher: list[str]) -> None
     assert [module.removeprefix("net.") for module, _, _ in found] == [
         "up.weight",
         "down.weight",
+        "mix.weight",
         "out.weight",
     ], done.stdout
     decays = [float(decay) for _, decay, _ in found]

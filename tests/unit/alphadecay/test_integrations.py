@@ -210,4 +210,4 @@ def test_a_second_callback_is_refused_and_a_second_train_is_not(tmp_path: Any) -
     trainer = trainer_of(str(tmp_path), [callback])
     trainer.train()
     trainer.train()
-    assert len(callback.decay.weight_decays) == 3
+    assert len(callback.decay.weight_decays) == 4

@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.optim.wrapped import opened
+from alphadecay.optim.wrapped import opened, unwrapped
 from tests.unit.alphadecay.nets import Plain, shrinkage
 
 LR = 1e-2
@@ -163,3 +163,21 @@ def test_checkpoint_wrappers_inside_a_model() -> None:
     model.up = checkpoint_wrapper(model.up)
     decay = AlphaDecay(model, optimizer)
     assert list(decay.weight_decays) == ["up.weight", "down.weight", "mix.weight"]
+
+
+def test_an_optimizer_that_steps_several_is_opened() -> None:
+    class Both(torch.optim.Optimizer):
+        """As users write for a loop that takes one optimizer."""
+
+        def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
+            self.optimizers = optimizers
+
+    model = Plain()
+    parts = muon(model)
+    assert opened(Both(parts)) == parts
+    assert opened([Both(parts[:1]), parts[1]]) == parts
+
+
+def test_a_list_of_one_is_the_one() -> None:
+    (optimizer,) = stock(Plain())
+    assert unwrapped([optimizer]) is optimizer
