@@ -140,7 +140,11 @@ def test_the_same_file_in_both_splits_is_refused(write_rows):
         open_sources(DataConfig(source="files", files=(path,), validation_files=(path,)))
 
 
-@pytest.mark.parametrize("content", [b"\n\n", b"{oops\n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content",
+    [b"\n\n", b"{oops\n", gzip.compress(b"")],
+    ids=["blank lines", "no JSON", "empty gzip"],
+)
 def test_file_without_documents(content, tmp_path):
     path = tmp_path / ("a.json.gz" if content.startswith(b"\x1f") else "a.jsonl")
     path.write_bytes(content)
