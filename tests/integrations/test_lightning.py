@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from alphadecay import AlphaDecay
+from tests.conftest import ROOT
 from tests.distributed.harness import run_ranks
 from tests.integrations import loops
 
@@ -266,6 +269,19 @@ def test_what_alphadecay_refuses_the_callback_refuses(
         AlphaDecayCallback(**options)
     said = str(refused.value).removeprefix("AlphaDecay.__init__() ")
     assert str(refused_too.value) == said
+
+
+def test_it_is_of_the_package_that_is_loaded() -> None:
+    for package in ("pytorch_lightning", "lightning.pytorch"):
+        script = (
+            f"import {package} as loaded\n"
+            "from alphadecay.integrations.lightning import AlphaDecayCallback\n"
+            "assert issubclass(AlphaDecayCallback, loaded.Callback)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_its_signature_is_alphadecays() -> None:
