@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -250,27 +249,6 @@ def test_each_refresh_is_logged(tmp_path: Path) -> None:
     assert float(rows[-1]["alphadecay/weight_decay_max"]) == max(decays)
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"intervall": 4}, TypeError),
-        ({"interval": 0}, ValueError),
-        ({"tail": "hil"}, ValueError),
-        ({"s1": 2.0, "s2": 1.0}, ValueError),
-    ],
-)
-def test_what_alphadecay_refuses_the_callback_refuses(
-    options: dict[str, Any], error: type[Exception]
-) -> None:
-    model = loops.Net()
-    with pytest.raises(error) as refused:
-        AlphaDecay(model, loops.stock(model), **options)
-    with pytest.raises(error) as refused_too:
-        AlphaDecayCallback(**options)
-    said = str(refused.value).removeprefix("AlphaDecay.__init__() ")
-    assert str(refused_too.value) == said
-
-
 def test_it_is_of_the_package_that_is_loaded() -> None:
     for package in ("pytorch_lightning", "lightning.pytorch"):
         script = (
@@ -282,11 +260,6 @@ def test_it_is_of_the_package_that_is_loaded() -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=ROOT
         )
         assert done.returncode == 0, done.stderr
-
-
-def test_its_signature_is_alphadecays() -> None:
-    options = set(signature(AlphaDecay).parameters) - {"model", "optimizer"}
-    assert set(signature(AlphaDecayCallback).parameters) == options
 
 
 def test_a_second_callback_is_refused(tmp_path: Path) -> None:

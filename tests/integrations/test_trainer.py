@@ -205,18 +205,3 @@ def test_the_optimizer_is_given_back_when_training_ends(tmp_path: Path) -> None:
     trainer, _, _ = trainer_of(str(tmp_path), "default", steps=2)
     trainer.train()
     AlphaDecay(trainer.model, trainer.optimizer, interval=INTERVAL)
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [({"intervall": 4}, TypeError), ({"interval": 0}, ValueError), ({"tail": "hil"}, ValueError)],
-)
-def test_what_alphadecay_refuses_the_callback_refuses(
-    options: dict[str, Any], error: type[Exception]
-) -> None:
-    model = loops.Net()
-    with pytest.raises(error) as refused:
-        AlphaDecay(model, loops.stock(model), **options)
-    with pytest.raises(error) as refused_too:
-        AlphaDecayCallback(**options)
-    assert str(refused_too.value) == str(refused.value).removeprefix("AlphaDecay.__init__() ")
