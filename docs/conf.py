@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ root_doc = "docs/index"
 include_patterns = [
     "*.md",
     "*/README.md",
-    "train/**/README.md",
+    "*/**/README.md",
     "docs/**",
 ]
 exclude_patterns = [".*", "build", "dist", "runs", "data", "AGENTS.md", "**/__pycache__"]
-suppress_warnings = ["myst.xref_missing"]  # links to sources, which are no pages
+# Links to sources, which are no pages; parameters that are called as several attributes are.
+suppress_warnings = ["myst.xref_missing", "ref.python"]
 
 html_theme = "furo"
 html_title = f"AlphaDecay {release}"
@@ -45,6 +47,10 @@ pygments_dark_style = "monokai"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True}
+# Frameworks that need not be here for their callbacks and examples to be described.
+autodoc_mock_imports = [
+    name for name in ("lightning", "torchtitan", "spmd_types") if find_spec(name) is None
+]
 python_maximum_signature_line_length = 80
 
 GENERATED = ROOT / "docs" / "reference"
