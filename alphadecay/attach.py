@@ -114,21 +114,21 @@ class Attachment:
         self._seen = self._counts()
         self._versions = self._weights_versions()
         self._unexplained = [0] * len(self._hooks)
-        self._fresh = True
 
     def new_steps(self) -> int:
-        """Return how many steps the optimizers have taken since the last call.
+        """Return how many steps the optimizers have taken since the last call, without those that
+        only made an optimizer's state.
 
         Raises:
             RuntimeError: steps went by that were not decayed.
         """
         counts = self._counts()
         new = [
-            (now[0] - then[0], now[1] - then[1])
+            [after - before for after, before in zip(now, then, strict=True)]
             for now, then in zip(counts, self._seen, strict=True)
         ]
         versions = self._weights_versions()
-        for index, (steps, decayed) in enumerate(new):
+        for index, (steps, decayed, _) in enumerate(new):
             moved = versions[index] != self._versions[index]
             self._unexplained[index] = 0 if steps else self._unexplained[index] + moved
             if self._unexplained[index] > _TOLERATED or steps > decayed:
@@ -138,13 +138,9 @@ class Attachment:
                     "optimizer updates them, or the hooks are gone; give AlphaDecay the optimizer "
                     "whose step() you call"
                 )
-        taken = max(steps for steps, _ in new)
-        if self._fresh:  # torch's DCP takes a step of its own to make the optimizer's state
-            taken = min(taken, 1)
         self._seen = counts
         self._versions = versions
-        self._fresh = self._fresh and not taken
-        return taken
+        return max(steps - blank for steps, _, blank in new)
 
     def refuse_undecayed(self) -> None:
         """Refuse an engine's step that the optimizer's hooks have not seen.
@@ -160,9 +156,9 @@ class Attachment:
             )
         self._seen = counts
 
-    def _counts(self) -> list[tuple[int, int]]:
-        """(steps, decayed steps) of every optimizer."""
-        return [(hook.steps, hook.decayed) for hook in self._hooks]
+    def _counts(self) -> list[tuple[int, int, int]]:
+        """(steps, decayed steps, blank steps) of every optimizer."""
+        return [(hook.steps, hook.decayed, hook.blank) for hook in self._hooks]
 
     def _weights_versions(self) -> list[int]:
         """A number an optimizer, which changes when one of its weights is written to in place."""

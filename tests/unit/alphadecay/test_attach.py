@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.baselines.gradient_decay import GradientDecay
@@ -235,3 +236,35 @@ class TestTheNet:
             decay.step()
             shrinkage(model, optimizer)
             decay.step()
+
+    def test_steps_before_the_first_call_all_count(self) -> None:
+        model = Plain()
+        optimizer = AdamW(model.parameters(), weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer, interval=4)
+        shrinkage(model, optimizer, optimizer)
+        decay.step()
+        assert decay.state_dict()["step"] == 2
+
+    def test_the_step_by_which_a_checkpoint_makes_the_state_does_not_count(self) -> None:
+        model = Plain()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer, interval=4)
+        before = [p.detach().clone() for p in model.parameters()]
+        get_optimizer_state_dict(model, optimizer)
+        assert optimizer.state  # it took a step
+        assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+        assert not decay.step()
+        assert decay.state_dict()["step"] == 0
+        for _ in range(3):
+            shrinkage(model, optimizer)
+        assert decay.step() and decay.last_refresh_step == 4
+
+    def test_a_warm_up_from_a_learning_rate_of_0_counts(self) -> None:
+        model = Plain()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        decay.step()
+        assert decay.state_dict()["step"] == 1
