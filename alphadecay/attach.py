@@ -194,7 +194,8 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
     if not any(group.get("weight_decay") for each in found for group in each.param_groups):
         raise ValueError(
             "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
-            "base decay, e.g. 0.1"
+            "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
+            "hold its highest value, then let the schedule set them"
         )
     return found
 
