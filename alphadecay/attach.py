@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, exempt_parameters, whole_shape
+from alphadecay.modules import WeightModule, bare_name, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
@@ -39,6 +39,7 @@ class Attachment:
     Attributes:
         optimizers: those whose step() updates the weights.
         fragments: the modules' places in each optimizer, in the same order.
+        modules: as given.
 
     Raises:
         ValueError: an optimizer whose decay cannot be taken over; the message says what to do.
@@ -55,12 +56,14 @@ class Attachment:
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
+        self.modules = tuple(modules)
         exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
         ]
         _refuse_second(self.fragments)
         _refuse_strangers(self.fragments, target.model, modules)
+        _refuse_second_map(self.fragments, target.model)
         for each, fragments in zip(self.optimizers, self.fragments, strict=True):
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
@@ -218,6 +221,24 @@ def _refuse_second(fragments: Sequence[Fragments]) -> None:
         if shared:
             hook.remove()
             _LIVE.pop(hook, None)
+
+
+def _refuse_second_map(fragments: Sequence[Fragments], model: nn.Module) -> None:
+    """Refuse a model of which another AlphaDecay has the rest: the decays are one map over all.
+
+    Raises:
+        ValueError: another AlphaDecay has a module among this model's trainable weights.
+    """
+    held = {id(parameter) for part in fragments for parameter in part.parameters}
+    others = [other for owner in list(_LIVE.values()) if (other := owner()) is not None]
+    taken = {id(module.parameter) for other in others for module in other.modules} - held
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in taken:
+            raise ValueError(
+                f"{bare_name(name)}, in another optimizer, has an AlphaDecay already; one decays "
+                "all optimizers of a model, AlphaDecay(model, [muon, adamw]), for its decays are "
+                "one map over all weights: call remove() on the first before you make it"
+            )
 
 
 def _refuse_strangers(

@@ -114,6 +114,37 @@ def test_a_second_one_is_refused_until_the_first_is_removed() -> None:
     )
 
 
+def test_two_over_disjoint_optimizers_of_one_model_are_refused() -> None:
+    model = Plain()
+    up = AdamW(model.up.parameters(), lr=LR, weight_decay=0.1)
+    rest = [p for name, p in model.named_parameters() if not name.startswith("up")]
+    others = AdamW(rest, lr=LR, weight_decay=0.1)
+    first = AlphaDecay(model, up, include=["up*"])
+    names = ["down*", "mix*"]
+    with pytest.raises(ValueError, match=r"up\.weight, in another .*\(model, \[muon, adamw\]\)"):
+        AlphaDecay(model, others, include=names)
+    assert not others._optimizer_step_pre_hooks
+    first.remove()
+    AlphaDecay(model, others, include=names)
+
+
+def test_two_models_that_train_together_have_one_each() -> None:
+    class Distilled(nn.Module):
+        def __init__(self, teacher: nn.Module) -> None:
+            super().__init__()
+            self.teacher = teacher
+            self.student = Plain()
+
+    teacher, other = Plain(), Plain()
+    held = [
+        AlphaDecay(each, AdamW(each.parameters(), weight_decay=0.1)) for each in (teacher, other)
+    ]
+    both = Distilled(teacher.requires_grad_(False))
+    decay = AlphaDecay(both, AdamW(both.student.parameters(), weight_decay=0.1))
+    expected = list(decay.weight_decays.values())
+    assert [list(each.weight_decays.values()) for each in held] == [expected, expected]
+
+
 def test_one_that_nobody_holds_gives_way() -> None:
     model = Plain()
     optimizer = AdamW(model.parameters(), lr=LR, weight_decay=0.1)
