@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from alphadecay.modules import WeightModule, bare_name, exempt_parameters, whole_shape
-from alphadecay.optim.decay_kind import is_decoupled
+from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
@@ -65,6 +65,7 @@ class Attachment:
         _refuse_strangers(self.fragments, target.model, modules)
         _refuse_second_map(self.fragments, target.model)
         for each, fragments in zip(self.optimizers, self.fragments, strict=True):
+            refuse_own_rate(each)
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
         if engine is not None:

@@ -67,6 +67,20 @@ def is_decoupled(optimizer: Optimizer) -> bool:
     return _measured(optimizer) if known is None else known
 
 
+def refuse_own_rate(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that makes its own learning rate, by which its weights would decay.
+
+    Raises:
+        ValueError: one of its groups has none.
+    """
+    if any(group.get("lr", 0.0) is None for group in optimizer.param_groups):
+        raise ValueError(
+            f"{type(optimizer).__name__} sets its own step size (lr is None), which AlphaDecay "
+            "cannot see, and decay is lr * weight_decay: give it a learning rate, as "
+            "transformers' Adafactor takes with relative_step=False, scale_parameter=False"
+        )
+
+
 def _known(optimizer: Optimizer) -> bool | None:
     """Look the class up whose step() is taken; None for one that is not listed."""
     library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]
