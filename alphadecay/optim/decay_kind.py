@@ -45,6 +45,8 @@ _BITSANDBYTES = {
     "momentum": False,
     "rmsprop": False,
 }
+# from its source, for its sharding has no place on a twin; DistMuon: p.mul_(1 - lr * weight_decay)
+_TORCHTITAN = {"DistMuon": True}
 # how much of its effect may be missing on a zero gradient and on a random one, where an optimizer
 # that decays after its update differs by lr² * decay
 _TOLERANCES = (1e-3, 2e-2)
@@ -89,6 +91,8 @@ def _known(optimizer: Optimizer) -> bool | None:
         if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
             return True
         return next((_TORCH[name] for name in names if name in _TORCH), None)
+    if library == "torchtitan":
+        return next((_TORCHTITAN[name] for name in names if name in _TORCHTITAN), None)
     if library == "bitsandbytes":
         return _BITSANDBYTES.get(getattr(optimizer, "optimizer_name", ""))
     if library not in ("deepspeed", "apex"):

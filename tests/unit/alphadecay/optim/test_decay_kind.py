@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -188,3 +189,18 @@ def test_an_optimizer_that_sets_its_own_step_size_is_refused(decoupled: bool | N
     with pytest.raises(ValueError, match=r"Adafactor sets its own step size \(lr is None\)"):
         AlphaDecay(model, optimizer, decoupled=decoupled)
     assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_torchtitans_muon_is_known_and_not_tried() -> None:
+    """It takes its parameters' sharding, which a small weight does not have."""
+
+    class DistMuon(ByHand):
+        def __init__(self, params: Any, compute_sharding_by_fqn: object, **options: Any) -> None:
+            super().__init__(params, **options)
+
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+
+    inspect.unwrap(DistMuon.step).__module__ = "torchtitan.distributed.flex_shard.dist_muon"
+    optimizer = DistMuon([nn.Parameter(torch.ones(4, 4))], {}, lr=LR, weight_decay=DECAY)
+    assert is_decoupled(optimizer) is True
