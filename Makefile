@@ -39,7 +39,7 @@ quickstart: $(READY) ## train the quickstart recipe; again: goes on from its las
 	@$(LAUNCH) train/pretrain.py --config train/recipes/quickstart.yaml $(ARGS)
 
 test: $(READY) ## the tests, without the slow ones
-	$(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(PYTHON) -m pytest -n 2 $(ARGS)
 
 # What pyproject.toml admits at the least, in an environment of its own.
 OLDEST := .venv-oldest

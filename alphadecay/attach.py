@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, exempt_parameters, whole_shape
-from alphadecay.optim.decay_kind import is_decoupled
+from alphadecay.modules import WeightModule, bare_name, exempt_parameters, whole_shape
+from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
@@ -39,6 +39,7 @@ class Attachment:
     Attributes:
         optimizers: those whose step() updates the weights.
         fragments: the modules' places in each optimizer, in the same order.
+        modules: as given.
 
     Raises:
         ValueError: an optimizer whose decay cannot be taken over; the message says what to do.
@@ -55,13 +56,16 @@ class Attachment:
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
+        self.modules = tuple(modules)
         exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
         ]
         _refuse_second(self.fragments)
         _refuse_strangers(self.fragments, target.model, modules)
+        _refuse_second_map(self.fragments, target.model)
         for each, fragments in zip(self.optimizers, self.fragments, strict=True):
+            refuse_own_rate(each)
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
         if engine is not None:
@@ -114,21 +118,21 @@ class Attachment:
         self._seen = self._counts()
         self._versions = self._weights_versions()
         self._unexplained = [0] * len(self._hooks)
-        self._fresh = True
 
     def new_steps(self) -> int:
-        """Return how many steps the optimizers have taken since the last call.
+        """Return how many steps the optimizers have taken since the last call, without those that
+        only made an optimizer's state.
 
         Raises:
             RuntimeError: steps went by that were not decayed.
         """
         counts = self._counts()
         new = [
-            (now[0] - then[0], now[1] - then[1])
+            [after - before for after, before in zip(now, then, strict=True)]
             for now, then in zip(counts, self._seen, strict=True)
         ]
         versions = self._weights_versions()
-        for index, (steps, decayed) in enumerate(new):
+        for index, (steps, decayed, _) in enumerate(new):
             moved = versions[index] != self._versions[index]
             self._unexplained[index] = 0 if steps else self._unexplained[index] + moved
             if self._unexplained[index] > _TOLERATED or steps > decayed:
@@ -138,13 +142,9 @@ class Attachment:
                     "optimizer updates them, or the hooks are gone; give AlphaDecay the optimizer "
                     "whose step() you call"
                 )
-        taken = max(steps for steps, _ in new)
-        if self._fresh:  # torch's DCP takes a step of its own to make the optimizer's state
-            taken = min(taken, 1)
         self._seen = counts
         self._versions = versions
-        self._fresh = self._fresh and not taken
-        return taken
+        return max(steps - blank for steps, _, blank in new)
 
     def refuse_undecayed(self) -> None:
         """Refuse an engine's step that the optimizer's hooks have not seen.
@@ -160,9 +160,9 @@ class Attachment:
             )
         self._seen = counts
 
-    def _counts(self) -> list[tuple[int, int]]:
-        """(steps, decayed steps) of every optimizer."""
-        return [(hook.steps, hook.decayed) for hook in self._hooks]
+    def _counts(self) -> list[tuple[int, int, int]]:
+        """(steps, decayed steps, blank steps) of every optimizer."""
+        return [(hook.steps, hook.decayed, hook.blank) for hook in self._hooks]
 
     def _weights_versions(self) -> list[int]:
         """A number an optimizer, which changes when one of its weights is written to in place."""
@@ -198,7 +198,8 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
     if not any(group.get("weight_decay") for each in found for group in each.param_groups):
         raise ValueError(
             "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
-            "base decay, e.g. 0.1"
+            "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
+            "hold its highest value, then let the schedule set them"
         )
     return found
 
@@ -221,6 +222,24 @@ def _refuse_second(fragments: Sequence[Fragments]) -> None:
         if shared:
             hook.remove()
             _LIVE.pop(hook, None)
+
+
+def _refuse_second_map(fragments: Sequence[Fragments], model: nn.Module) -> None:
+    """Refuse a model of which another AlphaDecay has the rest: the decays are one map over all.
+
+    Raises:
+        ValueError: another AlphaDecay has a module among this model's trainable weights.
+    """
+    held = {id(parameter) for part in fragments for parameter in part.parameters}
+    others = [other for owner in list(_LIVE.values()) if (other := owner()) is not None]
+    taken = {id(module.parameter) for other in others for module in other.modules} - held
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in taken:
+            raise ValueError(
+                f"{bare_name(name)}, in another optimizer, has an AlphaDecay already; one decays "
+                "all optimizers of a model, AlphaDecay(model, [muon, adamw]), for its decays are "
+                "one map over all weights: call remove() on the first before you make it"
+            )
 
 
 def _refuse_strangers(

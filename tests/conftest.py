@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,29 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
-# Tests that start ranks take turns in one worker of pytest-xdist, so that no four ranks share two
-# cores; those of whole runs by one process share what they have trained in the other.
-_GROUPS = {
-    "tests/distributed": "ranks",
-    "tests/golden/test_old_checkpoints.py": "ranks",
-    "tests/integration": "ranks",
-    "tests/trials": "ranks",
-    "tests/unit/bench": "ranks",
-    "tests/integration/test_bad_input.py": "one process",
-    "tests/integration/test_dashboards.py": "one process",
-    "tests/integration/test_old_commands.py": "one process",
-    "tests/integration/test_stopping.py": "one process",
-    "tests/integration/test_sweep.py": "one process",
-}
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have ranks take turns, where pytest-xdist runs the tests."""
+    from tests.xdist_turns import make_scheduler
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell pytest-xdist which tests share a worker: the longest of the paths above decides."""
-    for item in items:
-        path = item.path.relative_to(ROOT).as_posix()
-        groups = [place for place in _GROUPS if path.startswith(place)]
-        if groups:
-            item.add_marker(pytest.mark.xdist_group(_GROUPS[max(groups, key=len)]))
+    return make_scheduler(config, log)
 
 
 @pytest.fixture

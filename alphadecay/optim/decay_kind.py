@@ -45,6 +45,8 @@ _BITSANDBYTES = {
     "momentum": False,
     "rmsprop": False,
 }
+# from its source, for its sharding has no place on a twin; DistMuon: p.mul_(1 - lr * weight_decay)
+_TORCHTITAN = {"DistMuon": True}
 # how much of its effect may be missing on a zero gradient and on a random one, where an optimizer
 # that decays after its update differs by lr² * decay
 _TOLERANCES = (1e-3, 2e-2)
@@ -67,6 +69,20 @@ def is_decoupled(optimizer: Optimizer) -> bool:
     return _measured(optimizer) if known is None else known
 
 
+def refuse_own_rate(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that makes its own learning rate, by which its weights would decay.
+
+    Raises:
+        ValueError: one of its groups has none.
+    """
+    if any(group.get("lr", 0.0) is None for group in optimizer.param_groups):
+        raise ValueError(
+            f"{type(optimizer).__name__} sets its own step size (lr is None), which AlphaDecay "
+            "cannot see, and decay is lr * weight_decay: give it a learning rate, as "
+            "transformers' Adafactor takes with relative_step=False, scale_parameter=False"
+        )
+
+
 def _known(optimizer: Optimizer) -> bool | None:
     """Look the class up whose step() is taken; None for one that is not listed."""
     library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]
@@ -75,6 +91,8 @@ def _known(optimizer: Optimizer) -> bool | None:
         if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
             return True
         return next((_TORCH[name] for name in names if name in _TORCH), None)
+    if library == "torchtitan":
+        return next((_TORCHTITAN[name] for name in names if name in _TORCHTITAN), None)
     if library == "bitsandbytes":
         return _BITSANDBYTES.get(getattr(optimizer, "optimizer_name", ""))
     if library not in ("deepspeed", "apex"):

@@ -34,6 +34,8 @@ class StepHook:
     Attributes:
         steps: steps that the optimizer has completed.
         decayed: steps that were decayed.
+        blank: steps among them at a learning rate of 0 on gradients of 0, which torch's distributed
+            checkpoint takes to have the optimizer make its state.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class StepHook:
         self.decoupled = decoupled
         self.steps = 0
         self.decayed = 0
+        self.blank = 0
         self._held: list[tuple[dict[str, Any], float]] = []
         self._depth = 0
         self._optimizer = weakref.ref(optimizer)  # it holds this hook
@@ -87,11 +90,12 @@ class StepHook:
         rest = {key: value for key, value in kwargs.items() if key != "closure"}
         return (optimizer, self._followed_by_decay(closure), *args[2:]), rest
 
-    def _after(self, _optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def _after(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if not self._depth:
             self._release()
             self.steps += 1
+            self.blank += _is_blank(optimizer.param_groups)
 
     def _followed_by_decay(self, closure: Callable[[], Any]) -> Callable[[], Any]:
         """The closure, and the decay, which needs its gradients, after its first call."""
@@ -125,6 +129,23 @@ class StepHook:
                 group["weight_decay"] = value
         self._held.clear()
         self._depth = 0
+
+
+def _is_blank(groups: list[dict[str, Any]]) -> bool:
+    """Return True where a step had no learning rate and no gradient.
+
+    A warm-up from 0 has gradients. They are read at a learning rate of 0 alone: that waits for a
+    device.
+    """
+    for group in groups:
+        lr = group.get("lr")
+        if isinstance(lr, torch.Tensor) and lr.device.type != "cpu":  # reading it would wait
+            return False
+        if lr is None or float(lr):
+            return False
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    shards = [getattr(gradient, "_local_tensor", gradient) for gradient in gradients]
+    return all(shard.layout is torch.strided and not shard.any() for shard in shards)
 
 
 def _levels(optimizer: torch.optim.Optimizer) -> int:

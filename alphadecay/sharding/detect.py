@@ -91,7 +91,7 @@ def _sharding_of(model: nn.Module, replicas: Any) -> Sharding:
     whole: list[Any] = [m for m in model.modules() if hasattr(m, "set_requires_all_reduce")]
     for module in whole:
         module.reshard()  # FSDP2's root stays whole after an evaluation
-    placed = [p for p in model.parameters() if hasattr(p, "placements")]
+    placed = {n: p for n, p in model.named_parameters() if hasattr(p, "placements")}
     if placed:
         # DTensor takes a second to import, and most models have none
         from alphadecay.sharding.fsdp2 import fsdp2_sharding

@@ -8,7 +8,7 @@ shard.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed import device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
-from alphadecay.modules import WeightModule
+from alphadecay.modules import WeightModule, bare_name
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.exchange import Exchange
 
@@ -74,20 +74,23 @@ class Fsdp2(Exchange):
         return (low - first * per_index, high - first * per_index) if high > low else (0, 0)
 
 
-def fsdp2_sharding(parameters: Sequence[Any]) -> Fsdp2:
+def fsdp2_sharding(named: Mapping[str, Any]) -> Fsdp2:
     """Return the backend of a model's DTensor parameters.
+
+    Args: named: the parameters, by name.
 
     Raises:
         ValueError: a placement that is no row or column shard on one mesh; the message says which.
     """
-    mesh = parameters[0].device_mesh
+    first = next(iter(named.values()))
+    mesh = first.device_mesh
     _refuse_stages(mesh)
-    for parameter in parameters:
-        _check(parameter, mesh)
-    placements = parameters[0].placements
+    for name, parameter in named.items():
+        _check(name, parameter, mesh)
+    placements = first.placements
     axis = next(i for i, placement in enumerate(placements) if isinstance(placement, Shard))
     replicas: dist.ProcessGroup | None = mesh.get_group(1 - axis) if len(placements) == 2 else None
-    return Fsdp2(_local(parameters[0]).device, mesh.get_group(axis), replicas)
+    return Fsdp2(_local(first).device, mesh.get_group(axis), replicas)
 
 
 def _refuse_stages(mesh: Any) -> None:
@@ -120,7 +123,7 @@ def local_range(parameter: Any, shard: int, shards: int) -> tuple[int, int]:
     return min(shard * size, length), min((shard + 1) * size, length)
 
 
-def _check(parameter: Any, mesh: Any) -> None:
+def _check(name: str, parameter: Any, mesh: Any) -> None:
     shards = [p for p in parameter.placements if type(p) is Shard]
     replicas = [p for p in parameter.placements if isinstance(p, Replicate)]
     plain = len(shards) == 1 and len(replicas) == len(parameter.placements) - 1 <= 1
@@ -131,10 +134,9 @@ def _check(parameter: Any, mesh: Any) -> None:
         or parameter.device_mesh != mesh
     ):
         raise ValueError(
-            f"a weight of shape {list(parameter.shape)} is placed as {parameter.placements}: "
-            "AlphaDecay sees FSDP2's Shard(0) and "
-            "Shard(1), with or without replicas, on one mesh; tensor-parallel slices are not "
-            "supported"
+            f"{bare_name(name)} {list(parameter.shape)} is placed as {parameter.placements}: "
+            "AlphaDecay sees FSDP2's Shard(0) and Shard(1), with or without replicas, on one mesh; "
+            "tensor-parallel slices are not supported, nor what stays whole beside them"
         )
 
 

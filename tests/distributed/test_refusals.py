@@ -10,7 +10,12 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    SequenceParallel,
+    parallelize_module,
+)
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.baselines.gradient_decay import GradientDecay
@@ -120,14 +125,19 @@ def slices_rank(rank: int) -> tuple[list[str], dict[str, float], dict[str, float
         return AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
 
     refused = [refusal(controller, RowwiseParallel()), refusal(controller, ColwiseParallel(), True)]
+    normed = nn.Sequential(nn.Linear(16, 24), nn.LayerNorm(24))
+    parallelize_module(normed, mesh["tp"], {"0": ColwiseParallel(), "1": SequenceParallel()})
+    refused.append(
+        refusal(lambda: AlphaDecay(normed, AdamW(normed.parameters(), weight_decay=0.1)))
+    )
     return refused, controller(ColwiseParallel()).alphas, controller(None).alphas
 
 
 def test_tensor_parallel_slices() -> None:
-    for (columns, strided), rows, whole in run_ranks(2, slices_rank):
-        assert "placed as (Replicate(),)" in columns  # the bias of a layer cut by columns
-        assert "a weight of shape [24, 16] is placed as (_StridedShard" in strided
-        assert all(
-            "tensor-parallel slices are not supported" in message for message in (columns, strided)
-        )
+    for refused, rows, whole in run_ranks(2, slices_rank):
+        columns, strided, norm = refused
+        assert "0.bias [24] is placed as (Replicate(),)" in columns  # of a layer cut by columns
+        assert "0.weight [24, 16] is placed as (_StridedShard" in strided
+        assert "1.weight [24] is placed as (Replicate(),)" in norm
+        assert all("tensor-parallel slices are not supported" in message for message in refused)
         assert rows == pytest.approx(whole, rel=1e-6)

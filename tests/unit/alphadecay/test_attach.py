@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.baselines.gradient_decay import GradientDecay
@@ -111,6 +112,37 @@ def test_a_second_one_is_refused_until_the_first_is_removed() -> None:
     assert left["down.weight"] == pytest.approx(
         1 - LR * second.weight_decays["down.weight"], abs=1e-6
     )
+
+
+def test_two_over_disjoint_optimizers_of_one_model_are_refused() -> None:
+    model = Plain()
+    up = AdamW(model.up.parameters(), lr=LR, weight_decay=0.1)
+    rest = [p for name, p in model.named_parameters() if not name.startswith("up")]
+    others = AdamW(rest, lr=LR, weight_decay=0.1)
+    first = AlphaDecay(model, up, include=["up*"])
+    names = ["down*", "mix*"]
+    with pytest.raises(ValueError, match=r"up\.weight, in another .*\(model, \[muon, adamw\]\)"):
+        AlphaDecay(model, others, include=names)
+    assert not others._optimizer_step_pre_hooks
+    first.remove()
+    AlphaDecay(model, others, include=names)
+
+
+def test_two_models_that_train_together_have_one_each() -> None:
+    class Distilled(nn.Module):
+        def __init__(self, teacher: nn.Module) -> None:
+            super().__init__()
+            self.teacher = teacher
+            self.student = Plain()
+
+    teacher, other = Plain(), Plain()
+    held = [
+        AlphaDecay(each, AdamW(each.parameters(), weight_decay=0.1)) for each in (teacher, other)
+    ]
+    both = Distilled(teacher.requires_grad_(False))
+    decay = AlphaDecay(both, AdamW(both.student.parameters(), weight_decay=0.1))
+    expected = list(decay.weight_decays.values())
+    assert [list(each.weight_decays.values()) for each in held] == [expected, expected]
 
 
 def test_one_that_nobody_holds_gives_way() -> None:
@@ -235,3 +267,35 @@ class TestTheNet:
             decay.step()
             shrinkage(model, optimizer)
             decay.step()
+
+    def test_steps_before_the_first_call_all_count(self) -> None:
+        model = Plain()
+        optimizer = AdamW(model.parameters(), weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer, interval=4)
+        shrinkage(model, optimizer, optimizer)
+        decay.step()
+        assert decay.state_dict()["step"] == 2
+
+    def test_the_step_by_which_a_checkpoint_makes_the_state_does_not_count(self) -> None:
+        model = Plain()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer, interval=4)
+        before = [p.detach().clone() for p in model.parameters()]
+        get_optimizer_state_dict(model, optimizer)
+        assert optimizer.state  # it took a step
+        assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+        assert not decay.step()
+        assert decay.state_dict()["step"] == 0
+        for _ in range(3):
+            shrinkage(model, optimizer)
+        assert decay.step() and decay.last_refresh_step == 4
+
+    def test_a_warm_up_from_a_learning_rate_of_0_counts(self) -> None:
+        model = Plain()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.1)
+        decay = AlphaDecay(model, optimizer)
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        decay.step()
+        assert decay.state_dict()["step"] == 1

@@ -47,6 +47,19 @@ def test_a_schedule_of_the_weight_decay_to_zero_and_back(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_schedule_that_begins_at_zero(kind: Any) -> None:
+    model = Plain()
+    optimizer = kind(model.parameters(), lr=LR, weight_decay=0.0)
+    with pytest.raises(ValueError, match="begins at 0, make AlphaDecay while the groups hold its"):
+        AlphaDecay(model, optimizer)
+    optimizer.param_groups[0]["weight_decay"] = BASE
+    decay = AlphaDecay(model, optimizer)
+    for base in (0.0, 0.05, BASE):
+        optimizer.param_groups[0]["weight_decay"] = base
+        assert shrinkage(model, optimizer) == expected(decay, base)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_optimizers_own_decay_is_zero_inside_a_step_alone(kind: Any) -> None:
     _, optimizer, _ = watched(kind)
     seen = []
