@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
 Method = Literal["gram", "svd", "farms"]
@@ -13,12 +13,12 @@ Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
-    "tail": ("hill", "goodness_of_fit", "fix_finger"),
-    "method": ("gram", "svd", "farms"),
-    "assign": ("linear", "sqrt", "log2"),
-    "score": ("alpha", "frobenius_norm", "spectral_norm"),
+    "tail": get_args(Tail),
+    "method": get_args(Method),
+    "assign": get_args(Assign),
+    "score": get_args(Score),
     "compat": (None, "published"),
-    "control": (None, "inverted", "shuffled", "uniform_at_mean", "fixed_ratio"),
+    "control": (None, *get_args(Control)),
 }
 
 

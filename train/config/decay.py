@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
+from alphadecay.config import Assign, Tail
 from train.config.ranges import at_least
 
 MethodName = Literal[
@@ -118,8 +119,8 @@ class DecayConfig:
     interval: Annotated[int, at_least(1)] = 500
     s1: Annotated[float, at_least(0)] = 0.67
     s2: float = 5.0
-    assign: Literal["linear", "sqrt", "log2"] = "linear"
-    tail: Literal["hill", "goodness_of_fit", "fix_finger"] = "hill"
+    assign: Assign = "linear"
+    tail: Tail = "hill"
     estimator: Literal["gram", "svd"] = "gram"
     spread: Annotated[int, at_least(0)] = 0
     compat: Literal["", "published"] = ""
