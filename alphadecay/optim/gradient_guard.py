@@ -56,7 +56,7 @@ class FiniteCheck:
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Of all of them together; those that share a mesh at a time, for torch does not mix them."""
+    """Return the norm of all gradients together, mesh by mesh, for torch does not mix them."""
     if not gradients:
         return torch.zeros(())
     alike: dict[int, list[Tensor]] = {}

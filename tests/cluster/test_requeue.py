@@ -29,7 +29,7 @@ ASKED = "SIGUSR1: asking the run to stop after a checkpoint"
 
 @pytest.fixture(scope="module")
 def whole(box: Box, workplace: Workplace) -> list[Any]:
-    """Of a job that nobody interrupts."""
+    """Return the records of a job that nobody interrupts."""
     folder = box.folder / "whole"
     job = box.submit(
         edited("torchrun.sbatch", box.folder, workplace.recipe),

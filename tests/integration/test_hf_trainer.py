@@ -160,7 +160,7 @@ def seen(trainer: Any, callback: Any) -> dict[str, Any]:
 def whole_and_resumed(
     rank: int, folder: str, world: int, cases: list[Case]
 ) -> list[dict[str, Any]]:
-    """Of each case a run to its end, and one that goes on from its checkpoint."""
+    """Run each case to its end, and once more from its checkpoint."""
     if world > 1:
         os.environ["LOCAL_WORLD_SIZE"] = str(world)
         init_deepspeed()

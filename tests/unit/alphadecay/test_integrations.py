@@ -106,9 +106,7 @@ def test_optimizers_by_name_in_a_deepspeed_json() -> None:
 
 
 def offloaded_rank(rank: int) -> str:
-    """By name DeepSpeed asks no switch for an optimizer of ours under offload, as it does for one
-    that is handed to it.
-    """
+    """Name our optimizer in the JSON: under offload DeepSpeed then asks for no switch."""
     import deepspeed
 
     from alphadecay import AlphaDecay

@@ -106,7 +106,7 @@ def missing_modules(text: str) -> Iterator[str]:
 
 
 def missing_targets(text: str) -> Iterator[str]:
-    """Of make."""
+    """Targets of make."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     yield from (
         target for target in re.findall(r"(?<![\w-])make ([a-z]+)", text) if target not in targets

@@ -32,7 +32,7 @@ def convert_stage_3(source, target, workers):
 
 
 def convert_stage_2(source, target, workers):
-    """Of a stage 1 or 2 checkpoint: dicts, a step for each parameter, no optimizer_state_dict."""
+    """Write what it leaves of stage 1 or 2: dicts, a step a parameter, no optimizer_state_dict."""
     (target / "zero/w").mkdir(parents=True)
     for name in ("fp32", "exp_avg", "exp_avg_sq"):
         torch.save({"param": torch.arange(3.0)}, target / f"zero/w/{name}.pt")
