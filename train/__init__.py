@@ -9,6 +9,6 @@ if sys.version_info < (3, 11):  # noqa: UP036
         f"{sys.version.split()[0]}"
     )
 
-from train import former_names
+from train import commands
 
-former_names.install()
+commands.install_former_names()

@@ -40,13 +40,13 @@ ROOMS = (
     "reporting",
     "experiments",
 )
-STARTS = ("commands", "former_names")
+STARTS = ("commands",)
 PROGRAM = (
     *((f"train.{room}",) for room in (*ROOMS, *STARTS)),
     ("train",),
     ("train.pretrain", "train.__main__", "train.export.__main__"),
 )
-LOOSE_FILES = {"errors", "commands", "former_names", "pretrain", "__init__", "__main__"}
+LOOSE_FILES = {"errors", "commands", "pretrain", "__init__", "__main__"}
 # The word that a file's name must have for it to import the package.
 LIBRARY_OPTIONAL = {
     name: name

@@ -2,6 +2,6 @@
 
 import sys
 
-from train.former_names import run_former
+from train.commands import run_former
 
 sys.exit(run_former("train.export"))

@@ -22,7 +22,7 @@ from train.planning.activations import Activations, count_activations
 from train.planning.memory import predict_memory, sharding_of
 from train.system.environment import prepare_environment
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import PEAK_BF16
+from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
 
 MODELS = ("60m", "130m", "350m", "1b")
 GPUS = (1, 8, 64)
@@ -32,7 +32,6 @@ CARDS = {24: "RTX 4090", 80: "H100", 141: "H200"}
 STAGES = ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 FILLED = 0.8  # of the memory; the rest is the allocator's, DeepSpeed's buffers' and the libraries'
 ENOUGH_ROWS = 8  # of a micro batch, before a further stage is tried
-MFU = 0.4  # share of the peak that the hours assume, as `python -m train sweep --list` does
 GB = 1e9
 
 
@@ -129,7 +128,7 @@ def _activations(model: str, micro_batch: int) -> Activations:
     return count_activations(c.model, micro_batch, c.data.sequence_length, True)
 
 
-def table(mfu: float = MFU) -> Iterator[str]:
+def table(mfu: float = ASSUMED_MFU) -> Iterator[str]:
     """Return the table in Markdown, a line for each model, number of GPUs and card."""
     yield "| model | GPUs | memory of each | ZeRO | micro batch | GB a rank | hours |"
     yield "|---|---|---|---|---|---|---|"
@@ -158,8 +157,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mfu",
         type=float,
-        default=MFU,
-        help=f"share of the cards' dense bf16 peak that the hours assume; {MFU}",
+        default=ASSUMED_MFU,
+        help=f"share of the cards' dense bf16 peak that the hours assume; {ASSUMED_MFU}",
     )
     options = parser.parse_args(list(arguments))
     if not 0 < options.mfu <= 1:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# The share of a peak that plans of GPU hours assume, until a run has measured its own.
+ASSUMED_MFU = 0.4
+
 # Dense bf16 TFLOP/s with float32 accumulation, without sparsity, from makers' data sheets; the
 # first name that is a word of the device's.
 PEAK_BF16 = {

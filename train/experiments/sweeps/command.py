@@ -23,7 +23,7 @@ from train.experiments.arguments import add_choice, cut_overrides, overrides_of,
 from train.experiments.grids.registry import Grid, load_grid, shipped
 from train.experiments.grids.resolved_run import Planned, plan
 from train.experiments.sweeps import slurm
-from train.experiments.sweeps.listing import MFU, Speed, list_grids, list_runs
+from train.experiments.sweeps.listing import Speed, list_grids, list_runs
 from train.experiments.sweeps.local import LocalSweep, command_line
 from train.experiments.sweeps.sweep_status import (
     RunStatus,
@@ -33,6 +33,7 @@ from train.experiments.sweeps.sweep_status import (
     run_status,
 )
 from train.system.provenance import ROOT
+from train.telemetry.known_peaks import ASSUMED_MFU
 
 EPILOG = """Overrides of every run come last, after `--`:
 python -m train sweep adam --only '60M*' -- --run.micro_batch 64. A folder keeps the settings that
@@ -243,9 +244,9 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mfu",
         type=positive,
-        default=MFU,
+        default=ASSUMED_MFU,
         metavar="SHARE",
-        help=f"of that peak, reached in training; default {MFU}",
+        help=f"of that peak, reached in training; default {ASSUMED_MFU}",
     )
 
 

@@ -17,11 +17,10 @@ from train.experiments.sweeps.sweep_status import (
     run_status,
 )
 from train.models import spec_of
-from train.telemetry.known_peaks import PEAK_BF16
+from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
 from train.telemetry.progress import number
 
 GPU = "H100"
-MFU = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Speed:
     """
 
     tflops: float = PEAK_BF16[GPU]
-    mfu: float = MFU
+    mfu: float = ASSUMED_MFU
     source: str = f"{GPU}, dense bf16, data sheet"
 
     def hours(self, config: TrainConfig) -> float:
