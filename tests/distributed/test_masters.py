@@ -12,6 +12,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
+from train.checkpoint.safe_load import restricted
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.engines.deepspeed import build_engine
@@ -37,6 +38,7 @@ ARGUMENTS = (
     "--optim.lr=0.01",
 )
 CASES = [(f"zero{stage}", precision) for stage in range(4) for precision in ("float32", "bf16")]
+CASES += [("zero2_offload", "bf16"), ("zero3_offload", "float32")]
 CASES += [
     ("zero0 tied", "bf16"),
     ("zero1 tied", "bf16"),
@@ -71,7 +73,10 @@ def train_and_save(rank: int, folder: str) -> dict[tuple[str, str], torch.Tensor
         engine.eval()
         with torch.no_grad():
             logits[case] = engine(input_ids=TOKENS).logits
-        engine.save_checkpoint(f"{folder}/{case[0]} {case[1]}", tag="state", save_latest=False)
+        place = f"{folder}/{case[0]} {case[1]}"
+        engine.save_checkpoint(place, tag="state", save_latest=False)
+        with restricted():  # it takes all that DeepSpeed writes
+            assert engine.load_checkpoint(place, tag="state")[0] is not None
         engine.destroy()
     return logits
 

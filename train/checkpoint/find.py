@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -153,23 +154,36 @@ def _newest_first(folder: Path) -> list[Path]:
     """Return the folders of checkpoints, newest first, by commit number.
 
     Those without a readable manifest come first: they were being written when the run died.
+
+    Raises:
+        UserError: the folder cannot be read; it must not pass for an empty one.
     """
 
     def rank(path: Path) -> tuple[bool, int, str]:
         number = commit_number(path)
         return (number is None, number or 0, path.name)
 
-    return sorted(folder.glob("step-*"), key=rank, reverse=True)
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}") from error
+    paths = [folder / name for name in names if name.startswith("step-")]
+    return sorted(paths, key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
     pointer = folder / LATEST
-    if not pointer.is_file():
-        return
-    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if not name or not (folder / name).is_dir():
-        named = name or "nothing"
-        say(f"passing over {pointer}: it names {named!r}, which is not there")
+    try:
+        if not pointer.is_file():
+            return
+        name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        if not name or not (folder / name).is_dir():
+            named = name or "nothing"
+            say(f"passing over {pointer}: it names {named!r}, which is not there")
+    except OSError as error:  # it is only a hint
+        say(f"passing over {pointer}: {error.strerror}")
 
 
 def _differences(prefix: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
