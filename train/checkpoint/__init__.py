@@ -13,6 +13,7 @@ from train.checkpoint.load import load, load_rank_state
 from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
 from train.checkpoint.saver import Saver
 from train.checkpoint.space import NotSaved
+from train.checkpoint.together import find_together
 from train.checkpoint.universal import convert, convert_if_needed
 from train.checkpoint.write import prune, save
 
@@ -27,6 +28,7 @@ __all__ = [
     "convert",
     "convert_if_needed",
     "find",
+    "find_together",
     "identity",
     "load",
     "load_rank_state",

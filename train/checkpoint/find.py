@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
@@ -16,6 +17,7 @@ from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
 
+NONE_DAMAGED: Mapping[Path, str] = MappingProxyType({})
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
@@ -47,14 +49,20 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
 
 
 def find(
-    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+    resume: str,
+    folder: Path,
+    say: Callable[[str], None],
+    hashed: bool = True,
+    damaged: Mapping[Path, str] = NONE_DAMAGED,
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from.
 
     It is the newest complete one for "auto", none for "never", else the one at the path given.
 
     Args:
-        hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
+        hashed: as `why_incomplete`; without, only for files that the restricted loader reads, or
+            where the bytes are checked next.
+        damaged: checkpoints that are known to be, and why.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
@@ -63,7 +71,7 @@ def find(
     if resume == "never":
         return None
     if resume != "auto":
-        reason = why_incomplete(Path(resume), hashed)
+        reason = damaged.get(Path(resume)) or why_incomplete(Path(resume), hashed)
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
@@ -73,7 +81,7 @@ def find(
     candidates = _newest_first(folder)
     _check_latest(folder, say)
     for path in candidates:
-        reason = why_incomplete(path, hashed)
+        reason = damaged.get(path) or why_incomplete(path, hashed)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")

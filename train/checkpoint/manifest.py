@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.byte_progress import ByteProgress
 from train.system.cpu_count import cpu_count
 
 MANIFEST = "manifest.json"
@@ -20,6 +21,7 @@ TEMPORARY = ".tmp-"
 FORMAT = 3
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
 _THREADS = min(8, cpu_count())
+_CHUNK = 4 << 20  # bytes read at once
 
 FileFacts = dict[str, dict[str, Any]]  # name -> {"bytes", "sha256"}
 
@@ -47,11 +49,17 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, json.loads((path / MANIFEST).read_text(encoding="utf-8")))
 
 
-def facts_of_files(root: Path, files: Iterable[Path]) -> FileFacts:
-    """Return size and hash of files, by their names below `root`."""
+def facts_of_files(
+    root: Path, files: Iterable[Path], read: Callable[[int], None] = lambda count: None
+) -> FileFacts:
+    """Return size and hash of files, by their names below `root`.
+
+    Args:
+        read: is told of bytes as they are read, from several threads.
+    """
     paths = sorted(files)
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets other threads run
-        hashes = list(pool.map(_sha256, paths))
+        hashes = list(pool.map(lambda path: _sha256(path, read), paths))
     return {
         str(path.relative_to(root)): {"bytes": path.stat().st_size, "sha256": digest}
         for path, digest in zip(paths, hashes, strict=True)
@@ -72,7 +80,11 @@ def why_incomplete(path: Path, hashed: bool = True) -> str:
         return f"{error.filename or path} cannot be read: {error.strerror or error}"
 
 
-def why_damaged(path: Path, mine: Callable[[str], bool] = lambda name: True) -> str:
+def why_damaged(
+    path: Path,
+    mine: Callable[[str], bool] = lambda name: True,
+    tell: Callable[[str], None] = lambda text: None,
+) -> str:
     """Return why a checkpoint's files are not to be loaded, empty where they are.
 
     They must be what was written, and hold no more than the restricted loader takes.
@@ -80,6 +92,7 @@ def why_damaged(path: Path, mine: Callable[[str], bool] = lambda name: True) -> 
     Args:
         path: a checkpoint that is complete but for its files' content.
         mine: chooses among the files of the manifest.
+        tell: takes a line now and then, of how far it has come.
 
     Raises:
         OSError: a file cannot be read.
@@ -87,7 +100,9 @@ def why_damaged(path: Path, mine: Callable[[str], bool] = lambda name: True) -> 
     from train.checkpoint.safe_load import why_unsafe  # imports torch, which reports do without
 
     files = {name: facts for name, facts in read(path).manifest["files"].items() if mine(name)}
-    for name, facts in facts_of_files(path, (path / name for name in files)).items():
+    total = sum(int(facts["bytes"]) for facts in files.values())
+    progress = ByteProgress(f"checking {path}", total, tell)
+    for name, facts in facts_of_files(path, [path / name for name in files], progress.add).items():
         if facts["sha256"] != files[name]["sha256"]:
             return f"{name} is not what was written (sha256 differs)"
     for name in files:
@@ -133,6 +148,10 @@ def commit_number(path: Path) -> int | None:
         return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(path: Path, read: Callable[[int], None]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            read(len(chunk))
+    return digest.hexdigest()

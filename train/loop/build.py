@@ -7,10 +7,12 @@ from typing import Any
 
 from train import checkpoint
 from train.cluster.distributed import World
+from train.cluster.shared_folder import check_seen, check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
 from train.data.loading.dataset import data_identity, open_data
+from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
 from train.engines.deepspeed import build_engine
@@ -44,7 +46,10 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     check_method(config)
     check_machine(config.model)
     world.run_on_main(lambda: _make(folder))
+    check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
+    for corpus in prepared:  # a node's own copy will do, if it is there
+        check_seen("data.directory", corpus / META_NAME, world)
     trainer = _build_trainer(config, world, requests, prepared, ds_config)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
@@ -62,7 +67,7 @@ def _build_trainer(
     run_identity = checkpoint.identity(
         config, world, zero_stage(ds_config), data_identity(prepared, config.data)
     )
-    saved = world.run_on_main(lambda: _find(config, folder, run_identity))
+    saved = _find(config, folder, run_identity, world)
     if saved is not None and saved.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config)
@@ -102,13 +107,16 @@ def _make(folder: Path) -> None:
 
 
 def _find(
-    config: TrainConfig, folder: Path, run_identity: dict[str, Any]
+    config: TrainConfig, folder: Path, run_identity: dict[str, Any], world: World
 ) -> checkpoint.Checkpoint | None:
-    def say(text: str) -> None:
-        print(text, flush=True)
+    """Return the checkpoint to go on from, in a form that fits. Collective."""
 
-    saved = checkpoint.find(config.resume, folder / CHECKPOINTS, say)
+    def say(text: str) -> None:
+        if world.is_main:
+            print(text, flush=True)
+
+    saved = checkpoint.find_together(config.resume, folder / CHECKPOINTS, world, say)
     if saved is None:
         return None
     checkpoint.check_identity(saved, run_identity, config.checkpoint.convert)
-    return checkpoint.convert_if_needed(saved, run_identity, say)
+    return checkpoint.convert_if_needed(saved, run_identity, world, say)
