@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -11,7 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from train.checkpoint.beginning import Resume, begun_by
 from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
+from train.checkpoint.names import step_folders
 from train.cluster.distributed import World
 from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
@@ -49,7 +50,7 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
 
 
 def find(
-    resume: str,
+    resume: str | Resume,
     folder: Path,
     say: Callable[[str], None],
     hashed: bool = True,
@@ -60,6 +61,7 @@ def find(
     It is the newest complete one for "auto", none for "never", else the one at the path given.
 
     Args:
+        resume: auto, never, a path; or what `how_to_resume` found.
         hashed: as `why_incomplete`; without, only for files that the restricted loader reads, or
             where the bytes are checked next.
         damaged: checkpoints that are known to be, and why.
@@ -68,6 +70,8 @@ def find(
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
             complete.
     """
+    since = resume.since if isinstance(resume, Resume) else ""
+    resume = resume.resume if isinstance(resume, Resume) else resume
     if resume == "never":
         return None
     if resume != "auto":
@@ -78,7 +82,7 @@ def find(
                 f"{folder}/step-00000100"
             )
         return read(Path(resume))
-    candidates = _newest_first(folder)
+    candidates = _newest_first(folder, since)
     _check_latest(folder, say)
     for path in candidates:
         reason = damaged.get(path) or why_incomplete(path, hashed)
@@ -93,11 +97,12 @@ def find(
     return None
 
 
-def peek(resume: str, folder: Path) -> Checkpoint | None:
+def peek(resume: Resume, folder: Path) -> Checkpoint | None:
     """Return the checkpoint that `find` looks at first, by its manifest alone; hash nothing."""
-    if resume == "never":
+    if resume.resume == "never":
         return None
-    paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
+    by_name = [Path(resume.resume)]
+    paths = _newest_first(folder, resume.since) if resume.resume == "auto" else by_name
     for path in paths:
         with suppress(OSError, ValueError):
             return read(path)
@@ -158,10 +163,13 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path, since: str = "") -> list[Path]:
     """Return the folders of checkpoints, newest first, by commit number.
 
     Those without a readable manifest come first: they were being written when the run died.
+
+    Args:
+        since: only those of the beginning of this name; empty takes all.
 
     Raises:
         UserError: the folder cannot be read; it must not pass for an empty one.
@@ -172,13 +180,11 @@ def _newest_first(folder: Path) -> list[Path]:
         return (number is None, number or 0, path.name)
 
     try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except FileNotFoundError:
-        return []
+        folders = step_folders(folder)
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror}") from error
-    paths = [folder / name for name in names if name.startswith("step-")]
-    return sorted(paths, key=rank, reverse=True)
+    own = [path for path in folders if not since or begun_by(path) == since]
+    return sorted(own, key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from train.checkpoint.beginning import Resume
 from train.checkpoint.find import find
 from train.checkpoint.manifest import Checkpoint, why_damaged
 from train.cluster.distributed import World
@@ -19,7 +20,7 @@ _OF_RANK = re.compile(r"(?:zero_pp_rank|own_rank)_0*(\d+)")
 
 
 def find_together(
-    resume: str, folder: Path, world: World, say: Callable[[str], None]
+    resume: str | Resume, folder: Path, world: World, say: Callable[[str], None]
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from, as `find` does, every byte checked. Collective.
 

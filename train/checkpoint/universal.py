@@ -30,13 +30,13 @@ from train.checkpoint.manifest import (
     FORMAT,
     MANIFEST,
     STATE,
-    TEMPORARY,
     Checkpoint,
     FileFacts,
     facts_of_files,
     read,
     why_incomplete,
 )
+from train.checkpoint.names import TEMPORARY, universal_name
 from train.checkpoint.space import describe_failure, shortage
 from train.checkpoint.stored_state import OptimizerState, StoredWeight, open_optimizer
 from train.checkpoint.together import damage
@@ -68,7 +68,7 @@ def convert_if_needed(
     """
     if not another_layout(checkpoint, run_identity):
         return checkpoint
-    final = checkpoint.path.with_name(f"universal-{checkpoint.step:08d}")
+    final = checkpoint.path.with_name(universal_name(checkpoint.step))
     saved = checkpoint.manifest
     was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(run_identity)}"
     if world.run_on_main(lambda: _is_form_of(final, checkpoint)) and not damage(final, world, say):

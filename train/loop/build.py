@@ -20,6 +20,7 @@ from train.engines.ds_config import load_ds_config, zero_stage
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
+from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 from train.models import spec_of
@@ -45,6 +46,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
+    world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: _make(folder))
     check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
@@ -67,12 +69,20 @@ def _build_trainer(
     run_identity = checkpoint.identity(
         config, world, zero_stage(ds_config), data_identity(prepared, config.data)
     )
-    saved = _find(config, folder, run_identity, world)
+    resume, saved, consumed = _find(config, folder, run_identity, world)
     if saved is not None and saved.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config)
     decay = build_decay(config, engine.handle)
-    saver = checkpoint.Saver(config.checkpoint, folder / CHECKPOINTS, engine, run_identity, world)
+    saver = checkpoint.Saver(
+        config.checkpoint,
+        folder / CHECKPOINTS,
+        engine,
+        run_identity,
+        world,
+        beginning=resume.beginning,
+        consumed=consumed,
+    )
     telemetry = Telemetry(config, folder, world, engine, saved.step if saved else None)
     trainer = Trainer(
         config,
@@ -91,6 +101,7 @@ def _build_trainer(
     if saved is not None:
         trainer.resume(saved)
         telemetry.message(f"going on from {saved.path}, step {saved.step} of {config.run.steps}")
+    world.run_on_main(lambda: _note_start(folder, resume))
     return trainer
 
 
@@ -108,15 +119,26 @@ def _make(folder: Path) -> None:
 
 def _find(
     config: TrainConfig, folder: Path, run_identity: dict[str, Any], world: World
-) -> checkpoint.Checkpoint | None:
-    """Return the checkpoint to go on from, in a form that fits. Collective."""
+) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
+    """Return how to resume, the checkpoint to load, and the one that has then served.
+
+    Collective.
+    """
 
     def say(text: str) -> None:
         if world.is_main:
             print(text, flush=True)
 
-    saved = checkpoint.find_together(config.resume, folder / CHECKPOINTS, world, say)
-    if saved is None:
-        return None
-    checkpoint.check_identity(saved, run_identity, config.checkpoint.convert)
-    return checkpoint.convert_if_needed(saved, run_identity, world, say)
+    resume = world.run_on_main(lambda: checkpoint.how_to_resume(config, say))
+    found = checkpoint.find_together(resume, folder / CHECKPOINTS, world, say)
+    if found is None:
+        return resume, None, None
+    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
+    saved = checkpoint.convert_if_needed(found, run_identity, world, say)
+    return resume, saved, None if saved.path == found.path else saved.path
+
+
+def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
+    """Write down what the run is begun from, now that nothing stands in its way."""
+    checkpoint.write_beginning(folder, resume.beginning)
+    forget_divergence(folder)
