@@ -48,7 +48,6 @@ class Engine(Protocol):
     Attributes:
         module: the model, for names and shapes.
         handle: what AlphaDecay takes for the model.
-        optimizer: what it takes for the optimizer; None where the handle brings it.
         dtype: what the model computes in.
         keeps_masters: whether the optimizer keeps float32 weights beside the model's own.
         layout: how the state is cut up, e.g. {"zero_stage": 3}; a part of a checkpoint's identity.
@@ -56,10 +55,13 @@ class Engine(Protocol):
 
     module: nn.Module
     handle: Any
-    optimizer: torch.optim.Optimizer | None
     dtype: torch.dtype
     keeps_masters: bool
     layout: dict[str, Any]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """What AlphaDecay takes for the optimizer; None where the handle brings it."""
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch. Collective where weights are sharded."""
