@@ -14,7 +14,7 @@ from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
 
-LAYOUT = ("engine", "zero_stage", "world_size")  # how the state is cut up, not what it is
+LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
 def identity(
@@ -105,9 +105,9 @@ def check_identity(
         UserError: names every value that differs.
     """
     saved = _with_later_keys(checkpoint.manifest)
-    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, run_identity, convert) else ()
-    keys = dict.fromkeys((*run_identity, *(key for key in LAYOUT if key in saved)))
-    compared = {key: run_identity.get(key) for key in keys if key not in allowed}
+    other = checkpoint.universal or _layout_may_differ(saved, run_identity, convert)
+    allowed = LAYOUT if other else ()
+    compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
     if differences:
         raise UserError(
@@ -122,7 +122,7 @@ def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> b
 
     Stage 0 holds it whole, in one file for any number of ranks; FSDP2's shards fit any.
     """
-    saved = checkpoint.manifest
+    saved = _with_later_keys(checkpoint.manifest)
     if checkpoint.universal or _fits_any(saved, run_identity):
         return False
     return any(saved.get(key) != run_identity.get(key) for key in LAYOUT)
@@ -130,9 +130,9 @@ def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> b
 
 def _fits_any(saved: Mapping[str, Any], run_identity: Mapping[str, Any]) -> bool:
     """Return whether the ranks' number does not matter to what was written."""
-    if saved.get("engine") != run_identity.get("engine"):
+    if saved["engine"] != run_identity["engine"]:
         return False
-    return "engine" in run_identity or saved["zero_stage"] == run_identity["zero_stage"] == 0
+    return saved["engine"] == "fsdp2" or saved["zero_stage"] == run_identity["zero_stage"] == 0
 
 
 def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,12 +142,14 @@ def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = asdict(ModelConfig()) | manifest.get("model", {})
     decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
-    return {**manifest, "model": model, "decay": decay}
+    return {"engine": "deepspeed", **manifest, "model": model, "decay": decay}
 
 
-def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> bool:
-    if saved.get("engine") != run_identity.get("engine"):
-        return False
+def _layout_may_differ(
+    saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str
+) -> bool:
+    if saved["engine"] != run_identity["engine"]:
+        return True  # it cannot, and that is all there is to say of its layout
     if _fits_any(saved, run_identity):
         return True
     stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
@@ -157,7 +159,7 @@ def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], conv
 def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
     if all(saved.get(key) == run_identity.get(key) for key in LAYOUT):
         return ""
-    if saved.get("engine") != run_identity.get("engine"):
+    if saved["engine"] != run_identity["engine"]:
         return "; between DeepSpeed's checkpoints and FSDP2's there is no conversion"
     if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
         return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"

@@ -66,7 +66,7 @@ def plan_engine(config: TrainConfig, accumulation: int, world_size: int) -> Engi
         bf16 = resolve_precision(config.run.precision) == "bf16"
         return EnginePlan("fsdp2", accumulation, None, {"engine": "fsdp2"}, bf16)
     ds_config = load_ds_config(config, accumulation, world_size)
-    layout = {"zero_stage": zero_stage(ds_config)}
+    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
     return EnginePlan("deepspeed", accumulation, ds_config, layout, computes_in_bf16(ds_config))
 
 

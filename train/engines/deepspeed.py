@@ -39,7 +39,7 @@ class DeepSpeedEngine:
         self.dtype = next(handle.module.parameters()).dtype
         stage = int(handle.zero_optimization_stage())
         self.keeps_masters = stage > 0 or self.dtype != torch.float32
-        self.layout = {"zero_stage": stage}
+        self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch."""

@@ -163,7 +163,7 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     mesh = _mesh(config, device)
     bf16 = resolve_precision(config.run.precision) == "bf16"
     dtype = torch.bfloat16 if bf16 else torch.float32
-    module = model_on_meta(config.model, config.data.sequence_length)
+    module: Any = model_on_meta(config.model, config.data.sequence_length)
     _shard_units(config, module, mesh, dtype)
     module.to_empty(device="cpu" if config.engine.cpu_offload else device)
     if config.model.tie_embeddings:

@@ -68,7 +68,7 @@ def start_line(
 def _identity(
     c: TrainConfig, ds_config: Mapping[str, Any], world_size: int, folders: list[Path]
 ) -> Any:
-    layout = {"zero_stage": zero_stage(ds_config)}
+    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
     return checkpoint.identity(c, world_size, layout, data_identity(folders, c.data))
 
 
