@@ -1,4 +1,4 @@
-"""The program on the FSDP2 engine: as under DeepSpeed, cut off and gone on bit for bit, exported."""
+"""The program on the FSDP2 engine: as under DeepSpeed, gone on bit for bit, exported."""
 
 from __future__ import annotations
 

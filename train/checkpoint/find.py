@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.beginning import Resume, begun_by
 from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
+from train.checkpoint.names import step_folders
 from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
@@ -47,19 +49,22 @@ def identity(
 
 
 def find(
-    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+    resume: str | Resume, folder: Path, say: Callable[[str], None], hashed: bool = True
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from.
 
     It is the newest complete one for "auto", none for "never", else the one at the path given.
 
     Args:
+        resume: auto, never, a path; or what `how_to_resume` found.
         hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
             complete.
     """
+    since = resume.since if isinstance(resume, Resume) else ""
+    resume = resume.resume if isinstance(resume, Resume) else resume
     if resume == "never":
         return None
     if resume != "auto":
@@ -70,7 +75,7 @@ def find(
                 f"{folder}/step-00000100"
             )
         return read(Path(resume))
-    candidates = _newest_first(folder)
+    candidates = _newest_first(folder, since)
     _check_latest(folder, say)
     for path in candidates:
         reason = why_incomplete(path, hashed)
@@ -85,11 +90,12 @@ def find(
     return None
 
 
-def peek(resume: str, folder: Path) -> Checkpoint | None:
+def peek(resume: Resume, folder: Path) -> Checkpoint | None:
     """Return the checkpoint that `find` looks at first, by its manifest alone; hash nothing."""
-    if resume == "never":
+    if resume.resume == "never":
         return None
-    paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
+    by_name = [Path(resume.resume)]
+    paths = _newest_first(folder, resume.since) if resume.resume == "auto" else by_name
     for path in paths:
         with suppress(OSError, ValueError):
             return read(path)
@@ -166,17 +172,21 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path, since: str = "") -> list[Path]:
     """Return the folders of checkpoints, newest first, by commit number.
 
     Those without a readable manifest come first: they were being written when the run died.
+
+    Args:
+        since: only those of the beginning of this name; empty takes all.
     """
 
     def rank(path: Path) -> tuple[bool, int, str]:
         number = commit_number(path)
         return (number is None, number or 0, path.name)
 
-    return sorted(folder.glob("step-*"), key=rank, reverse=True)
+    folders = [path for path in step_folders(folder) if not since or begun_by(path) == since]
+    return sorted(folders, key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:

@@ -123,24 +123,32 @@ class RestrictedReader(FileSystemReader):
 class _Restricted(pickle.Unpickler):
     """Finds the classes of a table of contents, and nothing else."""
 
-    _MODULES = (
-        "torch.distributed.checkpoint.metadata",
-        "torch.distributed.checkpoint.filesystem",
-    )
-    _NAMES = frozenset(
+    _CONTENTS = "torch.distributed.checkpoint.metadata"
+    _FOUND = frozenset(
         {
+            *(
+                (_CONTENTS, name)
+                for name in (
+                    "Metadata",
+                    "MetadataIndex",
+                    "TensorStorageMetadata",
+                    "BytesStorageMetadata",
+                    "ChunkStorageMetadata",
+                    "TensorProperties",
+                    "StorageMeta",
+                    "_MEM_FORMAT_ENCODING",
+                )
+            ),
+            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
             ("torch", "Size"),
             ("torch.serialization", "_get_layout"),
-            ("collections", "OrderedDict"),
-            ("builtins", "set"),
             ("pathlib", "PosixPath"),
         }
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        known = module in self._MODULES and name.lstrip("_")[:1].isupper()
         dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if known or dtype or (module, name) in self._NAMES:
+        if dtype or (module, name) in self._FOUND:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
             f"the checkpoint's {METADATA} asks for {module}.{name}, which is no part of one"

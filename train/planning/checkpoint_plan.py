@@ -55,7 +55,8 @@ def start_line(
     problems: Problems,
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
-    found = checkpoint.peek(c.resume, c.folder / CHECKPOINTS)
+    resume = checkpoint.how_to_resume(c, lambda _: None)
+    found = checkpoint.peek(resume, c.folder / CHECKPOINTS)
     if found is None:
         return "starts from step 0"
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]

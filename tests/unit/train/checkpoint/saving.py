@@ -39,6 +39,7 @@ class DeepSpeed:
         self.content = content
         self.checkpoint_engine = writer or Writer()
         self.module = torch.nn.Linear(2, 2)
+        self.optimizer = torch.optim.AdamW(self.module.parameters())
 
     def zero_optimization_stage(self):
         return 3
