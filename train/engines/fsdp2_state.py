@@ -24,7 +24,24 @@ from train.errors import UserError
 CLIENT_STATE = "client_state.pt"
 METADATA = ".metadata"
 MODEL = "model."  # before the name of a weight
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+# What a table of contents is pickled of, beside dtypes.
+_CONTENTS = "torch.distributed.checkpoint.metadata"
+_KNOWN = frozenset(
+    {
+        (_CONTENTS, "Metadata"),
+        (_CONTENTS, "MetadataIndex"),
+        (_CONTENTS, "TensorStorageMetadata"),
+        (_CONTENTS, "BytesStorageMetadata"),
+        (_CONTENTS, "ChunkStorageMetadata"),
+        (_CONTENTS, "TensorProperties"),
+        (_CONTENTS, "StorageMeta"),
+        (_CONTENTS, "_MEM_FORMAT_ENCODING"),
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+        ("torch", "Size"),
+        ("torch.serialization", "_get_layout"),
+        ("pathlib", "PosixPath"),
+    }
+)
 
 
 def write_state(
@@ -123,32 +140,9 @@ class RestrictedReader(FileSystemReader):
 class _Restricted(pickle.Unpickler):
     """Finds the classes of a table of contents, and nothing else."""
 
-    _CONTENTS = "torch.distributed.checkpoint.metadata"
-    _FOUND = frozenset(
-        {
-            *(
-                (_CONTENTS, name)
-                for name in (
-                    "Metadata",
-                    "MetadataIndex",
-                    "TensorStorageMetadata",
-                    "BytesStorageMetadata",
-                    "ChunkStorageMetadata",
-                    "TensorProperties",
-                    "StorageMeta",
-                    "_MEM_FORMAT_ENCODING",
-                )
-            ),
-            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-            ("torch", "Size"),
-            ("torch.serialization", "_get_layout"),
-            ("pathlib", "PosixPath"),
-        }
-    )
-
     def find_class(self, module: str, name: str) -> Any:
         dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if dtype or (module, name) in self._FOUND:
+        if dtype or (module, name) in _KNOWN:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
             f"the checkpoint's {METADATA} asks for {module}.{name}, which is no part of one"

@@ -17,7 +17,7 @@ from train.checkpoint.safe_load import safe_load
 _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
-# Its own unpickler finds no more than a list of classes: tests/unit/train/engines/test_fsdp2_state.py
+# Its own unpickler finds a list of classes and no more: test_fsdp2_state.py
 RESTRICTED = "train/engines/fsdp2_state.py"
 
 

@@ -41,7 +41,8 @@ def test_what_torch_wrote_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [os.system, eval, torch.load, torch.hub.load, dcp.filesystem.FileSystem, dcp.filesystem.os]
+    "asked",
+    [os.system, eval, torch.load, torch.hub.load, dcp.filesystem.FileSystem, dcp.filesystem.os],
 )
 def test_anything_else_is_refused(folder: Path, asked: Any) -> None:
     name = getattr(asked, "__name__", "os")
