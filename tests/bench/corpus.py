@@ -10,14 +10,15 @@ from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
 
 PIECES = 4096  # the text does not matter: a small vocabulary serves every model
+DOCUMENTS = 120  # of the library, half a million tokens
 
 
 def small_tokenizer(data: Path) -> Path:
     """Return a tokenizer's file below `data`, trained if there is none."""
     path = data / "tokenizer" / "tokenizer.model"
     if not path.exists():
-        words = ["--config", "quickstart", f"--data.directory={data / 'quickstart'}"]
-        (trained,) = prepare_all(load_config(words).data, PIECES)
+        words = [f"--data.directory={data / 'quickstart'}", f"--data.max_documents={DOCUMENTS}"]
+        (trained,) = prepare_all(load_config(["--config=quickstart", *words]).data, PIECES)
         path.parent.mkdir(parents=True, exist_ok=True)
         load_prepared(trained).save(path.parent)
     return path

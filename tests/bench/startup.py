@@ -6,9 +6,9 @@ Python's own library, prepared before the clock starts. Arms take turns: this ch
 
 `command` is the wall time from the command to the first step of the slowest rank, the validation
 before it left out; `cpu` is the CPU time of all processes, the launcher's too, which other work on
-the machine disturbs less. The parts are rank 0's process time: until_imported (Python and what the
-program imports first), process_group, data, model (with transformers' imports), engine (DeepSpeed),
-first_refresh; the rest of `whole` is the step itself and what lies between.
+the machine disturbs less. The parts are rank 0's, wall and process time: until_imported (Python and
+what the program imports first), process_group, data, model (with transformers' imports), engine
+(DeepSpeed), first_refresh; the rest of `whole` is the step itself and what lies between.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
-from tests.bench.corpus import prepare_rows, small_tokenizer
+from tests.bench.corpus import DOCUMENTS, prepare_rows, small_tokenizer
 from tests.integration.program import free_port
 
 RANK = str(Path(__file__).with_name("startup_rank.py"))
 LAUNCHERS = ("python", "torchrun", "deepspeed")
-NOT_TIMED = ("evaluation",)
 
 
 def program_arguments(recipe: str, ranks: int, data: Path, folder: Path) -> list[str]:
@@ -45,13 +44,14 @@ def program_arguments(recipe: str, ranks: int, data: Path, folder: Path) -> list
         "run.steps": 1,
         "run.global_batch": ranks,
         "run.micro_batch": 1,
+        "model.compile": "false",
         "optim.warmup_steps": 0,
         "eval.tokens": 1,
         "eval.micro_batch": 1,
         "checkpoint.every": 0,
         "log.progress": "off",
         "data.source": "stdlib",
-        "data.max_documents": 0,
+        "data.max_documents": DOCUMENTS,
         "data.sequence_length": 128,
         "data.directory": data / "rows",
         "data.tokenizer": small_tokenizer(data),
@@ -98,21 +98,17 @@ def start(
     return [json.loads(path.read_text()) for path in written], cpu
 
 
-def timed(
-    checkout: Path, launcher: str, ranks: int, recipe: str, data: Path
-) -> dict[str, float | dict[str, float]]:
+def timed(checkout: Path, launcher: str, ranks: int, recipe: str, data: Path) -> dict[str, Any]:
     """Start once, and return the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         words = program_arguments(recipe, ranks, data, out / "run")
         found, cpu = start(checkout, launcher, ranks, words, out)
-    apart = {
-        clock: [sum(one[name][clock] for name in NOT_TIMED) for one in found]
-        for clock in ("wall", "process")
+    return {
+        "command": max(one["whole"]["wall"] - one["evaluation"]["wall"] for one in found),
+        "cpu": cpu - sum(one["evaluation"]["process"] for one in found),
+        "parts": found[0],
     }
-    walls = [one["whole"]["wall"] - less for one, less in zip(found, apart["wall"], strict=True)]
-    parts = {name: clocks["process"] for name, clocks in found[0].items()}
-    return {"command": max(walls), "cpu": cpu - sum(apart["process"]), "parts": parts}
 
 
 def bench(recipe: str, launcher: str, ranks: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -122,27 +118,28 @@ def bench(recipe: str, launcher: str, ranks: int, options: argparse.Namespace) -
     for repeat in range(options.repeats):
         for name in list(arms)[:: -1 if repeat % 2 else 1]:
             times[name].append(timed(arms[name], launcher, ranks, recipe, options.data.resolve()))
-    seconds = {
+    row: dict[str, Any] = {"recipe": recipe, "launcher": launcher, "ranks": ranks}
+    row["seconds"] = {
         name: {clock: spread([one[clock] for one in runs]) for clock in ("command", "cpu")}
         for name, runs in times.items()
     }
-    parts = {
-        name: {
-            part: statistics.median(one["parts"][part] for one in runs) for part in runs[0]["parts"]
-        }
-        for name, runs in times.items()
-    }
-    row: dict[str, Any] = {"recipe": recipe, "launcher": launcher, "ranks": ranks}
-    row |= {"seconds": seconds, "process_seconds_of_parts": parts}
+    row["parts"] = {name: medians([one["parts"] for one in runs]) for name, runs in times.items()}
     if "other" in times:
+        pairs = list(zip(times["this"], times["other"], strict=True))
         row["this_over_other"] = {
-            clock: spread(
-                [a[clock] / b[clock] for a, b in zip(times["this"], times["other"], strict=True)]
-            )
+            clock: spread([this[clock] / other[clock] for this, other in pairs])
             for clock in ("command", "cpu")
         }
     print_row(row)
     return row
+
+
+def medians(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the median of each part by each clock."""
+    return {
+        part: {clock: statistics.median(run[part][clock] for run in runs) for clock in clocks}
+        for part, clocks in runs[0].items()
+    }
 
 
 def print_row(row: dict[str, Any]) -> None:
@@ -153,8 +150,9 @@ def print_row(row: dict[str, Any]) -> None:
             f"{clocks['cpu']['median']:.1f} s of CPU",
             flush=True,
         )
-        parts = row["process_seconds_of_parts"][name].items()
-        print("  " + ", ".join(f"{part} {second:.2f}" for part, second in parts), flush=True)
+        parts = row["parts"][name].items()
+        words = (f"{part} {clocks['process']:.2f}" for part, clocks in parts)
+        print("  process time: " + ", ".join(words), flush=True)
     for clock, one in row.get("this_over_other", {}).items():
         print(f"  ÷ other, {clock}: {one['median']:.2f} [{one['q1']:.2f}, {one['q3']:.2f}]")
 
