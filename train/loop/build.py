@@ -15,8 +15,7 @@ from train.data.loading.dataset import data_identity, open_data
 from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
-from train.engines.deepspeed import build_engine
-from train.engines.ds_config import load_ds_config, zero_stage
+from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
@@ -42,7 +41,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     requests = requests or StopRequests()
     if world.is_main:
         requests.file = folder / STOP
-    ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
@@ -52,7 +51,7 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
     for corpus in prepared:  # a node's own copy will do, if it is there
         check_seen("data.directory", corpus / META_NAME, world)
-    trainer = _build_trainer(config, world, requests, prepared, ds_config)
+    trainer = _build_trainer(config, world, requests, prepared, plan)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
 
@@ -62,18 +61,17 @@ def _build_trainer(
     world: World,
     requests: StopRequests,
     prepared: list[Path],
-    ds_config: dict[str, Any],
+    plan: EnginePlan,
 ) -> Trainer:
     folder = config.folder
     batches, validation = open_data(prepared, config)
     run_identity = checkpoint.identity(
-        config, world, zero_stage(ds_config), data_identity(prepared, config.data)
+        config, world.size, plan.layout, data_identity(prepared, config.data)
     )
     resume, saved, consumed = _find(config, folder, run_identity, world)
-    if saved is not None and saved.universal:
-        ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
-    engine = build_engine(config, ds_config)
-    decay = build_decay(config, engine.handle)
+    universal = saved is not None and saved.universal
+    engine = build_engine(config, plan, world.device, universal)
+    decay = build_decay(config, engine)
     saver = checkpoint.Saver(
         config.checkpoint,
         folder / CHECKPOINTS,

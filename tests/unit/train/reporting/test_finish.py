@@ -31,8 +31,10 @@ def trainer(tmp_path):
         telemetry=telemetry,
         decay=SimpleNamespace(alphas={"a": 2.0}, weight_decays={"a": 0.1}),
         folder=tmp_path,
-        identity={"zero_stage": 1, "data": "x"},
-        engine=SimpleNamespace(module=torch.nn.Linear(2, 2)),
+        identity={"data": "x"},
+        engine=SimpleNamespace(
+            module=torch.nn.Linear(2, 2), layout={"zero_stage": 1}, dtype=torch.float32
+        ),
         progress=SimpleNamespace(tokens=8, val_perplexity=(9.0, 8.0)),
         requests=SimpleNamespace(honoured=lambda: None),
         step=4,
