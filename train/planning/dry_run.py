@@ -22,6 +22,7 @@ from train.models import spec_of
 from train.models.build import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.data_plan import data_lines, tokens_of
+from train.planning.gradient_plan import gradient_lines
 from train.planning.memory_table import GB, MemoryTable, memory_table
 from train.planning.model_shapes import model_without_weights, parameter_lines
 from train.planning.refresh_plan import refresh_lines
@@ -70,6 +71,7 @@ def dry_run(c: TrainConfig, world_size: int) -> DryRun:
     if ds_config is not None:
         memory = memory_table(c, model, ds_config, world_size)
         details.append(tuple(memory.lines()))
+        details.append(tuple(gradient_lines(ds_config, world_size, accumulation or 1)))
     prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
     prepared = prepared or []
     details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))
