@@ -13,7 +13,10 @@ from train.config import HOW_IT_COMPUTES, TrainConfig
 # trains.
 _SECTIONS = ("checkpoint", "deepspeed", "log")
 _FREE = {"name", "output_dir", "resume", "data.directory", "data.workers", "eval.micro_batch"}
-_FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
+_FREE |= {
+    f"run.{key}"
+    for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd", "deterministic")
+}
 _FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
 
 
