@@ -134,6 +134,9 @@ class _Preparation:
                 )
                 return
             self.progress.say(f"Preparing {self.inputs.training.description} into {self.folder}")
+            for source in (self.inputs.training, self.inputs.validation):
+                for note in source.notes if source is not None else ():
+                    self.progress.say(note)
             try:
                 meta = self._write(work, vocab_size)
             except BadCorpus:
