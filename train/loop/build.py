@@ -10,7 +10,7 @@ from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import data_identity, open_data
+from train.data.loading.dataset import data_identity, open_data, same_data
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
 from train.engines.deepspeed import build_engine
@@ -62,7 +62,7 @@ def _build_trainer(
     run_identity = checkpoint.identity(
         config, world, zero_stage(ds_config), data_identity(prepared, config.data)
     )
-    saved = world.run_on_main(lambda: _find(config, folder, run_identity))
+    saved = world.run_on_main(lambda: _find(config, folder, run_identity, prepared))
     if saved is not None and saved.universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
     engine = build_engine(config, ds_config)
@@ -102,7 +102,7 @@ def _make(folder: Path) -> None:
 
 
 def _find(
-    config: TrainConfig, folder: Path, run_identity: dict[str, Any]
+    config: TrainConfig, folder: Path, run_identity: dict[str, Any], prepared: list[Path]
 ) -> checkpoint.Checkpoint | None:
     def say(text: str) -> None:
         print(text, flush=True)
@@ -110,5 +110,10 @@ def _find(
     saved = checkpoint.find(config.resume, folder / CHECKPOINTS, say)
     if saved is None:
         return None
-    checkpoint.check_identity(saved, run_identity, config.checkpoint.convert)
+    data = saved.manifest.get("data")
+    expected = run_identity
+    if data != run_identity["data"] and same_data(data, prepared, config.data):
+        say(f"The data of {saved.path}, {data}, is by content this run's, {run_identity['data']}")
+        expected = {**run_identity, "data": data}
+    checkpoint.check_identity(saved, expected, config.checkpoint.convert)
     return checkpoint.convert_if_needed(saved, run_identity, say)
