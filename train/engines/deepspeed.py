@@ -17,6 +17,7 @@ from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
 from train.engines.deepspeed_workarounds import forgetting_forward_passes
+from train.engines.ds_config import zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
 from train.errors import UserError
@@ -124,9 +125,13 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
     model = build_model(
         config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
     )
+    spec = spec_of(config.model)
+    if zero_stage(ds_config) == 3 and config.deepspeed.leaf_layers:
+        for layer in spec.layers(model):
+            deepspeed.utils.set_z3_leaf_module(layer, True)
     optimizer: torch.optim.Optimizer = build_optimizer(config, model.parameters())
     handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
-    spec_of(config.model).restore_buffers(handle.module)  # DeepSpeed casts them to bf16
+    spec.restore_buffers(handle.module)  # DeepSpeed casts them to bf16
     forget_dry_run(optimizer)
     if config.model.compile:
         handle.compile()  # in place, so that names and shards stay as they are
