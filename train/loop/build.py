@@ -11,7 +11,7 @@ from train.cluster.shared_folder import check_seen, check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import data_identity, open_data
+from train.data.loading.dataset import data_identity, open_data, same_data
 from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
@@ -68,7 +68,7 @@ def _build_trainer(
     run_identity = checkpoint.identity(
         config, world.size, plan.layout, data_identity(prepared, config.data)
     )
-    resume, saved, consumed = _find(config, folder, run_identity, world)
+    resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
     universal = saved is not None and saved.universal
     engine = build_engine(config, plan, world.device, universal)
     decay = build_decay(config, engine)
@@ -116,7 +116,11 @@ def _make(folder: Path) -> None:
 
 
 def _find(
-    config: TrainConfig, folder: Path, run_identity: dict[str, Any], world: World
+    config: TrainConfig,
+    folder: Path,
+    run_identity: dict[str, Any],
+    prepared: list[Path],
+    world: World,
 ) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
     """Return how to resume, the checkpoint to load, and the one that has then served.
 
@@ -131,7 +135,12 @@ def _find(
     found = checkpoint.find_together(resume, folder / CHECKPOINTS, world, say)
     if found is None:
         return resume, None, None
-    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
+    data = found.manifest.get("data")
+    expected = run_identity
+    if data != run_identity["data"] and same_data(data, prepared, config.data):
+        say(f"The data of {found.path}, {data}, is by content this run's, {run_identity['data']}")
+        expected = {**run_identity, "data": data}
+    checkpoint.check_identity(found, expected, config.checkpoint.convert)
     saved = checkpoint.convert_if_needed(found, run_identity, world, say)
     return resume, saved, None if saved.path == found.path else saved.path
 
