@@ -165,7 +165,7 @@ class Trainer:
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
-            batch = self.batches.batch(step - 1, world.rank, world.size, run.micro_batch)
+            batch = self.batches.batch(step - 1, world.rank, world.size, run.micro_rows)
         for tokens, labels, scale in batch:
             with part("data"):
                 tokens = tokens.to(world.device)
@@ -252,7 +252,7 @@ class Trainer:
             record = evaluate(
                 self.engine,
                 self.validation,
-                config.micro_batch or self.config.run.micro_batch,
+                config.micro_batch or self.config.run.micro_rows,
                 self.world,
                 published_batch=config.published_batch,
             ).record()
