@@ -117,16 +117,17 @@ class Sizes:
 
         eval.micro_batch, where it follows run.micro_batch and that is auto, is what fits, too: a
         validation has the logits in memory, which a training step need not have.
+
+        Args:
+            failures: sizes before this one that ran out of memory, in steps or in a validation.
         """
-        config = _with(self._c, size, self._c.eval.micro_batch)
         if self._c.run.micro_batch != AUTO or self._c.eval.micro_batch:
-            return config
-        rows = [rows for rows in self._rows if rows <= size.micro_batch] or [size.micro_batch]
-        tried = (_with(self._c, size, each) for each in rows)
+            return _with(self._c, size, self._c.eval.micro_batch)
+        tried = (_with(self._c, size, rows) for rows in self._rows)
         fits = (each for each in tried if self.table(each).in_evaluation <= self._room)
-        found = next(fits, _with(self._c, size, 1))
-        least = max(1, found.eval.micro_batch >> failures)
-        return _with(self._c, size, 0 if least >= size.micro_batch else least)
+        most = next(fits, _with(self._c, size, 1)).eval.micro_batch
+        rows = max(1, most >> failures)
+        return _with(self._c, size, 0 if rows >= size.micro_batch else rows)
 
     def table(self, config: TrainConfig) -> MemoryTable:
         """Return the memory of a rank under a configuration without auto."""
@@ -163,11 +164,12 @@ class Sizes:
         least, size = min(
             ((self._needed(size), size) for size in self._smallest()), key=lambda pair: pair[0]
         )
+        evaluated = ", a smaller --eval.micro_batch" if self._c.eval.micro_batch else ""
         return (
             f"nothing fits {self._ranks} rank{'s' * (self._ranks > 1)} on {self._device}, of which "
             f"{1 - FILLED:.0%} stays free: the least, {in_words(self._c, size)}, takes about "
-            f"{least / GB:.3g} GB; try {ADVICE}, or give --run.micro_batch and --deepspeed.config "
-            "yourself"
+            f"{least / GB:.3g} GB; try {ADVICE}{evaluated}, or give --run.micro_batch and "
+            "--deepspeed.config yourself"
         )
 
     def _smallest(self) -> Iterator[Size]:
