@@ -113,10 +113,13 @@ class DeepSpeedConfig:
             recipe owns is "auto" there. auto takes the file of ds_configs that shards least and
             fits the device's memory.
         timeout_minutes: limit of every collective.
+        leaf_layers: ZeRO-3 gathers and releases each decoder layer as a whole, not each of its
+            matrices; much less work for the host, same results.
     """
 
     config: str = AUTO
     timeout_minutes: Annotated[float, greater_than(0)] = 30.0
+    leaf_layers: bool = True
 
 
 @dataclass(frozen=True)

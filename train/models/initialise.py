@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def initialise(module: nn.Module, std: float, seed: int) -> None:
@@ -51,4 +52,11 @@ def _fill(parameter: nn.Parameter, name: str, std: float, seed: int) -> None:
         return
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+    drawn = torch.randn(parameter.shape, generator=generator) * std
+    if isinstance(parameter, DTensor):
+        # Every rank has drawn the whole weight, and keeps its shard: nothing is sent.
+        mesh, placements = parameter.device_mesh, parameter.placements
+        shard = distribute_tensor(drawn, mesh, placements, src_data_rank=None)
+        parameter.to_local().copy_(shard.to_local())
+    else:
+        parameter.copy_(drawn)
