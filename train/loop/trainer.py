@@ -75,7 +75,7 @@ class Trainer:
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.reader = ReadAhead(
-            lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_batch),
+            lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
             self.config.data.read_ahead,
             run.steps,
             self.world.device,
@@ -276,7 +276,7 @@ class Trainer:
             record = evaluate(
                 self.engine,
                 self.validation,
-                config.micro_batch or self.config.run.micro_batch,
+                config.micro_batch or self.config.run.micro_rows,
                 self.world,
                 published_batch=config.published_batch,
             ).record()
