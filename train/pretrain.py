@@ -17,9 +17,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.loop.run_status import write_state  # noqa: E402
+from train.loop.run_status import note_refusal, write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
+from train.system.files import write_atomically  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
@@ -51,7 +52,7 @@ def _start(requests: StopRequests) -> int:
     # first: a signal during the imports must not end the process at a place of its own
     requests.install()
     prepare_environment()
-    _, local_rank, world_size = environment()
+    rank, local_rank, world_size = environment()
     from train.config.arguments import split_dry_run
     from train.config.command_line import load_command
     from train.config.validate import check_batch
@@ -60,7 +61,12 @@ def _start(requests: StopRequests) -> int:
     if dry_run is not None:
         return 0 if local_rank else _dry_run(arguments, dry_run)
     config = load_command(arguments)
-    check_batch(config, world_size)
+    try:
+        check_batch(config, world_size)
+    except UserError as error:
+        if rank == 0:
+            note_refusal(config.folder, f"{error}", held=False)
+        raise
     return _run(config, requests)
 
 
@@ -90,8 +96,6 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
-    from train.config.command_line import dump_config
-    from train.config.run_folder import CONFIG
     from train.loop.build import build
     from train.planning.auto import choose_here
     from train.reporting.finish import close, leave, running
@@ -111,13 +115,29 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
             write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
-    if world.is_main:  # not before: a run that is refused leaves the results of another as they are
-        (trainer.folder / CONFIG).write_text(dump_config(config))
+    except Exception as reason:
+        if world.is_main:
+            note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
+        raise
     with running(trainer):
+        # not before: a run that is refused leaves the results of another as they are
+        if world.is_main:
+            _keep_config(config)
         trainer.train()
         if not trainer.stopped:
             close(trainer, time.perf_counter() - started)
     return leave(trainer)
+
+
+def _keep_config(config: TrainConfig) -> None:
+    from train.config.command_line import dump_config
+    from train.config.run_folder import CONFIG
+
+    path = config.folder / CONFIG
+    try:
+        write_atomically(path, dump_config(config))
+    except OSError as error:  # reports miss it; the run does not
+        print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

@@ -5,7 +5,7 @@ Every rank has one and calls it alike, for some figures are over all ranks; rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +99,7 @@ class Telemetry:
         self._norms = self._weight_norms()
 
     def _open(self, resume_step: int | None) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, resume_step)
+        self._metrics = MetricsWriter(self._folder / METRICS, resume_step, self.message)
         self._sinks = make_sinks(self._config, self._folder, resume_step, self.message)
 
     @property
@@ -138,8 +138,7 @@ class Telemetry:
         self._step = step
         self._tokens = int(values["tokens"])
         self._progress.advance(step)
-        if trace := self._profile.end(step):
-            self.message(f"trace of steps up to {step} in {trace}")
+        self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
@@ -214,13 +213,21 @@ class Telemetry:
 
     def close(self) -> None:
         """End the bar, the file and the dashboards."""
-        if trace := self._profile.close():
-            self.message(f"trace up to the last step in {trace}")
+        self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
         for sink in self._sinks:
             sink.close()
         if self._metrics is not None:
             self._metrics.close()
+
+    def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
+        try:
+            trace = write()
+        except (OSError, RuntimeError) as error:  # the run is worth more than its trace
+            self.message(f"warning: no trace {which}: {error}")
+            return
+        if trace is not None:
+            self.message(f"trace {which} in {trace}")
 
     def _figures(self, step: int) -> dict[str, Any]:
         """Return what a training line says of the steps since the line before. Collective."""

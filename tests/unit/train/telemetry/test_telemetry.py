@@ -2,6 +2,7 @@
 with.
 """
 
+import dataclasses
 import json
 
 import pytest
@@ -150,3 +151,16 @@ def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
     take(shown, now, [1])
     (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")
     assert "weight_norm" not in line and line["mfu"] > 0
+
+
+def test_a_trace_that_cannot_be_written_ends_nothing(tmp_path, now, monkeypatch, capsys):
+    config = dataclasses.replace(CONFIG, log=dataclasses.replace(CONFIG.log, progress="lines"))
+    shown = telemetry(tmp_path, config=config)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shown._profile, "end", full)
+    take(shown, now, [1])
+    shown.close()
+    assert "warning: no trace of steps up to 1: [Errno 28] No space left" in capsys.readouterr().out
