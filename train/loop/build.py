@@ -21,7 +21,7 @@ from train.loop.random_state import seed_all
 from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 from train.models import spec_of
-from train.models.build import check_machine
+from train.models.kernels import check_machine
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry
 
