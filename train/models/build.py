@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
+import torch
 from torch import nn
 
 from alphadecay.modules import whole_shape
 from train.config import ModelConfig
 from train.models import spec_of
-from train.models.initialise import initialise
+from train.models.initialise import SkipRandomFills, initialise
 from train.models.kernels import compiles_layers, fused_loss
 
 
@@ -30,20 +31,36 @@ def build_model(
             whole.
     """
     spec = spec_of(model)
-    config = spec.config(model, sequence_length)
-    with _partitioned_init(ds_config):
-        module: Any = spec.bare(config)
+    config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
+    with _partitioned_init(ds_config), SkipRandomFills():
+        module = spec.bare(config)
     initialise(module, model.init_std, seed)
+    finish_model(module, model)
+    return module
+
+
+def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:
+    """Return the model's modules and shapes, with no memory behind the weights."""
+    spec = spec_of(model)
+    with torch.device("meta"):
+        return spec.bare(spec.config(model, sequence_length))
+
+
+def finish_model(module: nn.Module, model: ModelConfig) -> None:
+    """Have a model with weights compute as the settings say."""
+    spec = spec_of(model)
     loss_of_head = fused_loss(model)
     if loss_of_head is not None:
         spec.fuse_loss(module, loss_of_head)
     if model.activation_checkpointing:
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        hugging_face: Any = module
+        hugging_face.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
     if compiles_layers(model):
         from train.models.compiling import compile_layers
 
         compile_layers(spec.layers(module))
-    return module  # type: ignore[no-any-return]
 
 
 def count_parameters(module: nn.Module) -> int:
