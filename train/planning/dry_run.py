@@ -18,7 +18,7 @@ from train.engines.build import EnginePlan
 from train.errors import Problems, UserError
 from train.loop.decay_methods import check_method
 from train.models import spec_of
-from train.models.build import check_machine
+from train.models.kernels import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.data_plan import data_lines, tokens_of
 from train.planning.device import GB, Device, device_here

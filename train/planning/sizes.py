@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from train.config import ModelConfig, TrainConfig
+from train.config import TrainConfig
 from train.config.run import AUTO
 from train.config.validate import accumulation_steps, rows_per_rank
 from train.engines.build import engine_kind, leaves_sharding_open, plan_engine
 from train.engines.ds_config import find_ds_config
+from train.models.kernels import loss_kernel
 from train.planning.device import GB, Device
 from train.planning.memory_table import MemoryTable, memory_table
 from train.planning.model_shapes import model_without_weights
@@ -138,7 +139,7 @@ class Sizes:
         config = replace(config, run=replace(config.run, precision=precision))
         plan = plan_engine(config, accumulation_steps(config, self._ranks), self._ranks)
         model = model_without_weights(config.model, config.data.sequence_length)
-        fused = fuses_loss(config.model, self._device)
+        fused = loss_kernel(config.model, self._device.cuda) != "plain"
         return memory_table(config, model, plan, self._ranks, fused)
 
     def why(self, size: Size) -> str:
@@ -194,12 +195,6 @@ class Sizes:
         chosen = self._c.run.micro_batch == AUTO and not self._c.eval.micro_batch
         table = self.table(_with(self._c, size, self._c.eval.micro_batch))
         return table.in_steps if chosen else table.peak
-
-
-def fuses_loss(model: ModelConfig, device: Device) -> bool:
-    """Return whether the loss is computed without the logits in memory."""
-    wanted = str(model.fused_cross_entropy).lower()
-    return device.cuda if wanted == AUTO else wanted != "false"
 
 
 def _files(c: TrainConfig, device: Device) -> tuple[str, ...]:
