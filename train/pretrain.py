@@ -24,7 +24,9 @@ from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
+    from train.cluster.distributed import World
     from train.config import TrainConfig
+    from train.system.lease import Lease
 
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
@@ -89,21 +91,37 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
-    from train.config.command_line import dump_config
-    from train.config.run_folder import CONFIG
-    from train.loop.build import build
-    from train.reporting.finish import close, leave, running
+    from train.loop.hold import output_dir_held
 
     started = time.perf_counter()
     world = distributed.start(config.deepspeed.timeout_minutes)
     try:
-        trainer = build(config, world, requests)
+        with output_dir_held(config.folder, world, requests) as lease:
+            return _train(config, world, requests, lease, started)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
-            write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
+
+
+def _train(
+    config: TrainConfig, world: World, requests: StopRequests, lease: Lease, started: float
+) -> int:
+    """Build the run and take its steps. Collective."""
+    from train.config.command_line import dump_config
+    from train.config.run_folder import CONFIG
+    from train.loop.build import build, documents_ready
+    from train.reporting.finish import close, leave, running
+
+    try:
+        trainer = build(config, world, requests, lease)
+    except Stopped as reason:
+        if world.is_main:
+            prepared = documents_ready(config)
+            write_state(config.folder, "stopped", reason=str(reason), prepared=prepared)
+            requests.honoured()
+        raise
     if world.is_main:  # not before: a run that is refused leaves the results of another as they are
         (trainer.folder / CONFIG).write_text(dump_config(config))
     with running(trainer):

@@ -23,8 +23,10 @@ from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
 from train.loop.evaluation import evaluate
+from train.loop.hold import make_sure_held
 from train.loop.random_state import random_state, set_random_state
 from train.loop.run_state import Progress, RunState
+from train.loop.run_status import note_checkpoint
 from train.loop.schedules import learning_rate
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
@@ -101,8 +103,10 @@ class Trainer:
         while self.step < self.config.run.steps and not self.stopped:
             self._one_step(self.step + 1)
             self._between_steps()
-        if self.stopped and self.step:
-            self.save(last=True)
+        if self.stopped:
+            self.world.run_on_main(lambda: make_sure_held(self.lease))
+            if self.step:
+                self.save(last=True)
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.
@@ -126,6 +130,8 @@ class Trainer:
         if path is not None:
             self.saved_step = self.step
             self.saved = path
+            if self.world.is_main:
+                note_checkpoint(self.folder, self.step, path)
             self.telemetry.message(f"checkpoint {path}")
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
@@ -163,9 +169,10 @@ class Trainer:
         self.telemetry.begin(step)
         with self.budget.timed("step"):
             values, stop = self._forward_backward_step(step)
-        with self.telemetry.clock.part("refresh"), self.budget.timed("refresh"):
+        with self.telemetry.clock.part("refresh"):
             refreshed = self.decay is not None and self.decay.step()
         if self.decay is not None and refreshed:
+            self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
@@ -279,7 +286,10 @@ class Trainer:
         self.telemetry.validation(self.step, record)
 
     def _flags(self) -> list[float]:
-        return self.requests.flags(out_of_time=self.world.is_main and self.budget.spent())
+        return self.requests.flags(
+            out_of_time=self.world.is_main and self.budget.spent(),
+            taken_over=self.lease is not None and self.lease.lost,
+        )
 
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from train.config.run_folder import STATUS
-from train.loop.run_status import main, read_state, write_state
+from train.loop.run_status import main, note_checkpoint, read_state, write_state
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
         "steps": 9,
         "reason": "SIGTERM",
         "checkpoint": "x/step-00000003",
+        "prepared": 0,
     }
     assert json.loads((tmp_path / STATUS).read_text()) == expected == read_state(tmp_path)
     assert main([str(tmp_path), "reason"]) == 75 and capsys.readouterr().out == "SIGTERM\n"
@@ -63,3 +64,13 @@ def test_as_a_program_it_needs_no_torch(tmp_path):
         timeout=120,
     )
     assert done.stdout == "finished\n0 False\n"
+
+
+def test_a_checkpoint_is_noted_at_once_and_an_error_costs_nothing_else(tmp_path):
+    write_state(tmp_path, "running", step=0, steps=9)
+    note_checkpoint(tmp_path, 4, tmp_path / "step-00000004")
+    state = read_state(tmp_path)
+    assert (state["state"], state["step"], state["steps"]) == ("running", 4, 9)
+    assert state["checkpoint"].endswith("step-00000004")
+    note_checkpoint(tmp_path / "missing", 5, tmp_path / "step-00000005")
+    assert read_state(tmp_path) == state
