@@ -7,14 +7,15 @@ from typing import Any
 
 from train import checkpoint
 from train.cluster.distributed import World
+from train.cluster.shared_folder import check_seen, check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import data_identity, open_data
+from train.data.loading.dataset import data_identity, open_data, same_data
+from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import documents_prepared, prepare_all
 from train.data.tokenizers.load import load_prepared
-from train.engines.deepspeed import build_engine
-from train.engines.ds_config import load_ds_config, zero_stage
+from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
 from train.loop.stopping.budget import Budget
@@ -50,14 +51,17 @@ def build(
     if world.is_main:
         requests.file = folder / STOP
         requests.until = Budget(config.run.max_hours).ends()
-    ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
     world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
+    check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
-    trainer = _build_trainer(config, world, requests, prepared, ds_config, lease)
+    for corpus in prepared:  # a node's own copy will do, if it is there
+        check_seen("data.directory", corpus / META_NAME, world)
+    trainer = _build_trainer(config, world, requests, prepared, plan, lease)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
 
@@ -67,19 +71,18 @@ def _build_trainer(
     world: World,
     requests: StopRequests,
     prepared: list[Path],
-    ds_config: dict[str, Any],
+    plan: EnginePlan,
     lease: Lease | None,
 ) -> Trainer:
     folder = config.folder
     batches, validation = open_data(prepared, config)
     run_identity = checkpoint.identity(
-        config, world, zero_stage(ds_config), data_identity(prepared, config.data)
+        config, world.size, plan.layout, data_identity(prepared, config.data)
     )
-    resume, saved, consumed = world.run_on_main(lambda: _find(config, folder, run_identity))
-    if saved is not None and saved.universal:
-        ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
-    engine = build_engine(config, ds_config)
-    decay = build_decay(config, engine.handle)
+    resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
+    universal = saved is not None and saved.universal
+    engine = build_engine(config, plan, world.device, universal)
+    decay = build_decay(config, engine)
     saver = checkpoint.Saver(
         config.checkpoint,
         folder / CHECKPOINTS,
@@ -124,19 +127,32 @@ def documents_ready(config: TrainConfig) -> int:
 
 
 def _find(
-    config: TrainConfig, folder: Path, run_identity: dict[str, Any]
+    config: TrainConfig,
+    folder: Path,
+    run_identity: dict[str, Any],
+    prepared: list[Path],
+    world: World,
 ) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
-    """Return how to resume, the checkpoint to load, and the one that has then served."""
+    """Return how to resume, the checkpoint to load, and the one that has then served.
+
+    Collective.
+    """
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        if world.is_main:
+            print(text, flush=True)
 
-    resume = checkpoint.how_to_resume(config, say)
-    found = checkpoint.find(resume, folder / CHECKPOINTS, say)
+    resume = world.run_on_main(lambda: checkpoint.how_to_resume(config, say))
+    found = checkpoint.find_together(resume, folder / CHECKPOINTS, world, say)
     if found is None:
         return resume, None, None
-    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
-    saved = checkpoint.convert_if_needed(found, run_identity, say)
+    data = found.manifest.get("data")
+    expected = run_identity
+    if data != run_identity["data"] and same_data(data, prepared, config.data):
+        say(f"The data of {found.path}, {data}, is by content this run's, {run_identity['data']}")
+        expected = {**run_identity, "data": data}
+    checkpoint.check_identity(found, expected, config.checkpoint.convert)
+    saved = checkpoint.convert_if_needed(found, run_identity, world, say)
     return resume, saved, None if saved.path == found.path else saved.path
 
 

@@ -65,7 +65,12 @@ def engine(content=b"weights", writer=None):
 
 def identity(*arguments, data="abc"):
     precision = () if "--run.precision" in arguments else ("--run.precision", "float32")
-    return checkpoint.identity(load_config([*precision, *arguments]), WORLD, 3, data)
+    return checkpoint.identity(
+        load_config([*precision, *arguments]),
+        WORLD.size,
+        {"engine": "deepspeed", "zero_stage": 3},
+        data,
+    )
 
 
 def steps(folder):
