@@ -25,8 +25,10 @@ from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
+    from train.cluster.distributed import World
     from train.config import TrainConfig
     from train.config.arguments import DryRunFlags
+    from train.system.lease import Lease
 
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
@@ -96,9 +98,8 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
-    from train.loop.build import build
+    from train.loop.hold import output_dir_held
     from train.planning.auto import choose_here
-    from train.reporting.finish import close, leave, running
 
     started = time.perf_counter()
     world = distributed.start(config.deepspeed.timeout_minutes)
@@ -108,13 +109,30 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
         if world.is_main:
             print(choice.line, flush=True)
     try:
-        trainer = build(config, world, requests)
+        with output_dir_held(config.folder, world, requests) as lease:
+            return _train(config, world, requests, lease, started)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
-            write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
+
+
+def _train(
+    config: TrainConfig, world: World, requests: StopRequests, lease: Lease, started: float
+) -> int:
+    """Build the run and take its steps. Collective."""
+    from train.loop.build import build, documents_ready
+    from train.reporting.finish import close, leave, running
+
+    try:
+        trainer = build(config, world, requests, lease)
+    except Stopped as reason:
+        if world.is_main:
+            prepared = documents_ready(config)
+            write_state(config.folder, "stopped", reason=str(reason), prepared=prepared)
+            requests.honoured()
+        raise
     except Exception as reason:
         if world.is_main:
             note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
