@@ -171,6 +171,7 @@ CASES = {
     "kept": ("--engine.reshard_after_forward=false",),
     "tied": ("--model.tie_embeddings=true",),
     "spread": ("--decay.spread=1",),
+    "chunked loss": ("--model.fused_cross_entropy=chunked",),
 }
 
 
@@ -180,6 +181,11 @@ def test_every_way_to_compute(ranks: int) -> None:
         run_ranks(ranks, sharded, list(CASES.values()))[0], CASES.values(), strict=True
     ):
         assert_same(found, alone(config_of(*own)))
+
+
+def test_compiled_layers() -> None:
+    own = ("--model.compile=true", "--model.fused_cross_entropy=chunked")
+    assert_same(run_ranks(2, sharded, [own])[0][0], alone(config_of()))
 
 
 def test_two_copies_of_two_shards_and_a_copy_on_every_rank() -> None:
