@@ -26,7 +26,10 @@ from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
+    from train.cluster.distributed import World
     from train.config import TrainConfig
+    from train.config.arguments import DryRunFlags
+    from train.system.lease import Lease
 
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
@@ -55,14 +58,14 @@ def _start(requests: StopRequests) -> int:
     rank, local_rank, world_size = environment()
     from train.config.arguments import split_dry_run
     from train.config.command_line import load_command
-    from train.config.validate import accumulation_steps
+    from train.config.validate import check_batch
 
-    arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
-    if dry_ranks:
-        return 0 if local_rank else _dry_run(arguments, dry_ranks)
+    arguments, dry_run = split_dry_run(sys.argv[1:], world_size)
+    if dry_run is not None:
+        return 0 if local_rank else _dry_run(arguments, dry_run)
     config = load_command(arguments)
     try:
-        accumulation_steps(config, world_size)
+        check_batch(config, world_size)
     except UserError as error:
         if rank == 0:
             note_refusal(config.folder, f"{error}", held=False)
@@ -85,34 +88,56 @@ def _refuse(message: str, requests: StopRequests) -> int:
     return EXIT_USER_ERROR
 
 
-def _dry_run(arguments: list[str], world_size: int) -> int:
+def _dry_run(arguments: list[str], flags: DryRunFlags) -> int:
     """Say what the run would be; the exit code is 2 where something would stop it."""
     from train.planning.command import dry_run_command
 
-    return dry_run_command(arguments, world_size)
+    return dry_run_command(arguments, flags)
 
 
 def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
-    from train.loop.build import build
-    from train.reporting.finish import close, leave, running
+    from train.loop.hold import output_dir_held
+    from train.planning.auto import choose_here
 
     started = time.perf_counter()
     if config.run.deterministic:
         make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
+    choice = choose_here(config, world)
+    if choice is not None:
+        config = choice.config
+        if world.is_main:
+            print(choice.line, flush=True)
     try:
-        trainer = build(config, world, requests)
+        with output_dir_held(config.folder, world, requests) as lease:
+            return _train(config, world, requests, lease, started)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
-            write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
-    except Exception as reason:
+
+
+def _train(
+    config: TrainConfig, world: World, requests: StopRequests, lease: Lease, started: float
+) -> int:
+    """Build the run and take its steps. Collective."""
+    from train.loop.build import build, documents_ready
+    from train.reporting.finish import close, leave, running
+
+    try:
+        trainer = build(config, world, requests, lease)
+    except Stopped as reason:
         if world.is_main:
+            prepared = documents_ready(config)
+            write_state(config.folder, "stopped", reason=str(reason), prepared=prepared)
+            requests.honoured()
+        raise
+    except Exception as reason:
+        if world.is_main and not lease.lost:
             note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
         raise
     with running(trainer):

@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file
-from train.export.masters import read_masters
 
 from tests.conftest import ROOT
 from tests.integration.program import figures, metrics, run
+from train.checkpoint.stored_state import read_masters
 
 FSDP2 = ("--engine.kind", "fsdp2")
 TOLERANCE = 2e-6  # float32: gradients are summed in another order
@@ -25,6 +25,10 @@ def test_fsdp2_is_the_run_of_deepspeed_and_goes_on_bit_for_bit(workplace, finish
         ours, expected = ([record[key] for record in metrics(f, kind)] for f in (whole, theirs))
         assert ours == pytest.approx(expected, rel=0, abs=TOLERANCE), key
     assert json.loads((whole / "summary.json").read_text())["engine"] == "fsdp2"
+
+    outcome = workplace.run(1, whole.name, *FSDP2, "--dry-run", "--world-size", "2")
+    assert outcome.code == 0 and "Memory per rank, FSDP2 on 2 ranks" in outcome.output
+    assert "goes on from" in outcome.output
 
     cut = workplace.folder / "fsdp2-cut"
     step = "checkpoints/step-00000003"

@@ -107,7 +107,7 @@ def gradients_accumulated_in(ds_config: Mapping[str, Any]) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         ds_config: dict[str, Any] = json.loads(
-            path.read_text(encoding="utf-8"),
+            path.read_text(encoding="utf-8-sig"),  # an editor may have put a byte order mark
             object_pairs_hook=lambda pairs: _each_once(pairs, path),
         )
     except FileNotFoundError:

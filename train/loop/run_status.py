@@ -1,7 +1,8 @@
 """Tells scripts how a run stands. `python -m train state OUTPUT_DIR [KEY]` prints state.json.
 
-It holds {"state", "step", "steps", "reason", "checkpoint"}; state is running, stopped, finished or
-failed. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
+It holds {"state", "step", "steps", "reason", "checkpoint", "prepared"}; state is running, stopped,
+finished or failed; prepared counts the documents that are ready, where a stop came before that was
+done. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
 or running, which after the launcher's end means killed), else 1.
 """
 
@@ -27,7 +28,7 @@ def write_state(folder: Path, state: State, **facts: Any) -> None:
     A file system that does not take it is told and stops no run: the file is for scripts alone.
 
     Args:
-        facts: step, steps, reason, checkpoint.
+        facts: step, steps, reason, checkpoint, prepared.
     """
     try:
         _write(folder, state, facts)
@@ -54,10 +55,15 @@ def note_refusal(folder: Path, reason: str, held: bool) -> None:
 
 
 def _write(folder: Path, state: State, facts: Mapping[str, Any]) -> None:
-    defaults = {"step": 0, "steps": None, "reason": "", "checkpoint": None}
+    defaults = {"step": 0, "steps": None, "reason": "", "checkpoint": None, "prepared": 0}
     known = defaults | read_state(folder) | {"state": state, **facts}
-    written = {key: known[key] for key in ("state", "step", "steps", "reason", "checkpoint")}
+    written = {key: known[key] for key in ("state", *defaults)}
     write_atomically(folder / STATUS, json.dumps(written, indent=1) + "\n")
+
+
+def note_checkpoint(folder: Path, step: int, path: Path) -> None:
+    """Say how far a run is once that is safe: what comes after may never be written."""
+    write_state(folder, "running", step=step, checkpoint=str(path))
 
 
 def read_state(folder: Path) -> dict[str, Any]:

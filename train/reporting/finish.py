@@ -54,7 +54,8 @@ def leave(trainer: Trainer) -> int:
 
 
 def _state(trainer: Trainer, state: State, reason: str = "") -> None:
-    if trainer.world.is_main:
+    taken_over = trainer.lease is not None and trainer.lease.lost
+    if trainer.world.is_main and not taken_over:  # else it is another job's to say
         saved = str(trainer.saved) if trainer.saved else None
         write_state(
             trainer.folder,

@@ -14,6 +14,8 @@ from train.config import TrainConfig
 from train.config.run_folder import METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
+from train.models.compiling import compile_seconds
+from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
 from train.telemetry.metrics import MetricsWriter
@@ -83,6 +85,7 @@ class Telemetry:
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
+        self._compiled = compile_seconds()  # what there was before this run's steps
         self._timed_step = resume_step or 0  # up to here steps are in the totals
         self._step = resume_step or 0
         self._tokens = 0
@@ -116,6 +119,8 @@ class Telemetry:
             self.message(
                 f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
             )
+            if compiles_layers(self._config.model):
+                self.message("compiling the decoder layers in this first step")
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:
@@ -137,7 +142,11 @@ class Telemetry:
         """
         self._step = step
         self._tokens = int(values["tokens"])
-        self._progress.advance(step)
+        compiled = compile_seconds() - self._compiled
+        self._compiled += compiled
+        self._progress.advance(step, compiled)
+        if compiled:
+            self.message(f"compiling took {compiled:.1f} s; tokens/s and mfu are without")
         self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from train.config.run_folder import STATUS
 from train.loop import run_status
-from train.loop.run_status import main, note_refusal, read_state, write_state
+from train.loop.run_status import main, note_checkpoint, note_refusal, read_state, write_state
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
         "steps": 9,
         "reason": "SIGTERM",
         "checkpoint": "x/step-00000003",
+        "prepared": 0,
     }
     assert json.loads((tmp_path / STATUS).read_text()) == expected == read_state(tmp_path)
     assert main([str(tmp_path), "reason"]) == 75 and capsys.readouterr().out == "SIGTERM\n"
@@ -102,3 +103,13 @@ def test_a_first_start_that_is_refused_has_failed(tmp_path):
     assert read_state(tmp_path) == {}
     note_refusal(tmp_path, "no", held=True)
     assert read_state(tmp_path)["state"] == "failed"
+
+
+def test_a_checkpoint_is_noted_at_once_and_an_error_costs_nothing_else(tmp_path):
+    write_state(tmp_path, "running", step=0, steps=9)
+    note_checkpoint(tmp_path, 4, tmp_path / "step-00000004")
+    state = read_state(tmp_path)
+    assert (state["state"], state["step"], state["steps"]) == ("running", 4, 9)
+    assert state["checkpoint"].endswith("step-00000004")
+    note_checkpoint(tmp_path / "missing", 5, tmp_path / "step-00000005")
+    assert read_state(tmp_path) == state

@@ -4,6 +4,7 @@ with.
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from train.config import (
 from train.loop.evaluation import Validation
 from train.models import spec_of
 from train.telemetry import clock
+from train.telemetry import telemetry as telemetry_module
 from train.telemetry.metrics import read_metrics
 from train.telemetry.telemetry import Telemetry
 
@@ -66,6 +68,29 @@ def take(shown, now, steps):
         if step % 2 == 0:
             with shown.clock.part("evaluation"):
                 now[0] += 1.0
+
+
+def test_compiling_is_told_and_no_part_of_the_speed(tmp_path, now, monkeypatch, capsys):
+    compiled = [5.0]
+    for module in (clock, telemetry_module):
+        monkeypatch.setattr(module, "compile_seconds", lambda: compiled[0])
+    config = replace(
+        CONFIG, model=replace(MODEL, compile=True), log=replace(CONFIG.log, progress="lines")
+    )
+    shown = telemetry(tmp_path, config=config)
+    shown.begin(1)
+    with shown.clock.part("forward_backward"):
+        now[0] += 32.0
+        compiled[0] += 30.0
+    shown.train(1, {"loss": 1.0, "lr": 0.01, "grad_norm": 1.0, "tokens": TOKENS})
+    take(shown, now, range(2, 4))
+    shown.close()
+    said = capsys.readouterr().out
+    assert said.index("compiling the decoder layers") < said.index("compiling took 30.0 s")
+    assert said.count("compiling took") == 1
+    lines = read_metrics(tmp_path / "metrics.jsonl", "train")
+    assert [line["tokens_per_second"] for line in lines] == [15.0, 15.0]
+    assert [line["seconds"]["compiling"] for line in lines] == [30.0, 0.0]
 
 
 def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):

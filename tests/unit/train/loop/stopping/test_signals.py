@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from train.loop.stopping.signals import LAUNCHER, REASONS, StopRequests, _program, agreed, exit_code
+from train.loop.stopping.signals import (
+    LAUNCHER,
+    REASONS,
+    TAKEN_OVER,
+    StopRequests,
+    _program,
+    agreed,
+    exit_code,
+)
 
 
 def run(body, *, ignore=(), timeout=60):
@@ -74,6 +82,36 @@ def test_where_there_is_nothing_to_save_a_signal_interrupts():
     print(agreed(requests.flags()))
     """
     assert run(body)[:2] == (0, "SIGUSR1\nSIGTERM\nSIGTERM")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("requests.file.touch()", "stop file"),
+        ("requests.until = time.time() - 1", "run.max_hours"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_where_there_is_nothing_to_save_a_file_and_the_clock_interrupt(
+    tmp_path, asked, reason, early
+):
+    """One that was there before interrupts at once, a later one within seconds."""
+    body = f"""
+    from pathlib import Path
+    requests.file = Path({str(tmp_path / "stop")!r})
+    try:
+        if {early}:
+            {asked}
+        with requests.interrupting():
+            print("preparing")
+            if not {early}:
+                {asked}
+            time.sleep(100)
+    except Stopped as stopped:
+        print(stopped)
+    """
+    expected = reason if early else f"preparing\n{reason}"
+    assert run(body)[:2] == (0, expected)
 
 
 def test_a_child_dies_of_the_signal():
@@ -162,6 +200,7 @@ def test_one_rank_is_enough_and_the_first_reason_counts():
     other = [0.0] * len(REASONS)
     other[REASONS.index(LAUNCHER)] = 1.0
     assert agreed(mine) == "run.max_hours"
+    assert agreed(StopRequests().flags(out_of_time=True, taken_over=True)) == TAKEN_OVER
     assert agreed([a + b for a, b in zip(mine, other, strict=True)]) == LAUNCHER
 
 
