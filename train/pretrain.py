@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
+from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
 from train.loop.run_status import write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
@@ -24,9 +25,11 @@ from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
+    from train.cluster.distributed import World
     from train.config import TrainConfig
     from train.config.arguments import DryRunFlags
 
+_INHERITED = open_descriptors()  # before anything else is opened
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
 
@@ -90,34 +93,62 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
+    from train.cluster.restart import Restart
     from train.config.command_line import dump_config
     from train.config.run_folder import CONFIG
+    from train.loop.attempt import Attempt
     from train.loop.build import build
-    from train.planning.auto import choose_here
     from train.reporting.finish import close, leave, running
 
     started = time.perf_counter()
     world = distributed.start(config.deepspeed.timeout_minutes)
-    choice = choose_here(config, world)
-    if choice is not None:
-        config = choice.config
-        if world.is_main:
-            print(choice.line, flush=True)
+    config, chosen = _sizes(config, world)
+    attempt = Attempt(config, world, Restart(world, _INHERITED) if chosen else None)
     try:
-        trainer = build(config, world, requests)
+        with attempt.guarded():
+            trainer = build(config, world, requests)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
             write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
-    if world.is_main:  # not before: a run that is refused leaves the results of another as they are
-        (trainer.folder / CONFIG).write_text(dump_config(config))
-    with running(trainer):
+
+    def begun() -> None:
+        attempt.succeeded()
+        if world.is_main:
+            (trainer.folder / CONFIG).write_text(dump_config(config))
+
+    trainer.on_begun = begun
+    if chosen:
+        trainer.telemetry.notice(trainer.step, chosen)
+    with running(trainer), attempt.guarded():
         trainer.train()
         if not trainer.stopped:
-            close(trainer, time.perf_counter() - started)
+            close(trainer, time.perf_counter() - started, chosen)
     return leave(trainer)
+
+
+def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
+    """Return the configuration without auto, and what was taken and why. Collective.
+
+    Raises:
+        UserError: nothing fits.
+    """
+    from train.cluster.restart import restarts
+    from train.planning.auto import choose_here
+
+    try:
+        choice = choose_here(config, world, restarts())
+    except UserError as error:
+        if restarts() and world.is_main:  # it has been running
+            write_state(config.folder, "failed", reason=str(error))
+        raise
+    if choice is None:
+        return config, ""
+    if world.is_main:
+        print(choice.line, flush=True)
+    return choice.config, choice.line
 
 
 def _leave(code: int) -> None:

@@ -15,7 +15,8 @@ def earlier_size(c: TrainConfig) -> Size | None:
 
     None where it starts from the beginning, or where that run's configuration cannot be read.
     """
-    saved = checkpoint.peek(c.resume, c.folder / CHECKPOINTS)
+    resume = checkpoint.how_to_resume(c, lambda _: None)
+    saved = checkpoint.peek(resume, c.folder / CHECKPOINTS)
     if saved is None:
         return None
     file = saved.path.parents[1] / CONFIG

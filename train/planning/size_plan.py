@@ -14,7 +14,7 @@ from train.planning.auto import choose
 from train.planning.device import Device
 from train.planning.earlier import earlier_size
 from train.planning.memory_table import MemoryTable
-from train.planning.sizes import Sizes, leaves_open
+from train.planning.sizes import Sizes, leaves_open, with_stand_in
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Planned:
 def plan_sizes(c: TrainConfig, ranks: int, device: Device, problems: Problems) -> Planned:
     """Return the sizes of a run on a device; note what is wrong with them."""
     line = ""
+    c = with_stand_in(c)
     if leaves_open(c):
         choice = problems.attempt(lambda: choose(c, ranks, device, earlier_size(c)))
         if choice is None:

@@ -9,6 +9,7 @@ from math import ceil
 from train.config import ModelConfig, TrainConfig
 from train.config.run import AUTO
 from train.config.validate import accumulation_steps, rows_per_rank
+from train.engines.build import engine_kind
 from train.engines.ds_config import find_ds_config, load_ds_config
 from train.planning.device import GB, Device
 from train.planning.memory_table import MemoryTable, memory_table
@@ -45,8 +46,20 @@ class Size:
 
 
 def leaves_open(c: TrainConfig) -> bool:
-    """Return whether there is anything to choose."""
-    return AUTO in (c.run.micro_batch, c.deepspeed.config)
+    """Return whether there is anything to choose; another engine asks for no ZeRO file."""
+    sharding = c.deepspeed.config == AUTO and engine_kind(c) == "deepspeed"
+    return sharding or c.run.micro_batch == AUTO
+
+
+def with_stand_in(c: TrainConfig) -> TrainConfig:
+    """Return the configuration with a ZeRO file to reckon with, where another engine asks for none.
+
+    FSDP2 holds no more than ZeRO-3 among as many ranks.
+    """
+    if c.deepspeed.config != AUTO or engine_kind(c) == "deepspeed":
+        return c
+    name = "zero3_offload" if c.engine.cpu_offload else "zero3"
+    return replace(c, deepspeed=replace(c.deepspeed, config=f"ds_configs/{name}.json"))
 
 
 class Sizes:
@@ -59,8 +72,10 @@ class Sizes:
     """
 
     def __init__(self, c: TrainConfig, ranks: int, device: Device) -> None:
+        c = with_stand_in(c)
         self._c = c
         self._ranks = ranks
+        self._sharing = (c.engine.shard if engine_kind(c) == "fsdp2" else 0) or ranks
         self._device = device
         self._room = FILLED * device.memory
         self._files = _files(c, device)
@@ -138,7 +153,7 @@ class Sizes:
         ds_config = load_ds_config(config, accumulation_steps(config, self._ranks), self._ranks)
         model = model_without_weights(config.model, config.data.sequence_length)
         fused = fuses_loss(config.model, self._device)
-        return memory_table(config, model, ds_config, self._ranks, fused)
+        return memory_table(config, model, ds_config, self._sharing, fused)
 
     def why(self, size: Size) -> str:
         """Return what keeps the micro batch from being larger, or the sharding from being less."""
@@ -227,7 +242,7 @@ def _with(c: TrainConfig, size: Size, evaluated: int) -> TrainConfig:
 def in_words(c: TrainConfig, size: Size) -> str:
     """Name the part of a size that was left open."""
     rows = f"a micro batch of {size.micro_batch}"
-    if c.deepspeed.config != AUTO:
+    if c.deepspeed.config != AUTO or engine_kind(c) == "fsdp2":
         return rows
     return f"{size.ds_config}" + (f" and {rows}" if c.run.micro_batch == AUTO else "")
 

@@ -65,11 +65,12 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
         )
 
 
-def close(trainer: Trainer, elapsed: float) -> None:
+def close(trainer: Trainer, elapsed: float, chosen: str = "") -> None:
     """End the run's output. Collective; only rank 0 writes.
 
     Args:
         elapsed: seconds of this process, set-up included.
+        chosen: what auto took and why; empty where nothing was auto.
     """
     figures = trainer.telemetry.summary()
     trainer.telemetry.close()
@@ -81,7 +82,7 @@ def close(trainer: Trainer, elapsed: float) -> None:
     path = trainer.folder / SUMMARY
     # A run that was done already keeps its summary: this process has trained nothing to speak of.
     kept = None if trainer.telemetry.began else read_summary(path)
-    summary = kept or write_summary(path, _facts(trainer) | figures)
+    summary = kept or write_summary(path, _facts(trainer) | {"chosen": chosen} | figures)
     if weight_decays:
         history = [
             record
@@ -104,6 +105,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "name": config.name,
         "world_size": trainer.world.size,
         **trainer.engine.layout,
+        "micro_batch": config.run.micro_rows,
         "device": trainer.world.device.type,
         "precision": str(trainer.engine.dtype).removeprefix("torch."),
         "method": config.decay.method,
