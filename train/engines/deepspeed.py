@@ -16,7 +16,10 @@ from alphadecay.sharding.base import Span
 from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
-from train.engines.deepspeed_workarounds import forgetting_forward_passes
+from train.engines.deepspeed_workarounds import (
+    forgetting_forward_passes,
+    import_muon_uncompiled,
+)
 from train.engines.ds_config import zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
@@ -100,7 +103,9 @@ class DeepSpeedEngine:
         return written
 
     def read_state(self, folder: Path) -> dict[str, Any]:
-        """Load weights, moments and client state; DeepSpeed unpickles in full.
+        """Load weights, moments and client state.
+
+        DeepSpeed asks for full unpickling; `train.checkpoint.load` does not let it.
 
         Raises:
             UserError: there is nothing to load.
@@ -124,6 +129,7 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
     """
     import deepspeed
 
+    import_muon_uncompiled()
     model = build_model(
         config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
     )

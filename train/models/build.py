@@ -17,7 +17,7 @@ from alphadecay.modules import whole_shape
 from train.config import ModelConfig
 from train.errors import UserError
 from train.models import spec_of
-from train.models.initialise import initialise
+from train.models.initialise import SkipRandomFills, initialise
 
 
 def build_model(
@@ -35,7 +35,7 @@ def build_model(
     """
     spec = spec_of(model)
     config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
-    with _partitioned_init(ds_config):
+    with _partitioned_init(ds_config), SkipRandomFills():
         module = spec.bare(config)
     initialise(module, model.init_std, seed)
     finish_model(module, model)
