@@ -18,7 +18,7 @@ from train.models.compiling import compile_seconds
 from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.metrics import MetricsWriter
+from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
@@ -96,14 +96,29 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
+        self._pending: list[Record] = []
+        self._resume_step = resume_step
+        self._opened = False
         # On all ranks, so that a damaged file stops every rank, not one.
-        world.run_on_main(lambda: self._open(resume_step))
+        world.run_on_main(lambda: check_metrics(folder / METRICS, resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
-    def _open(self, resume_step: int | None) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, resume_step, self.message)
-        self._sinks = make_sinks(self._config, self._folder, resume_step, self.message)
+    def open(self) -> None:
+        """Begin to write, first of all what was told before. Collective; once is enough.
+
+        Until then the lines of an earlier run stay as they are.
+        """
+        if not self._opened:
+            self._opened = True
+            self._world.run_on_main(self._open)
+
+    def _open(self) -> None:
+        self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step, self.message)
+        self._sinks = make_sinks(self._config, self._folder, self._resume_step, self.message)
+        pending, self._pending = self._pending, []
+        for record in pending:
+            self._put(record)
 
     @property
     def began(self) -> bool:
@@ -278,8 +293,17 @@ class Telemetry:
             return None
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if not self._world.is_main:
+            return
+        record = make_record(kind, step, values)
+        self._progress.log(record)
+        if self._opened:
+            self._put(record)
+        else:
+            self._pending.append(record)
+
+    def _put(self, record: Record) -> None:
         if self._metrics is not None:
-            record = self._metrics.write(kind, step, values)
-            self._progress.log(record)
+            self._metrics.append(record)
             for sink in self._sinks:
                 sink.log(record)
