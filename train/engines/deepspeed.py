@@ -16,7 +16,10 @@ from alphadecay.sharding.base import Span
 from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
-from train.engines.deepspeed_workarounds import forgetting_forward_passes
+from train.engines.deepspeed_workarounds import (
+    forgetting_forward_passes,
+    import_muon_uncompiled,
+)
 from train.engines.ds_config import zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
@@ -35,9 +38,11 @@ class DeepSpeedEngine:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.module: nn.Module = handle.module
-        dtype = next(handle.module.parameters()).dtype
-        self.keeps_masters = handle.zero_optimization_stage() > 0 or dtype != torch.float32
-        self.layout = {"zero_stage": int(handle.zero_optimization_stage())}
+        self.optimizer = None  # AlphaDecay finds it in the handle
+        self.dtype = next(handle.module.parameters()).dtype
+        stage = int(handle.zero_optimization_stage())
+        self.keeps_masters = stage > 0 or self.dtype != torch.float32
+        self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch."""
@@ -98,7 +103,9 @@ class DeepSpeedEngine:
         return written
 
     def read_state(self, folder: Path) -> dict[str, Any]:
-        """Load weights, moments and client state; DeepSpeed unpickles in full.
+        """Load weights, moments and client state.
+
+        DeepSpeed asks for full unpickling; `train.checkpoint.load` does not let it.
 
         Raises:
             UserError: there is nothing to load.
@@ -122,6 +129,7 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
     """
     import deepspeed
 
+    import_muon_uncompiled()
     model = build_model(
         config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
     )
