@@ -6,12 +6,12 @@ import logging
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, bare_name, exempt_parameters, whole_shape
+from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
@@ -57,6 +57,7 @@ class Attachment:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
         self.modules = tuple(modules)
+        self._places = Places(target.model, modules)
         exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
@@ -78,6 +79,13 @@ class Attachment:
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
         self.restart()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse copies: they would hook nothing, and report decays that nobody applies."""
+        raise TypeError(
+            "AlphaDecay hooks the optimizers it was made for, and cannot be copied or pickled: "
+            "keep its state_dict(), or make one of the copied model and optimizer and load it there"
+        )
+
     @property
     def elements(self) -> dict[str, int]:
         """Elements of each module that this rank's optimizers update."""
@@ -91,8 +99,8 @@ class Attachment:
         """Every module's own group's weight decay, now."""
         found = {}
         for optimizer, hook in zip(self.optimizers, self._hooks, strict=True):
-            for name, index in hook.fragments.groups.items():
-                found[name] = hook.weight_decay(optimizer.param_groups[index])
+            for name, group in hook.fragments.groups_of(optimizer.param_groups).items():
+                found[name] = hook.weight_decay(group)
         return found
 
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
@@ -113,8 +121,15 @@ class Attachment:
         self._unguard()
         self._unguard = _nothing
 
+    def note_measured(self) -> None:
+        """Take that the weights were measured just now."""
+        for hook in self._hooks:
+            hook.note_measured(True)
+
     def restart(self) -> None:
-        """Count steps from here on."""
+        """Count steps from here on, with ratios that are not of these weights."""
+        for hook in self._hooks:
+            hook.note_measured(False)
         self._seen = self._counts()
         self._versions = self._weights_versions()
         self._unexplained = [0] * len(self._hooks)
@@ -124,8 +139,9 @@ class Attachment:
         only made an optimizer's state.
 
         Raises:
-            RuntimeError: steps went by that were not decayed.
+            RuntimeError: steps went by that were not decayed, or the weights are others by now.
         """
+        self._places.refuse_replaced()
         counts = self._counts()
         new = [
             [after - before for after, before in zip(now, then, strict=True)]
@@ -140,7 +156,8 @@ class Attachment:
                     "weights were stepped, and the hooks of "
                     f"{type(self.optimizers[index]).__name__} have not decayed them: another "
                     "optimizer updates them, or the hooks are gone; give AlphaDecay the optimizer "
-                    "whose step() you call"
+                    "whose step() you call. Where your loop itself writes to the weights, call "
+                    "decay.step() after optimizer.step() alone"
                 )
         self._seen = counts
         self._versions = versions
@@ -165,8 +182,7 @@ class Attachment:
         return [(hook.steps, hook.decayed, hook.blank) for hook in self._hooks]
 
     def _weights_versions(self) -> list[int]:
-        """A number an optimizer, which changes when one of its weights is written to in place."""
-        return [sum(tensor._version for tensor in part.tensors) for part in self.fragments]
+        return [part.version for part in self.fragments]
 
 
 def _nothing() -> None:

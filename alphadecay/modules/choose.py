@@ -22,6 +22,8 @@ from alphadecay.modules.weight import (
     whole_shape,
 )
 
+_FROZEN = "it is not trained"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -32,6 +34,7 @@ class Choice:
         reasons: every other parameter's name -> why it is no module, as a clause.
         shapes: every parameter's name -> whole shape.
         exempt: names of the gains and biases among them.
+        frozen: linear weights among them that were not trained, by name.
         warnings: sentences for the user.
     """
 
@@ -39,7 +42,13 @@ class Choice:
     reasons: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
     exempt: frozenset[str]
+    frozen: Mapping[str, nn.Parameter]
     warnings: tuple[str, ...]
+
+    @property
+    def thawed(self) -> list[str]:
+        """Return the names of the frozen weights that are trained by now."""
+        return [name for name, parameter in self.frozen.items() if parameter.requires_grad]
 
 
 def find_modules(
@@ -100,8 +109,9 @@ def choose_modules(
     shapes = {name: whole_shape(p) for name, p in parameters.items()}
     chosen = {site.name for site in taken}
     exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
+    frozen = {s.name: s.parameter for s in every_site if reasons.get(s.name) == _FROZEN}
     warnings = tuple(_warnings(taken, splits or {}))
-    return Choice(tuple(modules), reasons, shapes, exempt, warnings)
+    return Choice(tuple(modules), reasons, shapes, exempt, frozen, warnings)
 
 
 def _reasons(
@@ -124,6 +134,8 @@ def _reasons(
         reason = _left_by_user(site, include, exclude)
         if not reason and not include:
             reason = _left_by_default(site, embedded, head, published)
+        if not reason and not site.parameter.requires_grad:
+            reason = _FROZEN
         if reason:
             reasons[site.name] = reason
     linear = [s.name for s in every_site if isinstance(s.layer, nn.Linear) and s.kind == "linear"]
@@ -134,8 +146,6 @@ def _reasons(
 
 
 def _left_by_user(site: Site, include: Sequence[str], exclude: Sequence[str]) -> str:
-    if not site.parameter.requires_grad:
-        return "it is not trained"
     if include and not _matches(site.name, include):
         return "include does not name it"
     return "exclude names it" if _matches(site.name, exclude) else ""
