@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from torch import nn
-from torch.optim import Optimizer
 
 from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
-from alphadecay.optim.wrapped import opened, unwrapped
+from alphadecay.optim.wrapped import bare_optimizers
 from alphadecay.sharding.detect import Target
 from alphadecay.state import give_back_base
 
@@ -74,6 +73,7 @@ class Attachment:
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
         self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
         self._unguard = _nothing
+        self._is_removed = False
         if engine is not None:
             self._unguard = guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
@@ -104,7 +104,12 @@ class Attachment:
         return found
 
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
-        """Take every module's ratio; it holds from the next step on."""
+        """Take every module's ratio; it holds from the next step on.
+
+        Raises:
+            RuntimeError: `remove` was called.
+        """
+        self._refuse_removed()
         for fragments in self.fragments:
             fragments.set_ratios(ratios)
 
@@ -120,6 +125,7 @@ class Attachment:
             _LIVE.pop(hook, None)
         self._unguard()
         self._unguard = _nothing
+        self._is_removed = True
 
     def note_measured(self) -> None:
         """Take that the weights were measured just now."""
@@ -141,6 +147,7 @@ class Attachment:
         Raises:
             RuntimeError: steps went by that were not decayed, or the weights are others by now.
         """
+        self._refuse_removed()
         self._places.refuse_replaced()
         counts = self._counts()
         new = [
@@ -169,6 +176,7 @@ class Attachment:
         Raises:
             RuntimeError: there was one.
         """
+        self._refuse_removed()
         counts = self._counts()
         if counts == self._seen:
             raise RuntimeError(
@@ -176,6 +184,13 @@ class Attachment:
                 "that nothing was decayed; AlphaDecay needs an engine that calls it"
             )
         self._seen = counts
+
+    def _refuse_removed(self) -> None:
+        if self._is_removed:
+            raise RuntimeError(
+                "remove() was called, so that nothing is decayed by module any more: leave "
+                "decay.step() out from there on, or make AlphaDecay again"
+            )
 
     def _counts(self) -> list[tuple[int, int, int]]:
         """(steps, decayed steps, blank steps) of every optimizer."""
@@ -187,37 +202,6 @@ class Attachment:
 
 def _nothing() -> None:
     """Undo no guard."""
-
-
-def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
-    """Return the optimizers whose step() updates the weights.
-
-    Raises:
-        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
-            nothing.
-    """
-    if engine is not None:
-        own = getattr(engine, "basic_optimizer", None) or engine.optimizer
-        given = own if optimizer is None else unwrapped(optimizer)
-        if given is not own and given is not engine.optimizer:
-            raise ValueError(
-                f"the {type(given).__name__} given is not the optimizer of the DeepSpeed engine, "
-                f"which has its own {type(own).__name__}: leave the second argument out, "
-                "AlphaDecay(engine, interval=...)"
-            )
-        optimizer = own
-    if optimizer is None:
-        raise ValueError(
-            "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
-        )
-    found = opened(optimizer)
-    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
-        raise ValueError(
-            "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
-            "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
-            "hold its highest value, then let the schedule set them"
-        )
-    return found
 
 
 def _refuse_second(fragments: Sequence[Fragments]) -> None:

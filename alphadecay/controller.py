@@ -294,5 +294,5 @@ class AlphaDecay:
                 f"ratio of {bad[0]} is {ratios[bad[0]]}; a ratio is finite and not negative"
             )
         self._sharding.agree(list(ratios.values()), "AlphaDecay's weight decays")
-        self._ratios = ratios
         self._attachment.set_ratios(ratios)
+        self._ratios = ratios

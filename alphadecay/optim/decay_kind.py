@@ -17,26 +17,32 @@ from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.hooks import StepHook
 from alphadecay.sharding.base import Span
 
-# class -> whether it shrinks the weights (True) or adds a penalty to the gradients (False)
-_TORCH = {
-    "Adafactor": True,
-    "AdamW": True,
-    "Muon": True,
-    "ASGD": False,
-    "Adadelta": False,
-    "Adagrad": False,
-    "Adam": False,
-    "Adamax": False,
-    "NAdam": False,
-    "RAdam": False,
-    "RMSprop": False,
-    "SGD": False,
+# library -> class -> whether it shrinks the weights (True) or adds a penalty to the gradients
+_KNOWN = {
+    "torch": {
+        "Adafactor": True,
+        "AdamW": True,
+        "Muon": True,
+        "ASGD": False,
+        "Adadelta": False,
+        "Adagrad": False,
+        "Adam": False,
+        "Adamax": False,
+        "NAdam": False,
+        "RAdam": False,
+        "RMSprop": False,
+        "SGD": False,
+    },
+    "deepspeed": {
+        "DeepSpeedCPULion": True,
+        "FusedLion": True,
+        "DeepSpeedCPUAdagrad": False,
+    },
+    # from its source, for its sharding has no place on a twin: p.mul_(1 - lr * weight_decay)
+    "torchtitan": {"DistMuon": True},
 }
-_DEEPSPEED = {
-    "DeepSpeedCPULion": True,
-    "FusedLion": True,
-    "DeepSpeedCPUAdagrad": False,
-}
+# those of DeepSpeed and apex whose adam_w_mode says it; apex's LAMB has one too, and is none
+_BY_MODE = frozenset({"FusedAdam", "DeepSpeedCPUAdam", "MuonWithAuxAdam"})
 # bitsandbytes' update rules; its Adam decays as AdamW does, whatever the class is called
 _BITSANDBYTES = {
     "adam": True,
@@ -47,8 +53,6 @@ _BITSANDBYTES = {
     "momentum": False,
     "rmsprop": False,
 }
-# from its source, for its sharding has no place on a twin; DistMuon: p.mul_(1 - lr * weight_decay)
-_TORCHTITAN = {"DistMuon": True}
 # how much of its effect may be missing on a zero gradient and on a random one, where an optimizer
 # that decays after its update differs by lr² * decay
 _TOLERANCES = (1e-3, 2e-2)
@@ -93,19 +97,20 @@ def _known(optimizer: Optimizer) -> bool | None:
     """Look the class up whose step() is taken; None for one that is not listed."""
     library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]
     names = [kind.__name__ for kind in type(optimizer).__mro__]
-    if library == "torch":
-        told = {bool(group.get("decoupled_weight_decay")) for group in optimizer.param_groups}
-        if len(told) > 1:
-            raise ValueError(_two_kinds(optimizer))
-        return True in told or next((_TORCH[name] for name in names if name in _TORCH), None)
-    if library == "torchtitan":
-        return next((_TORCHTITAN[name] for name in names if name in _TORCHTITAN), None)
     if library == "bitsandbytes":
         return _BITSANDBYTES.get(getattr(optimizer, "optimizer_name", ""))
-    if library not in ("deepspeed", "apex"):
-        return None
-    if not hasattr(optimizer, "adam_w_mode"):
-        return next((_DEEPSPEED[name] for name in names if name in _DEEPSPEED), None)
+    if library in ("deepspeed", "apex") and not _BY_MODE.isdisjoint(names):
+        return _by_mode(optimizer)
+    told = {bool(group.get("decoupled_weight_decay")) for group in optimizer.param_groups}
+    if library == "torch" and True in told:
+        if len(told) > 1:
+            raise ValueError(_two_kinds(optimizer))
+        return True
+    known = _KNOWN.get(library, {})
+    return next((known[name] for name in names if name in known), None)
+
+
+def _by_mode(optimizer: Any) -> bool:
     muon = any(group.get("use_muon") for group in optimizer.param_groups)
     if muon and not optimizer.adam_w_mode:
         raise ValueError(

@@ -248,3 +248,18 @@ def test_each_kind_of_group_is_tried(shrinks: list[bool], expected: bool | None)
             is_decoupled(optimizer)
         return
     assert is_decoupled(optimizer) is expected
+
+
+def test_apexs_lamb_is_no_adamw_by_its_mode() -> None:
+    """Its adam_w_mode says where the decay enters the trust ratio, which scales it."""
+
+    class FusedLAMB(ByHand):
+        adam_w_mode = 1
+        rule = staticmethod(by_trust_ratio)
+
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+
+    inspect.unwrap(FusedLAMB.step).__module__ = "apex.optimizers.fused_lamb"
+    with pytest.raises(ValueError, match="FusedLAMB is not understood"):
+        is_decoupled(FusedLAMB([nn.Parameter(torch.ones(4, 4))], lr=LR, weight_decay=DECAY))

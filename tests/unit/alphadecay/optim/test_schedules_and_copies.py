@@ -192,3 +192,15 @@ def test_weights_that_are_loaded_before_the_first_step_are_noticed(
     shrinkage(model, optimizer)
     shrinkage(model, optimizer)
     assert "written to" not in caplog.text
+
+
+@pytest.mark.parametrize("call", [AlphaDecay.step, AlphaDecay.refresh])
+def test_what_was_removed_says_so_at_once(call: Any) -> None:
+    model, optimizer, decay = watched(AdamW)
+    figures = decay.weight_decays
+    decay.remove()
+    decay.remove()
+    shrinkage(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"remove\(\) was called, so that nothing is decayed by"):
+        call(decay)
+    assert decay.weight_decays == figures
