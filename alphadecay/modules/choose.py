@@ -11,7 +11,7 @@ from torch import nn
 
 from alphadecay.modules.experts import refuse_experts_of_ranks
 from alphadecay.modules.fused import perhaps_fused
-from alphadecay.modules.head import head_parameters, widest_is_last
+from alphadecay.modules.head import head_parameters, perhaps_head
 from alphadecay.modules.sites import Site, refuse_hidden_weights, sites
 from alphadecay.modules.split import Splits, split
 from alphadecay.modules.weight import (
@@ -88,6 +88,8 @@ def choose_modules(
         ValueError: a pattern matches no parameter, a split does not add up or is unknown, a weight
             has no values to measure, names collide, or no module is left.
     """
+    if isinstance(include, str) or isinstance(exclude, str):
+        raise ValueError(f"include={include!r}, exclude={exclude!r}: write a list of patterns")
     parameters = named_parameters(model)
     trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     for pattern in (*include, *exclude, *(splits or {})):
@@ -110,7 +112,7 @@ def choose_modules(
     chosen = {site.name for site in taken}
     exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
     frozen = {s.name: s.parameter for s in every_site if reasons.get(s.name) == _FROZEN}
-    warnings = tuple(_warnings(taken, splits or {}))
+    warnings = tuple(_warnings(model, taken, splits or {}))
     return Choice(tuple(modules), reasons, shapes, exempt, frozen, warnings)
 
 
@@ -165,15 +167,10 @@ def _left_by_default(site: Site, embedded: set[int], head: set[int], published: 
     return ""
 
 
-def _warnings(taken: Sequence[Site], splits: Splits) -> Iterator[str]:
-    widest = widest_is_last(taken)
-    if widest is not None:
-        yield (
-            f"{widest.name} {list(whole_shape(widest.parameter))} is the last linear weight and "
-            f"the widest: if it is the output head, leave it out with exclude=[{widest.name!r}]"
-        )
-    untold = (site for site in taken if site.kind == "linear" and not _matches(site.name, splits))
-    yield from [sentence for site in untold if (sentence := perhaps_fused(site))][:1]
+def _warnings(model: nn.Module, taken: Sequence[Site], splits: Splits) -> Iterator[str]:
+    untold = [site for site in taken if site.kind == "linear" and not _matches(site.name, splits)]
+    fused = (sentence for site in untold if (sentence := perhaps_fused(site)))
+    yield from filter(None, [perhaps_head(model, taken), next(fused, "")])
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
