@@ -4,7 +4,8 @@ train/pretrain.py.
 HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it has been asked to
 stop (or for ever, where the test kills); rank 0 then makes the file HELD_IN/reached.
 HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens. HELD_NAN=n makes
-the gradients NaN from the n-th micro batch on.
+the gradients NaN from the n-th micro batch on. HELD_RUIN=n takes step n with an infinite learning
+rate, which ruins the weights.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ sys.path[0] = str(ROOT)
 
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
-from train.data.loading.sampler import Batches  # noqa: E402
+from train.data.loading.read_ahead import ReadAhead  # noqa: E402
 from train.loop import build, trainer  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
@@ -32,7 +33,7 @@ PHASES = {
     "evaluation": (trainer, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "save"),
-    "data": (Batches, "batch"),
+    "data": (ReadAhead, "batch"),
     "preparation": (build, "prepare_all"),
 }
 FOLDER = Path(os.environ["HELD_IN"])
@@ -66,20 +67,16 @@ def hold(wanted):
 
 
 def log_batch(_call, arguments):
-    batches, k, rank, size, micro = arguments
+    """Note the batch that the loop takes, not those that are read ahead of it."""
+    reader, k = arguments
     digest = hashlib.sha256(
-        b"".join(
-            tensor.numpy().tobytes()
-            for m in original_batch(batches, k, rank, size, micro)
-            for tensor in m[:2]
-        )
+        b"".join(tensor.numpy().tobytes() for micro in reader._read(k) for tensor in micro[:2])
     )
-    with (FOLDER / f"batches-{rank}.txt").open("a") as file:
+    with (FOLDER / f"batches-{RANK}.txt").open("a") as file:
         file.write(f"{k} {digest.hexdigest()}\n")
 
 
-original_batch = Batches.batch
-before(Batches, "batch", log_batch)
+before(ReadAhead, "batch", log_batch)
 before(signals.StopRequests, "install", lambda _call, arguments: REQUESTS.append(arguments[0]))
 if "HELD_AT" in os.environ:
     phase, number = os.environ["HELD_AT"].split(":")
@@ -90,6 +87,12 @@ if "HELD_NAN" in os.environ:
         trainer,
         "poison_nonfinite_loss",
         lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None,
+    )
+if "HELD_RUIN" in os.environ:
+    ruined = int(os.environ["HELD_RUIN"])
+    learning_rate = trainer.learning_rate
+    trainer.learning_rate = lambda optim, step, steps: (
+        math.inf if step == ruined else learning_rate(optim, step, steps)
     )
 
 runpy.run_path(str(ROOT / "train" / "pretrain.py"), run_name="__main__")

@@ -38,9 +38,11 @@ class DeepSpeedEngine:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.module: nn.Module = handle.module
-        dtype = next(handle.module.parameters()).dtype
-        self.keeps_masters = handle.zero_optimization_stage() > 0 or dtype != torch.float32
-        self.layout = {"zero_stage": int(handle.zero_optimization_stage())}
+        self.optimizer = None  # AlphaDecay finds it in the handle
+        self.dtype = next(handle.module.parameters()).dtype
+        stage = int(handle.zero_optimization_stage())
+        self.keeps_masters = stage > 0 or self.dtype != torch.float32
+        self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch."""
@@ -101,7 +103,9 @@ class DeepSpeedEngine:
         return written
 
     def read_state(self, folder: Path) -> dict[str, Any]:
-        """Load weights, moments and client state; DeepSpeed unpickles in full.
+        """Load weights, moments and client state.
+
+        DeepSpeed asks for full unpickling; `train.checkpoint.load` does not let it.
 
         Raises:
             UserError: there is nothing to load.

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.overrides import TorchFunctionMode
 
 from alphadecay.modules import whole_shape
@@ -67,9 +68,19 @@ def initialise(module: nn.Module, std: float, seed: int) -> None:
                 if not writes:
                     continue
                 if name in matrices:
-                    parameter.copy_(next(drawn))
+                    _put(parameter, next(drawn))
                 else:
                     parameter.fill_(1.0)
+
+
+def _put(parameter: nn.Parameter, whole: Tensor) -> None:
+    """Write the values, or this rank's shard of them: every rank has drawn them all."""
+    if isinstance(parameter, DTensor):
+        mesh, placements = parameter.device_mesh, parameter.placements
+        shard = distribute_tensor(whole, mesh, placements, src_data_rank=None)  # nothing is sent
+        parameter.to_local().copy_(shard.to_local())
+    else:
+        parameter.copy_(whole)
 
 
 class _Gathered:

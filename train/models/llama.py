@@ -74,6 +74,11 @@ class Llama:
 
         return [layer for layer in module.modules() if isinstance(layer, LlamaDecoderLayer)]
 
+    def ends(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return embed_tokens and lm_head."""
+        model: Any = module
+        return [model.model.embed_tokens, model.lm_head]
+
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute the rotary frequencies in float32 again: in bf16 far positions blur."""
         from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding

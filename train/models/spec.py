@@ -47,6 +47,9 @@ class ModelSpec(Protocol):
         They are the units in which it is gathered and compiled.
         """
 
+    def ends(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return the embedding and the head, which are large and not alike."""
+
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute buffers again that lost precision when an engine cast the model."""
 

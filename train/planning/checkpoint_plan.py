@@ -12,10 +12,9 @@ import torch
 
 from train import checkpoint
 from train.checkpoint.space import bytes_needed
-from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
-from train.data.loading.dataset import data_identity
+from train.data.loading.dataset import data_identity, same_data
 from train.data.preparing.corpora import PreparedCorpus
 from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.errors import Problems
@@ -56,12 +55,15 @@ def start_line(
     problems: Problems,
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
-    found = checkpoint.peek(c.resume, c.folder / CHECKPOINTS)
+    resume = checkpoint.how_to_resume(c, lambda _: None)
+    found = checkpoint.peek(resume, c.folder / CHECKPOINTS)
     if found is None:
         return "starts from step 0"
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
     if prepared and len(folders) == len(prepared):
         identity = _identity(c, ds_config, world_size, folders)
+        if same_data(found.manifest.get("data"), folders, c.data):
+            identity["data"] = found.manifest["data"]
         problems.attempt(lambda: checkpoint.check_identity(found, identity, c.checkpoint.convert))
     return f"goes on from {found.path}, step {found.step} of {c.run.steps}"
 
@@ -69,8 +71,8 @@ def start_line(
 def _identity(
     c: TrainConfig, ds_config: Mapping[str, Any], world_size: int, folders: list[Path]
 ) -> Any:
-    world = World(0, 0, world_size, torch.device("cpu"))
-    return checkpoint.identity(c, world, zero_stage(ds_config), data_identity(folders, c.data))
+    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
+    return checkpoint.identity(c, world_size, layout, data_identity(folders, c.data))
 
 
 def _checkpoint_bytes(model: torch.nn.Module, ds_config: Mapping[str, Any], ranks: int) -> int:
