@@ -119,7 +119,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
         if world.is_main:
             (trainer.folder / CONFIG).write_text(dump_config(config))
 
-    trainer.on_begun = begun
+    trainer.telemetry.on_open = begun
     if chosen:
         trainer.telemetry.notice(trainer.step, chosen)
     with running(trainer), attempt.guarded():

@@ -6,7 +6,6 @@ Every rank does the same in the same order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,6 @@ class Trainer:
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
         saved: that checkpoint.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
-        on_begun: called once, on every rank, when the first step is over; nothing is written in the
-            folder before, so that a start that fails leaves an earlier run's results as they are.
     """
 
     config: TrainConfig
@@ -72,13 +69,11 @@ class Trainer:
     saved_step: int = -1
     saved: Path | None = None
     stopped: str = ""
-    on_begun: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         run = self.config.run
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
-        self._writes = False
         self.reader = ReadAhead(
             lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
             self.config.data.read_ahead,
@@ -114,7 +109,7 @@ class Trainer:
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
-        self._begin_writing()
+        self.telemetry.open()
         if self.stopped and self.step:
             self.save(last=True)
 
@@ -181,7 +176,7 @@ class Trainer:
             refreshed = self.decay is not None and self.decay.step()
         if self.decay is not None and refreshed:
             self._tell_refresh(self.decay)
-        self._begin_writing()
+        self.telemetry.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
         self.stopped = stop
@@ -190,16 +185,6 @@ class Trainer:
             self._give_up()
         if refreshed:
             self._ask()
-
-    def _begin_writing(self) -> None:
-        """Let what was held back be written, once every rank has come so far. Collective."""
-        if self._writes:
-            return
-        self._writes = True
-        self.world.barrier()
-        if self.on_begun is not None:
-            self.on_begun()
-        self.telemetry.open()
 
     def _forward_backward_step(self, step: int) -> tuple[dict[str, float], str]:
         """Return the step's figures, and why to stop after it.

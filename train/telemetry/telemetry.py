@@ -5,7 +5,7 @@ Every rank has one and calls it alike, for some figures are over all ranks; rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +96,7 @@ class Telemetry:
         self._pending: list[Record] = []
         self._resume_step = resume_step
         self._opened = False
+        self.on_open: Callable[[], None] | None = None  # on every rank, when writing begins
         # On all ranks, so that a damaged file stops every rank, not one.
         world.run_on_main(lambda: check_metrics(folder / METRICS, resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
@@ -104,11 +105,16 @@ class Telemetry:
     def open(self) -> None:
         """Begin to write, first of all what was told before. Collective; once is enough.
 
-        Until then the lines of an earlier run stay as they are.
+        A start that fails in its first step thereby leaves an earlier run's lines as they are.
         """
-        if not self._opened:
-            self._opened = True
-            self._world.run_on_main(self._open)
+        if self._opened:
+            return
+        self._opened = True
+        if self._world.size > 1:
+            self._world.barrier()
+        if self.on_open is not None:
+            self.on_open()
+        self._world.run_on_main(self._open)
 
     def _open(self) -> None:
         self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step)
