@@ -18,9 +18,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
 from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.loop.run_status import write_state  # noqa: E402
+from train.loop.run_status import note_refusal, write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
+from train.system.files import write_atomically  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
@@ -54,7 +55,7 @@ def _start(requests: StopRequests) -> int:
     # first: a signal during the imports must not end the process at a place of its own
     requests.install()
     prepare_environment()
-    _, local_rank, world_size = environment()
+    rank, local_rank, world_size = environment()
     from train.config.arguments import split_dry_run
     from train.config.command_line import load_command
     from train.config.validate import check_batch
@@ -63,7 +64,12 @@ def _start(requests: StopRequests) -> int:
     if dry_run is not None:
         return 0 if local_rank else _dry_run(arguments, dry_run)
     config = load_command(arguments)
-    check_batch(config, world_size)
+    try:
+        check_batch(config, world_size)
+    except UserError as error:
+        if rank == 0:
+            note_refusal(config.folder, f"{error}", held=False)
+        raise
     return _run(config, requests)
 
 
@@ -94,8 +100,6 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # transformers.
     from train.cluster import distributed
     from train.cluster.restart import Restart
-    from train.config.command_line import dump_config
-    from train.config.run_folder import CONFIG
     from train.loop.attempt import Attempt
     from train.loop.build import build
     from train.reporting.finish import close, leave, running
@@ -113,13 +117,18 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
             write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
+    except Exception as reason:
+        if world.is_main:
+            note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
+        raise
 
     def begun() -> None:
         attempt.succeeded()
+        # not before: a run that is refused leaves the results of another as they are
         if world.is_main:
-            (trainer.folder / CONFIG).write_text(dump_config(config))
+            _keep_config(config)
 
-    trainer.telemetry.on_open = begun
+    trainer.telemetry.journal.on_open = begun
     if chosen:
         trainer.telemetry.notice(trainer.step, chosen)
     with running(trainer), attempt.guarded():
@@ -141,14 +150,25 @@ def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
     try:
         choice = choose_here(config, world, restarts())
     except UserError as error:
-        if restarts() and world.is_main:  # it has been running
-            write_state(config.folder, "failed", reason=str(error))
+        if world.is_main:
+            note_refusal(config.folder, f"{error}", held=restarts() > 0)
         raise
     if choice is None:
         return config, ""
     if world.is_main:
         print(choice.line, flush=True)
     return choice.config, choice.line
+
+
+def _keep_config(config: TrainConfig) -> None:
+    from train.config.command_line import dump_config
+    from train.config.run_folder import CONFIG
+
+    path = config.folder / CONFIG
+    try:
+        write_atomically(path, dump_config(config))
+    except OSError as error:  # reports miss it; the run does not
+        print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

@@ -109,7 +109,7 @@ class Trainer:
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
-        self.telemetry.open()
+        self.telemetry.journal.open()
         if self.stopped and self.step:
             self.save(last=True)
 
@@ -176,7 +176,7 @@ class Trainer:
             refreshed = self.decay is not None and self.decay.step()
         if self.decay is not None and refreshed:
             self._tell_refresh(self.decay)
-        self.telemetry.open()
+        self.telemetry.journal.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
         self.stopped = stop

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from train.config import TrainConfig
 from train.config.validate import accumulation_steps
-from train.engines.ds_config import load_ds_config
+from train.engines.build import EnginePlan, plan_engine
 from train.errors import Problems
 from train.planning.auto import choose
 from train.planning.device import Device
 from train.planning.earlier import earlier_size
 from train.planning.memory_table import MemoryTable
-from train.planning.sizes import Sizes, leaves_open, with_stand_in
+from train.planning.sizes import Sizes, leaves_open
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,14 @@ class Planned:
         config: without auto, unless nothing fits.
         line: what auto took and why; empty where nothing was auto.
         accumulation: micro batches of a step; None where the batch cannot be shared out.
-        ds_config: DeepSpeed's configuration, filled in; None where it cannot be.
+        engine: its plan; None where there can be none.
         memory: of a rank; None without a DeepSpeed configuration.
     """
 
     config: TrainConfig
     line: str = ""
     accumulation: int | None = None
-    ds_config: dict[str, Any] | None = None
+    engine: EnginePlan | None = None
     memory: MemoryTable | None = None
 
     def lines(self) -> Iterator[str]:
@@ -46,7 +45,6 @@ class Planned:
 def plan_sizes(c: TrainConfig, ranks: int, device: Device, problems: Problems) -> Planned:
     """Return the sizes of a run on a device; note what is wrong with them."""
     line = ""
-    c = with_stand_in(c)
     if leaves_open(c):
         choice = problems.attempt(lambda: choose(c, ranks, device, earlier_size(c)))
         if choice is None:
@@ -56,7 +54,7 @@ def plan_sizes(c: TrainConfig, ranks: int, device: Device, problems: Problems) -
     accumulation = problems.attempt(lambda: accumulation_steps(c, ranks))
     if accumulation is None:
         return Planned(c, line)
-    ds_config = problems.attempt(lambda: load_ds_config(c, accumulation, ranks))
-    if ds_config is None:
+    engine = problems.attempt(lambda: plan_engine(c, accumulation, ranks))
+    if engine is None:
         return Planned(c, line, accumulation)
-    return Planned(c, line, accumulation, ds_config, Sizes(c, ranks, device).table(c))
+    return Planned(c, line, accumulation, engine, Sizes(c, ranks, device).table(c))

@@ -14,14 +14,15 @@ from train.config import TrainConfig
 from train.config.run_folder import METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
+from train.models.compiling import compile_seconds
+from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
+from train.telemetry.journal import Journal
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
-from train.telemetry.sinks import Guarded, make_sinks
 from train.telemetry.usage import Totals, memory, over_ranks
 
 
@@ -83,45 +84,18 @@ class Telemetry:
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
+        self._compiled = compile_seconds()  # what there was before this run's steps
         self._timed_step = resume_step or 0  # up to here steps are in the totals
         self._step = resume_step or 0
         self._tokens = 0
         self._window = Totals()  # since the training line before
-        self._metrics: MetricsWriter | None = None
-        self._sinks: list[Guarded] = []
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        self._pending: list[Record] = []
-        self._resume_step = resume_step
-        self._opened = False
-        self.on_open: Callable[[], None] | None = None  # on every rank, when writing begins
-        # On all ranks, so that a damaged file stops every rank, not one.
-        world.run_on_main(lambda: check_metrics(folder / METRICS, resume_step))
+        self.journal = Journal(config, folder, world, resume_step, self.message)
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
-
-    def open(self) -> None:
-        """Begin to write, first of all what was told before. Collective; once is enough.
-
-        A start that fails in its first step thereby leaves an earlier run's lines as they are.
-        """
-        if self._opened:
-            return
-        self._opened = True
-        if self._world.size > 1:
-            self._world.barrier()
-        if self.on_open is not None:
-            self.on_open()
-        self._world.run_on_main(self._open)
-
-    def _open(self) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step)
-        self._sinks = make_sinks(self._config, self._folder, self._resume_step, self.message)
-        pending, self._pending = self._pending, []
-        for record in pending:
-            self._put(record)
 
     @property
     def began(self) -> bool:
@@ -137,6 +111,8 @@ class Telemetry:
             self.message(
                 f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
             )
+            if compiles_layers(self._config.model):
+                self.message("compiling the decoder layers in this first step")
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:
@@ -158,9 +134,12 @@ class Telemetry:
         """
         self._step = step
         self._tokens = int(values["tokens"])
-        self._progress.advance(step)
-        if trace := self._profile.end(step):
-            self.message(f"trace of steps up to {step} in {trace}")
+        compiled = compile_seconds() - self._compiled
+        self._compiled += compiled
+        self._progress.advance(step, compiled)
+        if compiled:
+            self.message(f"compiling took {compiled:.1f} s; tokens/s and mfu are without")
+        self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
@@ -235,13 +214,18 @@ class Telemetry:
 
     def close(self) -> None:
         """End the bar, the file and the dashboards."""
-        if trace := self._profile.close():
-            self.message(f"trace up to the last step in {trace}")
+        self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
-        for sink in self._sinks:
-            sink.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        self.journal.close()
+
+    def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
+        try:
+            trace = write()
+        except (OSError, RuntimeError) as error:  # the run is worth more than its trace
+            self.message(f"warning: no trace {which}: {error}")
+            return
+        if trace is not None:
+            self.message(f"trace {which} in {trace}")
 
     def _figures(self, step: int) -> dict[str, Any]:
         """Return what a training line says of the steps since the line before. Collective."""
@@ -283,17 +267,5 @@ class Telemetry:
             return None
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if not self._world.is_main:
-            return
-        record = make_record(kind, step, values)
-        self._progress.log(record)
-        if self._opened:
-            self._put(record)
-        else:
-            self._pending.append(record)
-
-    def _put(self, record: Record) -> None:
-        if self._metrics is not None:
-            self._metrics.append(record)
-            for sink in self._sinks:
-                sink.log(record)
+        if self._world.is_main:
+            self._progress.log(self.journal.write(kind, step, values))

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class StopRequests:
         """Return one number a reason, in the order of REASONS: 1 where this process has it."""
         present = dict.fromkeys(SIGNALS, False) | dict.fromkeys(self._received, True)
         present[LAUNCHER] = any(_dead(process) for process in self._launchers)
-        present[STOP_FILE] = self.file is not None and self.file.exists()
+        present[STOP_FILE] = self.file is not None and _is_there(self.file)
         present[HOURS] = out_of_time
         return [float(present[reason]) for reason in REASONS]
 
@@ -90,7 +90,8 @@ class StopRequests:
     def honoured(self) -> None:
         """Remove the stop file: the next start is a new decision."""
         if self.file is not None:
-            self.file.unlink(missing_ok=True)
+            with suppress(OSError):  # it stays, and is honoured again
+                self.file.unlink(missing_ok=True)
 
     def _watch(self, over: threading.Event) -> None:
         while not over.wait(1.0):
@@ -108,6 +109,14 @@ class StopRequests:
         if self._raise:
             self._raise = False
             raise Stopped(name)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether a file is seen; where the file system fails for a moment it is not."""
+    try:
+        return file.exists()
+    except OSError:
+        return False
 
 
 def agreed(flags: list[float]) -> str:
