@@ -5,7 +5,7 @@ Every rank has one and calls it alike, for some figures are over all ranks; rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,11 @@ from train.config import TrainConfig
 from train.config.run_folder import METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
+from train.models.compiling import compile_seconds
+from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.metrics import MetricsWriter
+from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
@@ -83,6 +85,7 @@ class Telemetry:
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
+        self._compiled = compile_seconds()  # what there was before this run's steps
         self._timed_step = resume_step or 0  # up to here steps are in the totals
         self._step = resume_step or 0
         self._tokens = 0
@@ -93,14 +96,29 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
+        self._pending: list[Record] = []
+        self._resume_step = resume_step
+        self._opened = False
         # On all ranks, so that a damaged file stops every rank, not one.
-        world.run_on_main(lambda: self._open(resume_step))
+        world.run_on_main(lambda: check_metrics(folder / METRICS, resume_step))
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
-    def _open(self, resume_step: int | None) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, resume_step)
-        self._sinks = make_sinks(self._config, self._folder, resume_step, self.message)
+    def open(self) -> None:
+        """Begin to write, first of all what was told before. Collective; once is enough.
+
+        Until then the lines of an earlier run stay as they are.
+        """
+        if not self._opened:
+            self._opened = True
+            self._world.run_on_main(self._open)
+
+    def _open(self) -> None:
+        self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step, self.message)
+        self._sinks = make_sinks(self._config, self._folder, self._resume_step, self.message)
+        pending, self._pending = self._pending, []
+        for record in pending:
+            self._put(record)
 
     @property
     def began(self) -> bool:
@@ -116,6 +134,8 @@ class Telemetry:
             self.message(
                 f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
             )
+            if compiles_layers(self._config.model):
+                self.message("compiling the decoder layers in this first step")
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:
@@ -137,9 +157,12 @@ class Telemetry:
         """
         self._step = step
         self._tokens = int(values["tokens"])
-        self._progress.advance(step)
-        if trace := self._profile.end(step):
-            self.message(f"trace of steps up to {step} in {trace}")
+        compiled = compile_seconds() - self._compiled
+        self._compiled += compiled
+        self._progress.advance(step, compiled)
+        if compiled:
+            self.message(f"compiling took {compiled:.1f} s; tokens/s and mfu are without")
+        self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
@@ -214,13 +237,21 @@ class Telemetry:
 
     def close(self) -> None:
         """End the bar, the file and the dashboards."""
-        if trace := self._profile.close():
-            self.message(f"trace up to the last step in {trace}")
+        self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
         for sink in self._sinks:
             sink.close()
         if self._metrics is not None:
             self._metrics.close()
+
+    def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
+        try:
+            trace = write()
+        except (OSError, RuntimeError) as error:  # the run is worth more than its trace
+            self.message(f"warning: no trace {which}: {error}")
+            return
+        if trace is not None:
+            self.message(f"trace {which} in {trace}")
 
     def _figures(self, step: int) -> dict[str, Any]:
         """Return what a training line says of the steps since the line before. Collective."""
@@ -262,8 +293,17 @@ class Telemetry:
             return None
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if not self._world.is_main:
+            return
+        record = make_record(kind, step, values)
+        self._progress.log(record)
+        if self._opened:
+            self._put(record)
+        else:
+            self._pending.append(record)
+
+    def _put(self, record: Record) -> None:
         if self._metrics is not None:
-            record = self._metrics.write(kind, step, values)
-            self._progress.log(record)
+            self._metrics.append(record)
             for sink in self._sinks:
                 sink.log(record)
