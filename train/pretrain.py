@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
+from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
 from train.loop.run_status import note_refusal, write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from train.cluster.distributed import World
     from train.config import TrainConfig
     from train.config.arguments import DryRunFlags
+    from train.loop.attempt import Attempt
     from train.system.lease import Lease
 
+_INHERITED = open_descriptors()  # before anything else is opened
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
 
@@ -99,21 +102,20 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
+    from train.cluster.restart import Restart
+    from train.loop.attempt import Attempt
     from train.loop.hold import output_dir_held
-    from train.planning.auto import choose_here
 
     started = time.perf_counter()
     if config.run.deterministic:
         make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
-    choice = choose_here(config, world)
-    if choice is not None:
-        config = choice.config
-        if world.is_main:
-            print(choice.line, flush=True)
+    config, chosen = _sizes(config, world)
+    restart = Restart(world, _INHERITED) if chosen else None
+    attempt = Attempt(config, world, restart, chosen)
     try:
         with output_dir_held(config.folder, world, requests) as lease:
-            return _train(config, world, requests, lease, started)
+            return _train(attempt, requests, lease, started)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
@@ -121,15 +123,37 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
         return exit_code()
 
 
-def _train(
-    config: TrainConfig, world: World, requests: StopRequests, lease: Lease, started: float
-) -> int:
+def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
+    """Return the configuration without auto, and what was taken and why. Collective.
+
+    Raises:
+        UserError: nothing fits.
+    """
+    from train.cluster.restart import restarts
+    from train.planning.auto import choose_here
+
+    try:
+        choice = choose_here(config, world, restarts())
+    except UserError as error:
+        if world.is_main:
+            note_refusal(config.folder, f"{error}", held=restarts() > 0)
+        raise
+    if choice is None:
+        return config, ""
+    if world.is_main:
+        print(choice.line, flush=True)
+    return choice.config, choice.line
+
+
+def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: float) -> int:
     """Build the run and take its steps. Collective."""
     from train.loop.build import build, documents_ready
     from train.reporting.finish import close, leave, running
 
+    config, world = attempt.config, attempt.world
     try:
-        trainer = build(config, world, requests, lease)
+        with attempt.guarded():
+            trainer = build(config, world, requests, lease)
     except Stopped as reason:
         if world.is_main:
             prepared = documents_ready(config)
@@ -140,13 +164,19 @@ def _train(
         if world.is_main and not lease.lost:
             note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
         raise
-    with running(trainer):
-        # not before: a run that is refused leaves the results of another as they are
+
+    def begun() -> None:  # not before: a run that is refused leaves another's results as they are
+        attempt.succeeded()
         if world.is_main:
             _keep_config(config)
+
+    trainer.telemetry.journal.on_open = begun
+    if attempt.chosen:
+        trainer.telemetry.notice(trainer.step, attempt.chosen)
+    with running(trainer), attempt.guarded():
         trainer.train()
         if not trainer.stopped:
-            close(trainer, time.perf_counter() - started)
+            close(trainer, time.perf_counter() - started, attempt.chosen)
     return leave(trainer)
 
 

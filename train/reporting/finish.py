@@ -67,27 +67,29 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
         )
 
 
-def close(trainer: Trainer, elapsed: float) -> None:
+def close(trainer: Trainer, elapsed: float, chosen: str = "") -> None:
     """End the run's output. Collective; only rank 0 writes.
 
     Args:
         elapsed: seconds of this process, set-up included.
+        chosen: what auto took and why; empty where nothing was auto.
     """
     figures = trainer.telemetry.summary()
     trainer.telemetry.close()
     if not trainer.world.is_main:
         return
-    _or_warn("summary and pictures", lambda: _tell_the_end(trainer, figures, elapsed))
+    facts = _facts(trainer) | {"chosen": chosen} | figures
+    _or_warn("summary and pictures", lambda: _tell_the_end(trainer, facts, elapsed))
 
 
-def _tell_the_end(trainer: Trainer, figures: dict[str, Any], elapsed: float) -> None:
+def _tell_the_end(trainer: Trainer, facts: dict[str, Any], elapsed: float) -> None:
     decay = trainer.decay
     alphas = decay.alphas if decay is not None else {}
     weight_decays = decay.weight_decays if decay is not None else {}
     path = trainer.folder / SUMMARY
     # A run that was done already keeps its summary: this process has trained nothing to speak of.
     kept = None if trainer.telemetry.began else read_summary(path)
-    summary = kept or finite_or_none(_facts(trainer) | figures)
+    summary = kept or finite_or_none(facts)
     if kept is None:
         _or_warn(SUMMARY, lambda: write_summary(path, summary))
     if weight_decays:
@@ -125,6 +127,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "name": config.name,
         "world_size": trainer.world.size,
         **trainer.engine.layout,
+        "micro_batch": config.run.micro_rows,
         "device": trainer.world.device.type,
         "precision": str(trainer.engine.dtype).removeprefix("torch."),
         "method": config.decay.method,

@@ -57,18 +57,15 @@ class MetricsWriter:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
-        """Append one line, and return what it says.
+        """Append one line, and return what it says."""
+        record = make_record(kind, step, values)
+        self.append(record)
+        return record
 
-        NaN and infinity become null, which strict JSON has no word for.
-        """
-        record: Record = {
-            "kind": kind,
-            "step": step,
-            **{key: finite_or_none(value) for key, value in values.items()},
-        }
+    def append(self, record: Record) -> None:
+        """Append a line that `make_record` made."""
         self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
         self._flush()
-        return record
 
     def close(self) -> None:
         """Write what still waits, and close the file; a second call does nothing."""
@@ -113,6 +110,25 @@ class MetricsWriter:
         if file >= 0:
             with suppress(OSError):
                 os.close(file)
+
+
+def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
+    """Return what is written as one line.
+
+    NaN and infinity become null, which strict JSON has no word for.
+    """
+    figures = {key: finite_or_none(value) for key, value in values.items()}
+    return {"kind": kind, "step": step, **figures}
+
+
+def check_metrics(path: Path, resume_step: int | None) -> None:
+    """Make sure that the lines of a run that goes on can be read.
+
+    Raises:
+        UserError: they are damaged.
+    """
+    if resume_step is not None and path.exists():
+        read_metrics(path)
 
 
 def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
