@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from train.config import TrainConfig
+from train.config import RunConfig, TrainConfig
 from train.config.run_folder import SUMMARY
 from train.loop.run_status import read_state
 from train.reporting import finish
@@ -26,7 +26,7 @@ def trainer(tmp_path):
         began=True, summary=lambda: {"val_perplexity_published": math.nan}, close=lambda: None
     )
     return SimpleNamespace(
-        config=TrainConfig(),
+        config=TrainConfig(run=RunConfig(micro_batch=1)),
         world=world,
         telemetry=telemetry,
         decay=SimpleNamespace(alphas={"a": 2.0}, weight_decays={"a": 0.1}),
