@@ -78,18 +78,18 @@ def close(trainer: Trainer, elapsed: float, chosen: str = "") -> None:
     trainer.telemetry.close()
     if not trainer.world.is_main:
         return
-    facts = _facts(trainer) | {"chosen": chosen} | figures
-    _or_warn("summary and pictures", lambda: _tell_the_end(trainer, facts, elapsed))
+    more = {"chosen": chosen} | figures
+    _or_warn("summary and pictures", lambda: _tell_the_end(trainer, more, elapsed))
 
 
-def _tell_the_end(trainer: Trainer, facts: dict[str, Any], elapsed: float) -> None:
+def _tell_the_end(trainer: Trainer, more: Mapping[str, Any], elapsed: float) -> None:
     decay = trainer.decay
     alphas = decay.alphas if decay is not None else {}
     weight_decays = decay.weight_decays if decay is not None else {}
     path = trainer.folder / SUMMARY
     # A run that was done already keeps its summary: this process has trained nothing to speak of.
     kept = None if trainer.telemetry.began else read_summary(path)
-    summary = kept or finite_or_none(facts)
+    summary = kept or finite_or_none(_facts(trainer) | dict(more))
     if kept is None:
         _or_warn(SUMMARY, lambda: write_summary(path, summary))
     if weight_decays:
