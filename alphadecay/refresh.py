@@ -14,20 +14,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from alphadecay.calibration import Shape, known_ways
 from alphadecay.config import AlphaDecayConfig
 from alphadecay.modules import WeightModule
-from alphadecay.owners import Plan, plan_owners
+from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
     ESTIMATORS,
     FIELDS,
     Estimate,
     EstimateRow,
+    Gram,
     estimate_from_gram,
     take_gram,
     to_estimate,
 )
+from alphadecay.spectral.solving import SOLVERS, Way
 from alphadecay.spread import SpreadRefresh
+from alphadecay.stacks import Stacks
 
 _Result = TypeVar("_Result")
 
@@ -48,12 +52,15 @@ class SpectralRefresh:
         self.sharding = sharding
         self.config = config
         self.plan = self._plan(list(modules))
+        self._ways: dict[int, Way] | None = None  # by side of the Gram
 
     def measure(self) -> dict[str, Estimate]:
         """Estimate all modules now; those for which float32 was not enough a second time.
 
         Collective.
         """
+        if self._ways is None:
+            self._ways = self._agreed_ways()
         return self.escalated(self._measure(list(self.modules), self.plan, torch.float32))
 
     def escalated(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -98,10 +105,66 @@ class SpectralRefresh:
     def _measure(
         self, names: Sequence[str], plan: Plan, precision: torch.dtype
     ) -> dict[str, Estimate]:
-        rows = self._collect(
-            plan, lambda module, weight_MN: self._estimate(module, weight_MN, precision)
-        )
+        if self.config.score == "alpha" and self.config.method == "gram":
+            rows = self._solve_together(plan, precision)
+        else:
+            rows = self._collect(
+                plan, lambda module, weight_MN: self._estimate(module, weight_MN, precision)
+            )
         return self.share(names, rows)
+
+    def _solve_together(self, plan: Plan, precision: torch.dtype) -> dict[str, EstimateRow]:
+        """Return the rows of this rank's matrices from their Grams, those of one side together
+        where the device gains from it. Collective.
+        """
+        stacks = Stacks(lambda side: self._way(side).together, self._solve, self.sharding.attempt)
+
+        def take(module: WeightModule, weight_MN: Tensor) -> EstimateRow | None:
+            side = min(module.shape)
+            if module.kernel != 1 or side < 2:
+                return self._estimate(module, weight_MN, precision)
+            wanted = self._way(side).precision if precision is torch.float32 else precision
+            searched = self.config.tail != "hill"  # float32 noise can move its pick
+            stacks.add(module.name, take_gram(weight_MN, torch.float64 if searched else wanted))
+            return None
+
+        apart = self._collect(plan, take)
+        return stacks.finish() | {name: row for name, row in apart.items() if row is not None}
+
+    def _solve(self, grams: Sequence[Gram]) -> list[EstimateRow]:
+        solve = partial(estimate_from_gram, tail=self.config.tail, published=self.config.published)
+        solver = self._way(grams[0].matrix_KK.shape[-1]).solver
+        return SOLVERS[solver](grams, solve)
+
+    def _way(self, side: int) -> Way:
+        return (self._ways or {}).get(side, Way())
+
+    def _agreed_ways(self) -> dict[int, Way]:
+        """Return how the device of the weights solves each side fastest, as rank 0 measured it: α
+        must not depend on who owns a module.
+
+        Collective where the weights lie on a GPU.
+        """
+        c = self.config
+        device = self._solving_device()
+        if device.type != "cuda" or (c.method, c.score, c.tail) != ("gram", "alpha", "hill"):
+            return {}
+        every = sorted({module.shape for module in self.modules.values()})
+        ordered = sorted(every, key=module_cost)  # a side's largest shape stands for all of it
+        shapes: dict[int, Shape] = {min(shape): shape for shape in ordered if min(shape) > 1}
+        table = torch.zeros(len(shapes), 2, dtype=torch.float64)
+        if self.sharding.rank == 0:
+            with self.sharding.attempt("how its device solves fastest"):
+                ways = known_ways(shapes.values(), device)
+                table = torch.tensor([ways[shape].pack() for shape in shapes.values()])
+        codes = self.sharding.share(table.double()).tolist()
+        return {side: Way.unpack(code) for side, code in zip(shapes, codes, strict=True)}
+
+    def _solving_device(self) -> torch.device:
+        """Return a GPU where any weight lies on one or is brought to one."""
+        devices = [module.parameter.device for module in self.modules.values()]
+        gpus = [device for device in (*devices, self.sharding.device) if device.type == "cuda"]
+        return gpus[0] if gpus else torch.device("cpu")
 
     def _estimate(
         self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype
