@@ -8,7 +8,7 @@ step, and solves them over the following ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -16,20 +16,21 @@ from torch import Tensor
 
 from alphadecay.calibration import Shape, known_ways
 from alphadecay.config import AlphaDecayConfig
+from alphadecay.gram_solvers import ByEigenvalues, GramSolver, WithoutSpectrum
 from alphadecay.modules import WeightModule
 from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
     ESTIMATORS,
     FIELDS,
+    GRAM_METHODS,
     Estimate,
     EstimateRow,
-    Gram,
     estimate_from_gram,
     take_gram,
     to_estimate,
 )
-from alphadecay.spectral.solving import SOLVERS, Way
+from alphadecay.spectral.solving import Way
 from alphadecay.spread import SpreadRefresh
 from alphadecay.stacks import Stacks
 
@@ -52,15 +53,12 @@ class SpectralRefresh:
         self.sharding = sharding
         self.config = config
         self.plan = self._plan(list(modules))
-        self._ways: dict[int, Way] | None = None  # by side of the Gram
 
     def measure(self) -> dict[str, Estimate]:
         """Estimate all modules now; those for which float32 was not enough a second time.
 
         Collective.
         """
-        if self._ways is None:
-            self._ways = self._agreed_ways()
         return self.escalated(self._measure(list(self.modules), self.plan, torch.float32))
 
     def escalated(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -105,39 +103,40 @@ class SpectralRefresh:
     def _measure(
         self, names: Sequence[str], plan: Plan, precision: torch.dtype
     ) -> dict[str, Estimate]:
-        if self.config.score == "alpha" and self.config.method == "gram":
-            rows = self._solve_together(plan, precision)
+        if self._solver is None:
+            rows = self._collect(plan, partial(self._estimate, precision=precision))
         else:
-            rows = self._collect(
-                plan, lambda module, weight_MN: self._estimate(module, weight_MN, precision)
-            )
+            rows = self._solve_together(self._solver, plan, precision)
         return self.share(names, rows)
 
-    def _solve_together(self, plan: Plan, precision: torch.dtype) -> dict[str, EstimateRow]:
-        """Return the rows of this rank's matrices from their Grams, those of one side together
-        where the device gains from it. Collective.
-        """
-        stacks = Stacks(lambda side: self._way(side).together, self._solve, self.sharding.attempt)
+    def _solve_together(
+        self, solver: GramSolver, plan: Plan, precision: torch.dtype
+    ) -> dict[str, EstimateRow]:
+        """Return the rows of this rank's matrices from their Grams. Collective."""
+        stacks = Stacks(solver, self.sharding.attempt)
 
         def take(module: WeightModule, weight_MN: Tensor) -> EstimateRow | None:
             side = min(module.shape)
             if module.kernel != 1 or side < 2:
                 return self._estimate(module, weight_MN, precision)
-            wanted = self._way(side).precision if precision is torch.float32 else precision
-            searched = self.config.tail != "hill"  # float32 noise can move its pick
-            stacks.add(module.name, take_gram(weight_MN, torch.float64 if searched else wanted))
+            stacks.add(module.name, take_gram(weight_MN, solver.precision(side, precision)))
             return None
 
         apart = self._collect(plan, take)
         return stacks.finish() | {name: row for name, row in apart.items() if row is not None}
 
-    def _solve(self, grams: Sequence[Gram]) -> list[EstimateRow]:
-        solve = partial(estimate_from_gram, tail=self.config.tail, published=self.config.published)
-        solver = self._way(grams[0].matrix_KK.shape[-1]).solver
-        return SOLVERS[solver](grams, solve)
+    @cached_property
+    def _solver(self) -> GramSolver | None:
+        """What solves the Grams of every refresh; None where they measure something else.
 
-    def _way(self, side: int) -> Way:
-        return (self._ways or {}).get(side, Way())
+        Collective at its first use, the first refresh, where the weights lie on a GPU.
+        """
+        c = self.config
+        if c.score != "alpha":
+            return None
+        if c.method in GRAM_METHODS:
+            return WithoutSpectrum(c, self._device())
+        return ByEigenvalues(c, self._agreed_ways()) if c.method == "gram" else None
 
     def _agreed_ways(self) -> dict[int, Way]:
         """Return how the device of the weights solves each side fastest, as rank 0 measured it: α
@@ -145,9 +144,8 @@ class SpectralRefresh:
 
         Collective where the weights lie on a GPU.
         """
-        c = self.config
-        device = self._solving_device()
-        if device.type != "cuda" or (c.method, c.score, c.tail) != ("gram", "alpha", "hill"):
+        device = self._device()
+        if device.type != "cuda" or self.config.tail != "hill":
             return {}
         every = sorted({module.shape for module in self.modules.values()})
         ordered = sorted(every, key=module_cost)  # a side's largest shape stands for all of it
@@ -160,7 +158,7 @@ class SpectralRefresh:
         codes = self.sharding.share(table.double()).tolist()
         return {side: Way.unpack(code) for side, code in zip(shapes, codes, strict=True)}
 
-    def _solving_device(self) -> torch.device:
+    def _device(self) -> torch.device:
         """Return a GPU where any weight lies on one or is brought to one."""
         devices = [module.parameter.device for module in self.modules.values()]
         gpus = [device for device in (*devices, self.sharding.device) if device.type == "cuda"]

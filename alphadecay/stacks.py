@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from alphadecay.gram_solvers import GramSolver
 from alphadecay.spectral import EstimateRow, Gram
 
 
@@ -12,40 +13,37 @@ class Stacks:
     """This gathers Grams by side and keeps the rows of those that were solved.
 
     Args:
-        together: how many Grams of a side to hold before they are solved.
-        solve: makes the rows of Grams of one side, in their order.
+        solver: says how many of a side to hold, and solves them.
         attempt: keeps an error of a module's until it can be raised on all ranks.
     """
 
     def __init__(
         self,
-        together: Callable[[int], int],
-        solve: Callable[[Sequence[Gram]], list[EstimateRow]],
+        solver: GramSolver,
         attempt: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._together = together
-        self._solve = solve
+        self._solver = solver
         self._attempt = attempt
         self._waiting: dict[int, dict[str, Gram]] = {}
         self._rows: dict[str, EstimateRow] = {}
 
     def add(self, name: str, gram: Gram) -> None:
         """Take a module's Gram; solve those of its side once there are enough."""
-        side = gram.matrix_KK.shape[-1]
-        waiting = self._waiting.setdefault(side, {})
+        waiting = self._waiting.setdefault(gram.side, {})
         waiting[name] = gram
-        if len(waiting) >= self._together(side):
-            self._solve_side(side)
+        if len(waiting) >= self._solver.together(gram.side):
+            self._solve(gram.side)
 
     def finish(self) -> dict[str, EstimateRow]:
         """Return the rows of all modules, by name, once what is left is solved."""
         for side in list(self._waiting):
-            self._solve_side(side)
+            self._solve(side)
         return self._rows
 
-    def _solve_side(self, side: int) -> None:
+    def _solve(self, side: int) -> None:
         waiting = self._waiting.pop(side)
         names = list(waiting)
         others = f" or one of {len(names) - 1} of its side" if len(names) > 1 else ""
         with self._attempt(names[0] + others):
-            self._rows.update(zip(names, self._solve(list(waiting.values())), strict=True))
+            rows = self._solver.rows(list(waiting.values()))
+            self._rows.update(zip(names, rows, strict=True))

@@ -1,7 +1,6 @@
 """Ways to solve several Grams of one side: one by one, in one batched call, by several threads.
 
 Which is fastest, and in which precision, depends on the device: see `alphadecay/calibration.py`.
-Shapes: matrix_KK one Gram each; packed_BF the rows of B Grams, F fields.
 """
 
 from __future__ import annotations
@@ -57,9 +56,7 @@ def one_by_one(grams: Sequence[Gram], solve: Solve) -> list[EstimateRow]:
 
 def stacked(grams: Sequence[Gram], solve: Solve) -> list[EstimateRow]:
     """Solve all in one batched call."""
-    matrices, exponents = zip(*grams, strict=True)
-    packed_BF = solve(Gram(torch.stack(matrices), torch.stack(exponents))).pack()
-    return [EstimateRow(*row_F.unbind()) for row_F in packed_BF]
+    return solve(Gram.stack(grams)).unstack()
 
 
 def threaded(grams: Sequence[Gram], solve: Solve) -> list[EstimateRow]:
@@ -79,6 +76,24 @@ SOLVERS: Mapping[str, Solver] = {
     "stacked": stacked,
     "threads": threaded,
 }
+
+
+def in_parts(
+    rows_of: Callable[[Sequence[Gram]], list[EstimateRow]], grams: Sequence[Gram]
+) -> list[EstimateRow]:
+    """Return the rows of all at once, or of halves where the device's memory is too small for it.
+
+    Raises:
+        torch.OutOfMemoryError: it is too small for one.
+    """
+    if len(grams) > 1:
+        try:
+            return rows_of(grams)
+        except torch.OutOfMemoryError:
+            half = len(grams) // 2
+        # outside, where the error no longer holds the memory
+        return in_parts(rows_of, grams[:half]) + in_parts(rows_of, grams[half:])
+    return rows_of(grams)
 
 
 class Streams:

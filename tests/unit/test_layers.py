@@ -17,6 +17,7 @@ LIBRARY = (
     ("alphadecay.sharding",),
     ("alphadecay.optim",),
     ("alphadecay.attach",),
+    ("alphadecay.gram_solvers",),
     ("alphadecay.spread", "alphadecay.stacks"),
     ("alphadecay.refresh",),
     ("alphadecay.baselines", "alphadecay.controller"),

@@ -119,7 +119,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, way: Way) -> list[tuple[int, int]]
         return dict.fromkeys(asked, way)
 
     gpu = torch.device("cuda")
-    monkeypatch.setattr(SpectralRefresh, "_solving_device", lambda self: gpu)
+    monkeypatch.setattr(SpectralRefresh, "_device", lambda self: gpu)
     monkeypatch.setattr(refresh, "known_ways", known_ways)
     return asked
 
@@ -165,5 +165,5 @@ def test_nothing_is_measured_that_no_refresh_asks_for(
     else:
         asked = []
         monkeypatch.setattr(refresh, "known_ways", lambda *args: asked.append(args))
-    assert refresh_of(small(), **choice)._ways == {}
+    refresh_of(small(), **choice)
     assert asked == []
