@@ -63,10 +63,10 @@ def measuring_rank(rank: int) -> dict[str, Any]:
         return dict.fromkeys(shapes, way)
 
     refresh.known_ways = known_ways
-    SpectralRefresh._solving_device = lambda self: torch.device("cuda")
+    SpectralRefresh._device = lambda self: torch.device("cuda")
     model = Plain()
     decay = AlphaDecay(DistributedDataParallel(model), stock(model))
-    return {"alphas": decay.alphas, "measured": len(measured), "ways": decay._spectra._ways}
+    return {"alphas": decay.alphas, "measured": len(measured), "ways": decay._spectra._solver.ways}
 
 
 def test_every_rank_solves_as_the_first_has_measured() -> None:
