@@ -21,8 +21,9 @@ class PlainEngine:
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.module = module
         self.handle = module
-        self.layout: dict[str, int] = {}
-        self._optimizer = optimizer
+        self.optimizer = optimizer
+        self.dtype = next(module.parameters()).dtype
+        self.layout: dict[str, Any] = {}
 
     @contextmanager
     def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -31,5 +32,5 @@ class PlainEngine:
         self.module.train()
 
     def master_spans(self) -> list[Any]:
-        engine = SimpleNamespace(module=self.module, optimizer=self._optimizer)
-        return list(engine_spans(engine, self._optimizer))
+        engine = SimpleNamespace(module=self.module, optimizer=self.optimizer)
+        return list(engine_spans(engine, self.optimizer))

@@ -113,17 +113,24 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
 
 
-def build(name: str, size: Size, stage: int, fused: bool) -> Arm:
+def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32") -> Arm:
     """Build the engine of one arm. Collective."""
     import deepspeed
 
-    config = ds_config(stage, size.rows)
+    config = ds_config(stage, size.rows, dtype)
     model = build_model(size.model, size.length, seed=7, ds_config=config)
     kind = AdamW if name == "alphadecay" else torch.optim.AdamW
     parameters: Any = parameter_groups(model) if name == "per_module" else list(model.parameters())
     optimizer = kind(parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=fused or None)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     return Arm(engine, AlphaDecay(engine, interval=10**9) if name == "alphadecay" else None)
+
+
+def now(device: torch.device) -> float:
+    """Return the time, once the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
@@ -133,13 +140,13 @@ def timed(arm: Arm, batch: torch.Tensor) -> dict[str, float]:
     """
     dist.barrier()
     cpu = time.process_time()
-    start = time.perf_counter()
+    start = now(batch.device)
     arm.forward_backward(batch)
-    between = time.perf_counter()
+    between = now(batch.device)
     dist.barrier()
-    middle = time.perf_counter()
+    middle = now(batch.device)
     arm.step()
-    end = time.perf_counter()
+    end = now(batch.device)
     return {
         "step": end - middle + between - start,
         "engine_step": end - middle,

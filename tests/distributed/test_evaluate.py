@@ -18,6 +18,7 @@ from train.config import ModelConfig
 from train.data.loading.rows import IGNORED, Labelled
 from train.engines.deepspeed import DeepSpeedEngine
 from train.loop.evaluation import evaluate, published_loss
+from train.models import spec_of
 from train.models.build import build_model
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
@@ -79,15 +80,16 @@ def test_the_same_figure_on_any_world_size(size: int) -> None:
         assert found[:2] == pytest.approx(expected[:2], rel=1e-9)  # float64, sums in another order
 
 
-def gathers_of_a_step(rank: int, evaluate_first: bool) -> list[int]:
+def gathers_of_a_step(rank: int, leaf: bool, evaluate_first: bool) -> list[int]:
     """Gathers of forward and backward, step by step, under ZeRO-3."""
     import deepspeed
 
-    init_deepspeed()
     config: dict[str, Any] = ds_config(3, 2) | {
         "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 32}
     }
     llama = build_model(MODEL, LENGTH, seed=3, ds_config=config)
+    for layer in spec_of(MODEL).layers(llama):
+        deepspeed.utils.set_z3_leaf_module(layer, leaf)
     engine, *_ = deepspeed.initialize(
         model=llama, optimizer=torch.optim.AdamW(llama.parameters()), config=config
     )
@@ -102,7 +104,17 @@ def gathers_of_a_step(rank: int, evaluate_first: bool) -> list[int]:
     return counts
 
 
+def gathers_alone_and_after(rank: int) -> list[tuple[list[int], list[int]]]:
+    """Gathers without and with an evaluation before them, by module and by layer."""
+    init_deepspeed()
+    return [
+        (gathers_of_a_step(rank, leaf, False), gathers_of_a_step(rank, leaf, True))
+        for leaf in (False, True)
+    ]
+
+
 def test_an_evaluation_before_training_costs_no_gathers_later() -> None:
-    alone, after = (run_ranks(2, gathers_of_a_step, first)[0] for first in (False, True))
-    assert alone[-1] < alone[0]  # once traced, weights are gathered ahead and kept for the backward
-    assert after[-1] == alone[-1]
+    for alone, after in run_ranks(2, gathers_alone_and_after)[0]:
+        # once traced, weights are gathered ahead and kept for the backward
+        assert alone[-1] < alone[0]
+        assert after[-1] == alone[-1]

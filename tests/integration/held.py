@@ -4,7 +4,8 @@ train/pretrain.py.
 HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it has been asked to
 stop (or for ever, where the test kills); rank 0 then makes the file HELD_IN/reached.
 HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens. HELD_NAN=n makes
-the gradients NaN from the n-th micro batch on.
+the gradients NaN from the n-th micro batch on. HELD_RUIN=n takes step n with an infinite learning
+rate, which ruins the weights.
 """
 
 from __future__ import annotations
@@ -90,6 +91,12 @@ if "HELD_NAN" in os.environ:
         trainer,
         "poison_nonfinite_loss",
         lambda call, arguments: (arguments[0] * math.nan,) if call >= first else None,
+    )
+if "HELD_RUIN" in os.environ:
+    ruined = int(os.environ["HELD_RUIN"])
+    learning_rate = trainer.learning_rate
+    trainer.learning_rate = lambda optim, step, steps: (
+        math.inf if step == ruined else learning_rate(optim, step, steps)
     )
 
 runpy.run_path(str(ROOT / "train" / "pretrain.py"), run_name="__main__")

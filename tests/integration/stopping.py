@@ -66,10 +66,22 @@ def held(
 
 
 def held_ranks(
-    cwd: Path, ranks: int, *arguments: str, at: str = "", send: int = 0, nan: int = 0
+    cwd: Path,
+    ranks: int,
+    *arguments: str,
+    at: str = "",
+    send: int = 0,
+    nan: int = 0,
+    ruin: int = 0,
 ) -> Outcome:
-    """Do the same with forked ranks and no launcher: every rank gets the signal."""
+    """Do the same with forked ranks and no launcher: every rank gets the signal.
+
+    Args:
+        ruin: the step that ruins the weights.
+    """
     notes, more = _notes(cwd, at, nan)
+    if ruin:
+        more["HELD_RUIN"] = str(ruin)
     log = notes / f"{uuid.uuid4().hex}.log"
     log.touch()
     processes = fork_ranks(ranks, cwd, log, HELD, *arguments, **more)

@@ -8,29 +8,37 @@ Below <output_dir>/checkpoints:
     universal-00000100/...         made from step-00000100 for another world size or ZeRO stage
 """
 
+from train.checkpoint.beginning import Resume, how_to_resume, write_beginning
 from train.checkpoint.find import check_identity, find, identity, peek
+from train.checkpoint.finite import weights_are_finite
 from train.checkpoint.load import load, load_rank_state
 from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
-from train.checkpoint.saver import Saver
+from train.checkpoint.prune import prune
+from train.checkpoint.saver import NotFinite, Saver
 from train.checkpoint.space import NotSaved
 from train.checkpoint.universal import convert, convert_if_needed
-from train.checkpoint.write import prune, save
+from train.checkpoint.write import save
 
 __all__ = [
     "LATEST",
     "MANIFEST",
     "STATE",
     "Checkpoint",
+    "NotFinite",
     "NotSaved",
+    "Resume",
     "Saver",
     "check_identity",
     "convert",
     "convert_if_needed",
     "find",
+    "how_to_resume",
     "identity",
     "load",
     "load_rank_state",
     "peek",
     "prune",
     "save",
+    "weights_are_finite",
+    "write_beginning",
 ]

@@ -40,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(path: Path, out: Path | None, workers: int) -> Path:
     from train import checkpoint
+    from train.checkpoint.names import universal_name
 
     source = checkpoint.find(str(path), path.parent, print)
     assert source is not None  # a path is found or refused
-    final = out or source.path.with_name(f"universal-{source.step:08d}")
+    final = out or source.path.with_name(universal_name(source.step))
     if out is not None and out.exists():
         raise UserError(f"{out} exists; name a folder that does not")
     return checkpoint.convert(source, final, max(1, workers)).path

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.beginning import Resume, begun_by
 from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
-from train.cluster.distributed import World
+from train.checkpoint.names import step_folders
 from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
@@ -18,7 +19,9 @@ from train.errors import UserError
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
-def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> dict[str, Any]:
+def identity(
+    config: TrainConfig, world_size: int, layout: Mapping[str, Any], data: str
+) -> dict[str, Any]:
     """Return what a checkpoint must share with the run that goes on from it.
 
     Of LAYOUT it only tells whether the checkpoint must be converted. The seed of the data and the
@@ -35,8 +38,8 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
         # A manifest has lists where the configuration has tuples.
         "decay": json.loads(json.dumps(asdict(config.decay))),
         "precision": resolve_precision(config.run.precision),
-        "zero_stage": zero_stage,
-        "world_size": world.size,
+        **layout,
+        "world_size": world_size,
         "data": data,
         "sequence_length": config.data.sequence_length,
         "global_batch": config.run.global_batch,
@@ -46,19 +49,22 @@ def identity(config: TrainConfig, world: World, zero_stage: int, data: str) -> d
 
 
 def find(
-    resume: str, folder: Path, say: Callable[[str], None], hashed: bool = True
+    resume: str | Resume, folder: Path, say: Callable[[str], None], hashed: bool = True
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from.
 
     It is the newest complete one for "auto", none for "never", else the one at the path given.
 
     Args:
+        resume: auto, never, a path; or what `how_to_resume` found.
         hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
             complete.
     """
+    since = resume.since if isinstance(resume, Resume) else ""
+    resume = resume.resume if isinstance(resume, Resume) else resume
     if resume == "never":
         return None
     if resume != "auto":
@@ -69,7 +75,7 @@ def find(
                 f"{folder}/step-00000100"
             )
         return read(Path(resume))
-    candidates = _newest_first(folder)
+    candidates = _newest_first(folder, since)
     _check_latest(folder, say)
     for path in candidates:
         reason = why_incomplete(path, hashed)
@@ -84,11 +90,12 @@ def find(
     return None
 
 
-def peek(resume: str, folder: Path) -> Checkpoint | None:
+def peek(resume: Resume, folder: Path) -> Checkpoint | None:
     """Return the checkpoint that `find` looks at first, by its manifest alone; hash nothing."""
-    if resume == "never":
+    if resume.resume == "never":
         return None
-    paths = _newest_first(folder) if resume == "auto" else [Path(resume)]
+    by_name = [Path(resume.resume)]
+    paths = _newest_first(folder, resume.since) if resume.resume == "auto" else by_name
     for path in paths:
         with suppress(OSError, ValueError):
             return read(path)
@@ -104,7 +111,8 @@ def check_identity(
         UserError: names every value that differs.
     """
     saved = _with_later_keys(checkpoint.manifest)
-    allowed = LAYOUT if checkpoint.universal or _can_convert(saved, run_identity, convert) else ()
+    other = checkpoint.universal or _layout_may_differ(saved, run_identity, convert)
+    allowed = LAYOUT if other else ()
     compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
     if differences:
@@ -118,12 +126,19 @@ def check_identity(
 def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
     """Return whether the state has to be converted first.
 
-    Stage 0 holds it whole, in one file for any number of ranks.
+    Stage 0 holds it whole, in one file for any number of ranks; FSDP2's shards fit any.
     """
-    saved = checkpoint.manifest
-    if checkpoint.universal or saved["zero_stage"] == run_identity["zero_stage"] == 0:
+    saved = _with_later_keys(checkpoint.manifest)
+    if checkpoint.universal or _fits_any(saved, run_identity):
         return False
-    return any(saved[key] != run_identity[key] for key in LAYOUT)
+    return any(saved.get(key) != run_identity.get(key) for key in LAYOUT)
+
+
+def _fits_any(saved: Mapping[str, Any], run_identity: Mapping[str, Any]) -> bool:
+    """Return whether the ranks' number does not matter to what was written."""
+    if saved["engine"] != run_identity["engine"]:
+        return False
+    return saved["engine"] == "fsdp2" or saved["zero_stage"] == run_identity["zero_stage"] == 0
 
 
 def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,33 +148,45 @@ def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = asdict(ModelConfig()) | manifest.get("model", {})
     decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
-    return {**manifest, "model": model, "decay": decay}
+    return {"engine": "deepspeed", **manifest, "model": model, "decay": decay}
 
 
-def _can_convert(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> bool:
+def _layout_may_differ(
+    saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str
+) -> bool:
+    if saved["engine"] != run_identity["engine"]:
+        return True  # it cannot, and that is all there is to say of its layout
+    if _fits_any(saved, run_identity):
+        return True
     stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
-    return stages == {0} or (convert == "auto" and 0 not in stages)
+    return convert == "auto" and 0 not in stages
 
 
 def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
-    if all(saved.get(key) == run_identity[key] for key in LAYOUT):
+    if all(saved.get(key) == run_identity.get(key) for key in LAYOUT):
         return ""
+    if saved["engine"] != run_identity["engine"]:
+        return "; between DeepSpeed's checkpoints and FSDP2's there is no conversion"
     if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
         return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path, since: str = "") -> list[Path]:
     """Return the folders of checkpoints, newest first, by commit number.
 
     Those without a readable manifest come first: they were being written when the run died.
+
+    Args:
+        since: only those of the beginning of this name; empty takes all.
     """
 
     def rank(path: Path) -> tuple[bool, int, str]:
         number = commit_number(path)
         return (number is None, number or 0, path.name)
 
-    return sorted(folder.glob("step-*"), key=rank, reverse=True)
+    folders = [path for path in step_folders(folder) if not since or begun_by(path) == since]
+    return sorted(folders, key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:

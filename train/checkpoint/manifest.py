@@ -16,7 +16,6 @@ MANIFEST = "manifest.json"
 STATE = "state"
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
-TEMPORARY = ".tmp-"
 FORMAT = 3
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
 _THREADS = min(8, cpu_count())

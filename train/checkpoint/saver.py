@@ -7,13 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.beginning import Beginning
+from train.checkpoint.finite import weights_are_finite
+from train.checkpoint.prune import clear_temporary, prune
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
-from train.checkpoint.write import prune, save
+from train.checkpoint.write import save
 from train.cluster.distributed import World
 from train.config import CheckpointConfig
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.models.build import count_parameters
+from train.system.lease import Lease
+
+
+class NotFinite(UserError):
+    """The weights are not finite, and were not saved. Raised on every rank."""
 
 
 class Saver:
@@ -27,6 +35,9 @@ class Saver:
         engine: what is saved.
         run_identity: what a checkpoint says about the run.
         world: this rank.
+        lease: rank 0's right to write there.
+        beginning: what the run was begun from.
+        consumed: the universal checkpoint that it goes on from, to be removed once it has.
 
     Raises:
         UserError: the disk has no room for even one.
@@ -39,18 +50,26 @@ class Saver:
         engine: Engine,
         run_identity: Mapping[str, Any],
         world: World,
+        lease: Lease | None = None,
+        beginning: Beginning | None = None,
+        consumed: Path | None = None,
     ) -> None:
         self._config = config
         self._folder = folder
         self._engine = engine
-        self._run_identity = run_identity
+        begun = {"begun": beginning.name} if beginning is not None else {}
+        self._run_identity = {**run_identity, **begun}
         self._world = world
+        self._lease = lease
+        self._beginning = beginning
+        self._consumed = consumed
         itemsize = next(engine.module.parameters()).element_size()
         self._needed = bytes_needed(
             count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
         )
         self.failures = 0
         self._in_a_row = 0
+        world.run_on_main(lambda: clear_temporary(folder))
         short = world.run_on_main(lambda: shortage(folder, self._needed))
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
@@ -61,16 +80,21 @@ class Saver:
         client_state: Mapping[str, Any],
         rank_state: Mapping[str, Any] | None = None,
         last: bool = False,
+        prunes: bool = True,
     ) -> Path | None:
         """Write one checkpoint; return None where that failed and the run goes on without.
 
         Args:
             rank_state: what this rank alone gets back.
             last: no other will follow.
+            prunes: remove what is older than checkpoint.keep; not while the run may be ruined.
 
         Raises:
+            NotFinite: the weights are not finite. On every rank; all older ones are there.
             UserError: it failed, and it was the last or one of too many in a row. On every rank.
         """
+        if not weights_are_finite(self._engine, self._world):
+            raise NotFinite(f"the weights are not finite after step {step}")
         try:
             path = save(
                 self._engine,
@@ -81,6 +105,7 @@ class Saver:
                 self._world,
                 self._needed,
                 rank_state,
+                self._lease,
             )
         except NotSaved as failure:
             self.failures += 1
@@ -88,9 +113,22 @@ class Saver:
             self._report_failure(step, failure, last)
             return None
         self._in_a_row = 0
-        if self._world.is_main:
-            prune(self._folder, self._config.keep, self._config.keep_every)
+        if self._world.is_main and prunes:
+            self._prune()
         return path
+
+    def _prune(self) -> None:
+        """Remove what is no longer needed; what cannot be removed costs room, not the run."""
+        config = self._config
+        try:
+            prune(self._folder, config.keep, config.keep_every, self._consumed, self._beginning)
+        except OSError as error:
+            self._warn(f"old checkpoints could not be removed: {error}; they stay")
+        else:
+            self._consumed = None
+
+    def _warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
         news = f"the checkpoint of step {step} was NOT saved: {failure}"
@@ -103,9 +141,6 @@ class Saver:
                 f"in {self._folder}"
             )
         if self._world.is_main:
-            print(
-                f"warning: {news} ({self._in_a_row} in a row, {self.failures} in all); the run "
-                "goes on",
-                file=sys.stderr,
-                flush=True,
+            self._warn(
+                f"{news} ({self._in_a_row} in a row, {self.failures} in all); the run goes on"
             )

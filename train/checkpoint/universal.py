@@ -25,12 +25,12 @@ from train.checkpoint.manifest import (
     FORMAT,
     MANIFEST,
     STATE,
-    TEMPORARY,
     Checkpoint,
     facts_of_files,
     read,
     why_incomplete,
 )
+from train.checkpoint.names import TEMPORARY, universal_name
 from train.checkpoint.safe_load import safe_load
 from train.checkpoint.space import describe_failure, shortage
 from train.checkpoint.write import commit
@@ -54,7 +54,7 @@ def convert_if_needed(
     """
     if not another_layout(checkpoint, run_identity):
         return checkpoint
-    final = checkpoint.path.with_name(f"universal-{checkpoint.step:08d}")
+    final = checkpoint.path.with_name(universal_name(checkpoint.step))
     saved = checkpoint.manifest
     was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(run_identity)}"
     if not why_incomplete(final) and read(final).manifest.get("source") == _digest(checkpoint):

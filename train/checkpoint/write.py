@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,16 @@ from train.checkpoint.manifest import (
     MANIFEST,
     RANK_STATE,
     STATE,
-    TEMPORARY,
     FileFacts,
     commit_number,
     facts_of_files,
 )
+from train.checkpoint.names import OLD, TEMPORARY, step_folders, step_name
 from train.checkpoint.space import NotSaved, describe_failure, shortage
 from train.cluster.distributed import World
 from train.engines.protocol import Engine, WrittenState
 from train.system.files import sync, write_atomically
-
-_OLD = ".old-"
+from train.system.lease import Lease, LeaseLost
 
 
 def save(
@@ -43,21 +43,26 @@ def save(
     world: World,
     needed: int = 0,
     rank_state: Mapping[str, Any] | None = None,
+    lease: Lease | None = None,
 ) -> Path:
     """Write one checkpoint, and return its folder. Collective.
 
     Every rank writes, hashes and syncs its own files; rank 0 renames once all are done. A run that
-    dies at any moment leaves the older ones as they were.
+    dies at any moment leaves the older ones as they were. The temporary folder's name is of this
+    job alone, so that what is renamed holds the files of one job.
 
     Args:
         needed: bytes it will take; less room than that is refused before anything is written.
         rank_state: what this rank alone gets back: tensors, lists and numbers.
+        lease: rank 0's right to write here, which must still hold when it commits.
 
     Raises:
         NotSaved: the disk is full, or a write failed on any rank. On every rank.
+        UserError: another job has taken the folder over; nothing was committed. On every rank.
     """
-    final = folder / f"step-{step:08d}"
-    temporary = folder / f"{TEMPORARY}{final.name}"
+    final = folder / step_name(step)
+    nonce = world.run_on_main(lambda: lease.nonce if lease else uuid.uuid4().hex[:12])
+    temporary = folder / f"{TEMPORARY}{final.name}.{nonce}"
     _raise_on_all(world, world.run_on_main(lambda: _make_empty(temporary, needed)), temporary)
     written = engine.write_state(temporary / STATE, client_state)
     if rank_state is not None:
@@ -70,16 +75,21 @@ def save(
         if failure:
             failures.append(f"rank {rank}: {failure}")
     _raise_on_all(world, failures[0] if failures else "", temporary)
-    manifest = {"format": FORMAT, "step": step, **run_identity, "files": files}
-    _raise_on_all(world, world.run_on_main(lambda: _commit(temporary, final, manifest)), temporary)
+    manifest = {"format": FORMAT, "step": step, **run_identity, "nonce": nonce, "files": files}
+    _raise_on_all(
+        world, world.run_on_main(lambda: _commit(temporary, final, manifest, lease)), temporary
+    )
     return final
 
 
-def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
+def commit(
+    temporary: Path, final: Path, manifest: dict[str, Any], lease: Lease | None = None
+) -> None:
     """Make a checkpoint of a finished folder, whose files are synced: manifest, sync, rename.
 
     Raises:
         OSError: it could not be written; or a file in the manifest cannot be seen from here.
+        LeaseLost: another job has taken the folder over.
     """
     unseen = [name for name in manifest["files"] if not (temporary / name).is_file()]
     if unseen:
@@ -91,43 +101,15 @@ def commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> None:
     folders = [path for path in temporary.rglob("*") if path.is_dir()]
     for folder in [*folders, temporary]:
         sync(folder)
-    old = final.with_name(_OLD + final.name)
+    if lease is not None:
+        lease.check()
+    old = final.with_name(OLD + final.name)
     if final.exists():  # steps run again after a resume from an older checkpoint
         shutil.rmtree(old, ignore_errors=True)
         os.rename(final, old)
     os.rename(temporary, final)
     sync(final.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def prune(folder: Path, keep: int, keep_every: int = 0) -> None:
-    """Remove all but the `keep` checkpoints written last, and what a killed run left behind.
-
-    The order is that of writing, not of steps: after going back to an earlier step, a damaged or
-    abandoned later one must not push the new ones out. Complete ones whose step is a multiple of
-    `keep_every` stay.
-    """
-    # A universal checkpoint has served once its run has gone on.
-    for pattern in (f"{TEMPORARY}*", f"{_OLD}*", "universal-*"):
-        for stale in folder.glob(pattern):
-            _remove(stale)
-    if not keep:
-        return
-
-    def rank(path: Path) -> tuple[int, str]:
-        return (commit_number(path) or 0, path.name)
-
-    for path in sorted(folder.glob("step-*"), key=rank, reverse=True)[keep:]:
-        step = int(path.name.removeprefix("step-"))
-        complete = commit_number(path) is not None
-        if not (keep_every and step % keep_every == 0 and complete):
-            _remove(path)
-
-
-def _remove(path: Path) -> None:
-    # The manifest goes first, so that a kill half-way leaves nothing that looks whole.
-    (path / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _raise_on_all(world: World, failure: str, temporary: Path) -> None:
@@ -147,11 +129,14 @@ def _make_empty(temporary: Path, needed: int) -> str:
         return f"cannot write checkpoints to {temporary.parent}: {error.strerror}"
 
 
-def _commit(temporary: Path, final: Path, manifest: dict[str, Any]) -> str:
+def _commit(temporary: Path, final: Path, manifest: dict[str, Any], lease: Lease | None) -> str:
     try:
-        orders = [commit_number(path) or 0 for path in final.parent.glob("step-*")]
-        commit(temporary, final, manifest | {"commit": max(orders, default=0) + 1})
+        orders = [commit_number(path) or 0 for path in step_folders(final.parent)]
+        commit(temporary, final, manifest | {"commit": max(orders, default=0) + 1}, lease)
         write_atomically(final.parent / LATEST, final.name + "\n")
+    except LeaseLost:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     except OSError as error:
         return describe_failure(error, final.parent)
     return ""

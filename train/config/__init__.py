@@ -12,6 +12,7 @@ from pathlib import Path
 
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
+from train.config.engine import EngineConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -22,6 +23,7 @@ __all__ = [
     "DataConfig",
     "DecayConfig",
     "DeepSpeedConfig",
+    "EngineConfig",
     "EvalConfig",
     "LogConfig",
     "MixtureSource",
@@ -40,8 +42,8 @@ class TrainConfig:
     Args:
         name: name of the run.
         output_dir: folder of its results; empty means runs/<name>.
-        resume: auto goes on from the last complete checkpoint in output_dir, never starts afresh,
-            or a checkpoint's path.
+        resume: auto goes on from the last complete checkpoint in output_dir; never starts afresh,
+            and a path from that checkpoint, once: the same command again goes on from there.
         model: the LLaMA to build.
         data: where text comes from.
         optim: the optimizer and its schedule.
@@ -49,7 +51,8 @@ class TrainConfig:
         run: length, batch and precision.
         eval: validation.
         checkpoint: checkpoints.
-        deepspeed: the engine.
+        engine: what shards the model.
+        deepspeed: DeepSpeed's own settings.
         log: what is written while it runs.
     """
 
@@ -63,6 +66,7 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
     log: LogConfig = field(default_factory=LogConfig)
 

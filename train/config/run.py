@@ -99,10 +99,13 @@ class DeepSpeedConfig:
         config: DeepSpeed JSON, by its path or its name in ds_configs; it owns ZeRO, everything the
             recipe owns is "auto" there.
         timeout_minutes: limit of every collective.
+        leaf_layers: ZeRO-3 gathers and releases each decoder layer as a whole, not each of its
+            matrices; much less work for the host, same results.
     """
 
     config: str = "ds_configs/zero3.json"
     timeout_minutes: Annotated[float, greater_than(0)] = 30.0
+    leaf_layers: bool = True
 
 
 @dataclass(frozen=True)

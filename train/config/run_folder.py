@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+BEGUN = "begun.json"
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
+DIVERGED = "diverged.json"
 HEATMAP = "heatmap.png"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"

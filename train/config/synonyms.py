@@ -82,6 +82,7 @@ _KEYS = {
     "checkpoint.every": "save_steps save_interval save_every ckpt_interval checkpoint.interval",
     "checkpoint.keep": "save_total_limit keep_latest_k max_checkpoints",
     "deepspeed.config": "deepspeed_config ds_config zero_stage stage",
+    "deepspeed.leaf_layers": "z3_leaf leaf_modules stage3_leaf",
     "deepspeed.timeout_minutes": "ddp_timeout timeout init_timeout_seconds",
     "log.every": "logging_steps log_interval log_freq log_every",
     "log.wandb": "wandb_log use_wandb enable_wandb report_to",

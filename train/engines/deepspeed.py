@@ -16,7 +16,11 @@ from alphadecay.sharding.base import Span
 from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
-from train.engines.deepspeed_workarounds import forgetting_forward_passes
+from train.engines.deepspeed_workarounds import (
+    forgetting_forward_passes,
+    import_muon_uncompiled,
+)
+from train.engines.ds_config import zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
 from train.errors import UserError
@@ -34,9 +38,11 @@ class DeepSpeedEngine:
     def __init__(self, handle: Any) -> None:
         self.handle = handle
         self.module: nn.Module = handle.module
-        dtype = next(handle.module.parameters()).dtype
-        self.keeps_masters = handle.zero_optimization_stage() > 0 or dtype != torch.float32
-        self.layout = {"zero_stage": int(handle.zero_optimization_stage())}
+        self.optimizer = None  # AlphaDecay finds it in the handle
+        self.dtype = next(handle.module.parameters()).dtype
+        stage = int(handle.zero_optimization_stage())
+        self.keeps_masters = stage > 0 or self.dtype != torch.float32
+        self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch."""
@@ -121,12 +127,17 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
     """
     import deepspeed
 
+    import_muon_uncompiled()
     model = build_model(
         config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
     )
+    spec = spec_of(config.model)
+    if zero_stage(ds_config) == 3 and config.deepspeed.leaf_layers:
+        for layer in spec.layers(model):
+            deepspeed.utils.set_z3_leaf_module(layer, True)
     optimizer: torch.optim.Optimizer = build_optimizer(config, model.parameters())
     handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
-    spec_of(config.model).restore_buffers(handle.module)  # DeepSpeed casts them to bf16
+    spec.restore_buffers(handle.module)  # DeepSpeed casts them to bf16
     forget_dry_run(optimizer)
     if config.model.compile:
         handle.compile()  # in place, so that names and shards stay as they are

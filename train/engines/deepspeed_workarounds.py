@@ -1,9 +1,13 @@
-"""Works around DeepSpeed where it would change what a run computes."""
+"""Works around DeepSpeed where it would change what a run computes, or keep it waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
+
+import torch
 
 
 def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
@@ -27,3 +31,19 @@ def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
             coordinator._invalidate_trace()
 
     return forget
+
+
+def import_muon_uncompiled() -> None:
+    """Import DeepSpeed's Muon as plain functions, before DeepSpeed does.
+
+    DeepSpeed (0.19) imports it to ask whether the optimizer is one, which the program's never is.
+    Its functions are decorated with torch.compile, and that takes in the whole compiler: a fifth of
+    the time from the command to the first step on a CPU.
+    """
+    compile_function = torch.compile
+    torch.compile = lambda model=None, **_: model or (lambda function: function)  # type: ignore
+    try:
+        with suppress(ImportError):  # older ones have no Muon
+            import_module("deepspeed.runtime.zero.muon.muon_optimizer")
+    finally:
+        torch.compile = compile_function  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -45,16 +46,22 @@ class Engine(Protocol):
     """A model, its optimizer and how both are sharded.
 
     Attributes:
-        module: the model, for names, shapes and the dtype it computes in.
+        module: the model, for names and shapes.
         handle: what AlphaDecay takes for the model.
+        dtype: what the model computes in.
         keeps_masters: whether the optimizer keeps float32 weights beside the model's own.
         layout: how the state is cut up, e.g. {"zero_stage": 3}; a part of a checkpoint's identity.
     """
 
     module: nn.Module
     handle: Any
+    dtype: torch.dtype
     keeps_masters: bool
-    layout: dict[str, int]
+    layout: dict[str, Any]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """What AlphaDecay takes for the optimizer; None where the handle brings it."""
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
         """Return the mean loss of a micro batch. Collective where weights are sharded."""

@@ -2,8 +2,8 @@
 without an engine.
 
 DeepSpeed's layouts at stages 0 to 3 and that of its BF16_Optimizer (stage 1 in bf16) are read here,
-by the restricted loader: DeepSpeed's own tool unpickles in full. Files are mapped, not read, so
-that a weight costs what it weighs.
+by the restricted loader: DeepSpeed's own tool unpickles in full. So is what FSDP2's engine wrote.
+Files are mapped, not read, so that a weight costs what it weighs.
 
 A flattened group lies in pieces, one a rank or one a sub-group, padded at the end.
 """
@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from train.checkpoint.safe_load import safe_load
+from train.engines.fsdp2_state import METADATA, MODEL, RestrictedReader
 from train.errors import UserError
 
 _MODEL = "mp_rank_00_model_states.pt"  # ZeRO-3 writes one per rank instead
@@ -49,7 +52,7 @@ def read_masters(state: Path) -> dict[str, Tensor]:
     """Read every weight: name in the bare model -> float32 [its shape], tied names both.
 
     Args:
-        state: the folder that DeepSpeed wrote.
+        state: the folder that the engine wrote.
 
     Raises:
         UserError: a layout that this version does not know.
@@ -61,6 +64,8 @@ def open_masters(state: Path) -> dict[str, StoredWeight]:
     """Find every weight in the files, to be read one by one; arguments and errors as
     `read_masters`.
     """
+    if (state / METADATA).is_file():
+        return _distributed(state)
     shards = sorted(state.glob("*zero_pp_rank_*_optim_states.pt"), key=_rank)
     optimizers = [safe_load(path, mmap=True)["optimizer_state_dict"] for path in shards]
     _check_count(state, optimizers)
@@ -76,6 +81,23 @@ def open_masters(state: Path) -> dict[str, StoredWeight]:
             "*_optim_states.pt of ZeRO stage 3"
         )
     return {_bare(name): weight for name, weight in weights.items()}
+
+
+def _distributed(state: Path) -> dict[str, StoredWeight]:
+    """What FSDP2's engine writes holds each weight by name, in pieces of any number of ranks."""
+    tensors = RestrictedReader(state).read_metadata().state_dict_metadata
+    weights = {}
+    for key, stored in tensors.items():
+        name = key.removeprefix(MODEL)
+        if key.startswith(MODEL) and isinstance(stored, TensorStorageMetadata):
+            weights[name] = StoredWeight(stored.size, partial(_load, state, key, stored))
+    return weights
+
+
+def _load(state: Path, key: str, stored: TensorStorageMetadata) -> Tensor:
+    weight = torch.empty(stored.size, dtype=stored.properties.dtype)
+    dcp.load({key: weight}, storage_reader=RestrictedReader(state), no_dist=True)
+    return weight
 
 
 def _stage_0(model: Mapping[str, Any]) -> dict[str, StoredWeight]:

@@ -13,11 +13,11 @@ from train.config.validate import accumulation_steps
 from train.data.loading.dataset import data_identity, open_data
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
-from train.engines.deepspeed import build_engine
-from train.engines.ds_config import load_ds_config, zero_stage
+from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
+from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 from train.models import spec_of
@@ -39,13 +39,14 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     requests = requests or StopRequests()
     if world.is_main:
         requests.file = folder / STOP
-    ds_config = load_ds_config(config, accumulation_steps(config, world.size), world.size)
+    plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
+    world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: _make(folder))
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
-    trainer = _build_trainer(config, world, requests, prepared, ds_config)
+    trainer = _build_trainer(config, world, requests, prepared, plan)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
 
@@ -55,19 +56,26 @@ def _build_trainer(
     world: World,
     requests: StopRequests,
     prepared: list[Path],
-    ds_config: dict[str, Any],
+    plan: EnginePlan,
 ) -> Trainer:
     folder = config.folder
     batches, validation = open_data(prepared, config)
     run_identity = checkpoint.identity(
-        config, world, zero_stage(ds_config), data_identity(prepared, config.data)
+        config, world.size, plan.layout, data_identity(prepared, config.data)
     )
-    saved = world.run_on_main(lambda: _find(config, folder, run_identity))
-    if saved is not None and saved.universal:
-        ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
-    engine = build_engine(config, ds_config)
-    decay = build_decay(config, engine.handle)
-    saver = checkpoint.Saver(config.checkpoint, folder / CHECKPOINTS, engine, run_identity, world)
+    resume, saved, consumed = world.run_on_main(lambda: _find(config, folder, run_identity))
+    universal = saved is not None and saved.universal
+    engine = build_engine(config, plan, world.device, universal)
+    decay = build_decay(config, engine)
+    saver = checkpoint.Saver(
+        config.checkpoint,
+        folder / CHECKPOINTS,
+        engine,
+        run_identity,
+        world,
+        beginning=resume.beginning,
+        consumed=consumed,
+    )
     telemetry = Telemetry(config, folder, world, engine, saved.step if saved else None)
     trainer = Trainer(
         config,
@@ -86,6 +94,7 @@ def _build_trainer(
     if saved is not None:
         trainer.resume(saved)
         telemetry.message(f"going on from {saved.path}, step {saved.step} of {config.run.steps}")
+    world.run_on_main(lambda: _note_start(folder, resume))
     return trainer
 
 
@@ -103,12 +112,22 @@ def _make(folder: Path) -> None:
 
 def _find(
     config: TrainConfig, folder: Path, run_identity: dict[str, Any]
-) -> checkpoint.Checkpoint | None:
+) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
+    """Return how to resume, the checkpoint to load, and the one that has then served."""
+
     def say(text: str) -> None:
         print(text, flush=True)
 
-    saved = checkpoint.find(config.resume, folder / CHECKPOINTS, say)
-    if saved is None:
-        return None
-    checkpoint.check_identity(saved, run_identity, config.checkpoint.convert)
-    return checkpoint.convert_if_needed(saved, run_identity, say)
+    resume = checkpoint.how_to_resume(config, say)
+    found = checkpoint.find(resume, folder / CHECKPOINTS, say)
+    if found is None:
+        return resume, None, None
+    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
+    saved = checkpoint.convert_if_needed(found, run_identity, say)
+    return resume, saved, None if saved.path == found.path else saved.path
+
+
+def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
+    """Write down what the run is begun from, now that nothing stands in its way."""
+    checkpoint.write_beginning(folder, resume.beginning)
+    forget_divergence(folder)

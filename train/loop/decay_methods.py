@@ -10,6 +10,7 @@ from alphadecay.baselines.gradient_decay import GradientDecay
 from alphadecay.baselines.uniform import bind_uniform
 from train.config import TrainConfig
 from train.config.decay import METHODS, Family
+from train.engines.protocol import Engine
 from train.errors import UserError
 
 Decay = AlphaDecay | GradientDecay
@@ -58,14 +59,14 @@ def check_method(config: TrainConfig) -> None:
             raise UserError(f"decay.method {name}: {error}") from error
 
 
-def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
+def build_decay(config: TrainConfig, engine: Engine) -> Decay | None:
     """Build the method's controller; uniform and none have none. Collective.
 
     Norm gains are not decayed, whatever the method; with decay.compat published they are, whatever
     the method.
 
     Args:
-        engine: what AlphaDecay takes for the model.
+        engine: what holds the model and its optimizer.
 
     Raises:
         UserError: the method cannot work on this engine or with these settings.
@@ -79,14 +80,15 @@ def build_decay(config: TrainConfig, engine: Any) -> Decay | None:
         ) from error
 
 
-def _spectral(config: TrainConfig, engine: Any) -> Decay | None:
-    return AlphaDecay(engine, **spectral_options(config))
+def _spectral(config: TrainConfig, engine: Engine) -> Decay | None:
+    return AlphaDecay(engine.handle, engine.optimizer, **spectral_options(config))
 
 
-def _gradients(config: TrainConfig, engine: Any) -> Decay | None:
+def _gradients(config: TrainConfig, engine: Engine) -> Decay | None:
     section = config.decay
     return GradientDecay(
-        engine,
+        engine.handle,
+        engine.optimizer,
         **METHODS[section.method].options,
         interval=section.interval,
         awd_scale=section.awd_scale,
@@ -96,17 +98,17 @@ def _gradients(config: TrainConfig, engine: Any) -> Decay | None:
     )
 
 
-def _uniform(config: TrainConfig, engine: Any) -> Decay | None:
+def _uniform(config: TrainConfig, engine: Engine) -> Decay | None:
     if config.optim.weight_decay and not config.decay.compat:
-        bind_uniform(engine)  # leaves norm gains out
+        bind_uniform(engine.handle, engine.optimizer)  # leaves norm gains out
     return None
 
 
-def _none(config: TrainConfig, engine: Any) -> Decay | None:
+def _none(config: TrainConfig, engine: Engine) -> Decay | None:
     return None
 
 
-_BUILDERS: dict[Family, Callable[[TrainConfig, Any], Decay | None]] = {
+_BUILDERS: dict[Family, Callable[[TrainConfig, Engine], Decay | None]] = {
     "spectral": _spectral,
     "gradients": _gradients,
     "uniform": _uniform,

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from train.checkpoint.manifest import commit_number
+from train.checkpoint.manifest import MANIFEST, commit_number
+from train.checkpoint.names import step_folders
 from train.config.run_folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY
 from train.errors import UserError
 from train.loop.run_status import read_state
@@ -102,10 +103,10 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the newest checkpoint, which need not be of the highest step."""
-    paths = (folder / CHECKPOINTS).glob("step-*/manifest.json")
-    for path in sorted(paths, key=lambda path: commit_number(path.parent) or 0, reverse=True):
+    folders = step_folders(folder / CHECKPOINTS)
+    for path in sorted(folders, key=lambda path: commit_number(path) or 0, reverse=True):
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(manifest, dict):

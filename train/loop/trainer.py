@@ -17,7 +17,6 @@ from torch import Tensor
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.config.run_folder import CHECKPOINTS
 from train.data.loading.rows import Labelled
 from train.data.loading.sampler import Batches
 from train.engines.protocol import Engine
@@ -28,8 +27,11 @@ from train.loop.random_state import random_state, set_random_state
 from train.loop.run_state import Progress, RunState
 from train.loop.schedules import learning_rate
 from train.loop.stopping.budget import Budget
-from train.loop.stopping.guard import LossSpikeDetector, SkippedSteps, poison_nonfinite_loss
+from train.loop.stopping.diverged import Diverged, note_divergence, way_back
+from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests, agreed
+from train.loop.stopping.watch import LossWatch
+from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
 
 
@@ -43,6 +45,7 @@ class Trainer:
         decay: the controller of decay.method, or None for uniform and none.
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
+        lease: rank 0's right to write in `folder`; None where nobody else can.
         progress: how far it has come.
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
         saved: that checkpoint.
@@ -60,6 +63,7 @@ class Trainer:
     folder: Path
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
+    lease: Lease | None = None
     progress: Progress = field(default_factory=Progress)
     saved_step: int = -1
     saved: Path | None = None
@@ -67,14 +71,13 @@ class Trainer:
 
     def __post_init__(self) -> None:
         run = self.config.run
-        self.skips = SkippedSteps(run.max_skipped_steps)
-        self.spikes = LossSpikeDetector(run.spike_sd)
+        self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.state = RunState()
         self.state.register("progress", self.progress)
         self.state.register("telemetry", self.telemetry)
-        self.state.register("skips", self.skips)
-        self.state.register("spikes", self.spikes)
+        self.state.register("skips", self.watch.skips)
+        self.state.register("spikes", self.watch.spikes)
         self.state.register("longest", self.budget)
         if self.decay is not None:
             self.state.register("alphadecay", self.decay)
@@ -88,7 +91,8 @@ class Trainer:
         """Take the steps, and do what comes between them. Collective.
 
         Raises:
-            UserError: too many steps in a row were skipped; a checkpoint has been written.
+            Diverged: the weights are not finite, or too many steps in a row were skipped.
+            UserError: another job has taken output_dir over; nothing was written since.
         """
         if self.decay is not None and self.saved_step < 0:
             self._tell_refresh(self.decay)
@@ -101,23 +105,41 @@ class Trainer:
             self.save(last=True)
 
     def save(self, last: bool = False) -> None:
-        """Write one checkpoint of this step; the last must not fail. Collective."""
+        """Write one checkpoint of this step; the last must not fail. Collective.
+
+        Raises:
+            Diverged: the weights are not finite; nothing was written.
+        """
         if self.saved_step == self.step:
             return
         with self.telemetry.clock.part("checkpoint"), self.budget.timed("save"):
-            self._save(last)
+            try:
+                self._save(last)
+            except checkpoint.NotFinite as failure:
+                raise self._diverged(f"{failure}.") from failure
 
     def _save(self, last: bool) -> None:
         client_state = {"step": self.step, **self.state.state_dict()}
-        path = self.saver.save(self.step, client_state, random_state(), last=last)
+        # A streak of skipped steps may be the end of this run: it costs no older checkpoint.
+        prunes = not self.watch.skips.in_a_row
+        path = self.saver.save(self.step, client_state, random_state(), last=last, prunes=prunes)
         if path is not None:
             self.saved_step = self.step
             self.saved = path
             self.telemetry.message(f"checkpoint {path}")
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
-        """Go on where `saved` was written, with its decays and random states. Collective."""
+        """Go on where `saved` was written, with its decays and random states. Collective.
+
+        Raises:
+            UserError: it holds no state to go on from.
+        """
         state = checkpoint.load(self.engine, saved)
+        if not checkpoint.weights_are_finite(self.engine, self.world):
+            raise UserError(
+                f"{saved.path} holds weights that are not finite: the run had diverged before it "
+                "was written; name an older one with --resume PATH"
+            )
         try:
             self.state.load_state_dict(state)
         except ValueError as error:  # alike on every rank: it is about what was saved
@@ -149,7 +171,8 @@ class Trainer:
         self.progress.step = step
         self.stopped = stop
         self.telemetry.train(step, values | {"tokens": self.progress.tokens})
-        self._watch(values)
+        if self.watch.note(step, values["loss"]):
+            self._give_up()
         if refreshed:
             self._ask()
 
@@ -190,42 +213,30 @@ class Trainer:
         loss_sum, *flag_sums = message.tolist()
         return loss_sum / self.world.size, agreed(flag_sums)
 
-    def _watch(self, values: dict[str, float]) -> None:
-        """Count and tell skipped steps and spikes.
+    def _give_up(self) -> None:
+        """End the run after too many skipped steps, with a checkpoint if the weights are finite.
 
         Raises:
-            UserError: too many steps were skipped; a checkpoint has been written.
+            Diverged: always.
         """
-        skipped = not self.engine.step_was_applied()
-        too_many = self.skips.note(skipped)
-        if skipped:
-            self.telemetry.notice(
-                self.step,
-                "step skipped: its loss or gradient is not finite "
-                f"({self.skips.in_a_row} in a row, {self.skips.total} in all)",
-                loss=values["loss"],
-                in_a_row=self.skips.in_a_row,
-                skipped_steps=self.skips.total,
-            )
-        mean = self.spikes.mean
-        distance = self.spikes.note(values["loss"])
-        if distance:
-            self.telemetry.notice(
-                self.step,
-                f"loss {values['loss']:.4f} is {distance:.1f} standard deviations above its "
-                f"running mean {mean:.4f}",
-                loss=values["loss"],
-                mean=mean,
-                deviations=distance,
-            )
-        if too_many:
+        reason = (
+            f"{self.watch.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
+            "(run.max_skipped_steps)"
+        )
+        try:
             self.save(last=True)
-            raise UserError(
-                f"{self.skips.in_a_row} steps in a row had a loss or gradient that is not finite "
-                f"(run.max_skipped_steps); stopped at step {self.step} with a checkpoint in "
-                f"{self.folder / CHECKPOINTS}. Weights are as before those steps: go on with a "
-                "smaller --optim.lr, or from an older one with --resume PATH"
-            )
+        except Diverged:
+            raise
+        except UserError as failure:
+            raise self._diverged(f"{reason}; {failure}.") from failure
+        raise self._diverged(f"{reason}. Weights are as before those steps.")
+
+    def _diverged(self, reason: str) -> Diverged:
+        """Return the error that ends the run for good, and note it for who starts it again."""
+        message = f"stopped at step {self.step}: {reason} {way_back(self.saved)}"
+        if self.world.is_main and not (self.lease and self.lease.lost):
+            note_divergence(self.config, message)
+        return Diverged(message)
 
     def _between_steps(self) -> None:
         """Do the validation and the checkpoint that are due after this step. Collective.
@@ -242,9 +253,14 @@ class Trainer:
             self._ask()
         every = self.config.checkpoint.every
         due = last or (every > 0 and self.step % every == 0)
-        if due and self.step and not self.stopped:
+        if due and self.step and not self.stopped and not (self._saved_in_streak() and not last):
             self.save(last)
             self._ask()
+
+    def _saved_in_streak(self) -> bool:
+        """Return whether the weights have not changed since they were saved: only skips since."""
+        in_a_row = self.watch.skips.in_a_row
+        return bool(in_a_row) and self.saved_step >= self.step - in_a_row
 
     def _validate(self) -> None:
         config = self.config.eval

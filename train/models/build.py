@@ -10,13 +10,14 @@ from importlib.util import find_spec
 from math import prod
 from typing import Any
 
+import torch
 from torch import nn
 
 from alphadecay.modules import whole_shape
 from train.config import ModelConfig
 from train.errors import UserError
 from train.models import spec_of
-from train.models.initialise import initialise
+from train.models.initialise import SkipRandomFills, initialise
 
 
 def build_model(
@@ -33,15 +34,30 @@ def build_model(
             whole.
     """
     spec = spec_of(model)
-    config = spec.config(model, sequence_length)
-    with _partitioned_init(ds_config):
-        module: Any = spec.bare(config)
+    config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
+    with _partitioned_init(ds_config), SkipRandomFills():
+        module = spec.bare(config)
     initialise(module, model.init_std, seed)
+    finish_model(module, model)
+    return module
+
+
+def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:
+    """Return the model's modules and shapes, with no memory behind the weights."""
+    spec = spec_of(model)
+    with torch.device("meta"):
+        return spec.bare(spec.config(model, sequence_length))
+
+
+def finish_model(module: nn.Module, model: ModelConfig) -> None:
+    """Have a model with weights compute as the settings say."""
     if model.fused_cross_entropy:
-        spec.fuse_loss(module)
+        spec_of(model).fuse_loss(module)
     if model.activation_checkpointing:
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return module  # type: ignore[no-any-return]
+        hugging_face: Any = module
+        hugging_face.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
 
 
 def check_machine(model: ModelConfig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,17 @@ class Llama:
     def vocabulary(self, model: ModelConfig) -> int:
         """Return the rows of the embedding."""
         return model.vocab_size
+
+    def layers(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return every LlamaDecoderLayer."""
+        from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+        return [layer for layer in module.modules() if isinstance(layer, LlamaDecoderLayer)]
+
+    def ends(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return embed_tokens and lm_head."""
+        model: Any = module
+        return [model.model.embed_tokens, model.lm_head]
 
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute the rotary frequencies in float32 again: in bf16 far positions blur."""

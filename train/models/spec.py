@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from train.config import ModelConfig
@@ -40,6 +40,15 @@ class ModelSpec(Protocol):
 
     def vocabulary(self, model: ModelConfig) -> int:
         """Return how many pieces a tokenizer may have."""
+
+    def layers(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return the decoder layers in their order: alike in shape, and most of the model.
+
+        They are the units in which it is gathered and compiled.
+        """
+
+    def ends(self, module: nn.Module) -> Sequence[nn.Module]:
+        """Return the embedding and the head, which are large and not alike."""
 
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute buffers again that lost precision when an engine cast the model."""

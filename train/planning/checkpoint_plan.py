@@ -12,7 +12,6 @@ import torch
 
 from train import checkpoint
 from train.checkpoint.space import bytes_needed
-from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
 from train.data.loading.dataset import data_identity
@@ -56,7 +55,8 @@ def start_line(
     problems: Problems,
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
-    found = checkpoint.peek(c.resume, c.folder / CHECKPOINTS)
+    resume = checkpoint.how_to_resume(c, lambda _: None)
+    found = checkpoint.peek(resume, c.folder / CHECKPOINTS)
     if found is None:
         return "starts from step 0"
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
@@ -69,8 +69,8 @@ def start_line(
 def _identity(
     c: TrainConfig, ds_config: Mapping[str, Any], world_size: int, folders: list[Path]
 ) -> Any:
-    world = World(0, 0, world_size, torch.device("cpu"))
-    return checkpoint.identity(c, world, zero_stage(ds_config), data_identity(folders, c.data))
+    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
+    return checkpoint.identity(c, world_size, layout, data_identity(folders, c.data))
 
 
 def _checkpoint_bytes(model: torch.nn.Module, ds_config: Mapping[str, Any], ranks: int) -> int:

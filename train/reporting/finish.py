@@ -103,9 +103,9 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
     return {
         "name": config.name,
         "world_size": trainer.world.size,
-        "zero_stage": trainer.identity["zero_stage"],
+        **trainer.engine.layout,
         "device": trainer.world.device.type,
-        "precision": str(next(trainer.engine.module.parameters()).dtype).removeprefix("torch."),
+        "precision": str(trainer.engine.dtype).removeprefix("torch."),
         "method": config.decay.method,
         "data": trainer.identity["data"],
         **own_provenance(),

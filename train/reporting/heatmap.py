@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from train.telemetry.module_names import NO_LAYER, layer_and_type
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# A run draws at its end, and should neither wait for matplotlib at its start nor miss it then.
+if find_spec("matplotlib") is None:
+    raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
 # The order in which a token meets them; other types follow in the order of their names in the
 # model.
@@ -56,6 +62,9 @@ def write_heatmaps(
 
 
 def _draw(panels: Sequence[Panel], history: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     rows, columns = panels[0][0][0].shape
     heights = [max(2.6, 0.36 * rows + 1.2), *([2.6] if history else [])]
     width = len(panels) * max(4.2, 0.7 * columns + 1.4)

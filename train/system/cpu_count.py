@@ -10,3 +10,10 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cores_of_rank() -> int:
+    """Return this rank's share of the cores, at least one, by what launchers say of its node."""
+    names = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE", "WORLD_SIZE")  # torchrun's, deepspeed's, anybody's
+    ranks = next((os.environ[name] for name in names if os.environ.get(name)), "1")
+    return max(1, cpu_count() // max(1, int(ranks)))

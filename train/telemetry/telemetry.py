@@ -111,8 +111,8 @@ class Telemetry:
         """Prepare for a training step. Collective at the first."""
         if not self._began:
             self._began = True
-            dtype = next(self._engine.module.parameters()).dtype
-            self._peak = find_peak(self._config.log.peak_tflops, dtype, self._world)
+            peak = self._config.log.peak_tflops
+            self._peak = find_peak(peak, self._engine.dtype, self._world)
             self.message(
                 f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from train.config import HOW_IT_COMPUTES, TrainConfig
 from train.config.command_line import load_config
+from train.config.deciding import changes, deciding
 from train.config.run_folder import CONFIG, STATUS, SUMMARY
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
@@ -27,12 +26,6 @@ State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]
 LOCK = "sweep.lock"
 JOB = "slurm.json"
 KILLED = "killed"
-# What a run may go on with differently: where and how it computes, and what it keeps, not what it
-# trains.
-_SECTIONS = ("checkpoint", "deepspeed", "log")
-_FREE = {"name", "output_dir", "resume", "data.directory", "data.workers", "eval.micro_batch"}
-_FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
-_FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
 
 
 @dataclass(frozen=True)
@@ -107,21 +100,7 @@ def differences(planned: Planned) -> list[str]:
         was = load_config(["--config", str(path)])
     except UserError as error:
         return [f"its settings cannot be read: {error}"]
-    return changes(was, planned.config)
-
-
-def changes(was: TrainConfig, now: TrainConfig) -> list[str]:
-    """Return the settings that decide what a run trains and are not the same.
-
-    An entry reads "optim.lr was 0.001, is 0.002".
-    """
-    before = _flat(was)
-    after = _flat(now)
-    return [
-        f"{key} was {before[key]}, is {value}"
-        for key, value in after.items()
-        if before[key] != value
-    ]
+    return changes(deciding(was), deciding(planned.config))
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:
@@ -215,13 +194,3 @@ def read_job(folder: Path) -> dict[str, Any]:
 
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _flat(config: TrainConfig) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for key, value in dataclasses.asdict(config).items():
-        if not isinstance(value, dict):
-            settings[key] = value
-        elif key not in _SECTIONS:
-            settings |= {f"{key}.{leaf}": setting for leaf, setting in value.items()}
-    return {key: value for key, value in settings.items() if key not in _FREE}

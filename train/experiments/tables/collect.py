@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from train.config import TrainConfig
 from train.config.command_line import load_config
+from train.config.deciding import changes, deciding
 from train.config.run_folder import CONFIG, SUMMARY, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.errors import UserError
 from train.experiments.grids.cells import Run
 from train.experiments.grids.resolved_run import plan
-from train.experiments.sweeps.sweep_status import changes
 from train.loop.run_status import read_state
 from train.telemetry.summary import read_summary
 
@@ -92,7 +92,7 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
         config = load_config(["--config", str(run.folder / CONFIG)])
     except UserError as error:
         return Absent(run, "unreadable", str(error))
-    if other := changes(config, plan(run, extra).config):
+    if other := changes(deciding(config), deciding(plan(run, extra).config)):
         more = f"; and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
         return Absent(run, "other settings", "; ".join(other[:SHOWN]) + more)
     summary = read_summary(run.folder / SUMMARY)

@@ -39,6 +39,7 @@ class DeepSpeed:
         self.content = content
         self.checkpoint_engine = writer or Writer()
         self.module = torch.nn.Linear(2, 2)
+        self.optimizer = torch.optim.AdamW(self.module.parameters())
 
     def zero_optimization_stage(self):
         return 3
@@ -64,7 +65,12 @@ def engine(content=b"weights", writer=None):
 
 def identity(*arguments, data="abc"):
     precision = () if "--run.precision" in arguments else ("--run.precision", "float32")
-    return checkpoint.identity(load_config([*precision, *arguments]), WORLD, 3, data)
+    return checkpoint.identity(
+        load_config([*precision, *arguments]),
+        WORLD.size,
+        {"engine": "deepspeed", "zero_stage": 3},
+        data,
+    )
 
 
 def steps(folder):

@@ -156,7 +156,7 @@ def test_a_save_of_a_step_that_exists_takes_its_place(folder):
     ],
 )
 def test_prune_keeps_as_many_as_asked(folder, keep, keep_every, left):
-    for name in (".tmp-step-00000011", ".old-step-00000002", "universal-00000002"):
+    for name in (".tmp-step-00000011", ".old-step-00000002"):
         (folder / name).mkdir()
     checkpoint.prune(folder, keep, keep_every)
     assert steps(folder) == left

@@ -1,0 +1,154 @@
+"""ZeRO-3 with each decoder layer as a leaf: one gather a layer, the unsharded model's gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from alphadecay import AlphaDecay
+from tests.bench.counting import CountCollectives
+from tests.distributed.harness import init_deepspeed, run_ranks
+from train.config.command_line import load_config
+from train.engines.deepspeed import DeepSpeedEngine, build_engine
+from train.models import spec_of
+from train.models.build import build_model
+
+RANKS = 2
+LENGTH = 12
+LAYERS = 3
+STEPS = 5
+ARGUMENTS = (
+    "--model.vocab_size=67",
+    "--model.hidden_size=16",
+    "--model.intermediate_size=24",
+    f"--model.num_layers={LAYERS}",
+    "--model.num_heads=2",
+    f"--data.sequence_length={LENGTH}",
+    "--optim.lr=0.01",
+)
+
+
+def ds_config(bf16: bool = False, prefetch: int = 10**6) -> dict[str, Any]:
+    """Two micro batches a step; norm gains persist, every matrix is partitioned."""
+    return {
+        "train_micro_batch_size_per_gpu": 2,
+        "gradient_accumulation_steps": 2,
+        "gradient_clipping": 1.0,
+        "steps_per_print": 10**9,
+        "bf16": {"enabled": bf16},
+        "zero_optimization": {
+            "stage": 3,
+            "stage3_param_persistence_threshold": 32,
+            "stage3_prefetch_bucket_size": prefetch,
+        },
+    }
+
+
+def build(leaf: bool, recompute: bool, **settings: Any) -> DeepSpeedEngine:
+    arguments = (
+        *ARGUMENTS,
+        f"--deepspeed.leaf_layers={leaf}",
+        f"--model.activation_checkpointing={recompute}",
+    )
+    return build_engine(load_config(list(arguments)), ds_config(**settings))
+
+
+def tokens(rank: int, index: int) -> Tensor:
+    generator = torch.Generator().manual_seed(100 * index + rank)
+    return torch.randint(67, (2, LENGTH), generator=generator)
+
+
+def run(rank: int, leaf: bool, recompute: bool, bf16: bool) -> list[float]:
+    """Return the losses of a few steps, with refreshes and evaluations between them."""
+    engine = build(leaf, recompute, bf16=bf16)
+    decay = AlphaDecay(engine.handle, interval=2)
+    losses = []
+    for index in range(2 * STEPS):
+        if index in (0, 4):
+            with torch.no_grad(), engine.evaluating() as logits_of:
+                losses.append(float(logits_of(tokens(rank, 0)).float().logsumexp(-1).mean()))
+        loss = engine.forward(tokens(rank, index), tokens(rank, index))
+        engine.backward(loss)
+        engine.step()
+        decay.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def losses(rank: int) -> dict[str, list[float]]:
+    """Run with and without leaves: plainly, with recomputation, and in bf16."""
+    return {
+        "modules": run(rank, leaf=False, recompute=False, bf16=False),
+        "leaves": run(rank, leaf=True, recompute=False, bf16=False),
+        "leaves, recomputing": run(rank, leaf=True, recompute=True, bf16=False),
+        "modules, bf16": run(rank, leaf=False, recompute=False, bf16=True),
+        "leaves, bf16": run(rank, leaf=True, recompute=False, bf16=True),
+    }
+
+
+def gathers(leaf: bool, recompute: bool, expected: list[Tensor]) -> list[int]:
+    """Count the gathers of each micro step, without prefetching; all ranks have one batch."""
+    import deepspeed
+
+    engine = build(leaf, recompute, prefetch=0)
+    batch = tokens(0, 0)
+    counts = []
+    for micro_step in range(4):
+        with CountCollectives() as collectives:
+            engine.backward(engine.forward(batch, batch))
+        counts.append(sum(n for call, n in collectives.calls.items() if "gather" in call))
+        if micro_step == 1 and leaf:  # the mean of two equal batches is that of one
+            read = [deepspeed.utils.safe_get_full_grad(p) for p in engine.module.parameters()]
+            assert all(torch.equal(one, two) for one, two in zip(read, expected, strict=True))
+        engine.step()
+    return counts
+
+
+def job(rank: int) -> dict[str, Any]:
+    init_deepspeed()
+    config = load_config(list(ARGUMENTS))
+    plain = build_model(config.model, LENGTH, config.run.seed_of_init)
+    plain(input_ids=tokens(0, 0), labels=tokens(0, 0)).loss.backward()
+    expected: list[Any] = [parameter.grad for parameter in plain.parameters()]
+    return {
+        "losses": losses(rank),
+        "leaves": gathers(True, False, expected),
+        "leaves, recomputing": gathers(True, True, expected),
+        "modules": gathers(False, False, expected),
+    }
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict[str, Any]]:
+    """Return what every rank found; with leaves it compared every bit of the gradients, too."""
+    return run_ranks(RANKS, job)
+
+
+def test_the_losses_are_those_without_leaves(results: list[dict[str, Any]]) -> None:
+    for rank in results:
+        found = rank["losses"]
+        # v, k and q add their gradients in the model's own order, which hooks of each would change
+        for name in ("leaves", "leaves, recomputing"):
+            assert found[name] == pytest.approx(found["modules"], rel=1e-6)
+        assert found["leaves, bf16"] == pytest.approx(found["modules, bf16"], rel=1e-2)
+        assert len(set(found["leaves"])) == len(found["leaves"])
+
+
+def test_one_gather_a_layer(results: list[dict[str, Any]]) -> None:
+    for rank in results:
+        others = 3  # embedding, last norm, head
+        # The first pass releases all; once traced, the forward's are kept for the backward.
+        # From the second step on norm gains persist.
+        counts = [2 * (LAYERS + others), LAYERS + others, LAYERS + others - 1]
+        assert rank["leaves"][:3] == rank["leaves, recomputing"][:3] == counts
+        assert rank["modules"][2] == 7 * LAYERS + others - 1
+
+
+def test_which_modules_are_layers():
+    config = load_config(list(ARGUMENTS)).model
+    spec = spec_of(config)
+    model = spec.bare(spec.config(config, LENGTH))
+    assert [id(layer) for layer in spec.layers(model)] == [id(one) for one in model.model.layers]

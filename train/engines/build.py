@@ -1,0 +1,90 @@
+"""Chooses the engine, and builds it.
+
+What an engine is going to be is known before it is built: checkpoints are looked for by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from train.config import TrainConfig
+from train.engines.ds_config import computes_in_bf16, load_ds_config, zero_stage
+from train.engines.precision import resolve_precision
+from train.engines.protocol import Engine
+from train.system.device import uses_cuda
+
+Kind = Literal["deepspeed", "fsdp2"]
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """An engine that has not been built.
+
+    Args:
+        kind: which.
+        accumulation: micro batches of a step.
+        ds_config: DeepSpeed's resolved configuration; None under another engine.
+        layout: how it cuts the state up; a part of a checkpoint's identity.
+        bf16: whether it computes in bf16.
+    """
+
+    kind: Kind
+    accumulation: int
+    ds_config: dict[str, Any] | None
+    layout: dict[str, Any]
+    bf16: bool
+
+    @property
+    def keeps_masters(self) -> bool:
+        """True where the optimizer keeps float32 weights beside the model's own."""
+        return self.ds_config is not None and (self.bf16 or zero_stage(self.ds_config) > 0)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one of the model's own weights between steps."""
+        return 2 if self.bf16 and self.ds_config is not None else 4
+
+
+def engine_kind(config: TrainConfig) -> Kind:
+    """Return what engine.kind means: auto is DeepSpeed, until a measurement speaks for another."""
+    return "fsdp2" if config.engine.kind == "fsdp2" else "deepspeed"
+
+
+def plan_engine(config: TrainConfig, accumulation: int, world_size: int) -> EnginePlan:
+    """Resolve the engine's settings.
+
+    Raises:
+        UserError: they cannot work, or contradict the recipe.
+    """
+    if engine_kind(config) == "fsdp2":
+        from train.engines.fsdp2 import check_fsdp2
+
+        check_fsdp2(config, world_size, uses_cuda())
+        bf16 = resolve_precision(config.run.precision) == "bf16"
+        return EnginePlan("fsdp2", accumulation, None, {"engine": "fsdp2"}, bf16)
+    ds_config = load_ds_config(config, accumulation, world_size)
+    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
+    return EnginePlan("deepspeed", accumulation, ds_config, layout, computes_in_bf16(ds_config))
+
+
+def build_engine(
+    config: TrainConfig, plan: EnginePlan, device: torch.device, universal: bool = False
+) -> Engine:
+    """Build what was planned. Collective.
+
+    Args:
+        universal: it will read a checkpoint in DeepSpeed's universal form.
+    """
+    if plan.ds_config is None:
+        from train.engines import fsdp2
+
+        return fsdp2.build_engine(config, plan.accumulation, device)
+    from train.engines import deepspeed
+
+    ds_config = dict(plan.ds_config)
+    if universal:
+        ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
+    return deepspeed.build_engine(config, ds_config)

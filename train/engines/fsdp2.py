@@ -1,0 +1,227 @@
+"""torch's fully_shard (FSDP2) behind the engine protocol: one unit a decoder layer, embedding and
+head apart, the model built without any rank holding it whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+
+from alphadecay.sharding.base import Span
+from alphadecay.sharding.detect import detect
+from train.config import TrainConfig
+from train.engines.fsdp2_state import read_state, write_state
+from train.engines.optimizer import build_optimizer
+from train.engines.precision import resolve_precision
+from train.engines.protocol import WrittenState
+from train.errors import UserError
+from train.models import spec_of
+from train.models.build import finish_model, model_on_meta
+from train.models.initialise import initialise
+
+
+class Fsdp2Engine:
+    """A fully sharded model and its optimizer as the loop sees them.
+
+    The weights are float32 and sharded; a unit's are gathered in the type it computes in, and its
+    gradients summed in float32.
+
+    Args:
+        module: what fully_shard has cut.
+        optimizer: over its shards.
+        mesh: the ranks; its last axis shards.
+        accumulation: micro batches of a step.
+        clip: largest global gradient norm; 0 clips nothing.
+        dtype: what it computes in.
+    """
+
+    keeps_masters = False  # the weights themselves are float32
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        mesh: DeviceMesh,
+        accumulation: int,
+        clip: float,
+        dtype: torch.dtype,
+    ) -> None:
+        self.handle = module
+        self.module = module
+        self.optimizer = optimizer
+        self.dtype = dtype
+        self.layout = {"engine": "fsdp2"}
+        self._shards = mesh.get_group(mesh.ndim - 1)
+        self._accumulation = accumulation
+        self._clip = clip
+        self._micro_batches = 0
+        self._norm = math.nan
+        self._applied = False
+
+    def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
+        """Return the mean loss of a micro batch."""
+        assert isinstance(self.module, FSDPModule)
+        # Gradients stay whole on a rank until the last micro batch, and are reduced once.
+        self.module.set_requires_gradient_sync(self._micro_batches + 1 == self._accumulation)
+        loss: Tensor = self.module(input_ids=tokens_BL, labels=labels_BL).loss
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a micro batch."""
+        (loss / self._accumulation).backward()
+        self._micro_batches += 1
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Clip and update at an accumulation boundary; skip where a gradient is not finite."""
+        if self._micro_batches < self._accumulation:
+            return
+        self._micro_batches = 0
+        shards = [_shard(p.grad) for p in self.module.parameters() if p.grad is not None]
+        self._norm = self._global_norm(shards)
+        self._applied = math.isfinite(self._norm)
+        if self._applied:
+            scale = self._clip / (self._norm + 1e-6)
+            if self._clip and scale < 1:
+                torch._foreach_mul_(shards, scale)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def step_was_applied(self) -> bool:
+        """Return whether the last boundary updated the weights; alike on all ranks."""
+        return self._applied
+
+    def gradient_norm(self) -> float:
+        """Return the global gradient norm of the last boundary, before clipping."""
+        return self._norm
+
+    def set_learning_rate(self, lr: float) -> None:
+        """Set it in every param group."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Give a function from tokens to logits."""
+        self.module.eval()
+
+        def logits_of(tokens_BL: Tensor) -> Tensor:
+            logits: Tensor = self.module(input_ids=tokens_BL).logits
+            return logits
+
+        yield logits_of
+        self.module.train()
+
+    def master_spans(self) -> list[Span]:
+        """Return where this rank's float32 shards lie."""
+        spans = detect(self.module).sharding.spans(self.optimizer)
+        return [
+            Span(s.parameter, 0, _shard(s.tensor).numel(), _shard(s.tensor), 0, s.group)
+            for s in spans
+        ]
+
+    def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
+        """Write weights, moments and `client_state` into `folder`, each rank its shards."""
+        return write_state(self.module, self.optimizer, folder, client_state)
+
+    def read_state(self, folder: Path) -> dict[str, Any]:
+        """Load what any number of ranks wrote, and return the client state."""
+        return read_state(self.module, self.optimizer, folder)
+
+    def _global_norm(self, shards: list[Tensor]) -> float:
+        """Return the 2-norm of all gradients. Collective; one host synchronisation."""
+        squares = torch.stack(torch._foreach_norm(shards)).square().sum()
+        dist.all_reduce(squares, group=self._shards)
+        return math.sqrt(float(squares)) if torch.isfinite(squares) else math.inf
+
+
+def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -> Fsdp2Engine:
+    """Build model, optimizer and engine. Collective.
+
+    Args:
+        accumulation: micro batches of a step.
+        device: where this rank computes.
+
+    Raises:
+        UserError: engine.shard divides no world of this size, or offloading without CUDA.
+    """
+    mesh = _mesh(config, device)
+    bf16 = resolve_precision(config.run.precision) == "bf16"
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    module: Any = model_on_meta(config.model, config.data.sequence_length)
+    _shard_units(config, module, mesh, dtype)
+    module.to_empty(device="cpu" if config.engine.cpu_offload else device)
+    if config.model.tie_embeddings:
+        module.tie_weights()  # to_empty gave each of the two names a tensor of its own
+    initialise(module, config.model.init_std, config.run.seed_of_init)
+    spec_of(config.model).restore_buffers(module)
+    finish_model(module, config.model)
+    optimizer = build_optimizer(config, module.parameters())
+    return Fsdp2Engine(module, optimizer, mesh, accumulation, config.optim.grad_clip, dtype)
+
+
+def check_fsdp2(config: TrainConfig, world_size: int, cuda: bool) -> None:
+    """Refuse settings of the engine that cannot work on so many ranks.
+
+    Raises:
+        UserError: names the key and what would.
+    """
+    shard = config.engine.shard
+    if shard and world_size % shard:
+        fitting = [n for n in range(1, world_size + 1) if world_size % n == 0]
+        raise UserError(
+            f"engine.shard is {shard}, which does not divide {world_size} ranks; set one of "
+            f"{', '.join(map(str, fitting))}, or 0 for all"
+        )
+    if config.engine.cpu_offload and not cuda:
+        raise UserError(
+            "engine.cpu_offload needs a CUDA GPU, and there is none here; take it out of the recipe"
+        )
+
+
+def _mesh(config: TrainConfig, device: torch.device) -> DeviceMesh:
+    ranks = dist.get_world_size()
+    check_fsdp2(config, ranks, device.type == "cuda")
+    shard = config.engine.shard or ranks
+    if shard == ranks:
+        return init_device_mesh(device.type, (ranks,), mesh_dim_names=("shard",))
+    shape = (ranks // shard, shard)
+    return init_device_mesh(device.type, shape, mesh_dim_names=("replicate", "shard"))
+
+
+def _shard_units(
+    config: TrainConfig, module: nn.Module, mesh: DeviceMesh, dtype: torch.dtype
+) -> None:
+    """Cut every decoder layer, the embedding, the head and at last what is left."""
+    options: dict[str, Any] = {
+        "mesh": mesh,
+        "reshard_after_forward": config.engine.reshard_after_forward,
+        "mp_policy": MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32),
+        "offload_policy": CPUOffloadPolicy() if config.engine.cpu_offload else OffloadPolicy(),
+    }
+    spec = spec_of(config.model)
+    apart = [] if config.model.tie_embeddings else spec.ends(module)
+    for unit in (*spec.layers(module), *apart):
+        fully_shard(unit, **options)
+    fully_shard(module, **options)
+
+
+def _shard(tensor: Any) -> Tensor:
+    """Return this rank's part of a DTensor, without a collective."""
+    local: Tensor = tensor.to_local()
+    return local

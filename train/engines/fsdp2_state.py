@@ -1,0 +1,149 @@
+"""What an FSDP2 engine writes: weights and moments by torch.distributed.checkpoint, which reads
+them at any number of ranks, and the client state beside them.
+
+Nothing is unpickled but through restricted loaders.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+
+from train.engines.protocol import WrittenState
+from train.errors import UserError
+
+CLIENT_STATE = "client_state.pt"
+METADATA = ".metadata"
+MODEL = "model."  # before the name of a weight
+# What a table of contents is pickled of, beside dtypes.
+_CONTENTS = "torch.distributed.checkpoint.metadata"
+_KNOWN = frozenset(
+    {
+        (_CONTENTS, "Metadata"),
+        (_CONTENTS, "MetadataIndex"),
+        (_CONTENTS, "TensorStorageMetadata"),
+        (_CONTENTS, "BytesStorageMetadata"),
+        (_CONTENTS, "ChunkStorageMetadata"),
+        (_CONTENTS, "TensorProperties"),
+        (_CONTENTS, "StorageMeta"),
+        (_CONTENTS, "_MEM_FORMAT_ENCODING"),
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+        ("torch", "Size"),
+        ("torch.serialization", "_get_layout"),
+        ("pathlib", "PosixPath"),
+    }
+)
+
+
+def write_state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    client_state: Mapping[str, Any],
+) -> WrittenState:
+    """Write this rank's shards into `folder`, and on rank 0 the client state. Collective.
+
+    torch.distributed.checkpoint raises on all ranks where one could not write.
+    """
+    written = WrittenState()
+    rank = dist.get_rank()
+    if rank == 0:
+        written.attempt(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
+    # Without an await of the others a rank could write before the folder is there.
+    dist.barrier()
+    tensors = flat_state(module, optimizer)
+    failure = WrittenState()
+    failure.attempt(
+        folder, lambda: dcp.save(tensors, storage_writer=FileSystemWriter(folder, sync_files=False))
+    )
+    written.failure = written.failure or failure.failure
+    if written.failure is None:
+        written.paths += sorted(folder.glob(f"__{rank}_*"))
+    if rank == 0:
+        written.paths.append(folder / METADATA)
+        path = folder / CLIENT_STATE
+        written.save(path, lambda: torch.save(dict(client_state), path))
+    return written
+
+
+def read_state(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Any]:
+    """Load every shard of this rank, whatever the ranks that wrote them. Collective.
+
+    Raises:
+        UserError: the folder holds no state of this engine, or of another model.
+    """
+    _make_moments(optimizer)
+    tensors = flat_state(module, optimizer)
+    try:
+        dcp.load(tensors, storage_reader=RestrictedReader(folder))
+    except dcp.CheckpointException as error:
+        first = next(iter(error.failures.values()))[0]
+        raise UserError(f"cannot load {folder}: {first}") from error
+    state: dict[str, Any] = torch.load(folder / CLIENT_STATE, weights_only=True)
+    return state
+
+
+def flat_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return every tensor of the state by name: model.NAME, and exp_avg.NAME and the like.
+
+    A tied weight is there under its first name.
+    """
+    named = dict(module.named_parameters())
+    tensors: dict[str, Tensor] = {f"{MODEL}{name}": weight for name, weight in named.items()}
+    for name, parameter in named.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}.{name}"] = value
+    return tensors
+
+
+def _make_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the state it makes at its first step, to be filled from the files."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            fused = bool(group.get("fused"))
+            device = parameter.device if fused else torch.device("cpu")
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+
+class RestrictedReader(FileSystemReader):
+    """Reads a distributed checkpoint's files, and of its pickled table of contents only the classes
+    that such a table consists of.
+    """
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """Read the table of contents.
+
+        Raises:
+            pickle.UnpicklingError: it asks for anything else.
+        """
+        with (Path(self.path) / METADATA).open("rb") as file:
+            metadata: Metadata = _Restricted(file).load()
+        if metadata.storage_meta is None:
+            metadata.storage_meta = StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _Restricted(pickle.Unpickler):
+    """Finds the classes of a table of contents, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if dtype or (module, name) in _KNOWN:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(
+            f"the checkpoint's {METADATA} asks for {module}.{name}, which is no part of one"
+        )
