@@ -43,7 +43,6 @@ class Stacks:
     def _solve(self, side: int) -> None:
         waiting = self._waiting.pop(side)
         names = list(waiting)
-        others = f" or one of {len(names) - 1} of its side" if len(names) > 1 else ""
-        with self._attempt(names[0] + others):
+        with self._attempt(" or ".join(names)):
             rows = self._solver.rows(list(waiting.values()))
             self._rows.update(zip(names, rows, strict=True))

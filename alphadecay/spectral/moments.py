@@ -46,7 +46,7 @@ LARGEST_X = 0.95  # of the median, where the moments resolve it: m/s within 39 �
 LARGEST_RATIO = 1e8  # Σλ/m; the inverse loses digits with it
 LEAST_PIVOT = 1e-9  # of X − x0, which loses digits with its inverse
 LOG_ERROR = 1e-5  # of m, by the residual
-ALPHA_ERROR = 1e-3  # what α may move by with half of the moments; a quarter of it remains
+ALPHA_ERROR = 1e-3  # what α may move by with half of the moments, and three of its deviations
 
 
 class _Scaled(NamedTuple):
@@ -101,6 +101,7 @@ def tails_by_moments(matrix_BKK: Tensor, published: bool) -> tuple[Tensor, Tenso
         & (scaled.total < LARGEST_RATIO * x_min)
         & (2 * near.error / (1 - near.x.square()) < LOG_ERROR)
         & ((alpha - coarser).abs() < ALPHA_ERROR)
+        & (3 * _deviation(alpha, near.x, count, moments_BJ.shape[1]) < ALPHA_ERROR)
         & (alpha > 1)
     )
     return alpha, x_min, trusted
@@ -214,6 +215,20 @@ def _bounded_part(moments_BJ: Tensor, x: Tensor) -> Tensor:
     above_BP = kink + (2 / (1 + at_P)).log()
     values_BP = torch.where(at_P > x[:, None], above_BP, (2 / (1 - at_P)).log())
     return (coefficients(values_BP, moments_BJ.shape[1]) * moments_BJ).sum(-1)
+
+
+def _deviation(alpha: Tensor, x: Tensor, count: int, moments: int) -> Tensor:
+    """Return the standard deviation of α if eigenvalues were independent, which those of weights
+    are not: they repel, and are nearer to their mean.
+
+    In θ, with x = cos θ, b has a kink of 2/sin θ at m, so that of ∫b² the moments leave out
+    4/(3π·J³·sin²θ); the eigenvalues of a tail are 2k(α − 1)/sin θ as dense there; and δα is
+    (α − 1)²·δS/k.
+    """
+    sine = (1 - x.square()).sqrt()
+    dense = 2 * count * (alpha - 1) / sine
+    left_out = 4 / (3 * torch.pi * moments**3 * sine.square())
+    return (alpha - 1).square() / count * (dense * left_out).sqrt()
 
 
 def row_by_moments(

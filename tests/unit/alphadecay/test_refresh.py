@@ -10,7 +10,7 @@ from torch import nn
 
 from alphadecay import AdamW, AlphaDecay, refresh
 from alphadecay.refresh import SpectralRefresh
-from alphadecay.spectral import Estimate, estimate, pl_alpha_hill
+from alphadecay.spectral import Estimate, Status, estimate, pl_alpha_hill
 from alphadecay.spectral.solving import SOLVERS, Way
 from tests.unit.alphadecay.spectral.matrices import power_law
 
@@ -167,3 +167,20 @@ def test_nothing_is_measured_that_no_refresh_asks_for(
         monkeypatch.setattr(refresh, "known_ways", lambda *args: asked.append(args))
     refresh_of(small(), **choice)
     assert asked == []
+
+
+def test_moments_measure_a_model_within_a_thousandth() -> None:
+    """Those of one side together, a small one by its eigenvalues, a broken one with its status."""
+    torch.manual_seed(5)
+    shapes = ((144, 200), (200, 144), (144, 144), (24, 40), (144, 150))
+    model = nn.ModuleList(nn.Linear(inputs, outputs) for outputs, inputs in shapes)
+    with torch.no_grad():
+        model[4].weight.fill_(torch.nan)
+    estimates = refresh_of(model, method="moments").measure()
+    exact = refresh_of(model).measure()
+    assert estimates["4.weight"].status is Status.NOT_FINITE
+    assert estimates["3.weight"].alpha == pytest.approx(exact["3.weight"].alpha, rel=1e-5)
+    for name in ("0.weight", "1.weight", "2.weight"):
+        assert estimates[name].alpha == pytest.approx(exact[name].alpha, abs=1e-3)
+        assert estimates[name].x_min == pytest.approx(exact[name].x_min, rel=1e-4)
+        assert estimates[name].alpha != exact[name].alpha

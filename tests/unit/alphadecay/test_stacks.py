@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from alphadecay.config import AlphaDecayConfig
+from alphadecay.gram_solvers import ByEigenvalues
 from alphadecay.sharding.replicated import Replicated
 from alphadecay.spectral import EstimateRow, Gram, estimate_from_gram, take_gram
 from alphadecay.stacks import Stacks
@@ -18,34 +20,48 @@ GRAMS = {
 }
 
 
+class Recorder(ByEigenvalues):
+    """Solves one by one, two of side 12 and nine of any other together, and keeps what it got."""
+
+    def __init__(self) -> None:
+        super().__init__(AlphaDecayConfig(), {})
+        self.solved: list[list[int]] = []
+
+    def together(self, side: int) -> int:
+        return 2 if side == 12 else 9
+
+    def rows(self, grams: Sequence[Gram]) -> list[EstimateRow]:
+        self.solved.append([gram.side for gram in grams])
+        return super().rows(grams)
+
+
 def test_they_are_solved_by_side_as_they_come() -> None:
-    solved: list[list[int]] = []
-
-    def solve(grams: Sequence[Gram]) -> list[EstimateRow]:
-        solved.append([gram.matrix_KK.shape[-1] for gram in grams])
-        return [estimate_from_gram(gram) for gram in grams]
-
     sharding = Replicated(torch.device("cpu"), None)
-    stacks = Stacks(lambda side: 2 if side == 12 else 9, solve, sharding.attempt)
+    solver = Recorder()
+    stacks = Stacks(solver, sharding.attempt)
     for name, gram in GRAMS.items():
         stacks.add(name, gram)
-    assert solved == [[12, 12]]
+    assert solver.solved == [[12, 12]]
     rows = stacks.finish()
-    assert solved == [[12, 12], [20, 20], [12]]
+    assert solver.solved == [[12, 12], [20, 20], [12]]
     assert set(rows) == set(GRAMS)
     for name, gram in GRAMS.items():
         assert torch.equal(rows[name].pack(), estimate_from_gram(gram).pack())
 
 
-def test_an_error_names_the_modules() -> None:
-    def solve(grams: Sequence[Gram]) -> list[EstimateRow]:
+class Failing(Recorder):
+    """Has no memory."""
+
+    def rows(self, grams: Sequence[Gram]) -> list[EstimateRow]:
         raise torch.OutOfMemoryError("out of memory")
 
+
+def test_an_error_names_the_modules() -> None:
     sharding = Replicated(torch.device("cpu"), None)
-    stacks = Stacks(lambda side: 3, solve, sharding.attempt)
-    for name in ("a", "c", "d"):
+    stacks = Stacks(Failing(), sharding.attempt)
+    for name in ("b", "e"):
         stacks.add(name, GRAMS[name])
     assert stacks.finish() == {}
-    message = "could not measure a or one of 2 of its side: OutOfMemoryError: out of memory"
+    message = "could not measure b or e: OutOfMemoryError: out of memory"
     with pytest.raises(RuntimeError, match=message):
         sharding.share(torch.zeros(1, 1))
