@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import tempfile
@@ -24,7 +25,7 @@ from pathlib import Path
 import torch
 
 from alphadecay.spectral import EstimateRow, Gram, estimate_from_gram, take_gram
-from alphadecay.spectral.solving import SOLVERS, Solver, Way
+from alphadecay.spectral.solving import SOLVERS, TOGETHER, Solver, Way
 
 Shape = tuple[int, int]
 Clock = Callable[[], float]
@@ -33,10 +34,12 @@ Clock = Callable[[], float]
 FLOAT64_WORTH = 1.2
 # and another solver must save this much to be taken instead of one by one
 SOLVER_WORTH = 0.9
-SAMPLE = 8  # Grams that the solvers are timed on: what `Way.together` holds
+# of a Gram: a larger one fills a GPU by itself, and several its memory
+LARGEST_SIDE = 4096
 FILE = "eigensolvers.json"
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
+_LOG = logging.getLogger("alphadecay")
 _known: dict[str, dict[str, Way]] = {}
 
 
@@ -75,7 +78,9 @@ def fastest_way(
     cheap = single[torch.float64] <= FLOAT64_WORTH * single[torch.float32]
     works = math.isfinite(single[torch.float64])
     precision = torch.float64 if cheap and works else torch.float32
-    together = {name: seconds(SAMPLE, precision, name) for name in solvers}
+    if min(shape) > LARGEST_SIDE:
+        return Way(precision)
+    together = {name: seconds(TOGETHER, precision, name) for name in solvers}
     best = min(together, key=together.__getitem__)
     worth = together[best] < SOLVER_WORTH * together["one_by_one"]
     return Way(precision, best if worth else "one_by_one")
@@ -112,6 +117,10 @@ def known_ways(
         if label not in known
     }
     if measured:
+        said = "; ".join(
+            f"{label} {way.solver}, {way.precision}" for label, way in measured.items()
+        )
+        _LOG.info("AlphaDecay: eigensolvers measured on %s: %s", name, said)
         known.update(measured)
         write_ways(cache_file(), name, known)
     return {shape: known[label] for shape, label in wanted.items()}
@@ -158,8 +167,9 @@ def write_ways(file: Path, name: str, ways: Mapping[str, Way]) -> None:
     """Write the ways of a device beside those of others, by rename; where the folder cannot be
     written, they are measured again by the next process.
     """
+    names = {precision: name for name, precision in PRECISIONS.items()}
     entries = {
-        label: {"precision": str(way.precision).removeprefix("torch."), "solver": way.solver}
+        label: {"precision": names[way.precision], "solver": way.solver}
         for label, way in sorted(ways.items())
     }
     if not file.is_absolute():  # no home: nowhere to keep it

@@ -143,7 +143,8 @@ def prescale(weight_MN: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]
     if exponent.device.type == "cpu" and bool((exponent.abs() <= PLAIN_EXPONENT).all()):
         return weight_MN.to(precision), torch.zeros_like(exponent)
     factor = torch.ldexp(torch.ones_like(largest), -exponent)
-    return (weight_MN.to(work) * factor[..., None, None]).to(precision), exponent
+    # in one pass: the factor's type is the product's
+    return (weight_MN * factor[..., None, None]).to(precision), exponent
 
 
 def gram_lower(weight_MN: Tensor) -> Tensor:

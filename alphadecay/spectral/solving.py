@@ -19,7 +19,7 @@ Solve = Callable[[Gram], EstimateRow]
 Solver = Callable[[Sequence[Gram], Solve], list[EstimateRow]]
 
 THREADS = 4  # an H200 took 3.9 ms at side 512 with four, 13 with one (float32)
-TOGETHER = 2 * THREADS  # Grams held at once by a solver that gains from several
+TOGETHER = THREADS  # Grams held at once by a solver that gains from several
 
 
 class Way(NamedTuple):

@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from alphadecay import calibration
-from alphadecay.calibration import cache_file, fastest_way, known_ways, read_ways, write_ways
+from alphadecay.calibration import (
+    LARGEST_SIDE,
+    cache_file,
+    fastest_way,
+    known_ways,
+    read_ways,
+    write_ways,
+)
 from alphadecay.spectral import EstimateRow, Gram
 from alphadecay.spectral.solving import Solve, Solver, Way, one_by_one
 
@@ -89,6 +96,17 @@ def test_a_device_on_which_nothing_works_keeps_the_default() -> None:
 
     solvers = {"one_by_one": failing, "threads": failing}
     assert fastest_way(SHAPE, CPU, clock, solvers) == Way()
+
+
+def test_of_a_large_side_only_the_precision_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LARGEST_SIDE", SHAPE[0] - 1)
+    fake = device(one_by_one=(13, 4), threads=(4, 1))
+    solvers = {"one_by_one": fake.solvers()["one_by_one"], "threads": unasked}
+    assert fastest_way(SHAPE, CPU, fake.clock, solvers) == Way(torch.float64)
+
+
+def unasked(grams: Sequence[Gram], solve: Solve) -> list[EstimateRow]:
+    raise AssertionError("several were to be solved")
 
 
 @pytest.fixture
