@@ -12,7 +12,6 @@ import torch
 
 from alphadecay import calibration
 from alphadecay.calibration import (
-    LARGEST_SIDE,
     cache_file,
     fastest_way,
     known_ways,
