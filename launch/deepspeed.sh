@@ -8,7 +8,7 @@
 #   --launcher NAME    how to start all of them from here: pdsh (over ssh; the default) or openmpi
 #   --node-rank I      start only line I of the hostfile, from 0, here: no ssh; once on each machine
 #   --head HOST        where the ranks meet (the hostfile's first machine)
-#   --port P           its port (29500)
+#   --port P           its port (on one machine one that is free, else 29500)
 #   --env-file FILE    variables for the ranks of all machines; launch/deepspeed_env.example shows one. Without it deepspeed
 #                      looks for .deepspeed_env here and at home. Only pdsh and openmpi read it
 #   --logs DIR         one file for each rank below DIR instead of the terminal
@@ -20,7 +20,7 @@
 set -euo pipefail
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-ranks='' hostfile='' launcher=pdsh node_rank='' head='' port=29500 env_file='' logs='' print=''
+ranks='' hostfile='' launcher=pdsh node_rank='' head='' port='' env_file='' logs='' print=''
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 
@@ -109,6 +109,9 @@ PYTHON=$(command -v "${PYTHON:-python}") || fail "no ${PYTHON:-python} here; act
 export PYTHON
 [[ -e /dev/nvidiactl || -e /dev/kfd ]] || export DS_ACCELERATOR=${DS_ACCELERATOR:-cpu}
 
+# Two runs on one machine must not meet in one place; several machines cannot ask each other for a port.
+if [[ ! $port && ! $hostfile ]]; then port=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'); fi
+port=${port:-29500}
 options=(--master_port "$port" --log_level error)
 program=("$PROJECT/train/pretrain.py")
 if [[ ! $hostfile ]]; then

@@ -25,6 +25,7 @@ from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
     from train.config import TrainConfig
+    from train.config.arguments import DryRunFlags
 
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
@@ -53,13 +54,13 @@ def _start(requests: StopRequests) -> int:
     _, local_rank, world_size = environment()
     from train.config.arguments import split_dry_run
     from train.config.command_line import load_command
-    from train.config.validate import accumulation_steps
+    from train.config.validate import check_batch
 
-    arguments, dry_ranks = split_dry_run(sys.argv[1:], world_size)
-    if dry_ranks:
-        return 0 if local_rank else _dry_run(arguments, dry_ranks)
+    arguments, dry_run = split_dry_run(sys.argv[1:], world_size)
+    if dry_run is not None:
+        return 0 if local_rank else _dry_run(arguments, dry_run)
     config = load_command(arguments)
-    accumulation_steps(config, world_size)
+    check_batch(config, world_size)
     return _run(config, requests)
 
 
@@ -78,11 +79,11 @@ def _refuse(message: str, requests: StopRequests) -> int:
     return EXIT_USER_ERROR
 
 
-def _dry_run(arguments: list[str], world_size: int) -> int:
+def _dry_run(arguments: list[str], flags: DryRunFlags) -> int:
     """Say what the run would be; the exit code is 2 where something would stop it."""
     from train.planning.command import dry_run_command
 
-    return dry_run_command(arguments, world_size)
+    return dry_run_command(arguments, flags)
 
 
 def _run(config: TrainConfig, requests: StopRequests) -> int:
@@ -92,10 +93,16 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     from train.config.command_line import dump_config
     from train.config.run_folder import CONFIG
     from train.loop.build import build
+    from train.planning.auto import choose_here
     from train.reporting.finish import close, leave, running
 
     started = time.perf_counter()
     world = distributed.start(config.deepspeed.timeout_minutes)
+    choice = choose_here(config, world)
+    if choice is not None:
+        config = choice.config
+        if world.is_main:
+            print(choice.line, flush=True)
     try:
         trainer = build(config, world, requests)
     except Stopped as reason:

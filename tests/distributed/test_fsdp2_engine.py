@@ -15,13 +15,13 @@ from torch import Tensor
 
 from tests.distributed.harness import run_ranks
 from tests.engines import PlainEngine
+from train.checkpoint.stored_state import read_masters
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.config.decay import METHODS
 from train.engines.build import build_engine, plan_engine
 from train.engines.optimizer import build_optimizer
 from train.errors import UserError
-from train.export.masters import read_masters
 from train.loop.decay_methods import build_decay
 from train.models.build import build_model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +20,8 @@ def wait_for_rank_0(rank: int, folder: Path, patient: bool) -> str:
     """Rank 0 is at it until the other has lost its patience, or, where it must not, for longer than
     the limit.
     """
-    groups = [
-        dist.new_group(backend="gloo", timeout=timeout) for timeout in (LIMIT, timedelta(hours=1))
-    ]
-    world = World(rank, rank, 2, torch.device("cpu"), *groups)
+    control = dist.new_group(backend="gloo", timeout=LIMIT)
+    world = World(rank, rank, 2, torch.device("cpu"), control)
     gone = folder / "gone"
 
     def action() -> str:
@@ -46,3 +45,36 @@ def test_a_rank_gives_up_at_the_limit_but_for_what_may_take_hours(tmp_path: Path
     (tmp_path / "gone").unlink()
     _, message = run_ranks(2, wait_for_rank_0, tmp_path, False)
     assert "timed out" in message.lower()
+
+
+def meet_twice(rank: int, folder: Path) -> list[bool]:
+    """Every rank waits for the other, each once the later one, for longer than the limit."""
+    control = dist.new_group(backend="gloo", timeout=LIMIT)
+    world = World(rank, rank, 2, torch.device("cpu"), control)
+    seen = []
+    for late in (0, 1):
+        if rank == late:
+            time.sleep(1.5 * LIMIT.total_seconds())
+            (folder / f"{late}").touch()
+        world.wait_for_all()
+        seen.append((folder / f"{late}").exists())
+    return seen
+
+
+def test_all_wait_for_the_last_beyond_the_limit(tmp_path: Path) -> None:
+    assert run_ranks(2, meet_twice, tmp_path) == [[True, True], [True, True]]
+
+
+def test_ranks_that_wait_for_hours_cost_no_connections() -> None:
+    """At 512 ranks a second mesh would not fit the usual limit of 1,024 open files."""
+    taken = run_ranks(2, descriptors_of_a_wait)
+    assert taken == [0, 0]
+
+
+def descriptors_of_a_wait(rank: int) -> int:
+    """How many descriptors are held after a wait that were not before it."""
+    world = World(rank, rank, 2, torch.device("cpu"))
+    dist.barrier()
+    before = len(os.listdir("/proc/self/fd"))
+    world.wait_for_all()
+    return len(os.listdir("/proc/self/fd")) - before

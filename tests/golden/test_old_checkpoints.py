@@ -44,8 +44,8 @@ CASES = [pytest.param(ZERO1, SPREAD, id="zero1"), pytest.param(ZERO3, (), id="ze
 def take_over(old: OldRun, folder: Path, same_data: bool = True) -> list[str]:
     """Copy an old run to `folder`; return the arguments that go on with it.
 
-    Files of text are known by their path and time, so that a copy is other data to the program:
-    with `same_data` the checkpoint's manifest is told the copy's name for it.
+    That version knew files of text by their path and time, which a copy does not have: with
+    `same_data` the checkpoint's manifest is told the name that it would have given the copy.
     """
     shutil.copytree(OLD / "corpus", folder / "corpus")
     shutil.copytree(OLD / old.name, folder / "run")

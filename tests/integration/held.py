@@ -23,7 +23,7 @@ sys.path[0] = str(ROOT)
 
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
-from train.data.loading.sampler import Batches  # noqa: E402
+from train.data.loading.read_ahead import ReadAhead  # noqa: E402
 from train.loop import build, trainer  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
@@ -33,7 +33,7 @@ PHASES = {
     "evaluation": (trainer, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "save"),
-    "data": (Batches, "batch"),
+    "data": (ReadAhead, "batch"),
     "preparation": (build, "prepare_all"),
 }
 FOLDER = Path(os.environ["HELD_IN"])
@@ -67,20 +67,16 @@ def hold(wanted):
 
 
 def log_batch(_call, arguments):
-    batches, k, rank, size, micro = arguments
+    """Note the batch that the loop takes, not those that are read ahead of it."""
+    reader, k = arguments
     digest = hashlib.sha256(
-        b"".join(
-            tensor.numpy().tobytes()
-            for m in original_batch(batches, k, rank, size, micro)
-            for tensor in m[:2]
-        )
+        b"".join(tensor.numpy().tobytes() for micro in reader._read(k) for tensor in micro[:2])
     )
-    with (FOLDER / f"batches-{rank}.txt").open("a") as file:
+    with (FOLDER / f"batches-{RANK}.txt").open("a") as file:
         file.write(f"{k} {digest.hexdigest()}\n")
 
 
-original_batch = Batches.batch
-before(Batches, "batch", log_batch)
+before(ReadAhead, "batch", log_batch)
 before(signals.StopRequests, "install", lambda _call, arguments: REQUESTS.append(arguments[0]))
 if "HELD_AT" in os.environ:
     phase, number = os.environ["HELD_AT"].split(":")

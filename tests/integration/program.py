@@ -101,6 +101,7 @@ def recipe(corpus: str, prepared: Path) -> dict[str, Any]:
         },
         "eval": {"every": 3, "tokens": 512},
         "checkpoint": {"every": 3, "keep": 2},
+        "deepspeed": {"config": "ds_configs/zero3.json"},
         "log": {"every": 1, "progress": "lines"},
     }
 

@@ -36,11 +36,11 @@ def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[
     first = trainer.step
     batches = {}
     losses = {}
-    share = trainer.batches.batch
+    share = trainer.reader.batch
     log = trainer.telemetry.train
 
-    def watched_share(k: int, *where: int) -> Any:
-        mine = share(k, *where)
+    def watched_share(k: int) -> Any:
+        mine = share(k)
         everyone = trainer.world.gather([part[0] for part in mine])
         # accumulation-major, then by rank
         rows = [tensor for step in zip(*everyone, strict=True) for tensor in step]
@@ -51,7 +51,7 @@ def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[
         losses[step] = values["loss"]
         log(step, values)
 
-    trainer.batches.batch = watched_share  # type: ignore[method-assign]
+    trainer.reader.batch = watched_share  # type: ignore[method-assign]
     trainer.telemetry.train = watched_log  # type: ignore[method-assign, assignment]
     trainer.train()
     trainer.telemetry.close()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT
 from tests.integration.program import figures, metrics, run
-from train.export.masters import read_masters
+from train.checkpoint.stored_state import read_masters
 
 FSDP2 = ("--engine.kind", "fsdp2")
 TOLERANCE = 2e-6  # float32: gradients are summed in another order

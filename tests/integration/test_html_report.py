@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.integration.program import STEPS, VOCABULARY
-from train.export.masters import read_masters
+from train.checkpoint.stored_state import read_masters
 from train.loop.run_reader import read_run
 from train.reporting.command import main
 from train.reporting.html.spectra import measure

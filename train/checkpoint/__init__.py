@@ -16,6 +16,7 @@ from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
 from train.checkpoint.prune import prune
 from train.checkpoint.saver import NotFinite, Saver
 from train.checkpoint.space import NotSaved
+from train.checkpoint.together import find_together
 from train.checkpoint.universal import convert, convert_if_needed
 from train.checkpoint.write import save
 
@@ -32,6 +33,7 @@ __all__ = [
     "convert",
     "convert_if_needed",
     "find",
+    "find_together",
     "how_to_resume",
     "identity",
     "load",

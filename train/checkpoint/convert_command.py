@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.errors import UserError, as_command
+from train.system.cpu_count import cpu_count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the folder to write; default: universal-N beside it, where a run looks for it",
     )
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that read the ranks' files"
+        "--workers", type=int, default=cpu_count(), help="parameters converted at a time; all cores"
     )
     given = parser.parse_args(arguments)
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
@@ -47,4 +48,4 @@ def _convert(path: Path, out: Path | None, workers: int) -> Path:
     final = out or source.path.with_name(universal_name(source.step))
     if out is not None and out.exists():
         raise UserError(f"{out} exists; name a folder that does not")
-    return checkpoint.convert(source, final, max(1, workers)).path
+    return checkpoint.convert(source, final, say=print, threads=max(1, workers)).path

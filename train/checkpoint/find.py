@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from train.checkpoint.beginning import Resume, begun_by
@@ -16,6 +17,7 @@ from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
 
+NONE_DAMAGED: Mapping[Path, str] = MappingProxyType({})
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
@@ -49,7 +51,11 @@ def identity(
 
 
 def find(
-    resume: str | Resume, folder: Path, say: Callable[[str], None], hashed: bool = True
+    resume: str | Resume,
+    folder: Path,
+    say: Callable[[str], None],
+    hashed: bool = True,
+    damaged: Mapping[Path, str] = NONE_DAMAGED,
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from.
 
@@ -57,7 +63,9 @@ def find(
 
     Args:
         resume: auto, never, a path; or what `how_to_resume` found.
-        hashed: as `why_incomplete`; without, only for files that the restricted loader reads.
+        hashed: as `why_incomplete`; without, only for files that the restricted loader reads, or
+            where the bytes are checked next.
+        damaged: checkpoints that are known to be, and why.
 
     Raises:
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
@@ -68,7 +76,7 @@ def find(
     if resume == "never":
         return None
     if resume != "auto":
-        reason = why_incomplete(Path(resume), hashed)
+        reason = damaged.get(Path(resume)) or why_incomplete(Path(resume), hashed)
         if reason:
             raise UserError(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
@@ -78,7 +86,7 @@ def find(
     candidates = _newest_first(folder, since)
     _check_latest(folder, say)
     for path in candidates:
-        reason = why_incomplete(path, hashed)
+        reason = damaged.get(path) or why_incomplete(path, hashed)
         if not reason:
             return read(path)
         say(f"passing over {path}: {reason}")
@@ -179,24 +187,34 @@ def _newest_first(folder: Path, since: str = "") -> list[Path]:
 
     Args:
         since: only those of the beginning of this name; empty takes all.
+
+    Raises:
+        UserError: the folder cannot be read; it must not pass for an empty one.
     """
 
     def rank(path: Path) -> tuple[bool, int, str]:
         number = commit_number(path)
         return (number is None, number or 0, path.name)
 
-    folders = [path for path in step_folders(folder) if not since or begun_by(path) == since]
-    return sorted(folders, key=rank, reverse=True)
+    try:
+        folders = step_folders(folder)
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}") from error
+    own = [path for path in folders if not since or begun_by(path) == since]
+    return sorted(own, key=rank, reverse=True)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:
     pointer = folder / LATEST
-    if not pointer.is_file():
-        return
-    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if not name or not (folder / name).is_dir():
-        named = name or "nothing"
-        say(f"passing over {pointer}: it names {named!r}, which is not there")
+    try:
+        if not pointer.is_file():
+            return
+        name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        if not name or not (folder / name).is_dir():
+            named = name or "nothing"
+            say(f"passing over {pointer}: it names {named!r}, which is not there")
+    except OSError as error:  # it is only a hint
+        say(f"passing over {pointer}: {error.strerror}")
 
 
 def _differences(prefix: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
 from train.checkpoint.manifest import RANK_STATE, STATE, Checkpoint
+from train.checkpoint.safe_load import restricted, safe_load
 from train.engines.protocol import Engine
+from train.errors import UserError
 
 
 def load(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
     """Load weights, moments and client state into the engine.
 
-    Collective. The manifest's hashes have been checked.
+    Collective. The manifest's hashes have been checked. No code runs that a file asks for.
 
     Raises:
-        UserError: there is nothing to load.
+        UserError: there is nothing to load, or a file holds more than plain state.
     """
-    return engine.read_state(checkpoint.path / STATE)
+    try:
+        with restricted():
+            return engine.read_state(checkpoint.path / STATE)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{checkpoint.path} holds more than the state of a run and is not loaded: "
+            f"{str(error).partition(chr(10))[0][:200]}"
+        ) from error
 
 
 def load_rank_state(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
@@ -27,4 +35,4 @@ def load_rank_state(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
     None where there were fewer ranks, or where another layout was converted.
     """
     path = checkpoint.path / STATE / RANK_STATE.format(rank)
-    return dict(torch.load(path, weights_only=True)) if path.is_file() else None
+    return dict(safe_load(path)) if path.is_file() else None

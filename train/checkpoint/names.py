@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -32,10 +33,21 @@ def step_of(path: Path) -> int | None:
 def step_folders(folder: Path) -> list[Path]:
     """Return the folders below `folder` that have the name of a step's checkpoint.
 
-    A link is somebody's own.
+    A link is somebody's own. What cannot be looked at may be one.
+
+    Raises:
+        OSError: `folder` is there and cannot be read.
     """
-    return [
-        path
-        for path in folder.glob("step-*")
-        if step_of(path) is not None and path.is_dir() and not path.is_symlink()
-    ]
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return []
+    paths = [folder / name for name in names]
+    return [path for path in paths if step_of(path) is not None and _may_be_folder(path)]
+
+
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return path.is_dir() and not path.is_symlink()
+    except OSError:
+        return True

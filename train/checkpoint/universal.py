@@ -1,51 +1,65 @@
 """Converts checkpoints to the universal form: the state by parameter instead of by rank.
 
-Any world size and ZeRO stage 1 to 3 can load it. DeepSpeed's converter does the work. What it
-writes serves only the stage it came from; `_serve_every_stage` adds the rest: the step of every
-parameter (stage 3 keeps it once), every tensor in a dict (stage 3 writes it bare), the optimizer's
-common state in the form of both families, and the model-state file under both names.
+Any world size and ZeRO stage 1 to 3 can load it, by DeepSpeed's own loader. Its converter is not
+used: it unpickles in full, writes every byte twice, cannot take tied weights at stages 1 and 2, and
+serves only the stage that the checkpoint came from.
+
+    zero/NAME/fp32.pt, exp_avg.pt, exp_avg_sq.pt    {"param": the whole tensor}
+    zero/NAME/step.pt                               the optimizer's count (stages 1 and 2 look here)
+    zero/optimizer_state.pt                         what all parameters share, for both families
+    *_model_states.pt                               as they were, the first under both names
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from train.checkpoint.byte_progress import ByteProgress
 from train.checkpoint.find import another_layout
 from train.checkpoint.manifest import (
     FORMAT,
     MANIFEST,
     STATE,
     Checkpoint,
+    FileFacts,
     facts_of_files,
     read,
     why_incomplete,
 )
 from train.checkpoint.names import TEMPORARY, universal_name
-from train.checkpoint.safe_load import safe_load
 from train.checkpoint.space import describe_failure, shortage
+from train.checkpoint.stored_state import OptimizerState, StoredWeight, open_optimizer
+from train.checkpoint.together import damage
 from train.checkpoint.write import commit
+from train.cluster.distributed import World
 from train.errors import UserError
+from train.system.cpu_count import cpu_count
 from train.system.files import sync
 
-_OPTIMIZER = Path("zero/optimizer_state.pt")
+ALONE = World(0, 0, 1, torch.device("cpu"))
+_THREADS = min(4, cpu_count())  # each holds one parameter at a time
 _MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
-_SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow", "ds_version")
+_SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow")
+_UNFINISHED = ".part-"
+_ERRORS = (OSError, RuntimeError, ValueError, KeyError, UnpicklingError, UserError)
+
+Say = Callable[[str], None]
 
 
 def convert_if_needed(
-    checkpoint: Checkpoint, run_identity: Mapping[str, Any], say: Callable[[str], None]
+    checkpoint: Checkpoint, run_identity: Mapping[str, Any], world: World, say: Say
 ) -> Checkpoint:
-    """Return the checkpoint itself where it fits, else its universal form, made once.
+    """Return the checkpoint itself where it fits, else its universal form, made once. Collective.
 
     It fits where world size and ZeRO stage are this run's.
 
@@ -57,24 +71,54 @@ def convert_if_needed(
     final = checkpoint.path.with_name(universal_name(checkpoint.step))
     saved = checkpoint.manifest
     was = f"{checkpoint.path} was written by {_layout(saved)}; this run is {_layout(run_identity)}"
-    if not why_incomplete(final) and read(final).manifest.get("source") == _digest(checkpoint):
+    if world.run_on_main(lambda: _is_form_of(final, checkpoint)) and not damage(final, world, say):
         say(f"{was}: taking {final}")
         return read(final)
     say(f"{was}: converting it to {final}")
-    return convert(checkpoint, final)
+    return convert(checkpoint, final, world, say)
 
 
-def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
-    """Write the universal form of a verified checkpoint of ZeRO stage 1 to 3.
+def convert(
+    source: Checkpoint,
+    final: Path,
+    world: World = ALONE,
+    say: Say = lambda text: None,
+    threads: int = _THREADS,
+) -> Checkpoint:
+    """Write the universal form of a verified checkpoint of ZeRO stage 1 to 3. Collective.
 
-    It commits by rename.
+    Every rank converts its share of the parameters, for as long as it takes. It commits by rename;
+    killed before that, it goes on with the parameters that are not done.
 
     Args:
-        workers: processes that extract; more than one only where no process group has been started.
+        threads: parameters converted at a time by each rank.
 
     Raises:
-        UserError: there is no room, or DeepSpeed's converter cannot read it.
+        UserError: there is no room, or the checkpoint cannot be read. On every rank.
     """
+    temporary = final.with_name(f"{TEMPORARY}{final.name}-{_digest(source)[:8]}")
+    world.run_on_main(lambda: _begin(source, temporary))
+    failure = ""
+    facts: FileFacts = {}
+    try:
+        facts = _convert_share(source, temporary, world, say, threads)
+    except _ERRORS as error:
+        failure = describe_failure(error, final.parent)
+    world.wait_for_all()
+    words = world.gather((failure, facts))
+    world.run_on_main(lambda: _finish(source, temporary, final, words))
+    return read(final)
+
+
+def _is_form_of(final: Path, checkpoint: Checkpoint) -> bool:
+    """Return whether there is a complete universal form of just this checkpoint."""
+    if why_incomplete(final, hashed=False):
+        return False
+    return read(final).manifest.get("source") == _digest(checkpoint)
+
+
+def _begin(source: Checkpoint, temporary: Path) -> None:
+    """Make the folder, or find there what a killed conversion has done."""
     if source.universal:
         raise UserError(f"{source.path} is universal already")
     if source.manifest["zero_stage"] == 0:
@@ -82,30 +126,109 @@ def convert(source: Checkpoint, final: Path, workers: int = 1) -> Checkpoint:
             f"{source.path} is of ZeRO stage 0, which DeepSpeed cannot convert; stage 0 loads it "
             "at any world size"
         )
-    temporary = final.with_name(f"{TEMPORARY}{final.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
     size = sum(facts["bytes"] for facts in source.manifest["files"].values())
-    short = shortage(final.parent, 2 * size)  # parameters and moments in pieces, then whole
+    try:
+        done = sum(path.stat().st_size for path in temporary.rglob("*.pt"))
+        short = shortage(temporary.parent, max(0, size - done))
+        if not short:
+            (temporary / STATE / "zero").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        short = describe_failure(error, temporary.parent)
     if short:
         raise UserError(f"cannot convert {source.path}: {short}")
+
+
+def _convert_share(
+    source: Checkpoint, temporary: Path, world: World, say: Say, threads: int
+) -> FileFacts:
+    """Convert this rank's parameters; return the facts of their files."""
+    state = open_optimizer(source.path / STATE)
+    zero = temporary / STATE / "zero"
+    mine = sorted(state.parameters)[world.rank :: world.size]
+    total = sum(_bytes(weight) for name in mine for weight in state.parameters[name].values())
+    progress = ByteProgress(f"converting {source.path}", total, say)
+
+    def one(name: str) -> None:
+        weights = state.parameters[name]
+        if not (zero / name).is_dir():
+            _write_parameter(zero, name, weights, state.step)
+        progress.add(sum(map(_bytes, weights.values())))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, mine))
+    return facts_of_files(temporary, [path for name in mine for path in (zero / name).iterdir()])
+
+
+def _write_parameter(zero: Path, name: str, weights: Mapping[str, StoredWeight], step: Any) -> None:
+    """Write one parameter's folder, complete or not at all."""
+    folder = zero / f"{_UNFINISHED}{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for kind, weight in weights.items():
+        torch.save({"param": _compact(weight.read())}, folder / f"{kind}.pt")
+    torch.save(step, folder / "step.pt")
+    for path in folder.iterdir():
+        sync(path)
+    os.rename(folder, zero / name)
+
+
+def _finish(
+    source: Checkpoint, temporary: Path, final: Path, words: list[tuple[str, FileFacts]]
+) -> None:
+    """Write what the parameters share and commit, or remove all of it after a failure."""
+    failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(words) if failure]
     try:
-        _run_converter(source.path / STATE, temporary / STATE, workers)
-        _serve_every_stage(temporary / STATE)
-        commit(temporary, final, _universal_manifest(source, temporary))
-    except (OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(
-            f"cannot convert {source.path}: {describe_failure(error, final.parent)}"
-        ) from error
-    finally:
+        if failures:
+            raise UserError(failures[0] if len(words) > 1 else words[0][0])
+        files = _write_common(source.path / STATE, temporary / STATE)
+        facts = facts_of_files(temporary, files)
+        for _, share in words:
+            facts |= share
+        commit(temporary, final, _manifest(source, facts))
+    except _ERRORS as error:
         shutil.rmtree(temporary, ignore_errors=True)
-    return read(final)
+        reason = f"{error}" if failures else describe_failure(error, final.parent)
+        raise UserError(f"cannot convert {source.path}: {reason}") from error
 
 
-def _universal_manifest(source: Checkpoint, folder: Path) -> dict[str, Any]:
-    """Sync the converted files, and return the manifest for them."""
-    files = [path for path in (folder / STATE).rglob("*") if path.is_file()]
+def _write_common(source: Path, target: Path) -> list[Path]:
+    """Write the optimizer's common state and the model states; return the files."""
+    state = open_optimizer(source)
+    files = [target / "zero" / "optimizer_state.pt"]
+    torch.save(_common(state), files[0])
+    there = sorted(source.glob("*_model_states.pt"), key=lambda path: path.name)
+    named = {path.name: path for path in there}
+    first = next(named[name] for name in _MODEL_STATES if name in named)
+    for name, path in (named | dict.fromkeys(_MODEL_STATES, first)).items():
+        _place(path, target / name)
+        files.append(target / name)
     for path in files:
         sync(path)
+    return files
+
+
+def _common(state: OptimizerState) -> dict[str, Any]:
+    groups = state.param_groups
+    by_stage_3 = {"state": {0: {"step": state.step}}, "param_groups": groups}
+    shared = {key: state.others[key] for key in _SHARED if key in state.others}
+    return {
+        **shared,
+        "ds_version": _deepspeed_version(),
+        "param_groups": groups,
+        "optimizer_state_dict": by_stage_3,
+    }
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _manifest(source: Checkpoint, facts: FileFacts) -> dict[str, Any]:
     dropped = ("files", "format", "commit")
     kept = {key: value for key, value in source.manifest.items() if key not in dropped}
     return {
@@ -113,51 +236,17 @@ def _universal_manifest(source: Checkpoint, folder: Path) -> dict[str, Any]:
         **kept,
         "universal": True,
         "source": _digest(source),
-        "files": facts_of_files(folder, files),
+        "files": facts,
     }
 
 
-def _run_converter(source: Path, target: Path, workers: int) -> None:
-    from deepspeed.checkpoint.ds_to_universal import main
-
-    target.mkdir(parents=True)
-    arguments = argparse.Namespace(
-        input_folder=str(source),
-        output_folder=str(target),
-        num_extract_workers=workers,
-        num_merge_workers=workers,
-        keep_temp_folder=False,
-        strict=True,
-        inject_missing_state=True,
-    )
-    # The converter narrates.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        main(arguments)
-    (target.parent / "latest_universal").unlink(missing_ok=True)
+def _compact(tensor: Tensor) -> Tensor:
+    """Return the tensor without the rest of a storage that it is a part of."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def _serve_every_stage(state: Path) -> None:
-    """Add what the other stages look for."""
-    saved = safe_load(state / _OPTIMIZER)
-    inner = saved.get("optimizer_state_dict", {})
-    groups = saved["param_groups"]
-    folders = {path.parent for path in (state / "zero").rglob("fp32.pt")}
-    step = inner["state"][0]["step"] if inner else safe_load(min(folders) / "step.pt")
-    for folder in folders:
-        torch.save(step, folder / "step.pt")
-        for path in folder.glob("*.pt"):
-            tensor = safe_load(path) if path.name != "step.pt" else None
-            if isinstance(tensor, torch.Tensor):
-                torch.save({"param": tensor}, path)
-    common = {key: saved[key] for key in _SHARED if key in saved}
-    common["ds_version"] = _deepspeed_version()
-    by_stage_3 = {"state": {0: {"step": step}}, "param_groups": groups}
-    optimizer = common | {"param_groups": groups, "optimizer_state_dict": by_stage_3}
-    torch.save(optimizer, state / _OPTIMIZER)
-    there = [state / name for name in _MODEL_STATES if (state / name).is_file()]
-    for name in _MODEL_STATES:
-        if not (state / name).exists():
-            os.link(there[0], state / name)
+def _bytes(weight: StoredWeight) -> int:
+    return 4 * weight.shape.numel()
 
 
 def _deepspeed_version() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,13 +12,16 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
 
-from train.cluster.launch_environment import environment
+from train.cluster.launch_environment import alone, environment, meeting_place
 from train.errors import Stopped, UserError
 from train.system.device import uses_cuda
+from train.system.open_files import raise_open_file_limit
 
 T = TypeVar("T")
-_LONG = timedelta(days=2)  # rank 0 may prepare a corpus for hours while the others wait
+_LOOK_AGAIN = 1.0  # seconds, at most, between two looks whether all have come
+_meetings = itertools.count()  # every rank counts alike
 _KINDS: tuple[type[Exception], ...] = (UserError, Stopped)  # raised alike on every rank
 
 
@@ -30,8 +35,6 @@ class World:
         size: processes in all.
         device: where this process computes.
         control: a CPU group for small messages between hosts; None before `start`.
-        patient: the same for what may take rank 0 hours. Only for that: on it a rank waits for days
-            for one that is cut off.
     """
 
     rank: int
@@ -39,7 +42,6 @@ class World:
     size: int
     device: torch.device
     control: Any = None
-    patient: Any = None
 
     @property
     def is_main(self) -> bool:
@@ -65,7 +67,9 @@ class World:
                 failure = error
                 kind = next((kind for kind in _KINDS if isinstance(error, kind)), None)
                 box[1] = (kind, f"{error}")
-        dist.broadcast_object_list(box, src=0, group=self.patient if patient else self.control)
+        if patient:
+            self.wait_for_all()
+        dist.broadcast_object_list(box, src=0, group=self.control)
         if failure is not None:
             raise failure
         if box[1] is not None:
@@ -77,9 +81,32 @@ class World:
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order. Collective. The value must pickle."""
+        if self.size == 1:
+            return [value]
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value, group=self.control)
         return values
+
+    def wait_for_all(self) -> None:
+        """Wait until every rank is here, however long that takes. Collective.
+
+        For what takes some ranks minutes or hours; a barrier ends the run after the process group's
+        timeout. The ranks count themselves in the store that they met by, which needs no further
+        connections.
+
+        Raises:
+            RuntimeError: the store is gone, and with it the rank or launcher that held it.
+        """
+        if self.size == 1:
+            return
+        store = _get_default_store()
+        key = f"alphadecay/here/{next(_meetings)}"
+        here = store.add(key, 1)
+        pause = 0.01
+        while here < self.size:
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_AGAIN)
+            here = store.add(key, 0)
 
     def barrier(self) -> None:
         """Wait for every rank. Collective."""
@@ -87,10 +114,16 @@ class World:
 
 
 def start(timeout_minutes: float) -> World:
-    """Start the process group: NCCL where there is a GPU for this rank, else gloo."""
+    """Start the process group: NCCL where there is a GPU for this rank, else gloo.
+
+    Raises:
+        UserError: a launcher's variable, GPU or port that cannot be used.
+    """
     rank, local_rank, size = environment()
-    if "RANK" not in os.environ:
+    if alone():
         _single_process()
+    meeting_place()
+    raise_open_file_limit()
     cuda = uses_cuda()
     if cuda and local_rank >= torch.cuda.device_count():
         gpus = torch.cuda.device_count()
@@ -101,21 +134,30 @@ def start(timeout_minutes: float) -> World:
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
+    limit = timedelta(minutes=timeout_minutes)
+    _meet("nccl" if cuda else "gloo", limit)
+    control = dist.new_group(backend="gloo", timeout=limit)
+    return World(rank, local_rank, size, device, control)
+
+
+def _meet(backend: str, limit: timedelta) -> None:
     import deepspeed
 
     # Its shared-memory all-reduce for CPU ranks is compiled at first use; gloo serves and needs no
     # compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    limit = timedelta(minutes=timeout_minutes)
-    deepspeed.init_distributed(
-        dist_backend="nccl" if cuda else "gloo",
-        timeout=limit,
-        dist_init_required=True,
-        verbose=False,
-    )
-    control = dist.new_group(backend="gloo", timeout=limit)
-    patient = dist.new_group(backend="gloo", timeout=_LONG)
-    return World(rank, local_rank, size, device, control, patient)
+    try:
+        deepspeed.init_distributed(
+            dist_backend=backend, timeout=limit, dist_init_required=True, verbose=False
+        )
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise UserError(
+            f"MASTER_PORT is {os.environ['MASTER_PORT']}, and another program listens there on "
+            f"{os.environ['MASTER_ADDR']}, perhaps another run; give this one a port of its own: "
+            "deepspeed --master_port PORT, torchrun --standalone, or another MASTER_PORT"
+        ) from None
 
 
 def _single_process() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from train.config import DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
+from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
 from train.config.tokenizer_name import PREFIX, fault_of
 
@@ -60,7 +61,7 @@ def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
     if not config.data.directory:
         yield _must_be("data.directory", config.data.directory, "a folder")
     if not config.deepspeed.config:
-        wanted = "the path of a JSON such as ds_configs/zero3.json"
+        wanted = "auto, or the path of a JSON such as ds_configs/zero3.json"
         yield _must_be("deepspeed.config", config.deepspeed.config, wanted)
     for key in _PATHS:
         text = _value(config, key)
@@ -167,7 +168,7 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
 def _batches(config: TrainConfig) -> Iterator[Wrong]:
     micro = config.run.micro_batch
     batch = config.run.global_batch
-    if micro > batch:
+    if micro != AUTO and micro > batch:
         wanted = f"at most run.global_batch = {batch}"
         yield _must_be("run.micro_batch", micro, wanted, "run.global_batch")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from train.config.key_registry import COMMAND_LINE, Setting, as_text, known_keys
@@ -10,6 +11,10 @@ from train.config.nested_lists import is_list
 from train.config.unknown_keys import check_known
 from train.errors import Problems, UserError
 
+_DRY_RUN_ONLY = {
+    "--world-size": "a run has the ranks that its launcher starts",
+    "--device": "a run takes the GPU of its rank, or the CPUs with DS_ACCELERATOR=cpu",
+}
 SHORT = {"max-hours": "run.max_hours"}  # what one gives to a job rather than to a recipe
 
 
@@ -81,35 +86,49 @@ def once(settings: Iterable[Setting], problems: Problems) -> dict[str, Setting]:
     return seen
 
 
-def split_dry_run(arguments: Sequence[str], world_size: int) -> tuple[list[str], int]:
-    """Return the other arguments, and the ranks that `--dry-run [--world-size N]` asks for.
+@dataclass(frozen=True)
+class DryRunFlags:
+    """What `--dry-run [--world-size N] [--device NAME]` asks for.
+
+    Args:
+        ranks: of the run that is meant.
+        device: what each computes on; empty for this machine's.
+    """
+
+    ranks: int
+    device: str
+
+
+def split_dry_run(
+    arguments: Sequence[str], world_size: int
+) -> tuple[list[str], DryRunFlags | None]:
+    """Return the other arguments, and the flags of a dry run; None where none is asked for.
 
     Args:
         arguments: as they were typed.
-        world_size: ranks of this launch, which N defaults to.
-
-    Returns:
-        Without --dry-run, 0 ranks.
+        world_size: ranks of this launch, which --world-size defaults to.
 
     Raises:
-        UserError: --world-size without --dry-run, or no number of ranks.
+        UserError: a flag of a dry run without --dry-run or without a value, or no number of ranks.
     """
     rest = [argument for argument in arguments if argument != "--dry-run"]
     asked = len(rest) < len(arguments)
-    ranks = str(world_size)
-    for at, argument in enumerate(rest):
-        key, equals, text = argument.partition("=")
-        if key == "--world-size":
-            if not asked:
-                raise UserError(
-                    "--world-size goes with --dry-run; a run has the ranks that its launcher starts"
-                )
-            ranks = text if equals else "".join(rest[at + 1 : at + 2])
-            rest = rest[:at] + rest[at + (1 if equals else 2) :]
-            break
+    values = {"--world-size": str(world_size), "--device": ""}
+    for flag, instead in _DRY_RUN_ONLY.items():
+        at = next((at for at, word in enumerate(rest) if word.partition("=")[0] == flag), None)
+        if at is None:
+            continue
+        if not asked:
+            raise UserError(f"{flag} goes with --dry-run; {instead}")
+        _, equals, text = rest[at].partition("=")
+        values[flag] = text if equals else "".join(rest[at + 1 : at + 2])
+        if not values[flag]:
+            raise UserError(f"{flag} has no value")
+        rest = rest[:at] + rest[at + (1 if equals else 2) :]
+    ranks = values["--world-size"]
     if not ranks.isdecimal() or int(ranks) < 1:
         raise UserError(f"--world-size takes a number of ranks, not {ranks!r}")
-    return rest, int(ranks) if asked else 0
+    return rest, DryRunFlags(int(ranks), values["--device"]) if asked else None
 
 
 def _take_values(queue: list[str], kind: Any) -> list[str]:

@@ -51,6 +51,8 @@ class DataConfig:
             limit.
         workers: processes that prepare; 0 means as many as cores. The result is the same with any
             number.
+        read_ahead: batches that a thread reads before they are needed, into pinned memory for a
+            GPU; 0 reads each when it is needed. The batches are the same.
         mixture: several sources of files in shares, instead of files: a list of {name, files,
             weight, validation_files}.
     """
@@ -67,4 +69,5 @@ class DataConfig:
     max_bad_fraction: Annotated[float, within(0, 1)] = 0.01
     max_row_bytes: Annotated[int, at_least(0)] = 20_000_000
     workers: Annotated[int, at_least(0)] = 0
+    read_ahead: Annotated[int, at_least(0)] = 2
     mixture: tuple[MixtureSource, ...] = ()

@@ -11,8 +11,9 @@ from train.config import HOW_IT_COMPUTES, TrainConfig
 
 # What a run may go on with differently: where and how it computes, and what it keeps, not what it
 # trains.
-_SECTIONS = ("checkpoint", "deepspeed", "log")
-_FREE = {"name", "output_dir", "resume", "data.directory", "data.workers", "eval.micro_batch"}
+_SECTIONS = ("checkpoint", "deepspeed", "engine", "log")
+_FREE = {"name", "output_dir", "resume", "eval.micro_batch"}
+_FREE |= {f"data.{key}" for key in ("directory", "workers", "read_ahead")}
 _FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
 _FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}
 

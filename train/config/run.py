@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from train.config.ranges import at_least, greater_than
+
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class RunConfig:
         steps: optimizer steps.
         global_batch: rows per optimizer step over all ranks.
         micro_batch: rows per rank and forward pass; global_batch must be a multiple of micro_batch
-            x world size.
+            x world size. auto takes the most that fit the device's memory.
         precision: auto takes bf16 with float32 masters where the hardware has it, else float32.
         seed: seed of the initialisation, of the order of the data and of anything else drawn.
         init_seed: of the initialisation alone; -1 takes seed.
@@ -30,7 +32,7 @@ class RunConfig:
 
     steps: Annotated[int, at_least(1)] = 10000
     global_batch: Annotated[int, at_least(1)] = 512
-    micro_batch: Annotated[int, at_least(1)] = 16
+    micro_batch: Annotated[int | Literal["auto"], at_least(1)] = AUTO
     precision: Literal["auto", "bf16", "float32"] = "auto"
     seed: Annotated[int, at_least(0)] = 42
     init_seed: Annotated[int, at_least(-1)] = -1
@@ -38,6 +40,17 @@ class RunConfig:
     max_hours: Annotated[float, at_least(0)] = 0.0
     max_skipped_steps: Annotated[int, at_least(0)] = 10
     spike_sd: Annotated[float, at_least(0)] = 6.0
+
+    @property
+    def micro_rows(self) -> int:
+        """Return micro_batch where it is a number.
+
+        Raises:
+            ValueError: it is still auto: train/planning/auto.py chooses one, given the device.
+        """
+        if isinstance(self.micro_batch, str):
+            raise ValueError("run.micro_batch is auto; choose it for a device first")
+        return self.micro_batch
 
     @property
     def seed_of_init(self) -> int:
@@ -97,13 +110,14 @@ class DeepSpeedConfig:
 
     Args:
         config: DeepSpeed JSON, by its path or its name in ds_configs; it owns ZeRO, everything the
-            recipe owns is "auto" there.
+            recipe owns is "auto" there. auto takes the file of ds_configs that shards least and
+            fits the device's memory.
         timeout_minutes: limit of every collective.
         leaf_layers: ZeRO-3 gathers and releases each decoder layer as a whole, not each of its
             matrices; much less work for the host, same results.
     """
 
-    config: str = "ds_configs/zero3.json"
+    config: str = AUTO
     timeout_minutes: Annotated[float, greater_than(0)] = 30.0
     leaf_layers: bool = True
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from train.config import TrainConfig
 from train.config.agreements import Wrong, disagreements, out_of_range, unusable_texts
+from train.config.run import AUTO
 from train.errors import Problems, UserError
 
 
@@ -37,6 +38,35 @@ def _note(found: Wrong, problems: Problems, places: Mapping[str, str]) -> None:
     problems.add(f"{found.key} is {found.value}{place}{found.fault}", found.key)
 
 
+def check_batch(config: TrainConfig, world_size: int) -> None:
+    """Refuse a global batch that the ranks cannot share, whether or not micro_batch is known yet.
+
+    Raises:
+        UserError: as `accumulation_steps` and `rows_per_rank`.
+    """
+    if config.run.micro_batch == AUTO:
+        rows_per_rank(config, world_size)
+    else:
+        accumulation_steps(config, world_size)
+
+
+def rows_per_rank(config: TrainConfig, world_size: int) -> int:
+    """Return the rows of a global batch on each rank, which micro_batch must divide.
+
+    Raises:
+        UserError: run.global_batch is no multiple of the world size; the message names batches that
+            are.
+    """
+    _check_world(world_size)
+    batch = config.run.global_batch
+    if batch % world_size == 0:
+        return batch // world_size
+    raise UserError(
+        f"run.global_batch is {batch}, which is no multiple of the world size {world_size}; set "
+        f"--run.global_batch {_nearest(batch, world_size)}, or start another number of ranks"
+    )
+
+
 def accumulation_steps(config: TrainConfig, world_size: int) -> int:
     """Return the micro batches per optimizer step on each rank.
 
@@ -44,16 +74,12 @@ def accumulation_steps(config: TrainConfig, world_size: int) -> int:
         UserError: run.global_batch is no multiple of run.micro_batch x world_size; the message
             names batches that are.
     """
-    if world_size < 1:
-        raise UserError(f"world size is {world_size}; it must be at least 1")
+    _check_world(world_size)
     batch = config.run.global_batch
-    micro = config.run.micro_batch
+    micro = config.run.micro_rows
     rows = micro * world_size
     if batch % rows == 0:
         return batch // rows
-    below = batch // rows * rows
-    above = (batch // rows + 1) * rows
-    nearest = f"{below} or {above}" if below else str(above)
     micros = [
         size
         for size in range(min(micro, batch // world_size), 0, -1)
@@ -63,5 +89,17 @@ def accumulation_steps(config: TrainConfig, world_size: int) -> int:
     raise UserError(
         f"run.global_batch is {batch}, which is no multiple of run.micro_batch x world size = "
         f"{micro} x {world_size} = {rows}; "
-        f"set --run.global_batch {nearest}{smaller}"
+        f"set --run.global_batch {_nearest(batch, rows)}{smaller}"
     )
+
+
+def _check_world(world_size: int) -> None:
+    if world_size < 1:
+        raise UserError(f"world size is {world_size}; it must be at least 1")
+
+
+def _nearest(batch: int, unit: int) -> str:
+    """Name the multiples of `unit` on both sides of a batch; 0 is none."""
+    below = batch // unit * unit
+    above = below + unit
+    return f"{below} or {above}" if below else str(above)

@@ -103,7 +103,9 @@ class DeepSpeedEngine:
         return written
 
     def read_state(self, folder: Path) -> dict[str, Any]:
-        """Load weights, moments and client state; DeepSpeed unpickles in full.
+        """Load weights, moments and client state.
+
+        DeepSpeed asks for full unpickling; `train.checkpoint.load` does not let it.
 
         Raises:
             UserError: there is nothing to load.

@@ -85,7 +85,7 @@ def load_ds_config(config: TrainConfig, accumulation_steps: int, world_size: int
 def _read(path: Path) -> dict[str, Any]:
     try:
         ds_config: dict[str, Any] = json.loads(
-            path.read_text(encoding="utf-8"),
+            path.read_text(encoding="utf-8-sig"),  # an editor may have put a byte order mark
             object_pairs_hook=lambda pairs: _each_once(pairs, path),
         )
     except FileNotFoundError:

@@ -13,11 +13,11 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from train import checkpoint
+from train.checkpoint.stored_state import read_masters
 from train.config import ModelConfig
 from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
-from train.export.masters import read_masters
 from train.models import spec_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

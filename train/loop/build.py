@@ -7,10 +7,12 @@ from typing import Any
 
 from train import checkpoint
 from train.cluster.distributed import World
+from train.cluster.shared_folder import check_seen, check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import data_identity, open_data
+from train.data.loading.dataset import data_identity, open_data, same_data
+from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import prepare_all
 from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
@@ -45,7 +47,10 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     check_machine(config.model)
     world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: _make(folder))
+    check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
+    for corpus in prepared:  # a node's own copy will do, if it is there
+        check_seen("data.directory", corpus / META_NAME, world)
     trainer = _build_trainer(config, world, requests, prepared, plan)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
@@ -63,7 +68,7 @@ def _build_trainer(
     run_identity = checkpoint.identity(
         config, world.size, plan.layout, data_identity(prepared, config.data)
     )
-    resume, saved, consumed = world.run_on_main(lambda: _find(config, folder, run_identity))
+    resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
     universal = saved is not None and saved.universal
     engine = build_engine(config, plan, world.device, universal)
     decay = build_decay(config, engine)
@@ -111,19 +116,32 @@ def _make(folder: Path) -> None:
 
 
 def _find(
-    config: TrainConfig, folder: Path, run_identity: dict[str, Any]
+    config: TrainConfig,
+    folder: Path,
+    run_identity: dict[str, Any],
+    prepared: list[Path],
+    world: World,
 ) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
-    """Return how to resume, the checkpoint to load, and the one that has then served."""
+    """Return how to resume, the checkpoint to load, and the one that has then served.
+
+    Collective.
+    """
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        if world.is_main:
+            print(text, flush=True)
 
-    resume = checkpoint.how_to_resume(config, say)
-    found = checkpoint.find(resume, folder / CHECKPOINTS, say)
+    resume = world.run_on_main(lambda: checkpoint.how_to_resume(config, say))
+    found = checkpoint.find_together(resume, folder / CHECKPOINTS, world, say)
     if found is None:
         return resume, None, None
-    checkpoint.check_identity(found, run_identity, config.checkpoint.convert)
-    saved = checkpoint.convert_if_needed(found, run_identity, say)
+    data = found.manifest.get("data")
+    expected = run_identity
+    if data != run_identity["data"] and same_data(data, prepared, config.data):
+        say(f"The data of {found.path}, {data}, is by content this run's, {run_identity['data']}")
+        expected = {**run_identity, "data": data}
+    checkpoint.check_identity(found, expected, config.checkpoint.convert)
+    saved = checkpoint.convert_if_needed(found, run_identity, world, say)
     return resume, saved, None if saved.path == found.path else saved.path
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
+from train.data.loading.read_ahead import ReadAhead
 from train.data.loading.rows import Labelled
 from train.data.loading.sampler import Batches
 from train.engines.protocol import Engine
@@ -73,6 +74,12 @@ class Trainer:
         run = self.config.run
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
+        self.reader = ReadAhead(
+            lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
+            self.config.data.read_ahead,
+            run.steps,
+            self.world.device,
+        )
         self.state = RunState()
         self.state.register("progress", self.progress)
         self.state.register("telemetry", self.telemetry)
@@ -98,9 +105,10 @@ class Trainer:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()
-        while self.step < self.config.run.steps and not self.stopped:
-            self._one_step(self.step + 1)
-            self._between_steps()
+        with self.reader:
+            while self.step < self.config.run.steps and not self.stopped:
+                self._one_step(self.step + 1)
+                self._between_steps()
         if self.stopped and self.step:
             self.save(last=True)
 
@@ -188,11 +196,11 @@ class Trainer:
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
-            batch = self.batches.batch(step - 1, world.rank, world.size, run.micro_batch)
+            batch = self.reader.batch(step - 1)
         for tokens, labels, scale in batch:
             with part("data"):
-                tokens = tokens.to(world.device)
-                labels = labels.to(world.device)
+                tokens = tokens.to(world.device, non_blocking=True)
+                labels = labels.to(world.device, non_blocking=True)
             with part("forward_backward"):
                 loss = self.engine.forward(tokens, labels) * scale
                 self.engine.backward(poison_nonfinite_loss(loss))
@@ -268,7 +276,7 @@ class Trainer:
             record = evaluate(
                 self.engine,
                 self.validation,
-                config.micro_batch or self.config.run.micro_batch,
+                config.micro_batch or self.config.run.micro_rows,
                 self.world,
                 published_batch=config.published_batch,
             ).record()

@@ -1,7 +1,9 @@
 """Counts what a forward pass keeps for the backward pass, on tensors without contents.
 
-The model's own code runs under torch's FakeTensorMode with one and with two layers; more layers add
-what the second added.
+The model's own code runs under torch's FakeTensorMode with one and with two layers and rows; more
+layers add what the second added, and so do more rows.
+
+T tokens of a micro batch, V vocabulary, H hidden size.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,7 +28,8 @@ class Activations:
     Args:
         layers: kept by all decoder layers; with recomputation their inputs, and one layer while it
             is recomputed.
-        head: kept by the embedding, the last norm, the head and the loss: mostly logits.
+        head: kept by the embedding, the last norm, the head and the loss: mostly logits, in
+            float32.
     """
 
     layers: int
@@ -44,6 +48,39 @@ def count_activations(
         bf16: weights and activations in 16 bits.
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
+    one, two = (_of_rows(model, few, sequence_length, dtype) for few in (1, 2))
+    more = rows - 1
+    return Activations(
+        one.layers + more * (two.layers - one.layers), one.head + more * (two.head - one.head)
+    )
+
+
+def loss_bytes(model: ModelConfig, tokens: int, bf16: bool, fused: bool) -> int:
+    """Return the most that head and loss take at once, where their backward pass begins.
+
+    Plain, these are three float32 tensors [T, V]: log-probabilities, their gradient and that of the
+    logits. Without logits in memory it is what is proportional to T x H or V x H: inputs, their
+    gradient, one piece of logits, and the gradient of the head's weight.
+
+    Args:
+        fused: the loss is computed without the logits in memory.
+    """
+    itemsize = 2 if bf16 else 4
+    if not fused:
+        return 12 * tokens * model.vocab_size
+    per_token = (3 * itemsize + 12) * model.hidden_size
+    return tokens * per_token + (4 + itemsize) * model.vocab_size * model.hidden_size
+
+
+def evaluation_bytes(model: ModelConfig, tokens: int, bf16: bool) -> int:
+    """Return the most that a validation pass takes at once: its logits, and twice in float32."""
+    return (8 + (2 if bf16 else 4)) * tokens * model.vocab_size
+
+
+@cache
+def _of_rows(
+    model: ModelConfig, rows: int, sequence_length: int, dtype: torch.dtype
+) -> Activations:
     one, two = (
         _saved(replace(model, num_layers=layers), rows, sequence_length, dtype) for layers in (1, 2)
     )

@@ -14,7 +14,7 @@ from train import checkpoint
 from train.checkpoint.space import bytes_needed
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
-from train.data.loading.dataset import data_identity
+from train.data.loading.dataset import data_identity, same_data
 from train.data.preparing.corpora import PreparedCorpus
 from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.errors import Problems
@@ -62,6 +62,8 @@ def start_line(
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
     if prepared and len(folders) == len(prepared):
         identity = _identity(c, ds_config, world_size, folders)
+        if same_data(found.manifest.get("data"), folders, c.data):
+            identity["data"] = found.manifest["data"]
         problems.attempt(lambda: checkpoint.check_identity(found, identity, c.checkpoint.convert))
     return f"goes on from {found.path}, step {found.step} of {c.run.steps}"
 

@@ -13,18 +13,17 @@ from alphadecay.sharding.refusals import refuse_configuration
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.config.decay import METHODS
-from train.config.validate import accumulation_steps
 from train.data.preparing.corpora import find_all
-from train.engines.ds_config import load_ds_config
 from train.errors import Problems, UserError
 from train.loop.decay_methods import check_method
 from train.models import spec_of
 from train.models.build import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.data_plan import data_lines, tokens_of
-from train.planning.memory_table import GB, MemoryTable, memory_table
+from train.planning.device import GB, Device, device_here
 from train.planning.model_shapes import model_without_weights, parameter_lines
 from train.planning.refresh_plan import refresh_lines
+from train.planning.size_plan import Planned, plan_sizes
 from train.telemetry.sinks import check_sinks
 
 T = TypeVar("T")
@@ -55,21 +54,22 @@ class DryRun:
         return f"It would not run: {count} problem{'s' if count > 1 else ''}."
 
 
-def dry_run(c: TrainConfig, world_size: int) -> DryRun:
-    """Return what the run would be on so many ranks, and what would stop it."""
+def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> DryRun:
+    """Return what the run would be on so many ranks, and what would stop it.
+
+    Args:
+        device: what each rank computes on; None for this machine's, whose fitness is a part of the
+            question then.
+    """
     problems = Problems()
-    accumulation = problems.attempt(lambda: accumulation_steps(c, world_size))
-    ds_config: dict[str, Any] | None = None
-    if accumulation:
-        ds_config = problems.attempt(lambda: load_ds_config(c, accumulation, world_size))
-    problems.attempt(lambda: check_machine(c.model))
+    planned = plan_sizes(c, world_size, device or device_here(world_size), problems)
+    c = planned.config
+    ds_config = planned.ds_config
+    if device is None:
+        problems.attempt(lambda: check_machine(c.model))
     problems.attempt(lambda: check_sinks(c))
-    model = model_without_weights(c)
-    details = [tuple(parameter_lines(c, model))]
-    memory = None
-    if ds_config is not None:
-        memory = memory_table(c, model, ds_config, world_size)
-        details.append(tuple(memory.lines()))
+    model = model_without_weights(c.model, c.data.sequence_length)
+    details = [tuple(parameter_lines(c, model)), tuple(planned.lines())]
     prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
     prepared = prepared or []
     details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))
@@ -82,23 +82,20 @@ def dry_run(c: TrainConfig, world_size: int) -> DryRun:
     checkpoints = checkpoint_lines(c, model, ds_config or {}, world_size, problems)
     details.append((*checkpoints, f"  {start}"))
     return DryRun(
-        _facts(c, world_size, accumulation, memory, start),
+        _facts(c, world_size, planned, start),
         tuple(block for block in details if block),
         dump_config(c),
         tuple(problems.found),
     )
 
 
-def _facts(
-    c: TrainConfig,
-    world_size: int,
-    accumulation: int | None,
-    memory: MemoryTable | None,
-    start: str,
-) -> tuple[str, str]:
+def _facts(c: TrainConfig, world_size: int, planned: Planned, start: str) -> tuple[str, str]:
     ranks = f"{world_size} rank{'s' if world_size > 1 else ''}"
-    batch = f", {accumulation} x {c.run.micro_batch} rows a step" if accumulation else ""
-    held = f", about {memory.peak / GB:,.3g} GB of memory each" if memory else ""
+    batch = held = ""
+    if planned.accumulation:
+        batch = f", {planned.accumulation} x {c.run.micro_rows} rows a step"
+    if planned.memory:
+        held = f", about {planned.memory.peak / GB:,.3g} GB of memory each"
     return (
         f"{ranks}{batch}{held}.",
         f"{tokens_of(c):,} tokens in {c.run.steps:,} steps; {start}.",

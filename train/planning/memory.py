@@ -30,6 +30,8 @@ class Sharding:
         accumulation: bytes of a gradient where it is summed.
         offload_optimizer: float32 weights, moments and their gradients are in the host's memory.
         offload_parameters: and so are the slices of ZeRO-3.
+        live_parameters: weights that ZeRO-3 has gathered at most: those in use, fetched ahead or
+            about to be used again; units such as a decoder layer are within it.
     """
 
     stage: int
@@ -38,6 +40,7 @@ class Sharding:
     accumulation: int
     offload_optimizer: bool
     offload_parameters: bool
+    live_parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
         accumulation=2 if bf16 and not wide else _FLOAT32,
         offload_optimizer=offloaded[0],
         offload_parameters=offloaded[1],
+        live_parameters=int(zero.get("stage3_max_live_parameters", 10**9)) if stage == 3 else 0,
     )
 
 

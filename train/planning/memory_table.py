@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -11,10 +12,12 @@ import torch
 from alphadecay.modules import WeightModule, find_modules
 from train.config import TrainConfig
 from train.config.decay import METHODS
-from train.planning.activations import count_activations
-from train.planning.memory import Sharding, predict_memory, sharding_of
+from train.planning.activations import count_activations, evaluation_bytes, loss_bytes
+from train.planning.device import GB
+from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
 
-GB = 1e9
+# Times the largest matrix in float32: 2.2 to 2.7 were measured on an H200.
+_REFRESH = 2.7
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,11 @@ class Part:
         name: what it holds.
         size: bytes.
         on_host: whether it lies in the host's memory, not the device's.
-        passing: whether it is there for a part of a step only.
     """
 
     name: str
     size: int
     on_host: bool = False
-    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,45 +41,94 @@ class MemoryTable:
 
     Args:
         title: how the model is spread and computed.
-        parts: in the order of a table.
-        peak: the most bytes on the device at once: a forward pass or a refresh beside what stays.
+        lasting: what is there all the time.
+        training: what a forward and backward pass has beside it.
+        refresh: what a refresh has beside it; the activations are gone by then.
+        evaluation: what a validation pass has beside it.
     """
 
     title: str
-    parts: tuple[Part, ...]
-    peak: int
+    lasting: tuple[Part, ...]
+    training: tuple[Part, ...]
+    refresh: tuple[Part, ...]
+    evaluation: tuple[Part, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, in the order of a table."""
+        return (*self.lasting, *self.training, *self.refresh, *self.evaluation)
+
+    @property
+    def stays(self) -> int:
+        """Bytes on the device all the time."""
+        return _sum(part for part in self.lasting if not part.on_host)
+
+    @property
+    def on_host(self) -> int:
+        """Bytes in the host's memory."""
+        return _sum(part for part in self.lasting if part.on_host)
+
+    @property
+    def in_steps(self) -> int:
+        """The most bytes on the device at once in steps and refreshes."""
+        return self.stays + max(_sum(self.training), _sum(self.refresh))
+
+    @property
+    def in_evaluation(self) -> int:
+        """The most bytes on the device at once in a validation."""
+        return self.stays + _sum(self.evaluation)
+
+    @property
+    def peak(self) -> int:
+        """The most bytes on the device at once, whatever the run does."""
+        return max(self.in_steps, self.in_evaluation)
 
     def lines(self) -> Iterator[str]:
         """Yield the table."""
         yield f"Memory per rank, {self.title}"
         for part in self.parts:
             host = "  in host memory" if part.on_host else ""
-            yield f"  {part.name:<14}{part.size / GB:>10,.3f} GB{host}"
-        yield f"  {'largest sum':<14}{self.peak / GB:>10,.3f} GB"
-        yield "The refresh has no activations beside it. To be added: DeepSpeed's reduction"
-        yield "buffers, the allocator's and the libraries' own."
+            yield f"  {part.name:<16}{part.size / GB:>10,.3f} GB{host}"
+        yield f"  {'largest sum':<16}{self.peak / GB:>10,.3f} GB"
+        yield "Refresh and validation have no activations beside them. To be added: DeepSpeed's"
+        yield "reduction buffers, the allocator's and the libraries' own."
 
 
 def memory_table(
-    c: TrainConfig, model: torch.nn.Module, ds_config: Mapping[str, Any], world_size: int
+    c: TrainConfig,
+    model: torch.nn.Module,
+    ds_config: Mapping[str, Any],
+    world_size: int,
+    fused_loss: bool,
 ) -> MemoryTable:
-    """Return the memory of one rank, from shapes alone."""
+    """Return the memory of one rank, from shapes alone.
+
+    Args:
+        fused_loss: the loss is computed without the logits in memory.
+    """
     sharding = sharding_of(ds_config, world_size)
     bf16 = sharding.itemsize == 2
-    forward = _forward_pass(c, bf16)
-    refresh = _refresh(c, model, sharding)
-    parts = (*_lasting(model, sharding), *forward, *refresh)
-    lasting = sum(part.size for part in parts if not part.on_host and not part.passing)
-    passing = max(sum(part.size for part in forward), sum(part.size for part in refresh))
-    title = (
-        f"ZeRO-{sharding.stage} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
-        f"batch {c.run.micro_batch}"
+    shapes = [tuple(parameter.shape) for parameter in model.parameters()]
+    gathered = min(sum(map(prod, shapes)), sharding.live_parameters) * sharding.itemsize
+    live = (Part("gathered", gathered),) if gathered else ()
+    rows = c.run.micro_rows
+    length = c.data.sequence_length
+    kept = count_activations(c.model, rows, length, bf16)
+    loss = loss_bytes(c.model, rows * length, bf16, fused_loss)
+    logits = evaluation_bytes(c.model, (c.eval.micro_batch or rows) * length, bf16)
+    return MemoryTable(
+        title=(
+            f"ZeRO-{sharding.stage} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
+            f"batch {rows}"
+        ),
+        lasting=_lasting(predict_memory(shapes, sharding), sharding),
+        training=(*live, Part("activations", kept.layers), Part("logits, loss", loss)),
+        refresh=_refresh(c, model, sharding),
+        evaluation=(Part("validation", logits + gathered),),
     )
-    return MemoryTable(title, parts, lasting + passing)
 
 
-def _lasting(model: torch.nn.Module, sharding: Sharding) -> tuple[Part, ...]:
-    held = predict_memory([tuple(p.shape) for p in model.parameters()], sharding)
+def _lasting(held: Memory, sharding: Sharding) -> tuple[Part, ...]:
     return (
         Part("weights", held.weights, sharding.offload_parameters),
         Part("gradients", held.gradients, sharding.offload_optimizer),
@@ -86,20 +136,11 @@ def _lasting(model: torch.nn.Module, sharding: Sharding) -> tuple[Part, ...]:
     )
 
 
-def _forward_pass(c: TrainConfig, bf16: bool) -> tuple[Part, ...]:
-    kept = count_activations(c.model, c.run.micro_batch, c.data.sequence_length, bf16)
-    head = 0 if c.model.fused_cross_entropy else kept.head
-    return (
-        Part("activations", kept.layers, passing=True),
-        Part("logits, loss", head, passing=True),
-    )
-
-
 def _refresh(c: TrainConfig, model: torch.nn.Module, sharding: Sharding) -> tuple[Part, ...]:
     if METHODS[c.decay.method].family != "spectral":
         return ()
     size = _refresh_bytes(find_modules(model), sharding)
-    return (Part("refresh", size, passing=True),)
+    return (Part("refresh", size),)
 
 
 def _refresh_bytes(modules: list[WeightModule], sharding: Sharding) -> int:
@@ -108,5 +149,13 @@ def _refresh_bytes(modules: list[WeightModule], sharding: Sharding) -> int:
     It is gathered (ZeRO-3), in float32, with its Gram matrix and the solver's copy.
     """
     gathered = sharding.itemsize if sharding.stage == 3 else 0
-    sides = [(max(module.shape), min(module.shape)) for module in modules]
-    return max((gathered + 4) * long * short + 3 * 4 * short * short for long, short in sides)
+    sizes = []
+    for module in modules:
+        long, short = max(module.shape), min(module.shape)
+        solved = max(4 * long * short + 3 * 4 * short * short, _REFRESH * 4 * long * short)
+        sizes.append(gathered * long * short + int(solved))
+    return max(sizes)
+
+
+def _sum(parts: Iterable[Part]) -> int:
+    return sum(part.size for part in parts)

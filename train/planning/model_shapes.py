@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import torch
 
-from train.config import TrainConfig
+from train.config import ModelConfig, TrainConfig
 from train.models import spec_of
 
 
-def model_without_weights(c: TrainConfig) -> torch.nn.Module:
-    """Return the model of a configuration with shapes alone, which take neither memory nor time."""
-    spec = spec_of(c.model)
+@cache
+def model_without_weights(model: ModelConfig, sequence_length: int) -> torch.nn.Module:
+    """Return the model with shapes alone, which take neither memory nor time.
+
+    Args:
+        sequence_length: tokens in a row.
+    """
+    spec = spec_of(model)
     # other attention kernels want a GPU and have the same weights
     with torch.device("meta"):
-        return spec.bare(spec.config(replace(c.model, attention="sdpa"), c.data.sequence_length))
+        return spec.bare(spec.config(replace(model, attention="sdpa"), sequence_length))
 
 
 def parameter_lines(c: TrainConfig, model: torch.nn.Module) -> Iterator[str]:

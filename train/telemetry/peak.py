@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from train.cluster.distributed import World
-from train.telemetry.known_peaks import PEAK_BF16
+from train.telemetry.known_peaks import CARDS, card_named
 
 _SIZE = {"cuda": 4096, "cpu": 1024}  # rows and columns of the matrices measured
 _REPEATS = 4
@@ -41,9 +40,9 @@ def find_peak(given: float | Literal["auto"], dtype: torch.dtype, world: World) 
         return Peak(float(given), "log.peak_tflops")
     if world.device.type == "cuda" and dtype == torch.bfloat16:
         device = torch.cuda.get_device_name(world.device)
-        known = next((name for name in PEAK_BF16 if re.search(rf"\b{name}\b", device)), None)
+        known = card_named(device)
         if known is not None:
-            return Peak(PEAK_BF16[known], f"{device}, dense bf16, data sheet")
+            return Peak(CARDS[known].tflops, f"{device}, dense bf16, data sheet")
     size = _SIZE.get(world.device.type, 1024)
     kind = str(dtype).removeprefix("torch.")
     source = f"measured: {kind} matmul of {size} x {size} on {world.device.type}, all ranks at once"

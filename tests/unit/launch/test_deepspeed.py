@@ -5,6 +5,7 @@ dies of it or trains elsewhere.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,18 @@ def test_a_hostfile_that_cannot_be_meant(text: str, message: str, tmp_path: Path
 def test_ranks_do_not_override_the_gpus_that_were_chosen() -> None:
     done = run("--print", "--ranks", "2", *RECIPE, CUDA_VISIBLE_DEVICES="2,3")
     assert done.returncode == 2 and "CUDA_VISIBLE_DEVICES" in done.stderr
+
+
+def port_of(*arguments: str) -> str:
+    words = run(*arguments, "--print", *RECIPE).stdout.split()
+    return words[words.index("--master_port") + 1]
+
+
+def test_runs_on_one_machine_meet_at_free_ports_of_their_own():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        first, second = port_of(), port_of()
+        assert str(taken.getsockname()[1]) not in (first, second)
+    assert first.isdecimal() and second.isdecimal() and first != second
+    assert port_of("--port", "1234") == "1234"
+    assert port_of("--node-rank", "0", *TWO) == "29500"  # the same on every machine

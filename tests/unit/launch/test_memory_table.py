@@ -11,11 +11,12 @@ from tests.conftest import ROOT
 from train.config.command_line import load_config
 from train.config.validate import accumulation_steps
 from train.engines.ds_config import load_ds_config
-from train.planning.memory_table import GB, memory_table
+from train.planning.device import GB
+from train.planning.memory_table import memory_table
 from train.planning.model_shapes import model_without_weights
 
 RANKS = 8
-SIZES = ("60m", "130m", "350m", "1b")
+SIZES = {"60m": 32, "130m": 32, "350m": 16, "1b": 8}  # and their micro batches
 PARTS = ("weights", "gradients", "optimizer")
 GUIDE = (ROOT / "ds_configs" / "README.md").read_text()
 # The whole rows: file, a sum for each size, and the parts of the 1B.
@@ -30,17 +31,17 @@ ROWS = {cells[0].strip("`"): cells[1:8] for cells in CELLS}
 @cache
 def model(recipe: str) -> torch.nn.Module:
     """Shapes alone."""
-    return model_without_weights(load_config(["--config", recipe]))
+    c = load_config(["--config", recipe])
+    return model_without_weights(c.model, c.data.sequence_length)
 
 
 def said(size: str, ds_config: str) -> dict[str, str]:
     """The dry run's table of memory: part -> "2.7", or "host"."""
     recipe = f"train/recipes/llama_{size}.yaml"
-    c = load_config(
-        ["--config", recipe, "--deepspeed.config", ds_config, "--run.precision", "bf16"]
-    )
+    sizes = ["--deepspeed.config", ds_config, "--run.micro_batch", str(SIZES[size])]
+    c = load_config(["--config", recipe, *sizes, "--run.precision", "bf16"])
     resolved = load_ds_config(c, accumulation_steps(c, RANKS), RANKS)
-    table = memory_table(c, model(recipe), resolved, RANKS)
+    table = memory_table(c, model(recipe), resolved, RANKS, fused_loss=True)
     figures = {
         part.name: "host" if part.on_host else f"{part.size / GB:.1f}" for part in table.parts
     }
@@ -66,12 +67,9 @@ def test_its_figures_are_the_dry_runs(ds_config: str) -> None:
 
 
 def test_so_are_those_in_the_text() -> None:
-    micro = [
-        load_config(["--config", f"train/recipes/llama_{size}.yaml"]).run.micro_batch
-        for size in SIZES
-    ]
-    assert f"(micro batch {', '.join(map(str, micro))};" in " ".join(GUIDE.split())
+    micro = list(SIZES.values())
+    assert f"micro batches of {', '.join(map(str, micro))} rows" in " ".join(GUIDE.split())
     parts = said("1b", "ds_configs/zero3.json")
     rest = float(parts["activations"]) + float(parts["logits, loss"])
-    assert f"(1B: {rest:.1f} GB at micro batch {micro[-1]})" in GUIDE
+    assert f"(1B: {rest:.1f} GB for {micro[-1]} rows)" in GUIDE
     assert f"its owner (1B: {parts['refresh']} GB)" in GUIDE

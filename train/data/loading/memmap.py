@@ -8,7 +8,9 @@ number a document: where it ends in the .bin file, in tokens.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from train.errors import UserError
+from train.system.files import sha256_of
 
 FORMAT_VERSION = 2
 META_NAME = "meta.json"
@@ -53,6 +56,8 @@ class Meta:
         set_aside: the same by reason.
         train: counts.
         validation: counts.
+        hashes: sha256 of every token file, by name; empty in folders of earlier versions.
+        inputs: what it was made of, by content; empty where that is not known.
     """
 
     format_version: int
@@ -67,10 +72,33 @@ class Meta:
     set_aside: dict[str, int] = field(default_factory=dict)
     train: SplitCounts = field(default_factory=SplitCounts)
     validation: SplitCounts = field(default_factory=SplitCounts)
+    hashes: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def split(self, name: Split) -> SplitCounts:
         """Return the counts of one split."""
         return self.train if name == "train" else self.validation
+
+
+def hash_token_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every token file, by name. Reads them all."""
+    names = [f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")]
+    with ThreadPoolExecutor(len(names)) as pool:
+        return dict(zip(names, pool.map(lambda name: sha256_of(folder / name), names), strict=True))
+
+
+def content_name(folder: Path, hashed: bool = True) -> str:
+    """Return 16 hex digits of a prepared folder's own tokens and their documents.
+
+    Args:
+        hashed: read the files of a folder that does not know their hashes; without, its
+            fingerprint is returned, which has 12.
+    """
+    meta = read_meta(folder)
+    if not meta.hashes and not hashed:
+        return meta.fingerprint
+    facts = [meta.dtype, meta.eos_id, meta.hashes or hash_token_files(folder)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def dtype_name(vocab_size: int) -> str:

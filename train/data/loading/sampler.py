@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from train.data.loading.mixture import Shares
 from train.data.loading.order import Int64s, rows_at
 from train.data.loading.rows import Labelled, Rows, first_rows
 from train.errors import UserError
+
+RECENT = 8  # batches whose rows are kept at hand
 
 
 class MicroBatch(NamedTuple):
@@ -66,7 +69,8 @@ class Batches:
         self.seed = seed
         self.global_batch = global_batch
         self.sequence_length = sources[0].sequence_length
-        self._latest: tuple[int, tuple[Int64s, Int64s, Int64s]] | None = None
+        self._recent: dict[int, tuple[Int64s, Int64s, Int64s]] = {}
+        self._lock = Lock()  # batches are read ahead by a thread while others count their tokens
 
     def rows(self, k: int) -> tuple[Int64s, Int64s]:
         """Return the source and the row number in it of every row of batch k, int64 [B] each.
@@ -128,11 +132,17 @@ class Batches:
         ]
 
     def _counted(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
-        """Return `rows` and their real tokens; the latest batch is not drawn again."""
-        if self._latest is None or self._latest[0] != k:
+        """Return `rows` and their real tokens; recent batches are not drawn again."""
+        with self._lock:
+            drawn = self._recent.get(k)
+        if drawn is None:
             sources, rows = self.rows(k)
-            self._latest = k, (sources, rows, self._real_tokens(sources, rows))
-        return self._latest[1]
+            drawn = sources, rows, self._real_tokens(sources, rows)
+            with self._lock:
+                self._recent[k] = drawn
+                while len(self._recent) > RECENT:
+                    del self._recent[next(iter(self._recent))]
+        return drawn
 
     def _real_tokens(self, sources: Int64s, rows: Int64s) -> Int64s:
         counts = np.empty_like(rows)

@@ -15,6 +15,7 @@ from pathlib import Path
 from train.config import DataConfig
 from train.config.shares import whole_shares
 from train.data.preparing.prepare import find_prepared, prepare, training_documents
+from train.data.sources.files import refuse_shared
 from train.data.sources.registry import open_sources
 from train.data.sources.source import Source
 from train.data.tokenizers.sentencepiece import (
@@ -62,7 +63,7 @@ def prepare_all(
     if not config.mixture:
         return [prepare(config, vocab_size, report)]
     parts = _parts(config)
-    opened = [open_sources(part) for part in parts]
+    opened = _open(parts)
     if not config.tokenizer:
         path = _joint_tokenizer_path(config, opened, vocab_size)
         if not path.is_file():
@@ -80,7 +81,7 @@ def find_all(config: DataConfig, vocab_size: int) -> list[PreparedCorpus]:
     if not config.mixture:
         return [PreparedCorpus("", *find_prepared(config, vocab_size))]
     parts = _parts(config)
-    opened = [open_sources(part) for part in parts]
+    opened = _open(parts)
     names = [source.name for source in config.mixture]
     if not config.tokenizer:
         path = _joint_tokenizer_path(config, opened, vocab_size)
@@ -105,6 +106,19 @@ def _parts(config: DataConfig) -> list[DataConfig]:
         )
         for source in config.mixture
     ]
+
+
+def _open(parts: list[DataConfig]) -> list[_Opened]:
+    """Open the sources of the mixture.
+
+    Raises:
+        UserError: a source cannot be used, or is validated on what another is trained on.
+    """
+    opened = [open_sources(part) for part in parts]
+    trained_on = [path for training, _ in opened for path in training.files]
+    for _, validation in opened:
+        refuse_shared(trained_on, validation.files if validation is not None else ())
+    return opened
 
 
 def _joint_tokenizer_path(config: DataConfig, opened: list[_Opened], vocab_size: int) -> Path:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from train.data.loading.memmap import DTYPES, ENDS_DTYPE, SPLITS, Split
 from train.data.sources.chunks import Chunk, row_text
+from train.data.tokenizers.ids import Ids
 from train.data.tokenizers.load import AnyTokenizer
 
 NO_TOKENS = "text has no tokens"
+SPECIAL_PIECE = "text has a special piece of the tokenizer"
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def encode_chunk(
         first: whether no document of the source came before it.
         limit: stop right after this many documents of plan.split; 0 takes all.
     """
-    result = Encoded()
+    result = Encoded(rows=len(chunk.rows))
     texts = []
     numbers = []
     for number, (file, line, content) in enumerate(chunk.rows, start=1):
@@ -112,25 +116,48 @@ def encode_chunk(
             numbers.append(number)
         except ValueError as error:
             result.bad.append((number, file, line, str(error)))
-    ids: dict[Split, list[int]] = {split: [] for split in SPLITS}
-    lengths: dict[Split, list[int]] = {split: [] for split in SPLITS}
-    result.rows = len(chunk.rows)
-    for number, text, tokens in zip(numbers, texts, tokenizer.encode(texts), strict=True):
-        if not tokens:  # a tokenizer that squeezes blanks can leave nothing of some exotic ones
-            result.bad.append((number, *chunk.rows[number - 1][:2], NO_TOKENS))
+    special = np.zeros(tokenizer.size, dtype=bool)
+    special[list(tokenizer.special_ids)] = True
+    pieces = {split: _Joined(plan.dtype, tokenizer.eos_id) for split in SPLITS}
+    for number, text, ids in zip(numbers, texts, tokenizer.encode_arrays(texts), strict=True):
+        reason = _refusal(ids, special)
+        if reason:
+            result.bad.append((number, *chunk.rows[number - 1][:2], reason))
             continue
         held_out = plan.held_out > 0 and is_held_out(first, text, plan.held_out)
         split: Split = "validation" if held_out else plan.split
         first = False
-        ids[split] += tokens
-        ids[split].append(tokenizer.eos_id)
-        lengths[split].append(len(tokens) + 1)
-        result.pieces.setdefault(split, Piece()).bytes += len(text.encode("utf-8"))
-        if limit and len(lengths[plan.split]) == limit:
+        pieces[split].add(ids, text)
+        if limit and len(pieces[plan.split].lengths) == limit:
             result.rows = number
             break
     result.bad = sorted(bad for bad in result.bad if bad[0] <= result.rows)
-    for split, piece in result.pieces.items():
-        piece.tokens = np.array(ids[split], dtype=DTYPES[plan.dtype]).tobytes()
-        piece.lengths = np.array(lengths[split], dtype=ENDS_DTYPE).tobytes()
+    result.pieces = {split: joined.piece() for split, joined in pieces.items() if joined.lengths}
     return result
+
+
+def _refusal(ids: Ids, special: npt.NDArray[np.bool_]) -> str:
+    """Return why a document cannot be used, empty if it can."""
+    if not len(ids):  # a tokenizer that squeezes blanks can leave nothing of some exotic ones
+        return NO_TOKENS
+    return SPECIAL_PIECE if special[ids].any() else ""
+
+
+class _Joined:
+    """The documents of one split, one after the other."""
+
+    def __init__(self, dtype: str, eos_id: int) -> None:
+        self.lengths: list[int] = []
+        self._dtype = DTYPES[dtype]
+        self._eos = np.array([eos_id], dtype=self._dtype)
+        self._parts: list[npt.NDArray[Any]] = []
+        self._bytes = 0
+
+    def add(self, ids: Ids, text: str) -> None:
+        self._parts += [ids.astype(self._dtype), self._eos]
+        self.lengths.append(len(ids) + 1)
+        self._bytes += len(text.encode("utf-8"))
+
+    def piece(self) -> Piece:
+        lengths = np.array(self.lengths, dtype=ENDS_DTYPE)
+        return Piece(np.concatenate(self._parts).tobytes(), lengths.tobytes(), self._bytes)

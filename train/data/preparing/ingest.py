@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from train.data.loading.memmap import Split, dtype_name
+from train.data.preparing.content import FollowingHashes
 from train.data.preparing.encode import Encoded, Plan, encode_chunk
 from train.data.preparing.progress import Progress
 from train.data.preparing.work_folder import State, WorkFolder
@@ -32,10 +33,12 @@ class Stage:
         split: where its documents go.
         limit: documents of it that go there at most; 0 takes all.
         held_out: share of its documents that goes to validation instead.
+        hashes: those of its files.
     """
 
     source: Source
     split: Split
+    hashes: FollowingHashes
     limit: int = 0
     held_out: float = 0.0
 
@@ -65,9 +68,12 @@ class Ingest:
             UserError: too many bad rows, a file without documents, or a source that cannot be read.
         """
         self._go_on()
+        for stage, count in zip(stages, self.work.state.read, strict=False):
+            stage.hashes.read_up_to(count)
         for stage in stages[self.work.state.phase :]:
             self._run(stage)
             state = self.work.state
+            state.read = [*state.read, stage.hashes.count]
             state.phase = state.phase + 1
             state.position = None
             state.first = True
@@ -117,6 +123,8 @@ class Ingest:
         state.first = state.first and not encoded.documents
         state.taken += taken
         state.position = chunk.after
+        midway = enough and chunk.after.get("offset", 0) > 0
+        stage.hashes.read_up_to(chunk.after.get("file", 0) + midway)
         self.progress.advance(encoded.documents, tokens)
         if chunk.ends and not enough:
             self._end_file(chunk)

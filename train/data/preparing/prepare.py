@@ -22,8 +22,10 @@ from train.data.loading.memmap import (
     Meta,
     TokenFile,
     dtype_name,
+    hash_token_files,
     read_meta,
 )
+from train.data.preparing.content import FollowingHashes
 from train.data.preparing.encode import is_held_out
 from train.data.preparing.ingest import Ingest, Stage
 from train.data.preparing.inputs import Inputs, open_inputs, prepared_folder
@@ -55,9 +57,9 @@ def prepare(
         UserError: anything wrong with the configuration or the corpus that a user can mend.
     """
     inputs = open_inputs(config, vocab_size)
-    folder = prepared_folder(config, inputs)
     expected = config.max_documents or inputs.training.expected
     with Progress("Preparing tokens", report, expected) as progress:
+        folder = prepared_folder(config, inputs, progress.say)
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
         else:
@@ -86,7 +88,8 @@ def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
     Raises:
         UserError: as `prepare`.
     """
-    folder = prepared_folder(config, open_inputs(config, vocab_size))
+    inputs = open_inputs(config, vocab_size)
+    folder = prepared_folder(config, inputs, lambda _: None, writable=False)
     if folder.exists():
         _check_result(folder, config, vocab_size)
     return folder, folder.exists()
@@ -134,6 +137,9 @@ class _Preparation:
                 )
                 return
             self.progress.say(f"Preparing {self.inputs.training.description} into {self.folder}")
+            for source in (self.inputs.training, self.inputs.validation):
+                for note in source.notes if source is not None else ():
+                    self.progress.say(note)
             try:
                 meta = self._write(work, vocab_size)
             except BadCorpus:
@@ -161,8 +167,16 @@ class _Preparation:
         check_vocab(tokenizer, vocab_size)
         self.bad_rows.unlink(missing_ok=True)  # of an earlier attempt
         quarantine = Quarantine(work.quarantine, self.config.max_bad_fraction, self.bad_rows)
-        Ingest(work, tokenizer, quarantine, self.progress, self.config.workers).run(self._stages())
+        ingest = Ingest(work, tokenizer, quarantine, self.progress, self.config.workers)
+        validation = self.inputs.validation
+        with (
+            FollowingHashes(self.inputs.training.files) as of_training,
+            FollowingHashes(validation.files if validation else ()) as of_validation,
+        ):
+            ingest.run(self._stages(of_training, of_validation))
+            inputs = self.inputs.by_content(of_training.result(), of_validation.result())
         state = work.state
+        work.flush()
         meta = Meta(
             FORMAT_VERSION,
             dtype_name(tokenizer.size),
@@ -176,23 +190,28 @@ class _Preparation:
             set_aside=state.reasons,
             train=state.counts["train"],
             validation=state.counts["validation"],
+            hashes=hash_token_files(work.folder),
+            inputs=inputs,
         )
         work.commit(meta)
         return meta
 
-    def _stages(self) -> list[Stage]:
+    def _stages(
+        self, training_hashes: FollowingHashes, validation_hashes: FollowingHashes
+    ) -> list[Stage]:
         config = self.config
         training = self.inputs.training
         validation = self.inputs.validation
         if validation is None:
-            return [Stage(training, "train", config.max_documents, config.validation_fraction)]
+            held_out = config.validation_fraction
+            return [Stage(training, "train", training_hashes, config.max_documents, held_out)]
         # Of c4's own validation split, a sample of c4 takes a share of its own size, not all
         # 360 000 documents.
         sample = config.max_documents and not config.validation_files
         share = max(1, round(config.max_documents * config.validation_fraction)) if sample else 0
         return [
-            Stage(training, "train", config.max_documents),
-            Stage(validation, "validation", share),
+            Stage(training, "train", training_hashes, config.max_documents),
+            Stage(validation, "validation", validation_hashes, share),
         ]
 
     def _description(self) -> str:

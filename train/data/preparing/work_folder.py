@@ -54,6 +54,7 @@ class State:
         reasons: rows set aside, by reason.
         counts: of each split.
         sizes: bytes of each file.
+        read: files that were read of each source that is done.
         file_start: the state where the current file of rows began, to go back to should it turn out
             to be broken.
     """
@@ -69,6 +70,7 @@ class State:
         default_factory=lambda: {split: SplitCounts() for split in SPLITS}
     )
     sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
+    read: list[int] = field(default_factory=list)
     file_start: dict[str, Any] | None = None
 
     def totals(self) -> tuple[int, int]:

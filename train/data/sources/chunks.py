@@ -6,19 +6,25 @@ and decide nothing but how work is shared out: the documents are the same whatev
 
 from __future__ import annotations
 
-import gzip
+import io
 import json
-import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal
+
+from train.data.sources.gzip_members import BROKEN_GZIP, GzipMembers
 
 CHUNK_BYTES = 2_000_000
 CHUNK_ROWS = 4096
 ROW_SUFFIXES = (".json.gz", ".jsonl.gz", ".jsonl", ".json")
 NOT_UTF8 = "not UTF-8"
-BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+AFTER_GZIP = "bytes after the end of the gzip data"
+# More bytes than this after a good gzip are no stray ones: a member's header may be damaged there.
+STRAY_BYTES = 1024
+STRAY_SHARE = 0.01  # of the file
+_BUFFER_BYTES = 1 << 18
 
 
 class Refused(str):
@@ -85,20 +91,25 @@ def _text_chunk(paths: list[Path], max_row_bytes: int, at: dict[str, Any]) -> Ch
         if path.name.endswith(ROW_SUFFIXES):
             break
         number += 1
-        content = _whole(path, max_row_bytes)
+        content, stray = _whole(path, max_row_bytes)
+        if stray:
+            chunk.add(str(path), 0, Refused(AFTER_GZIP), 0)
         if chunk.add(str(path), 0, content, len(content)):
             break
     chunk.after = {"file": number, "offset": 0, "line": 0}
     return chunk
 
 
-def _whole(path: Path, max_row_bytes: int) -> bytes | Refused:
+def _whole(path: Path, max_row_bytes: int) -> tuple[bytes | Refused, bool]:
+    """Return the content of a file, and whether stray bytes follow its gzip data."""
     try:
-        with _opened(path) as file:
+        with _Opened(path) as file:
             content = file.read(max_row_bytes + 1 if max_row_bytes else -1)
+            if 0 < max_row_bytes < len(content):
+                return too_long(max_row_bytes), False
+            return content, file.stray()
     except BROKEN_GZIP:
-        return Refused("truncated or corrupt gzip")
-    return too_long(max_row_bytes) if 0 < max_row_bytes < len(content) else content
+        return Refused("truncated or corrupt gzip"), False
 
 
 def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[Chunk]:
@@ -108,16 +119,18 @@ def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[
     chunk = Chunk("json", begins=begins)
     broken = ""
     try:
-        with _opened(path) as file:
-            file.seek(offset)
+        with _Opened(path, offset) as file:
             for raw, content in _lines(file, max_row_bytes):
                 offset = offset + raw
                 line = line + 1
                 # A blank line is layout, not a row.
-                if content.strip() and chunk.add(str(path), line, content, raw):
+                blank = content.strip() in (b"", BOM_UTF8)
+                if not blank and chunk.add(str(path), line, content, raw):
                     chunk.after = {"file": at["file"], "offset": offset, "line": line}
                     yield chunk
                     chunk = Chunk("json")
+            if file.stray():
+                chunk.add(str(path), 0, Refused(AFTER_GZIP), 0)
     except BROKEN_GZIP as error:
         broken = str(error) or type(error).__name__
     chunk.after = {"file": at["file"] + 1, "offset": 0, "line": 0}
@@ -126,7 +139,7 @@ def _row_chunks(path: Path, max_row_bytes: int, at: dict[str, Any]) -> Iterator[
     yield chunk
 
 
-def _lines(file: IO[bytes], max_row_bytes: int) -> Iterator[tuple[int, bytes | Refused]]:
+def _lines(file: _Opened, max_row_bytes: int) -> Iterator[tuple[int, bytes | Refused]]:
     """Yield the length as read and the content of every line.
 
     Of a line that is too long no more than the limit is held in memory.
@@ -147,8 +160,29 @@ def too_long(max_row_bytes: int) -> Refused:
     return Refused(f"longer than data.max_row_bytes = {max_row_bytes}")
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+class _Opened(io.BufferedReader):
+    """A file's content from an offset on, unpacked where its name ends in .gz."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._packed = GzipMembers(path) if path.suffix == ".gz" else None
+        super().__init__(self._packed or io.FileIO(path), _BUFFER_BYTES)
+        self._path = path
+        if self._packed is None:
+            self.seek(offset)
+            return
+        while offset > 0:  # there is no way into the midst of a gzip file but through it
+            offset -= len(self.read(min(offset, _BUFFER_BYTES)))
+
+    def stray(self) -> bool:
+        """Return whether a few bytes that are no gzip follow; to be asked at the end.
+
+        Raises:
+            EOFError: they are too many to be left out as stray ones.
+        """
+        trailing = self._packed.trailing if self._packed is not None else 0
+        if trailing > max(STRAY_BYTES, STRAY_SHARE * self._path.stat().st_size):
+            raise EOFError(f"{trailing:,} {AFTER_GZIP}")
+        return trailing > 0
 
 
 def row_text(form: str, content: Any) -> str:
@@ -162,7 +196,8 @@ def row_text(form: str, content: Any) -> str:
     if form == "value":
         return _checked(content)
     try:
-        decoded = content.decode("utf-8")
+        # A byte order mark belongs to the encoding; concatenated files have one at several lines.
+        decoded = content.removeprefix(BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(NOT_UTF8) from error
     return _checked(decoded if form == "text" else _text_field(decoded))

@@ -47,27 +47,57 @@ def open_validation(config: DataConfig, training_paths: Sequence[Path] = ()) -> 
     if not config.validation_files:
         return None
     paths = expand(config.validation_files, "data.validation_files")
-    shared = {path.resolve() for path in training_paths} & {path.resolve() for path in paths}
-    if shared:
-        raise UserError(
-            f"{min(shared)} is in data.files and in data.validation_files; validation on training "
-            "text means nothing: take it out of one of them."
-        )
+    refuse_shared(training_paths, paths)
     return files_source(paths, config.max_row_bytes)
 
 
-def files_source(paths: list[Path], max_row_bytes: int = 0) -> Source:
-    """Return checked files as a source.
+def refuse_shared(training: Sequence[Path], validation: Sequence[Path]) -> None:
+    """Refuse a file of the training text that is validated on too, whatever its names.
+
+    Raises:
+        UserError: names the file.
+    """
+    trained_on = {_file_number(path) for path in training}
+    for path in validation:
+        if _file_number(path) in trained_on:
+            raise UserError(
+                f"{path.resolve()} is in data.files and in data.validation_files, or is both in "
+                "data.mixture; validation on training text means nothing: take it out of one."
+            )
+
+
+def files_source(paths: Sequence[Path], max_row_bytes: int = 0) -> Source:
+    """Return checked files as a source; a file that has several names there is read once.
 
     Its identity is their absolute paths, sizes and modification times.
     """
     stats = [(path, path.stat()) for path in paths]
     described = [[str(path.resolve()), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    files, notes = _each_once(paths)
     return Source(
-        description=str(paths[0]) if len(paths) == 1 else f"{len(paths)} files, {paths[0]} first",
+        description=str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} first",
         identity=["files", described],
-        chunks=lambda start: file_chunks(paths, max_row_bytes, start),
+        chunks=lambda start: file_chunks(files, max_row_bytes, start),
+        files=tuple(files),
+        notes=notes,
     )
+
+
+def _each_once(paths: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the files without further names of one, and a line for each name left out."""
+    kept: dict[tuple[int, int], Path] = {}
+    notes = []
+    for path in paths:
+        first = kept.setdefault(_file_number(path), path)
+        if first is not path:
+            notes.append(f"{path} is the same file as {first}; it is read once")
+    return list(kept.values()), tuple(notes)
+
+
+def _file_number(path: Path) -> tuple[int, int]:
+    """Return what links, hard or symbolic, and relative paths of one file have in common."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def expand(patterns: tuple[str, ...], key: str) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from train.data.sources.chunks import Chunk, row_text
@@ -19,12 +20,16 @@ class Source:
         identity: JSON-able facts that change when the documents do.
         chunks: starts a pass at a chunk's `after`, or at the beginning for None.
         expected: number of documents where it is known beforehand, else 0.
+        files: the files it reads, in order; empty where it reads none.
+        notes: lines for people about what was found in it.
     """
 
     description: str
     identity: Any
     chunks: Callable[[dict[str, Any] | None], Iterator[Chunk]]
     expected: int = 0
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def documents(self, quarantine: Quarantine) -> Iterator[str]:
         """Yield every usable text; unusable rows go to the quarantine.

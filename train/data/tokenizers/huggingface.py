@@ -6,13 +6,21 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from train.config.run_folder import TOKENIZER_JSON
 from train.config.tokenizer_name import check_name
+from train.data.tokenizers.ids import Ids
+from train.data.tokenizers.special_pieces import out_of_reach, special_ids
 from train.errors import UserError
 from train.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 CONFIG_NAME = "tokenizer_config.json"
 
@@ -24,6 +32,7 @@ class HuggingFaceTokenizer:
         path: what it was loaded from.
         size: one more than its largest id.
         eos_id: id that ends a document.
+        special_ids: ids that no text may have: eos and other pieces with a meaning of their own.
         sha256: hex digest of its definition and eos.
         threads: 1 keeps its own threads off; they change the speed only.
     """
@@ -36,24 +45,37 @@ class HuggingFaceTokenizer:
         self.eos_token = eos_token
         self.sha256 = hashlib.sha256(f"{definition}\0{eos_token}".encode()).hexdigest()
         self.threads = 1
-        self._tokenizer = Tokenizer.from_str(definition)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # "</s>" in a text is text, not the end of it
-        self.size: int = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-        self.eos_id: int = self._tokenizer.get_vocab(with_added_tokens=True)[eos_token]
+        pieces = Tokenizer.from_str(definition).get_vocab(with_added_tokens=True)
+        self.size: int = max(pieces.values()) + 1
+        self.eos_id: int = pieces[eos_token]
+        self.special_ids = special_ids(definition, eos_token) | {self.eos_id}
+        # "</s>" in a text is text, not the end of it.
+        self._encoder = Tokenizer.from_str(out_of_reach(definition, eos_token))
+        self._encoder.no_truncation()
+        self._encoder.no_padding()
+        self._encoder.encode_special_tokens = True
+
+    @cached_property
+    def _decoder(self) -> Tokenizer:
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.definition)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without eos or other tokens around it."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false" if self.threads == 1 else "true"
         return [
             encoding.ids
-            for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            for encoding in self._encoder.encode_batch(list(texts), add_special_tokens=False)
         ]
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[Ids]:
+        """Return what `encode` does, as arrays."""
+        return [np.array(ids, dtype=np.int32) for ids in self.encode(texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, as well as the tokenizer can."""
-        return self._tokenizer.decode([int(id_) for id_ in ids], skip_special_tokens=False)
+        return self._decoder.decode([int(id_) for id_ in ids], skip_special_tokens=False)
 
     def save(self, folder: Path) -> None:
         """Write what `load_saved` reads; AutoTokenizer reads it too."""

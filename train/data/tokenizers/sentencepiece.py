@@ -13,6 +13,7 @@ import sentencepiece
 
 from train.config.run_folder import TOKENIZER_JSON, TOKENIZER_MODEL
 from train.config.tokenizer_name import suggest
+from train.data.tokenizers.ids import Ids
 from train.errors import UserError
 from train.system.files import write_atomically
 
@@ -51,6 +52,7 @@ class SentencePieceTokenizer:
     Attributes:
         size: number of pieces.
         eos_id: id that ends a document.
+        special_ids: ids that no text may have: eos and the other control pieces.
         sha256: hex digest of the model file.
         model_bytes: the file itself.
         threads: of `encode`; they change the speed only.
@@ -77,9 +79,20 @@ class SentencePieceTokenizer:
                 "another model."
             )
 
+        pieces = range(self.size)
+        controls = (id_ for id_ in pieces if self._processor.is_control(id_))
+        self.special_ids = frozenset(controls) | {self.eos_id}
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without eos."""
         return self._processor.encode(list(texts), out_type=int, num_threads=self.threads)
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[Ids]:
+        """Return what `encode` does, as arrays: without a Python object for each token."""
+        arrays: list[Ids] = self._processor.encode(
+            list(texts), out_type="numpy", num_threads=self.threads
+        )
+        return arrays
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids.

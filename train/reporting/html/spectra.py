@@ -21,9 +21,9 @@ from torch import Tensor
 from alphadecay.spectral import Estimate, Status, eigenvalues, to_estimate
 from alphadecay.spectral import estimate as estimate_weight
 from train import checkpoint
+from train.checkpoint.stored_state import open_masters
 from train.config.run_folder import CHECKPOINTS
 from train.errors import UserError
-from train.export.masters import open_masters
 from train.loop.run_reader import Run
 from train.telemetry.module_names import layer_and_type
 

@@ -11,8 +11,10 @@ from pickle import UnpicklingError
 
 import pytest
 import torch
+from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
-from train.checkpoint.safe_load import safe_load
+from tests.foreign import Touch
+from train.checkpoint.safe_load import restricted, safe_load, why_unsafe
 
 _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -29,6 +31,8 @@ def findings(source: str) -> Iterator[str]:
                 if isinstance(node, ast.Import)
                 else [node.module or ""]
             )
+            if [a.name for a in node.names] == ["UnpicklingError"]:  # what the loader raises
+                names = []
             yield from (f"imports {name}" for name in names if name.split(".")[0] in _PICKLERS)
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
                 "torch",
@@ -65,6 +69,7 @@ def test_no_source_unpickles_in_full(root: Path) -> None:
     [
         "import pickle",
         "from pickle import loads",
+        "from pickle import UnpicklingError, loads",
         "import torch\ntorch.load('f')",
         "torch.load('f', weights_only=False)",
         "torch.load('f', weights_only=flag)",
@@ -97,6 +102,34 @@ def test_what_runs_code_is_refused(tmp_path: Path) -> None:
         safe_load(tmp_path / "bomb.pt")
     torch.save({"step": 1}, tmp_path / "plain.pt")
     assert safe_load(tmp_path / "plain.pt") == {"step": 1}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_deepspeeds_own_loads_run_no_code_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # what a user may have set
+    file = tmp_path / "x.pt"
+    torch.save(Touch(tmp_path / "ran"), file, _use_new_zipfile_serialization=zipped)
+    engine = TorchCheckpointEngine()
+    with restricted(), pytest.raises(UnpicklingError):
+        engine.load(str(file))
+    assert not (tmp_path / "ran").exists()
+    engine.load(str(file))  # as it would be without
+    assert (tmp_path / "ran").exists()
+    torch.save({"step": 1, "weight": torch.ones(2)}, file)
+    with restricted():
+        assert engine.load(str(file))["step"] == 1
+
+
+def test_what_a_file_asks_for_is_named(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(3)}, tmp_path / "good.pt")
+    assert why_unsafe(tmp_path / "good.pt") == ""
+    torch.save({"weight": torch.ones(3), "more": Touch(tmp_path / "ran")}, tmp_path / "bad.pt")
+    assert why_unsafe(tmp_path / "bad.pt") == "it asks for tests.foreign.touch"
+    torch.save({"stage": Member(torch.Tensor, "numpy")}, tmp_path / "method.pt")
+    assert "no plain value" in why_unsafe(tmp_path / "method.pt")
+    assert not (tmp_path / "ran").exists()
 
 
 class Member:

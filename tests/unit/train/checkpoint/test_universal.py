@@ -1,85 +1,56 @@
 """When a checkpoint is converted, when the conversion that is there is taken, and what every stage
-finds in it.
+finds in it. DeepSpeed's own converter is the oracle in tests/distributed.
 """
 
-import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.unit.train.checkpoint.saving import WORLD, engine, flip, identity
+from tests.unit.train.checkpoint.layouts import STEP, expected, write_checkpoint
+from tests.unit.train.checkpoint.saving import identity
 from train import checkpoint
 from train.checkpoint import space, universal
-from train.checkpoint.manifest import read
+from train.checkpoint.manifest import read, why_incomplete
+from train.checkpoint.universal import ALONE
 from train.errors import UserError
 
-STEP = torch.tensor(7.0)
 
-
-def convert_stage_3(source, target, workers):
-    """What DeepSpeed's converter leaves of a stage 3 checkpoint: bare tensors, one step for all."""
-    (target / "zero/w").mkdir(parents=True)
-    for name in ("fp32", "exp_avg", "exp_avg_sq"):
-        torch.save(torch.arange(3.0), target / f"zero/w/{name}.pt")
-    groups = [{"lr": 0.1, "base_weight_decay": 0.5, "params": [0]}]
-    inner = {"state": {0: {"step": STEP, "exp_avg": torch.zeros(9)}}, "param_groups": groups}
-    torch.save(
-        {"optimizer_state_dict": inner, "param_groups": groups, "overflow": False},
-        target / "zero/optimizer_state.pt",
-    )
-    (target / "zero_pp_rank_0_mp_rank_00_model_states.pt").write_bytes(b"client state")
-
-
-def convert_stage_2(source, target, workers):
-    """Write what it leaves of stage 1 or 2: dicts, a step a parameter, no optimizer_state_dict."""
-    (target / "zero/w").mkdir(parents=True)
-    for name in ("fp32", "exp_avg", "exp_avg_sq"):
-        torch.save({"param": torch.arange(3.0)}, target / f"zero/w/{name}.pt")
-    torch.save(STEP, target / "zero/w/step.pt")
-    groups = [{"lr": 0.1, "base_weight_decay": 0.5, "params": [0]}]
-    torch.save(
-        {"param_groups": groups, "clip_grad": 1.0, "ds_version": "0.1"},
-        target / "zero/optimizer_state.pt",
-    )
-    (target / "mp_rank_00_model_states.pt").write_bytes(b"client state")
+@pytest.fixture
+def source(tmp_path):
+    return write_checkpoint(tmp_path / "checkpoints", stage=3)
 
 
 @pytest.fixture
-def converted(monkeypatch):
-    """The steps converted, counted; DeepSpeed's part is stood in for."""
-    calls = []
+def written(monkeypatch):
+    """The parameters that are written, by name."""
+    names = []
+    real = universal._write_parameter
 
-    def run(source, target, workers):
-        calls.append(source)
-        convert_stage_3(source, target, workers)
+    def write(zero, name, *rest):
+        real(zero, name, *rest)
+        names.append(name)
 
-    monkeypatch.setattr(universal, "_run_converter", run)
-    return calls
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved") / "checkpoints"
-    return checkpoint.save(engine(), folder, 5, {}, identity(), WORLD)
-
-
-@pytest.fixture
-def source(saved, tmp_path):
-    return read(shutil.copytree(saved, tmp_path / saved.name))
+    monkeypatch.setattr(universal, "_write_parameter", write)
+    return names
 
 
 def fit(source, **layout):
     said = []
-    return checkpoint.convert_if_needed(source, identity() | layout, said.append), said
+    made = checkpoint.convert_if_needed(source, identity() | layout, ALONE, said.append)
+    return made, said
 
 
-def test_one_that_fits_is_left_alone(source, converted):
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_that_fits_is_left_alone(source, written):
     assert fit(source) == (source, [])
-    assert not converted
+    assert not written
 
 
-def test_another_world_size_is_converted_once_and_said(source, converted):
+def test_another_world_size_is_converted_once_and_said(source, written):
     made, said = fit(source, world_size=4)
     assert made.universal and made.step == 5 and made.path.name == "universal-00000005"
     assert (
@@ -87,46 +58,53 @@ def test_another_world_size_is_converted_once_and_said(source, converted):
         in said[0]
     )
     again, said = fit(source, world_size=1, zero_stage=2)
-    assert again == made and len(converted) == 1
+    assert again == made and sorted(written) == ["a", "b", "c"]
     assert "this run is 1 rank with ZeRO-2: taking " in said[0]
-    assert sorted(path.name for path in made.path.parent.iterdir()) == [
-        "step-00000005",
-        "universal-00000005",
-    ]
+    assert names_in(made.path.parent) == ["step-00000005", "universal-00000005"]
     checkpoint.check_identity(made, identity() | {"world_size": 7}, "never")  # it fits any
     assert fit(made, world_size=7) == (made, [])
 
 
-def test_a_conversion_that_is_damaged_or_of_another_checkpoint_is_made_again(source, converted):
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content[::-1]])
+def test_a_conversion_that_is_damaged_is_made_again(source, written, change):
     made, _ = fit(source, world_size=4)
-    file = made.path / "state/zero/w/fp32.pt"
-    file.write_bytes(file.read_bytes()[:-1])
+    file = made.path / "state/zero/a/fp32.pt"
+    file.write_bytes(change(file.read_bytes()))
     fit(source, world_size=4)
-    assert len(converted) == 2 and not universal.why_incomplete(made.path)
-    # written again since
-    (source.path / checkpoint.MANIFEST).write_text(
-        (source.path / checkpoint.MANIFEST).read_text() + "\n"
-    )
-    fit(source, world_size=4)
-    assert len(converted) == 3
+    assert len(written) == 6 and not why_incomplete(made.path)
 
 
-@pytest.mark.parametrize("converter", [convert_stage_2, convert_stage_3])
-def test_every_stage_finds_what_it_looks_for(source, monkeypatch, converter):
-    monkeypatch.setattr(universal, "_run_converter", converter)
-    state = checkpoint.convert(source, source.path.with_name("u")).path / "state"
-    for name in ("fp32", "exp_avg", "exp_avg_sq"):
-        assert torch.equal(
-            torch.load(state / f"zero/w/{name}.pt", weights_only=True)["param"], torch.arange(3.0)
-        )
-    assert torch.load(state / "zero/w/step.pt", weights_only=True) == STEP  # stages 1 and 2
+def test_a_conversion_of_another_checkpoint_is_made_again(source, written):
+    fit(source, world_size=4)
+    manifest = source.path / checkpoint.MANIFEST  # written again since
+    manifest.write_text(manifest.read_text() + "\n")
+    fit(source, world_size=4)
+    assert len(written) == 6
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_every_stage_finds_what_it_looks_for(tmp_path, stage, ranks):
+    source = write_checkpoint(tmp_path / "checkpoints", stage, ranks)
+    made = checkpoint.convert(source, source.path.with_name("u"))
+    assert not why_incomplete(made.path)
+    state = made.path / "state"
+    assert names_in(state / "zero") == ["a", "b", "c", "optimizer_state.pt"]  # a tied one once
+    for name, kinds in expected().items():
+        for kind, tensor in kinds.items():
+            stored = torch.load(state / f"zero/{name}/{kind}.pt", weights_only=True)
+            assert torch.equal(stored["param"], tensor)
+            assert stored["param"].untyped_storage().nbytes() == tensor.nbytes
+        assert torch.load(state / f"zero/{name}/step.pt", weights_only=True) == STEP
     common = torch.load(state / "zero/optimizer_state.pt", weights_only=True)
     assert common["optimizer_state_dict"]["state"] == {0: {"step": STEP}}  # stage 3
     assert common["param_groups"] == common["optimizer_state_dict"]["param_groups"]
     assert common["param_groups"][0]["base_weight_decay"] == 0.5
     assert common["ds_version"] and "clip_grad" not in common  # the recipe's clipping holds
+    first = "zero_pp_rank_0_mp_rank_00" if stage == 3 else "mp_rank_00"
     for name in ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt"):
-        assert (state / name).read_bytes() == b"client state"
+        stored = torch.load(state / name, weights_only=True)
+        assert stored["named"] == f"{first}_model_states.pt"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +115,7 @@ def test_every_stage_finds_what_it_looks_for(source, monkeypatch, converter):
         ("universal", "universal already"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(source, converted, monkeypatch, damage, said):
+def test_what_cannot_be_converted_is_refused(source, monkeypatch, damage, said):
     manifest = source.manifest | {
         "stage 0": {"zero_stage": 0},
         "universal": {"universal": True},
@@ -146,23 +124,55 @@ def test_what_cannot_be_converted_is_refused(source, converted, monkeypatch, dam
         monkeypatch.setattr(space.shutil, "disk_usage", lambda path: SimpleNamespace(free=3))
     with pytest.raises(UserError, match=said):
         checkpoint.convert(checkpoint.Checkpoint(source.path, manifest), source.path.with_name("u"))
-    assert not converted and [path.name for path in source.path.parent.iterdir()] == [
-        "step-00000005"
-    ]
+    assert names_in(source.path.parent) == ["step-00000005"]
 
 
-def test_a_converter_that_fails_leaves_nothing(source, monkeypatch):
+def test_a_conversion_that_fails_leaves_nothing(source, monkeypatch):
     def fails(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(universal, "_run_converter", fails)
+    monkeypatch.setattr(universal.torch, "save", fails)
     with pytest.raises(UserError, match=r"cannot convert .*step-00000005: No space left on device"):
         checkpoint.convert(source, source.path.with_name("u"))
-    assert [path.name for path in source.path.parent.iterdir()] == ["step-00000005"]
+    assert names_in(source.path.parent) == ["step-00000005"]
+
+
+class Killed(BaseException):
+    """Ends a conversion as a signal would: nothing is cleaned up."""
+
+
+def test_a_conversion_that_was_killed_goes_on_where_it_was(source, monkeypatch, written):
+    real = torch.save
+
+    def save(content, path):
+        if "part-a" not in str(path):
+            raise Killed
+        real(content, path)
+
+    final = source.path.with_name("u")
+    monkeypatch.setattr(universal.torch, "save", save)
+    with pytest.raises(Killed):
+        checkpoint.convert(source, final, threads=1)
+    assert written == ["a"]
+    assert not final.exists()
+    monkeypatch.setattr(universal.torch, "save", real)
+    made = checkpoint.convert(source, final, threads=1)
+    assert written == ["a", "b", "c"]
+    assert not why_incomplete(made.path)
+    assert names_in(final.parent) == ["step-00000005", "u"]
 
 
 def test_a_damaged_checkpoint_is_never_converted(source):
-    flip(source.path)
-    assert "not what was written" in universal.why_incomplete(source.path)
+    file = source.path / "state/zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    assert "not what was written" in why_incomplete(source.path)
     with pytest.raises(UserError, match="no complete checkpoint"):
         checkpoint.find(str(source.path), source.path.parent, print)
+
+
+def test_the_manifest_names_the_source(source):
+    made = checkpoint.convert(source, source.path.with_name("u"))
+    assert made.manifest["world_size"] == 2 and made.manifest["zero_stage"] == 3
+    assert read(made.path).manifest["source"] == universal._digest(source)

@@ -9,7 +9,7 @@ import pytest
 from train.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from train.config.command_line import dump_config, load_config
 from train.config.key_registry import known_keys
-from train.config.validate import accumulation_steps, check_values
+from train.config.validate import accumulation_steps, check_batch, check_values, rows_per_rank
 from train.errors import Problems, UserError
 
 IMPORT = "from train.config.command_line import load_command"
@@ -285,3 +285,23 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_numbers_and_a_way_out(
     assert "micro_batch" not in str(caught.value).split("set ")[1]
     with pytest.raises(UserError, match=r"set --run.global_batch 48, or --run.micro_batch 8"):
         accumulation_steps(batches(global_batch=24, micro_batch=16), 3)
+
+
+def test_a_batch_is_checked_before_the_micro_batch_is_known():
+    for wanted in ("auto", 16):
+        check_batch(batches(global_batch=512, micro_batch=wanted), 4)
+    assert rows_per_rank(batches(global_batch=512, micro_batch="auto"), 4) == 128
+    with pytest.raises(UserError, match=r"500.*world size 3.*--run.global_batch 498 or 501"):
+        check_batch(batches(global_batch=500, micro_batch="auto"), 3)
+    with pytest.raises(UserError, match=r"--run.global_batch 8, or start another number of ranks"):
+        check_batch(batches(global_batch=2, micro_batch="auto"), 8)
+    with pytest.raises(UserError, match="16 x 3 = 48"):
+        check_batch(batches(global_batch=500, micro_batch=16), 3)
+    with pytest.raises(ValueError, match=r"run.micro_batch is auto"):
+        accumulation_steps(batches(global_batch=512, micro_batch="auto"), 4)
+
+
+@pytest.mark.parametrize(("text", "micro_batch"), [("auto", "auto"), ("24", 24)])
+def test_a_micro_batch_is_a_number_or_auto(text, micro_batch):
+    assert load_config([f"--run.micro_batch={text}"]).run.micro_batch == micro_batch
+    assert "run.micro_batch must be an integer or" in refusal("--run.micro_batch=most")

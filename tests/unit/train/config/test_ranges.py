@@ -19,7 +19,7 @@ WITHOUT_RANGE = {"decay.s2", "decay.seed"}
 
 
 def numeric(kind: Any) -> bool:
-    return kind in (int, float) or float in typing.get_args(kind)
+    return bool({int, float} & {kind, *typing.get_args(kind)})
 
 
 def changed(key: str, value: float) -> TrainConfig:

@@ -77,6 +77,13 @@ def test_sources_share_a_tokenizer_trained_on_all_of_them(mixed, tmp_path):
     assert len(list((tmp_path / "prepared").glob("tokenizer-*.model"))) == 2
 
 
+def test_validation_text_of_one_source_is_no_training_text_of_another(mixed):
+    first, second = mixed.mixture
+    leaky = dataclasses.replace(first, validation_files=second.files)
+    with pytest.raises(UserError, match=r"b.jsonl is in data.files and .*or is both in data.mix"):
+        prepare_all(dataclasses.replace(mixed, mixture=(leaky, second)), 320, QUIET.append)
+
+
 def test_new_weights_need_no_new_preparation_but_another_identity(mixed):
     folders = prepare_all(mixed, 320, QUIET.append)
     other = dataclasses.replace(

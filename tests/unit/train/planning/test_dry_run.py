@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import ROOT
 from train.config import ModelConfig
-from train.config.arguments import split_dry_run
+from train.config.arguments import DryRunFlags, split_dry_run
 from train.config.command_line import dump_config, load_config
 from train.errors import UserError
 from train.models.build import build_model
@@ -36,11 +36,18 @@ TINY = [
     "--run.steps=50",
     "--optim.warmup_steps=5",
 ]
+SIZES = {"--deepspeed.config": "ds_configs/zero3.json", "--run.micro_batch": "16"}
+
+
+def with_sizes(*arguments: str) -> list[str]:
+    """The arguments, and sizes that they do not give."""
+    given = {word.partition("=")[0] for word in arguments}
+    return [*arguments, *(f"{key}={value}" for key, value in SIZES.items() if key not in given)]
 
 
 def report(tmp_path: Path, world_size: int, *arguments: str) -> tuple[str, list[str]]:
     here = [f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/data"]
-    found = dry_run(load_config([*TINY, *here, *arguments]), world_size)
+    found = dry_run(load_config([*TINY, *here, *with_sizes(*arguments)]), world_size)
     blocks = ["\n".join(block) for block in found.details]
     text = "\n".join([found.answer, *found.facts, *blocks, found.configuration])
     return text, list(found.problems)
@@ -121,6 +128,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             "--output_dir=/proc/version/run",
             f"--data.directory={tmp_path}",
             "--run.global_batch=16",
+            *with_sizes(),
         ]
     )
     assert any(
@@ -136,6 +144,8 @@ def test_a_large_model_takes_neither_time_nor_memory(tmp_path):
         "--dry-run",
         "--world-size",
         "16",
+        "--device",
+        "h100-80gb",
     ]
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED, *program, f"--output_dir={tmp_path}/run"],
@@ -190,21 +200,36 @@ def test_activations_are_those_of_the_model(recomputed):
 
 
 def test_the_flags():
-    assert split_dry_run(["--run.steps", "3"], 2) == (["--run.steps", "3"], 0)
-    assert split_dry_run(["--dry-run", "--run.steps", "3"], 2) == (["--run.steps", "3"], 2)
-    assert split_dry_run(["--world-size", "16", "--config", "x", "--dry-run"], 1) == (
+    def flags(*words: str) -> tuple[list[str], DryRunFlags | None]:
+        return split_dry_run(words, 2)
+
+    assert flags("--run.steps", "3") == (["--run.steps", "3"], None)
+    assert flags("--dry-run", "--run.steps", "3") == (["--run.steps", "3"], DryRunFlags(2, ""))
+    assert flags("--world-size", "16", "--config", "x", "--dry-run") == (
         ["--config", "x"],
-        16,
+        DryRunFlags(16, ""),
     )
-    assert split_dry_run(["--dry-run", "--world-size=8"], 1) == ([], 8)
-    for wrong in (
+    assert flags("--dry-run", "--device", "h100-80gb", "--world-size=8") == (
+        [],
+        DryRunFlags(8, "h100-80gb"),
+    )
+    assert flags("--device=24gb", "--dry-run") == ([], DryRunFlags(2, "24gb"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
         ["--world-size", "2"],
         ["--dry-run", "--world-size"],
         ["--dry-run", "--world-size=x"],
         ["--dry-run", "--world-size=0"],
-    ):
-        with pytest.raises(UserError, match="world-size"):
-            split_dry_run(wrong, 1)
+        ["--device", "h100"],
+        ["--dry-run", "--device"],
+    ],
+)
+def test_wrong_flags(wrong):
+    with pytest.raises(UserError, match=r"--world-size|--device"):
+        split_dry_run(wrong, 1)
 
 
 def printed(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], list[str]]:
@@ -216,7 +241,8 @@ def printed(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, li
 
 def test_the_answer_comes_first_and_the_configuration_last(tmp_path, capfd):
     path = tmp_path / "mine.yaml"
-    values = load_config([*TINY, f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/d"])
+    folders = [f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/d"]
+    values = load_config([*TINY, *folders, *with_sizes()])
     path.write_text(dump_config(values))
     code, out, err = printed(capfd, "--config", str(path), "--world-size", "4")
     assert (code, err, out[0]) == (0, [], "It would run.")
@@ -232,6 +258,29 @@ def test_the_answer_comes_first_and_the_configuration_last(tmp_path, capfd):
         capfd, "--config", str(path), "--optim.weight_decay=0", "--world-size=3"
     )
     assert (code, out[0], len(err)) == (2, "It would not run: 2 problems.", 2)
+
+
+def test_a_named_device_has_auto_choose_and_the_configuration_shows_it(tmp_path, capfd):
+    arguments = [*TINY, f"--output_dir={tmp_path}/run", f"--data.directory={tmp_path}/d"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump_config(load_config(arguments)))
+    code, out, err = printed(
+        capfd, "--config", str(path), "--world-size", "4", "--device", "h100-80gb"
+    )
+    assert (code, err) == (0, []) and "4 ranks, 1 x 128 rows a step" in out[1]
+    [line] = [line for line in out if line.startswith("auto takes ")]
+    assert "ds_configs/zero1.json and a micro batch of 128" in line
+    assert "H100 (80 GB); a rank's whole batch; 20% stays free" in line
+    shown = "\n".join(out)
+    assert "  micro_batch: 128\n" in shown and "config: ds_configs/zero1.json\n" in shown
+
+    code, out, err = printed(capfd, "--config", str(path), "--device=0.001gb")
+    assert (code, out[0]) == (2, "It would not run: 1 problem.")
+    assert "nothing fits 1 rank on GPU (0.001 GB)" in err[0] and "more ranks" in err[0]
+    code, out, err = printed(capfd, "--config", str(path), "--device=h1000")
+    assert (code, out) == (2, []) and "--device takes a GPU such as h100-80gb" in err[0]
+    code, out, err = printed(capfd, "--config", str(path), "--world-size=3", "--device=h100")
+    assert code == 2 and "no multiple of the world size 3" in err[0]
 
 
 def test_wrong_values_are_all_told(capfd):

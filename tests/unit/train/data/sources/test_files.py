@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,39 @@ def test_a_text_file_is_one_document_to_the_byte(name, tmp_path):
     content = text.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert read(tmp_path / name) == [text]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.txt", "a.txt.gz"])
+def test_a_byte_order_mark_is_no_part_of_a_file(name, tmp_path):
+    text = "one" if ".txt" in name else '{"text": "one"}\n{"text": "two"}\n'
+    content = codecs.BOM_UTF8 + text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    quarantine = Quarantine(None, 0.0)
+    assert read(tmp_path / name, quarantine) == (["one"] if ".txt" in name else ["one", "two"])
+
+
+def test_byte_order_marks_of_files_that_were_joined(tmp_path):
+    part = codecs.BOM_UTF8 + b'{"text": "one"}\n' + codecs.BOM_UTF8 + b"\n"
+    (tmp_path / "a.jsonl").write_bytes(part * 2)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(part) * 2)
+    quarantine = Quarantine(None, 0.0)
+    for name in ("a.jsonl", "b.json.gz"):
+        assert read(tmp_path / name, quarantine) == ["one", "one"]
+
+
+def test_one_file_under_several_names_is_read_once_and_said(write_rows, tmp_path, monkeypatch):
+    path = write_rows("a.jsonl", ["one", "two"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.jsonl").symlink_to(path)
+    os.link(path, tmp_path / "hard.jsonl")
+    for patterns in (("a.jsonl", str(path)), ("*.jsonl",), ("hard.jsonl", "link.jsonl")):
+        source = files_source(expand(patterns, "data.files"))
+        assert list(source.documents(Quarantine(None, 0.0))) == ["one", "two"]
+        first, *others = expand(patterns, "data.files")
+        assert source.files == (first,)
+        assert source.notes == tuple(
+            f"{other} is the same file as {first}; it is read once" for other in others
+        )
 
 
 def test_blank_lines_are_not_rows(write_rows):
@@ -135,9 +171,13 @@ def test_files_of_the_wrong_kind(name, message, tmp_path):
 
 
 def test_the_same_file_in_both_splits_is_refused(write_rows):
-    path = str(write_rows("a.jsonl", ["good"]))
-    with pytest.raises(UserError, match=r"a.jsonl is in data.files and in data.validation_files"):
-        open_sources(DataConfig(source="files", files=(path,), validation_files=(path,)))
+    path = write_rows("a.jsonl", ["good"])
+    other = path.with_name("hard.jsonl")
+    os.link(path, other)
+    for name in (str(path), str(other)):
+        config = DataConfig(source="files", files=(str(path),), validation_files=(name,))
+        with pytest.raises(UserError, match=r"is in data.files and in data.validation_files"):
+            open_sources(config)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +210,41 @@ def test_truncated_and_corrupt_gzip_are_noticed_where_they_end(write_rows, docum
         + whole[len(whole) // 2 + 1 :]
     )
     assert last_chunk(path).broken != ""
+
+
+@pytest.mark.parametrize("name", ["a.json.gz", "a.txt.gz"])
+def test_stray_bytes_after_a_good_gzip_are_set_aside_alone(name, tmp_path):
+    path = tmp_path / name
+    content = b"one" if ".txt" in name else b'{"text": "one"}\n'
+    path.write_bytes(gzip.compress(content) + b"\0" * 600_000)
+    strict = Quarantine(None, 0.0)
+    assert read(path, strict) == ["one"]  # padding, as of a tape, is not even that
+    path.write_bytes(gzip.compress(content) + b"\0" * 3 + b"<html>")
+    lines: list[bytes] = []
+    assert read(path, Quarantine(lines.append, 1.0)) == ["one"]
+    assert [json.loads(line) for line in lines] == [
+        {"file": str(path), "line": 0, "reason": "bytes after the end of the gzip data"}
+    ]
+
+
+def test_a_damaged_header_of_a_second_member_is_no_stray_byte(write_rows, documents):
+    path = write_rows("a.json.gz", documents)
+    part = path.read_bytes()
+    path.write_bytes(part + part)
+    assert read(path) == documents * 2
+    path.write_bytes(part + b"\0" + part[1:])
+    assert f"{len(part) - 1:,} bytes after" in last_chunk(path).broken
+    for cut in (1, 2, 5):
+        path.write_bytes(part + part[:cut])
+        assert "end-of-stream" in last_chunk(path).broken
+
+
+def test_a_gzip_of_many_read_blocks_comes_back_whole(tmp_path):
+    line = json.dumps({"text": random.Random(0).randbytes(300_000).hex()}).encode() + b"\n"
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(line * 5, 1))
+    found = [row[2] for chunk in files_source([tmp_path / "a.json.gz"]).chunks(None)
+             for row in chunk.rows]  # fmt: skip
+    assert found == [line] * 5
 
 
 def test_rows_above_the_limit_are_refused_and_the_next_ones_read(write_rows, tmp_path):

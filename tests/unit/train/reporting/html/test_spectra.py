@@ -16,8 +16,8 @@ from tests.unit.train.reporting.html.made_run import (
     weight_names,
     write_checkpoint,
 )
+from train.checkpoint.stored_state import StoredWeight
 from train.errors import UserError
-from train.export.masters import StoredWeight
 from train.loop.run_reader import read_run
 from train.reporting.html.report import render
 from train.reporting.html.spectra import choose, esd, measure

@@ -5,8 +5,8 @@ tests/distributed.
 import pytest
 import torch
 
+from train.checkpoint.stored_state import cut, open_masters, read_masters
 from train.errors import UserError
-from train.export.masters import cut, open_masters, read_masters
 
 FLAT = torch.arange(20.0)
 SHAPES = {"a": torch.Size([3, 2]), "b": torch.Size([5]), "c": torch.Size([2, 2])}

@@ -1,5 +1,5 @@
-"""The float32 weights of a checkpoint, whole, in one process: from its files, without ranks and
-without an engine.
+"""The float32 weights of a checkpoint and their moments, whole, in one process: from its files,
+without ranks and without an engine.
 
 DeepSpeed's layouts at stages 0 to 3 and that of its BF16_Optimizer (stage 1 in bf16) are read here,
 by the restricted loader: DeepSpeed's own tool unpickles in full. So is what FSDP2's engine wrote.
@@ -29,6 +29,9 @@ from train.errors import UserError
 _MODEL = "mp_rank_00_model_states.pt"  # ZeRO-3 writes one per rank instead
 _PARTITIONS = "single_partition_of_fp32_groups"
 _SUB_GROUPS = "fp32_flat_groups"
+MASTER = "fp32"
+# What a parameter has, by DeepSpeed's names.
+KINDS = (MASTER, "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,23 @@ class StoredWeight:
     def read(self) -> Tensor:
         """Return the float32 weight, [shape]."""
         return self.load().detach().float().view(self.shape)
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What the optimizers of ZeRO stage 1 to 3 wrote.
+
+    Args:
+        parameters: name in the engine's model, tied ones once -> each of KINDS.
+        step: of every parameter, as the optimizer counts it.
+        param_groups: its own.
+        others: the rest of what the first rank wrote, by name.
+    """
+
+    parameters: dict[str, dict[str, StoredWeight]]
+    step: Any
+    param_groups: list[dict[str, Any]]
+    others: dict[str, Any]
 
 
 def read_masters(state: Path) -> dict[str, Tensor]:
@@ -66,21 +86,71 @@ def open_masters(state: Path) -> dict[str, StoredWeight]:
     """
     if (state / METADATA).is_file():
         return _distributed(state)
+    model, optimizers = _open(state)
+    weights = _sharded(model, optimizers, MASTER) if optimizers else _stage_0(model)
+    if optimizers:
+        weights = _with_ties(weights, model)
+    return {_bare(name): weight for name, weight in weights.items()}
+
+
+def open_optimizer(state: Path) -> OptimizerState:
+    """Find every weight and its moments in the files of ZeRO stage 1 to 3.
+
+    Raises:
+        UserError: a layout that this version does not know.
+        KeyError: an optimizer without moments.
+    """
+    model, optimizers = _open(state)
+    if not optimizers:
+        raise UserError(f"{state} holds no *_optim_states.pt")
+    parameters: dict[str, dict[str, StoredWeight]] = {}
+    for kind in KINDS:
+        for name, weight in _sharded(model, optimizers, kind).items():
+            parameters.setdefault(name, {})[kind] = weight
+    inner = _inner(optimizers[0])
+    return OptimizerState(
+        parameters, inner["state"][0]["step"], list(inner["param_groups"]), dict(optimizers[0])
+    )
+
+
+def _open(state: Path) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """Return what the first rank wrote of the model, and each of its optimizer; none at stage 0."""
     shards = sorted(state.glob("*zero_pp_rank_*_optim_states.pt"), key=_rank)
     optimizers = [safe_load(path, mmap=True)["optimizer_state_dict"] for path in shards]
     _check_count(state, optimizers)
     if (state / _MODEL).is_file():
-        model = safe_load(state / _MODEL, mmap=True)
-        weights = _partitions(model, optimizers) if optimizers else _stage_0(model)
-    elif optimizers and all(_SUB_GROUPS in optimizer for optimizer in optimizers):
+        return safe_load(state / _MODEL, mmap=True), optimizers
+    if optimizers and all(_SUB_GROUPS in optimizer for optimizer in optimizers):
         first = min(state.glob("zero_pp_rank_*_model_states.pt"), key=_rank)
-        weights = _stage_3(safe_load(first, mmap=True), optimizers)
-    else:
-        raise UserError(
-            f"{state} holds no weights that this version can read: neither {_MODEL} nor "
-            "*_optim_states.pt of ZeRO stage 3"
-        )
-    return {_bare(name): weight for name, weight in weights.items()}
+        return safe_load(first, mmap=True), optimizers
+    raise UserError(
+        f"{state} holds no weights that this version can read: neither {_MODEL} nor "
+        "*_optim_states.pt of ZeRO stage 3"
+    )
+
+
+def _sharded(
+    model: Mapping[str, Any], optimizers: Sequence[Mapping[str, Any]], kind: str
+) -> dict[str, StoredWeight]:
+    if all(_SUB_GROUPS in optimizer for optimizer in optimizers):
+        return _stage_3(model, optimizers, kind)
+    return _partitions(model, optimizers, kind)
+
+
+def _groups(optimizer: Mapping[str, Any], kind: str) -> list[Tensor]:
+    """Return one rank's flattened groups of a kind."""
+    if kind == MASTER:
+        return list(optimizer[_PARTITIONS if _PARTITIONS in optimizer else _SUB_GROUPS])
+    state = _inner(optimizer)["state"]
+    return [state[group][kind] for group in range(len(state))]
+
+
+def _inner(optimizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state of the optimizer that DeepSpeed wraps."""
+    inner: Mapping[str, Any] = (
+        optimizer.get("base_optimizer_state") or (optimizer["optimizer_state_dict"])
+    )
+    return inner
 
 
 def _distributed(state: Path) -> dict[str, StoredWeight]:
@@ -120,24 +190,24 @@ def _stage_0(model: Mapping[str, Any]) -> dict[str, StoredWeight]:
 
 
 def _partitions(
-    model: Mapping[str, Any], optimizers: Sequence[Mapping[str, Any]]
+    model: Mapping[str, Any], optimizers: Sequence[Mapping[str, Any]], kind: str
 ) -> dict[str, StoredWeight]:
     """Stages 1 and 2, and BF16_Optimizer: each rank holds an equal share of each group."""
     if any(_PARTITIONS not in optimizer for optimizer in optimizers):
         raise UserError(f"the optimizer's files hold no {_PARTITIONS}; this version reads no other")
-    groups = zip(*(optimizer[_PARTITIONS] for optimizer in optimizers), strict=True)
+    groups = zip(*(_groups(optimizer, kind) for optimizer in optimizers), strict=True)
     paddings = optimizers[0].get("param_alignment_paddings")
     weights: dict[str, StoredWeight] = {}
     for group, (shapes, pieces) in enumerate(zip(model["param_shapes"], groups, strict=True)):
         weights |= _unflatten(shapes, pieces, paddings[group] if paddings else ())
-    return _with_ties(weights, model)
+    return weights
 
 
 def _stage_3(
-    model: Mapping[str, Any], optimizers: Sequence[Mapping[str, Any]]
+    model: Mapping[str, Any], optimizers: Sequence[Mapping[str, Any]], kind: str
 ) -> dict[str, StoredWeight]:
     """Each rank holds an equal share of each weight, one after the other."""
-    ranks: list[list[Tensor]] = [list(optimizer[_SUB_GROUPS]) for optimizer in optimizers]
+    ranks = [_groups(optimizer, kind) for optimizer in optimizers]
     weights = {}
     offset = 0
     for shapes in model["param_shapes"]:
@@ -145,7 +215,7 @@ def _stage_3(
             share = math.ceil(shape.numel() / len(ranks))
             weights[name] = StoredWeight(shape, partial(_join, ranks, offset, share, shape.numel()))
             offset += share
-    return _with_ties(weights, model)
+    return weights
 
 
 def _unflatten(

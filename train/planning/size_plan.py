@@ -1,0 +1,61 @@
+"""Tells which sizes a run would have on a device, and what fills a rank's memory then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from train.config import TrainConfig
+from train.config.validate import accumulation_steps
+from train.engines.ds_config import load_ds_config
+from train.errors import Problems
+from train.planning.auto import choose
+from train.planning.device import Device
+from train.planning.earlier import earlier_size
+from train.planning.memory_table import MemoryTable
+from train.planning.sizes import Sizes, leaves_open
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The sizes of a run that is not run.
+
+    Args:
+        config: without auto, unless nothing fits.
+        line: what auto took and why; empty where nothing was auto.
+        accumulation: micro batches of a step; None where the batch cannot be shared out.
+        ds_config: DeepSpeed's configuration, filled in; None where it cannot be.
+        memory: of a rank; None without a DeepSpeed configuration.
+    """
+
+    config: TrainConfig
+    line: str = ""
+    accumulation: int | None = None
+    ds_config: dict[str, Any] | None = None
+    memory: MemoryTable | None = None
+
+    def lines(self) -> Iterator[str]:
+        """Yield what auto took, and the table of memory."""
+        if self.line:
+            yield self.line
+        if self.memory:
+            yield from self.memory.lines()
+
+
+def plan_sizes(c: TrainConfig, ranks: int, device: Device, problems: Problems) -> Planned:
+    """Return the sizes of a run on a device; note what is wrong with them."""
+    line = ""
+    if leaves_open(c):
+        choice = problems.attempt(lambda: choose(c, ranks, device, earlier_size(c)))
+        if choice is None:
+            return Planned(c)
+        c = choice.config
+        line = choice.line
+    accumulation = problems.attempt(lambda: accumulation_steps(c, ranks))
+    if accumulation is None:
+        return Planned(c, line)
+    ds_config = problems.attempt(lambda: load_ds_config(c, accumulation, ranks))
+    if ds_config is None:
+        return Planned(c, line, accumulation)
+    return Planned(c, line, accumulation, ds_config, Sizes(c, ranks, device).table(c))
