@@ -15,12 +15,8 @@ from torch import Tensor
 
 from alphadecay.spectral.gram import reduced_precision
 
+ROWS_AT_ONCE = 2**15  # matrices of one batched product; some kernels take 65,535 at most
 POINTS = 4096  # of the quadrature: a kink is then off by 1e-7 or so
-
-
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """Return left · right."""
-    return left @ right
 
 
 def moments(matrix_BKK: Tensor, step: int, leaps: int) -> Tensor:
@@ -34,42 +30,62 @@ def moments(matrix_BKK: Tensor, step: int, leaps: int) -> Tensor:
         matrix_BKK: float32.
     """
     count, size = matrix_BKK.shape[:2]
-    device = matrix_BKK.device
-    with reduced_precision(device):
-        kept_BSKK = _first_polynomials(matrix_BKK, step)
-        kept_BSK2 = kept_BSKK.flatten(2)
-        traces_BJ = torch.empty(count, step * (leaps + 1) + 1, dtype=torch.float64, device=device)
-        traces_BJ[:, 0] = size
-        traces_BJ[:, 1 : step + 1] = kept_BSK2[:, :, :: size + 1].sum(-1, dtype=torch.float64)
-        before = torch.eye(size, dtype=matrix_BKK.dtype, device=device)
-        leap = current = kept_BSKK[:, -1]
+    traces_BJ = matrix_BKK.new_empty(count, step * (leaps + 1) + 1, dtype=torch.float64)
+    traces_BJ[:, 0] = size
+    with reduced_precision(matrix_BKK.device):
+        kept_SBKK = _first_polynomials(matrix_BKK, step)
+        diagonals_SBK = kept_SBKK.diagonal(dim1=-2, dim2=-1)
+        traces_BJ[:, 1 : step + 1] = diagonals_SBK.sum(-1, dtype=torch.float64).mT
+        before = _identity(matrix_BKK)
+        leap = current = kept_SBKK[-1]
         for first in range(step, step * (leaps + 1), step):
             if first > step:
-                before, current = current, _next(leap, current, before)
-            mixed_BS = (kept_BSK2 @ current.reshape(count, -1, 1))[..., 0].to(torch.float64)
+                before, current = current, following(leap, current, before)
             lower_BS = traces_BJ[:, first - step : first].flip(-1)
+            mixed_BS = _traces_of_products(kept_SBKK, current)
             traces_BJ[:, first + 1 : first + step + 1] = 2 * mixed_BS - lower_BS
     return traces_BJ
 
 
-def _first_polynomials(matrix_BKK: Tensor, step: int) -> Tensor:
-    """Return T_1 … T_step, [B, step, K, K]."""
+def following(left: Tensor, right: Tensor, before: Tensor) -> Tensor:
+    """Return T_{a+b} = 2·T_a·T_b − T_{a−b}."""
+    return torch.baddbmm(before, left, right, beta=-1, alpha=2)
+
+
+def _identity(matrix_BKK: Tensor) -> Tensor:
     size = matrix_BKK.shape[-1]
-    identity = torch.eye(size, dtype=matrix_BKK.dtype, device=matrix_BKK.device)
-    kept_BSKK = matrix_BKK.new_empty(len(matrix_BKK), step, size, size)
-    kept_BSKK[:, 0] = matrix_BKK
+    identity_KK = torch.eye(size, dtype=matrix_BKK.dtype, device=matrix_BKK.device)
+    return identity_KK.expand(matrix_BKK.shape)
+
+
+def _first_polynomials(matrix_BKK: Tensor, step: int) -> Tensor:
+    """Return T_1 … T_step, [step, B, K, K]."""
+    kept_SBKK = matrix_BKK.new_empty(step, *matrix_BKK.shape)
+    kept_SBKK[0] = matrix_BKK
     for index in range(2, step + 1):
         low = index // 2
         high = index - low
-        before = identity if high == low else matrix_BKK
-        kept_BSKK[:, index - 1] = _next(kept_BSKK[:, high - 1], kept_BSKK[:, low - 1], before)
-    return kept_BSKK
+        before = _identity(matrix_BKK) if high == low else matrix_BKK
+        kept_SBKK[index - 1] = following(kept_SBKK[high - 1], kept_SBKK[low - 1], before)
+    return kept_SBKK
 
 
-def _next(left: Tensor, right: Tensor, before: Tensor) -> Tensor:
-    """Return T_{a+b} = 2·T_a·T_b − T_{a−b}, symmetric as it should be."""
-    both = product(left, right)
-    return both + both.mT - before
+def _traces_of_products(kept_SBKK: Tensor, current_BKK: Tensor) -> Tensor:
+    """Return tr T_s·T for each T_s that was kept, float64 [B, S]: the sums of their products, entry
+    by entry, row by row so that all of a GPU reads at once.
+    """
+    step, count, size = kept_SBKK.shape[:3]
+    kept_RSK = kept_SBKK.view(step, count * size, size).transpose(0, 1)
+    current_RK1 = current_BKK.reshape(count * size, size, 1)
+    sums_RS1 = torch.cat(
+        [
+            kept @ current
+            for kept, current in zip(
+                kept_RSK.split(ROWS_AT_ONCE), current_RK1.split(ROWS_AT_ONCE), strict=True
+            )
+        ]
+    )
+    return sums_RS1.view(count, size, step).sum(1, dtype=torch.float64)
 
 
 def grid(device: torch.device) -> Tensor:

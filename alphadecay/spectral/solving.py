@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -96,6 +97,14 @@ def in_parts(
     return rows_of(grams)
 
 
+@cache
+def load_solvers(device: torch.device) -> None:
+    """Solve something small, once: torch loads its solvers at their first call, and fails where two
+    threads make that call at the same time (pytorch issue 90613).
+    """
+    torch.linalg.eigvalsh(torch.eye(2, device=device))
+
+
 class Streams:
     """These are streams to solve Grams on, one for each thread, beside the caller's.
 
@@ -108,6 +117,7 @@ class Streams:
         self._streams: dict[tuple[torch.device, int], torch.cuda.Stream] = {}
         for device in {gram.matrix_KK.device for gram in grams}:
             if device.type == "cuda":
+                load_solvers(device)
                 self._queued[device] = torch.cuda.Event()
                 self._queued[device].record(torch.cuda.current_stream(device))
 

@@ -8,7 +8,7 @@ import torch
 from alphadecay.spectral import chebyshev
 from alphadecay.spectral.chebyshev import coefficients, grid, moments, point_above_which
 from tests.unit.alphadecay.spectral.matrices import gaussian
-from tests.unit.alphadecay.spectral.rounding import tf32_product
+from tests.unit.alphadecay.spectral.rounding import following_in_tf32
 
 SIDE = 150
 
@@ -35,14 +35,15 @@ def test_moments_are_traces_of_polynomials(step: int, leaps: int) -> None:
 
 def test_they_take_few_products(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(chebyshev, "product", lambda left, right: taken.append(1) or left @ right)
+    real = chebyshev.following
+    monkeypatch.setattr(chebyshev, "following", lambda *parts: taken.append(1) or real(*parts))
     assert moments(stack().float(), 8, 16).shape[1] == 137
     assert len(taken) == 22
 
 
 def test_in_tf32_they_are_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
     """By parts in a thousand of 150, which α bears: its sum weighs the j-th by 1/j²."""
-    monkeypatch.setattr(chebyshev, "product", tf32_product)
+    monkeypatch.setattr(chebyshev, "following", following_in_tf32)
     found = moments(stack().float(), 8, 16)
     assert 0.01 < (found - exact(stack(), 137)).abs().max() < 0.5
 

@@ -22,7 +22,7 @@ from alphadecay.spectral import (
 )
 from alphadecay.spectral.moments import MOST_TOGETHER, SMALLEST, matrices_together, row_by_moments
 from tests.unit.alphadecay.spectral.matrices import gaussian, oracle, power_law, spiked
-from tests.unit.alphadecay.spectral.rounding import tf32_product
+from tests.unit.alphadecay.spectral.rounding import following_in_tf32
 
 ERROR = 1e-3  # what the method promises, of α
 SIDE = 240
@@ -50,7 +50,7 @@ DOUBTFUL = {
 
 @pytest.fixture(autouse=True)
 def tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chebyshev, "product", tf32_product)
+    monkeypatch.setattr(chebyshev, "following", following_in_tf32)
 
 
 def by_moments(weight: torch.Tensor, published: bool = False) -> tuple[EstimateRow, torch.Tensor]:
@@ -154,9 +154,8 @@ def test_trained_weights() -> None:
 def test_a_fault_inside_is_seen(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step gets wrong shows in another: no row is trusted and wrong."""
     if part == "products":
-        monkeypatch.setattr(
-            chebyshev, "product", lambda left, right: (left @ right).bfloat16().float() * 1.01
-        )
+        real_one = chebyshev.following
+        monkeypatch.setattr(chebyshev, "following", lambda *parts: 1.01 * real_one(*parts))
     else:
         real = inversion._eliminate
 

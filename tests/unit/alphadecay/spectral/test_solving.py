@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alphadecay.spectral import EstimateRow, Gram, estimate_from_gram, take_gram
-from alphadecay.spectral.solving import SOLVERS, THREADS, Streams, Way
+from alphadecay.spectral.solving import SOLVERS, THREADS, Streams, Way, load_solvers
 from tests.unit.alphadecay.spectral.matrices import gaussian, power_law
 
 WEIGHTS = [power_law(40, 60, 1.5 + 0.2 * index) for index in range(6)]
@@ -71,6 +71,18 @@ def test_on_a_cpu_there_is_no_stream() -> None:
     taken = grams()
     row = Streams(taken).beside(estimate_from_gram, taken[0])
     assert torch.equal(row.pack(), estimate_from_gram(taken[0]).pack())
+
+
+def test_solvers_are_loaded_once_before_threads_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[tuple[int, ...]] = []
+    real = torch.linalg.eigvalsh
+    monkeypatch.setattr(
+        torch.linalg, "eigvalsh", lambda matrix: solved.append(matrix.shape) or real(matrix)
+    )
+    load_solvers.cache_clear()
+    for _ in range(2):
+        load_solvers(torch.device("cpu"))
+    assert solved == [(2, 2)]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
