@@ -145,11 +145,11 @@ class SpectralRefresh:
         Collective where the weights lie on a GPU.
         """
         device = self._device()
-        if device.type != "cuda" or self.config.tail != "hill":
-            return {}
         every = sorted({module.shape for module in self.modules.values()})
         ordered = sorted(every, key=module_cost)  # a side's largest shape stands for all of it
         shapes: dict[int, Shape] = {min(shape): shape for shape in ordered if min(shape) > 1}
+        if device.type != "cuda" or self.config.tail != "hill" or not shapes:
+            return {}
         table = torch.zeros(len(shapes), 2, dtype=torch.float64)
         if self.sharding.rank == 0:
             with self.sharding.attempt("how its device solves fastest"):

@@ -37,8 +37,8 @@ VECTORS = 32  # found near the median; as many of the largest are left out of th
 ITERATIONS = 5  # of the inverse: an eigenvalue 4 spacings away is then known to 1e-6 of one
 STEP = 8  # 136 moments of 22 products: see `moments`
 LEAPS = 16
-# of float32 numbers for each entry: 8 polynomials, 3 more, X twice as long, and two temporaries
-WORKSPACE = 16
+# float32 numbers for each entry: 8 polynomials, 4 more, X and its copy, the Gram and its stack
+WORKSPACE = 20
 MOST_TOGETHER = 96
 
 # What a row is trusted with:

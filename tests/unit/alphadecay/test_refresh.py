@@ -169,6 +169,14 @@ def test_nothing_is_measured_that_no_refresh_asks_for(
     assert asked == []
 
 
+def test_vectors_have_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = on_a_gpu(monkeypatch, Way())
+    vectors = nn.Sequential(nn.Linear(1, 40), nn.Linear(40, 1))
+    estimates = refresh_of(vectors).measure()
+    assert {estimate.status for estimate in estimates.values()} == {Status.TOO_SMALL}
+    assert asked == []
+
+
 def test_moments_measure_a_model_within_a_thousandth() -> None:
     """Those of one side together, a small one by its eigenvalues, a broken one with its status."""
     torch.manual_seed(5)

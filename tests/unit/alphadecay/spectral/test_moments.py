@@ -177,7 +177,7 @@ def test_a_spectrum_that_is_pooled_is_solved() -> None:
 
 
 def test_as_many_as_the_memory_is_good_for() -> None:
-    assert matrices_together(2048, 80 * 2**30 // 12) == 26
+    assert matrices_together(2048, 80 * 2**30 // 12) == 21
     assert matrices_together(512, 80 * 2**30 // 12) == MOST_TOGETHER
     assert matrices_together(16384, 2**30) == 1
 
