@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 
 from train.cluster.distributed import World
+from train.system.out_of_memory import is_out_of_memory
 
 Figures = dict[str, Any]
 # A case may take this many times its estimate, and at least so many seconds, before it is cut off.
@@ -142,11 +143,11 @@ def run_case(case: Case, session: Session, limit: float) -> Figures:
             figures = case.run(session)
     except CutOffError:
         figures = {"cut_off": f"not done within {limit:.0f} s"}
-    except torch.OutOfMemoryError as error:
-        figures = {"out_of_memory": f"{error}".splitlines()[0]}
     except Exception as error:  # whatever it is, the next case must go on
-        traceback.print_exc(file=sys.stderr)
-        figures = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        figures = {"out_of_memory": f"{error}".split("\n")[0]}
+        if not is_out_of_memory(error):
+            traceback.print_exc(file=sys.stderr)
+            figures = {"failed": f"{type(error).__name__}: {error}"[:500]}
     _free(session)
     if session.cuda:
         figures["left_allocated"] = torch.cuda.memory_allocated(session.device)
