@@ -26,6 +26,7 @@ from tests.distributed.reference import (
 from tests.gpu.cases import Case, Figures, Session
 from tests.gpu.engines import release
 from train.config import ModelConfig
+from train.engines.deepspeed_workarounds import without_memory_reports
 from train.models.build import build_model
 
 # Odd shapes, so that ranks' shares are uneven.
@@ -206,7 +207,8 @@ def _engine(way: Way) -> Iterator[Any]:
     optimizer = AdamW(
         model.parameters(), lr=LR[way.precision], weight_decay=WEIGHT_DECAY, fused=way.fused or None
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+    with without_memory_reports():
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     try:
         yield engine
     finally:
