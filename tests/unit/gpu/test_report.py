@@ -18,6 +18,7 @@ RESULTS: dict[str, Any] = {
             "ZeRO-3": {"weights": 3e-6, "decays": 2e-5, "ok": True},
             "DDP": {"failed": "ValueError: broken"},
         },
+        "tests": {"gpu": {"passed": 12, "skipped": 1, "failures": ["a.py::b"], "ok": False}},
         "speed": {
             "corpus": {"seconds": 9.0},
             "60m alphadecay": {
@@ -61,6 +62,10 @@ def test_an_ablation_is_told_beside_the_recipe_as_shipped() -> None:
     assert rows(table(RESULTS, "ablations")) == [
         ["60M", "compile", "ZeRO-1, 256", "495,000", "15.0%", "0.50"]
     ]
+
+
+def test_tests_that_failed_are_named() -> None:
+    assert rows(table(RESULTS, "tests")) == [["gpu", "12", "a.py::b", "1"]]
 
 
 def test_what_was_not_measured_is_named() -> None:
