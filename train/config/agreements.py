@@ -7,15 +7,23 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from train.config import DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
-from train.config.tokenizer_name import PREFIX, fault_of
+from train.config.tokenizer_name import MOVING, PREFIX, fault_of
 
-_PATHS = ("output_dir", "resume", "data.directory", "data.tokenizer", "deepspeed.config")
+_PATHS = (
+    "output_dir",
+    "resume",
+    "data.directory",
+    "data.repository",
+    "data.tokenizer",
+    "deepspeed.config",
+)
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
 
 
@@ -79,6 +87,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each choice that cannot go with another."""
     yield from _heads(config.model)
     yield from _sources(config.data)
+    yield from _hub(config.data)
     yield from _tokenizer(config.data)
     yield from _schedule(config)
     yield from _batches(config)
@@ -124,6 +133,21 @@ def _sources(data: DataConfig) -> Iterator[Wrong]:
         yield Wrong("data.source", data.source, fault, ("data.files", "data.mixture"))
     elif data.source != "files" and given:
         yield _not_read(f"data.{given[0]}", data)
+
+
+def _hub(data: DataConfig) -> Iterator[Wrong]:
+    revision = data.revision
+    if data.source != "c4":
+        for key in ("repository", "revision"):
+            if getattr(data, key) != getattr(DataConfig, key):
+                fault = f", and data.source is {data.source}, which is not on the hub; leave it out"
+                yield Wrong(f"data.{key}", repr(getattr(data, key)), fault, ("data.source",))
+    elif revision in MOVING:
+        fault = ", a branch, which moves; name a commit or tag, or leave it empty"
+        yield Wrong("data.revision", repr(revision), fault)
+    elif revision and Path(data.repository).expanduser().is_dir():
+        fault = f", and data.repository is the folder {data.repository}; leave it out"
+        yield Wrong("data.revision", repr(revision), fault, ("data.repository",))
 
 
 def _mixture(data: DataConfig, given: list[str]) -> Iterator[Wrong]:

@@ -33,6 +33,10 @@ class DataConfig:
     Args:
         source: stdlib (the running Python's own library), files (see files), or c4 (allenai/c4,
             streamed from the hub).
+        repository: of source c4: its name on the hub, or the folder of a copy of it. With
+            HF_HUB_OFFLINE set the copy in the hub's cache is read.
+        revision: of source c4: a commit or tag of the repository; empty takes the newest, which may
+            change.
         files: paths or globs of training text: C4-form .json.gz, .jsonl or .json (a `text` field a
             line), or .txt.
         validation_files: the same for validation; empty holds out validation_fraction of the
@@ -58,6 +62,8 @@ class DataConfig:
     """
 
     source: Literal["stdlib", "files", "c4"] = "c4"
+    repository: str = "allenai/c4"
+    revision: str = ""
     files: tuple[str, ...] = ()
     validation_files: tuple[str, ...] = ()
     validation_fraction: Annotated[float, within(0, 0.5, low_open=True)] = 0.02

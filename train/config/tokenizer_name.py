@@ -7,6 +7,7 @@ from pathlib import Path
 from train.errors import UserError
 
 PREFIX = "hf:"
+MOVING = ("main", "master")  # branches: what they name does not stay the same
 _HOW = "write hf:NAME@REVISION with a commit or tag of its repository, or hf:FOLDER"
 
 
@@ -48,6 +49,6 @@ def _fault(text: str) -> str:
         return f", which is neither a folder nor a name on the hub; {_HOW}"
     if not revision:
         return f": it names no revision, so it would not stay the same; {_HOW}"
-    if revision in ("main", "master"):
+    if revision in MOVING:
         return f": it names the branch {revision}, which moves; {_HOW}"
     return ""

@@ -23,7 +23,7 @@ from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 from train.models import spec_of
-from train.models.build import check_machine
+from train.models.kernels import check_machine
 from train.system.lease import Lease
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry

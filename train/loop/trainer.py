@@ -111,6 +111,7 @@ class Trainer:
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
+        self.telemetry.journal.open()
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
@@ -182,6 +183,7 @@ class Trainer:
         if self.decay is not None and refreshed:
             self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
+        self.telemetry.journal.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
         self.stopped = stop

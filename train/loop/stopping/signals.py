@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,8 @@ class StopRequests:
     def honoured(self) -> None:
         """Remove the stop file: the next start is a new decision."""
         if self.file is not None:
-            self.file.unlink(missing_ok=True)
+            with suppress(OSError):  # it stays, and is honoured again
+                self.file.unlink(missing_ok=True)
 
     def _watch(self, over: threading.Event) -> None:
         while not self._asked() and not over.wait(1.0):
@@ -114,7 +115,7 @@ class StopRequests:
         return STOP_FILE if self._file_is_there() else ""
 
     def _file_is_there(self) -> bool:
-        return self.file is not None and self.file.exists()
+        return self.file is not None and _is_there(self.file)
 
     def _note(self, number: int, _frame: Any) -> None:
         name = self._instead or signal.Signals(number).name
@@ -125,6 +126,14 @@ class StopRequests:
         if self._raise:
             self._raise = False
             raise Stopped(name)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether a file is seen; where the file system fails for a moment it is not."""
+    try:
+        return file.exists()
+    except OSError:
+        return False
 
 
 def agreed(flags: list[float]) -> str:

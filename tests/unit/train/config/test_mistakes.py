@@ -54,6 +54,15 @@ def problems_in(tmp_path, text: str) -> list[str]:
             "data:\n  files: a.txt\n",
             "data.files is set in mine.yaml, line 2, and data.source is c4",
         ),
+        (
+            "data:\n  revision: main\n",
+            "data.revision is 'main' in mine.yaml, line 2, a branch, which",
+        ),
+        (
+            "data:\n  source: stdlib\n  revision: v1\n",
+            "line 3, and data.source is stdlib, which is",
+        ),
+        ("data:\n  repository: /\n  revision: v1\n", "line 3, and data.repository is the folder /"),
         ("decay:\n  s1: 7\n", "decay.s1 is 7.0 in mine.yaml, line 2; it must be at most decay.s2"),
         ("run:\n  micro_batch: 600\n", "it must be at most run.global_batch = 512"),
         ("checkpoint:\n  every: 300\n  keep_every: 500\n", "a multiple of checkpoint.every = 300"),

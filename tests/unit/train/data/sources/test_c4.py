@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from train.data.sources import c4, chunks
+from train.data.sources import chunks, retries
 from train.data.sources.c4 import c4_source
 from train.data.sources.quarantine import Quarantine
 from train.errors import UserError
@@ -28,13 +28,16 @@ def test_c4_streams_the_split_at_its_revision(monkeypatch):
     fake_datasets(monkeypatch, [{"text": "one"}, {"text": ""}, {"text": "two"}], calls)
     quarantine = Quarantine(None, 1.0)
     newest = c4_source("train").identity
-    monkeypatch.setattr(c4, "REVISION", "abc")
-    assert list(c4_source("validation").documents(quarantine)) == ["one", "two"]
+    pinned = c4_source("validation", revision="abc")
+    assert list(pinned.documents(quarantine)) == ["one", "two"]
+    assert pinned.description == "allenai/c4 en validation@abc"
     assert calls == [
         (("allenai/c4", "en"), {"split": "validation", "streaming": True, "revision": "abc"})
     ]
     assert quarantine.set_aside == 1
-    assert c4_source("train").identity != newest
+    assert newest == ["c4", "en", "train", None]  # as in the fingerprints of earlier versions
+    others = [c4_source("train", revision="abc"), c4_source("train", repository="me/c4")]
+    assert newest not in [other.identity for other in others]
 
 
 def test_c4_without_a_network_says_what_to_do(monkeypatch):
@@ -42,6 +45,7 @@ def test_c4_without_a_network_says_what_to_do(monkeypatch):
         raise ConnectionError("no route")
         yield
 
+    monkeypatch.setattr(retries, "PAUSES", ())
     fake_datasets(monkeypatch, unreachable(), [])
     with pytest.raises(
         UserError,
@@ -77,7 +81,7 @@ def test_c4_goes_on_from_any_chunk_without_reading_what_came_before(
     real_load = datasets.load_dataset
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1500)
-    source = c4_source("train")
+    source = c4_source("train", revision="abc")
     whole = list(source.chunks(None))
     assert [row[2] for chunk in whole for row in chunk.rows] == [
         text for part in range(3) for text in sentences(20, seed=part)

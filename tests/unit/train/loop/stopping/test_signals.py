@@ -1,5 +1,6 @@
 """What asks a run to stop; handlers are tried in processes of their own."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -208,3 +209,22 @@ def test_the_exit_code(monkeypatch):
     assert exit_code() == 75
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_stop_file_that_cannot_be_looked_for_ends_nothing(tmp_path, monkeypatch, number):
+    requests = StopRequests(tmp_path / "stop")
+    (tmp_path / "stop").touch()
+
+    def failing(self, *_, **more):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", failing)
+        patched.setattr(Path, "exists", failing)
+        patched.setattr(Path, "unlink", failing)
+        assert agreed(requests.flags()) == ""
+        requests.honoured()
+    assert agreed(requests.flags()) == "stop file"
+    requests.honoured()
+    assert agreed(requests.flags()) == ""
