@@ -79,6 +79,7 @@ class Week:
         arguments = ("--config", str(self._recipe), "--output_dir", output_dir, *more)
         mark = f"{name}-{time.monotonic_ns()}"
         added = {"WEEK_MARK": mark, "STEP_SECONDS": str(STEP_SECONDS), "HOLD": str(self._hold)}
+        added["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # as launch/torchrun.sh
         if ruin:
             added["RUIN_AT"] = str(ruin)
         if faulty:

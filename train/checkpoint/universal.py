@@ -133,17 +133,18 @@ def _begin(source: Checkpoint, final: Path, temporary: Path, lease: Lease) -> bo
             "at any world size"
         )
     size = sum(facts["bytes"] for facts in source.manifest["files"].values())
+    waited = False
     try:
         done = sum(path.stat().st_size for path in temporary.rglob("*.pt"))
         short = shortage(temporary.parent, max(0, size - done))
         if not short:
-            lease.take()
+            waited = lease.take()
             (temporary / STATE / "zero").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         short = describe_failure(error, temporary.parent)
     if short:
         raise UserError(f"cannot convert {source.path}: {short}")
-    done_by_another = _is_form_of(final, source)
+    done_by_another = waited and _is_form_of(final, source)
     if done_by_another:
         lease.release()
         shutil.rmtree(temporary, ignore_errors=True)
