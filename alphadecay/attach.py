@@ -22,6 +22,7 @@ from alphadecay.state import give_back_base
 _LOG = logging.getLogger("alphadecay")
 # (hook, who made it) of every optimizer that is decayed
 _LIVE: weakref.WeakKeyDictionary[StepHook, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+_IDLE = 32  # calls without a step, after which it is asked what is trained
 _TOLERATED = 1  # changes of the weights that no optimizer step explains: loading them is one
 
 
@@ -87,14 +88,6 @@ class Attachment:
         )
 
     @property
-    def elements(self) -> dict[str, int]:
-        """Elements of each module that this rank's optimizers update."""
-        found: Counter[str] = Counter()
-        for fragments in self.fragments:
-            found.update(fragments.elements)
-        return dict(found)
-
-    @property
     def base(self) -> dict[str, float]:
         """Every module's own group's weight decay, now."""
         found = {}
@@ -139,6 +132,7 @@ class Attachment:
         self._seen = self._counts()
         self._versions = self._weights_versions()
         self._unexplained = [0] * len(self._hooks)
+        self._idle = 0
 
     def new_steps(self) -> int:
         """Return how many steps the optimizers have taken since the last call, without those that
@@ -168,7 +162,16 @@ class Attachment:
                 )
         self._seen = counts
         self._versions = versions
-        return max(steps - blank for steps, _, blank in new)
+        taken = max(steps - blank for steps, _, blank in new)
+        self._idle = 0 if taken else self._idle + 1
+        if self._idle == _IDLE and not self._places.are_trained:
+            _LOG.warning(
+                "AlphaDecay: %d calls of decay.step() have seen no step, and the model trains none "
+                "of its weights any more, as where adapters were added or merged: call remove(), "
+                "and make AlphaDecay again of the model and its optimizer as they are",
+                _IDLE,
+            )
+        return taken
 
     def refuse_undecayed(self) -> None:
         """Refuse an engine's step that the optimizer's hooks have not seen.

@@ -18,6 +18,7 @@ class Places:
     """
 
     def __init__(self, model: nn.Module, modules: Sequence[WeightModule]) -> None:
+        self._model = model
         chosen = {id(module.parameter) for module in modules}
         self._places = [
             (bare_name(f"{path}.{leaf}" if path else leaf), layer, leaf, parameter)
@@ -25,6 +26,15 @@ class Places:
             for leaf, parameter in layer._parameters.items()
             if id(parameter) in chosen
         ]
+
+    @property
+    def are_trained(self) -> bool:
+        """Say whether the model still trains one of the parameters, or has them as shards."""
+        trained = {id(p) for p in self._model.parameters() if p.requires_grad}
+        return any(
+            id(parameter) in trained or hasattr(parameter, "placements")
+            for _, _, _, parameter in self._places
+        )
 
     def refuse_replaced(self) -> None:
         """Refuse a model in which another tensor has taken a parameter's place.

@@ -54,6 +54,36 @@ def test_the_way_out() -> None:
     }
 
 
+class Adapted(nn.Module):
+    """A frozen layer with an adapter beside it, as PEFT makes of a layer."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.base_layer = layer.requires_grad_(False)
+        self.adapter = nn.Linear(layer.in_features, layer.out_features, bias=False)
+
+
+@pytest.mark.parametrize("how", ["adapted", "exchanged", "accumulated"])
+def test_a_model_that_trains_other_weights_by_now_is_warned_of(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Plain()
+    decay = AlphaDecay(model, AdamW(model.parameters(), lr=1e-2, weight_decay=0.1))
+    for name in ("up", "down", "mix"):
+        layer = getattr(model, name)
+        if how == "adapted":
+            setattr(model, name, Adapted(layer))
+        if how == "exchanged":
+            setattr(model, name, nn.Linear(layer.in_features, layer.out_features, bias=False))
+    optimizer = AdamW([p for p in model.parameters() if p.requires_grad], weight_decay=0.1)
+    for _ in range(40):
+        if how != "accumulated":
+            shrinkage(model, optimizer)
+        decay.step()
+    warned = [text for text in caplog.messages if "the model trains none of its weights" in text]
+    assert len(warned) == (how != "accumulated")
+
+
 def test_values_that_are_copied_or_moved_replace_nothing() -> None:
     model = Plain()
     optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
