@@ -38,6 +38,7 @@ from train.loop.run_status import read_state
 
 DISTURBED = str(Path(__file__).with_name("disturbed.py"))
 EVERY = 10  # steps between checkpoints
+GOES_ON = ("second job", "kill -9 of a rank")  # after these the start is asked to stop
 STEP_SECONDS = 0.1  # so that something can happen between two steps
 
 
@@ -127,14 +128,13 @@ class Week:
                 what = event
                 found = events[event](started)
                 what += f": {found}" if found else ""
-            if event == "second job":  # the first one goes on, until it is asked
-                self._wait(started, self._step() + EVERY)
+            if event in GOES_ON and self._wait(started, self._step() + EVERY):
                 started.ask()
             self._note(started, what, before)
 
     def ruin(self) -> str:
         """Let a step ruin the weights, and return the checkpoint that the message names."""
-        at = self._step() + EVERY + 3
+        at = min(self._step() + EVERY + 3, self.steps - 5)
         started = self.start("run", faulty=False, ruin=at)
         started.end()
         self._note(started, f"the weights are ruined in step {at}", at)
