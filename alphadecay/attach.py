@@ -6,23 +6,23 @@ import logging
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
-from torch.optim import Optimizer
 
-from alphadecay.modules import WeightModule, bare_name, exempt_parameters, whole_shape
+from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
 from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
-from alphadecay.optim.wrapped import opened, unwrapped
+from alphadecay.optim.wrapped import bare_optimizers
 from alphadecay.sharding.detect import Target
 from alphadecay.state import give_back_base
 
 _LOG = logging.getLogger("alphadecay")
 # (hook, who made it) of every optimizer that is decayed
 _LIVE: weakref.WeakKeyDictionary[StepHook, weakref.ref[Attachment]] = weakref.WeakKeyDictionary()
+_IDLE = 32  # calls without a step, after which it is asked what is trained
 _TOLERATED = 1  # changes of the weights that no optimizer step explains: loading them is one
 
 
@@ -57,6 +57,7 @@ class Attachment:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
         self.modules = tuple(modules)
+        self._places = Places(target.model, modules)
         exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
             Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
@@ -73,30 +74,35 @@ class Attachment:
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
         self._hooks = [StepHook(each, fragments, kind) for each, fragments, kind in parts]
         self._unguard = _nothing
+        self._is_removed = False
         if engine is not None:
             self._unguard = guard_stage0(engine, self.optimizers[0])
         _LIVE.update(dict.fromkeys(self._hooks, weakref.ref(self)))
         self.restart()
 
-    @property
-    def elements(self) -> dict[str, int]:
-        """Elements of each module that this rank's optimizers update."""
-        found: Counter[str] = Counter()
-        for fragments in self.fragments:
-            found.update(fragments.elements)
-        return dict(found)
+    def __reduce__(self) -> NoReturn:
+        """Refuse copies: they would hook nothing, and report decays that nobody applies."""
+        raise TypeError(
+            "AlphaDecay hooks the optimizers it was made for, and cannot be copied or pickled: "
+            "keep its state_dict(), or make one of the copied model and optimizer and load it there"
+        )
 
     @property
     def base(self) -> dict[str, float]:
         """Every module's own group's weight decay, now."""
         found = {}
         for optimizer, hook in zip(self.optimizers, self._hooks, strict=True):
-            for name, index in hook.fragments.groups.items():
-                found[name] = hook.weight_decay(optimizer.param_groups[index])
+            for name, group in hook.fragments.groups_of(optimizer.param_groups).items():
+                found[name] = hook.weight_decay(group)
         return found
 
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
-        """Take every module's ratio; it holds from the next step on."""
+        """Take every module's ratio; it holds from the next step on.
+
+        Raises:
+            RuntimeError: `remove` was called.
+        """
+        self._refuse_removed()
         for fragments in self.fragments:
             fragments.set_ratios(ratios)
 
@@ -112,20 +118,31 @@ class Attachment:
             _LIVE.pop(hook, None)
         self._unguard()
         self._unguard = _nothing
+        self._is_removed = True
+
+    def note_measured(self) -> None:
+        """Take that the weights were measured just now."""
+        for hook in self._hooks:
+            hook.note_measured(True)
 
     def restart(self) -> None:
-        """Count steps from here on."""
+        """Count steps from here on, with ratios that are not of these weights."""
+        for hook in self._hooks:
+            hook.note_measured(False)
         self._seen = self._counts()
         self._versions = self._weights_versions()
         self._unexplained = [0] * len(self._hooks)
+        self._idle = 0
 
     def new_steps(self) -> int:
         """Return how many steps the optimizers have taken since the last call, without those that
         only made an optimizer's state.
 
         Raises:
-            RuntimeError: steps went by that were not decayed.
+            RuntimeError: steps went by that were not decayed, or the weights are others by now.
         """
+        self._refuse_removed()
+        self._places.refuse_replaced()
         counts = self._counts()
         new = [
             [after - before for after, before in zip(now, then, strict=True)]
@@ -140,11 +157,21 @@ class Attachment:
                     "weights were stepped, and the hooks of "
                     f"{type(self.optimizers[index]).__name__} have not decayed them: another "
                     "optimizer updates them, or the hooks are gone; give AlphaDecay the optimizer "
-                    "whose step() you call"
+                    "whose step() you call. Where your loop itself writes to the weights, call "
+                    "decay.step() after optimizer.step() alone"
                 )
         self._seen = counts
         self._versions = versions
-        return max(steps - blank for steps, _, blank in new)
+        taken = max(steps - blank for steps, _, blank in new)
+        self._idle = 0 if taken else self._idle + 1
+        if self._idle == _IDLE and not self._places.are_trained:
+            _LOG.warning(
+                "AlphaDecay: %d calls of decay.step() have seen no step, and the model trains none "
+                "of its weights any more, as where adapters were added or merged: call remove(), "
+                "and make AlphaDecay again of the model and its optimizer as they are",
+                _IDLE,
+            )
+        return taken
 
     def refuse_undecayed(self) -> None:
         """Refuse an engine's step that the optimizer's hooks have not seen.
@@ -152,6 +179,7 @@ class Attachment:
         Raises:
             RuntimeError: there was one.
         """
+        self._refuse_removed()
         counts = self._counts()
         if counts == self._seen:
             raise RuntimeError(
@@ -160,48 +188,23 @@ class Attachment:
             )
         self._seen = counts
 
+    def _refuse_removed(self) -> None:
+        if self._is_removed:
+            raise RuntimeError(
+                "remove() was called, so that nothing is decayed by module any more: leave "
+                "decay.step() out from there on, or make AlphaDecay again"
+            )
+
     def _counts(self) -> list[tuple[int, int, int]]:
         """(steps, decayed steps, blank steps) of every optimizer."""
         return [(hook.steps, hook.decayed, hook.blank) for hook in self._hooks]
 
     def _weights_versions(self) -> list[int]:
-        """A number an optimizer, which changes when one of its weights is written to in place."""
-        return [sum(tensor._version for tensor in part.tensors) for part in self.fragments]
+        return [part.version for part in self.fragments]
 
 
 def _nothing() -> None:
     """Undo no guard."""
-
-
-def bare_optimizers(engine: Any, optimizer: Any) -> list[Optimizer]:
-    """Return the optimizers whose step() updates the weights.
-
-    Raises:
-        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
-            nothing.
-    """
-    if engine is not None:
-        own = getattr(engine, "basic_optimizer", None) or engine.optimizer
-        given = own if optimizer is None else unwrapped(optimizer)
-        if given is not own and given is not engine.optimizer:
-            raise ValueError(
-                f"the {type(given).__name__} given is not the optimizer of the DeepSpeed engine, "
-                f"which has its own {type(own).__name__}: leave the second argument out, "
-                "AlphaDecay(engine, interval=...)"
-            )
-        optimizer = own
-    if optimizer is None:
-        raise ValueError(
-            "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
-        )
-    found = opened(optimizer)
-    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
-        raise ValueError(
-            "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
-            "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
-            "hold its highest value, then let the schedule set them"
-        )
-    return found
 
 
 def _refuse_second(fragments: Sequence[Fragments]) -> None:

@@ -79,6 +79,9 @@ class AlphaDecayConfig:
                     f"{name} is {getattr(self, name)!r}, must be one of "
                     f"{', '.join(map(repr, choices))}"
                 )
+        for name in ("interval", "spread", "seed"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be a whole number")
         if self.interval < 1:
             raise ValueError(f"interval is {self.interval}, must be at least 1 optimizer step")
         if not 0 <= self.s1 <= self.s2 < float("inf"):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from alphadecay.attach import Attachment
 from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
-from alphadecay.description import Description, describe
+from alphadecay.description import Description, describe, log_thawed
 from alphadecay.modules import choose_modules
 from alphadecay.owners import Plan
 from alphadecay.policy.apply import ratios_of
@@ -197,6 +197,7 @@ class AlphaDecay:
         self._spread.drop()
         started = time.perf_counter()
         self._take(self._spectra.measure())
+        self._attachment.note_measured()
         self._last_refresh_step = self._step + 1 if self._step else 0
         self.last_refresh_seconds = time.perf_counter() - started
 
@@ -280,6 +281,8 @@ class AlphaDecay:
         return is_applied
 
     def _take(self, estimates: dict[str, Estimate]) -> None:
+        if self._sharding.rank == 0:
+            log_thawed(self._choice)
         self._estimates = estimates
         self._mapped = smooth(self._mapped, self.alphas, self.config.ema)
         self._set(ratios_of(self._mapped, self._sizes, self.config))
@@ -291,5 +294,5 @@ class AlphaDecay:
                 f"ratio of {bad[0]} is {ratios[bad[0]]}; a ratio is finite and not negative"
             )
         self._sharding.agree(list(ratios.values()), "AlphaDecay's weight decays")
-        self._ratios = ratios
         self._attachment.set_ratios(ratios)
+        self._ratios = ratios

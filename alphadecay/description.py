@@ -137,6 +137,17 @@ def describe(
     return Description(tuple(lines), len(choice.exempt), exempt, score, choice.warnings)
 
 
+def log_thawed(choice: Choice) -> None:
+    """Log as a warning that weights are trained by now which were not when AlphaDecay was made."""
+    if choice.thawed:
+        _LOG.warning(
+            "AlphaDecay: %s not trained when it was made, and trained now, such as %s: without an "
+            "alpha; to give them one, call remove() and make AlphaDecay again",
+            _weights(len(choice.thawed)),
+            choice.thawed[0],
+        )
+
+
 def _why(status: str) -> str:
     if not status:
         return "it was not measured"

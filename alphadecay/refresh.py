@@ -120,6 +120,7 @@ class SpectralRefresh:
         self, plan: Plan, function: Callable[[WeightModule, Tensor], _Result]
     ) -> dict[str, _Result]:
         """Return the function of every matrix that this rank owns, by name. Collective."""
+        self.sharding.refuse_unlike(self.modules[name] for name in plan.owners)
         rounds = [
             [None if name is None else self.modules[name] for name in row] for row in plan.rounds
         ]

@@ -13,6 +13,7 @@ if not __package__:
 
 from train.commands import COMMANDS, overview, run_command
 from train.errors import EXIT_USER_ERROR
+from train.system.streams import print_what_can_be
 
 
 def main(arguments: list[str]) -> int:
@@ -30,4 +31,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    print_what_can_be(sys.stdout)
     sys.exit(main(sys.argv[1:]))

@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
+from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.loop.run_status import write_state  # noqa: E402
+from train.loop.run_status import note_refusal, write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
+from train.system.files import write_atomically  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
 if TYPE_CHECKING:
+    from train.cluster.distributed import World
     from train.config import TrainConfig
     from train.config.arguments import DryRunFlags
+    from train.loop.attempt import Attempt
+    from train.system.lease import Lease
 
+_INHERITED = open_descriptors()  # before anything else is opened
 _PATIENCE = 5.0  # seconds; launchers look after their ranks about once a second
 
 
@@ -51,7 +57,7 @@ def _start(requests: StopRequests) -> int:
     # first: a signal during the imports must not end the process at a place of its own
     requests.install()
     prepare_environment()
-    _, local_rank, world_size = environment()
+    rank, local_rank, world_size = environment()
     from train.config.arguments import split_dry_run
     from train.config.command_line import load_command
     from train.config.validate import check_batch
@@ -60,7 +66,12 @@ def _start(requests: StopRequests) -> int:
     if dry_run is not None:
         return 0 if local_rank else _dry_run(arguments, dry_run)
     config = load_command(arguments)
-    check_batch(config, world_size)
+    try:
+        check_batch(config, world_size)
+    except UserError as error:
+        if rank == 0:
+            note_refusal(config.folder, f"{error}", held=False)
+        raise
     return _run(config, requests)
 
 
@@ -90,34 +101,91 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     # Here, not above: --help and a misspelt key should not wait for torch, DeepSpeed and
     # transformers.
     from train.cluster import distributed
-    from train.config.command_line import dump_config
-    from train.config.run_folder import CONFIG
-    from train.loop.build import build
-    from train.planning.auto import choose_here
-    from train.reporting.finish import close, leave, running
+    from train.cluster.restart import Restart
+    from train.loop.attempt import Attempt
+    from train.loop.hold import output_dir_held
 
     started = time.perf_counter()
     world = distributed.start(config.deepspeed.timeout_minutes)
-    choice = choose_here(config, world)
-    if choice is not None:
-        config = choice.config
-        if world.is_main:
-            print(choice.line, flush=True)
+    config, chosen = _sizes(config, world)
+    restart = Restart(world, _INHERITED) if chosen else None
+    attempt = Attempt(config, world, restart, chosen)
     try:
-        trainer = build(config, world, requests)
+        with output_dir_held(config.folder, world, requests) as lease:
+            return _train(attempt, requests, lease, started)
     except Stopped as reason:
         if world.is_main:
             print(f"stopped before the first step ({reason})", flush=True)
-            write_state(config.folder, "stopped", reason=str(reason))
         world.barrier()
         return exit_code()
-    if world.is_main:  # not before: a run that is refused leaves the results of another as they are
-        (trainer.folder / CONFIG).write_text(dump_config(config))
-    with running(trainer):
+
+
+def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
+    """Return the configuration without auto, and what was taken and why. Collective.
+
+    Raises:
+        UserError: nothing fits.
+    """
+    from train.cluster.restart import restarts
+    from train.planning.auto import choose_here
+
+    try:
+        choice = choose_here(config, world, restarts())
+    except UserError as error:
+        if world.is_main:
+            note_refusal(config.folder, f"{error}", held=restarts() > 0)
+        raise
+    if choice is None:
+        return config, ""
+    if world.is_main:
+        print(choice.line, flush=True)
+    return choice.config, choice.line
+
+
+def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: float) -> int:
+    """Build the run and take its steps. Collective."""
+    from train.loop.build import build, documents_ready
+    from train.reporting.finish import close, leave, running
+
+    config, world = attempt.config, attempt.world
+    try:
+        with attempt.guarded():
+            trainer = build(config, world, requests, lease)
+    except Stopped as reason:
+        if world.is_main:
+            prepared = documents_ready(config)
+            write_state(config.folder, "stopped", reason=str(reason), prepared=prepared)
+            requests.honoured()
+        raise
+    except Exception as reason:
+        if world.is_main:
+            note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
+        raise
+
+    def begun() -> None:  # not before: a run that is refused leaves another's results as they are
+        attempt.succeeded()
+        if world.is_main:
+            _keep_config(config)
+
+    trainer.telemetry.journal.on_open = begun
+    if attempt.chosen:
+        trainer.telemetry.notice(trainer.step, attempt.chosen)
+    with running(trainer), attempt.guarded():
         trainer.train()
         if not trainer.stopped:
-            close(trainer, time.perf_counter() - started)
+            close(trainer, time.perf_counter() - started, attempt.chosen)
     return leave(trainer)
+
+
+def _keep_config(config: TrainConfig) -> None:
+    from train.config.command_line import dump_config
+    from train.config.run_folder import CONFIG
+
+    path = config.folder / CONFIG
+    try:
+        write_atomically(path, dump_config(config))
+    except OSError as error:  # reports miss it; the run does not
+        print(f"warning: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def _leave(code: int) -> None:

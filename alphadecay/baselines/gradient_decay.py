@@ -16,10 +16,11 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from alphadecay.attach import Attachment, bare_optimizers
+from alphadecay.attach import Attachment
 from alphadecay.baselines.rules import AWD_SCALE, adadecay_modules, adadecay_parameters, awd
 from alphadecay.modules import find_modules
 from alphadecay.optim.fragments import Held
+from alphadecay.optim.wrapped import bare_optimizers
 from alphadecay.policy import assign_weight_decay
 from alphadecay.sharding.detect import detect
 

@@ -1,6 +1,7 @@
 """Which weights of a model are modules, under what names, and why the others are none."""
 
 from alphadecay.modules.choose import Choice, choose_modules, find_modules
+from alphadecay.modules.places import Places
 from alphadecay.modules.weight import (
     WeightModule,
     bare_name,
@@ -11,6 +12,7 @@ from alphadecay.modules.weight import (
 
 __all__ = [
     "Choice",
+    "Places",
     "WeightModule",
     "bare_name",
     "choose_modules",

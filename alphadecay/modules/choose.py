@@ -11,7 +11,7 @@ from torch import nn
 
 from alphadecay.modules.experts import refuse_experts_of_ranks
 from alphadecay.modules.fused import perhaps_fused
-from alphadecay.modules.head import head_parameters, widest_is_last
+from alphadecay.modules.head import head_parameters, perhaps_head
 from alphadecay.modules.sites import Site, refuse_hidden_weights, sites
 from alphadecay.modules.split import Splits, split
 from alphadecay.modules.weight import (
@@ -21,6 +21,8 @@ from alphadecay.modules.weight import (
     refuse_complex,
     whole_shape,
 )
+
+_FROZEN = "it is not trained"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Choice:
         reasons: every other parameter's name -> why it is no module, as a clause.
         shapes: every parameter's name -> whole shape.
         exempt: names of the gains and biases among them.
+        frozen: linear weights among them that were not trained, by name.
         warnings: sentences for the user.
     """
 
@@ -39,7 +42,13 @@ class Choice:
     reasons: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
     exempt: frozenset[str]
+    frozen: Mapping[str, nn.Parameter]
     warnings: tuple[str, ...]
+
+    @property
+    def thawed(self) -> list[str]:
+        """Return the names of the frozen weights that are trained by now."""
+        return [name for name, parameter in self.frozen.items() if parameter.requires_grad]
 
 
 def find_modules(
@@ -79,6 +88,8 @@ def choose_modules(
         ValueError: a pattern matches no parameter, a split does not add up or is unknown, a weight
             has no values to measure, names collide, or no module is left.
     """
+    if isinstance(include, str) or isinstance(exclude, str):
+        raise ValueError(f"include={include!r}, exclude={exclude!r}: write a list of patterns")
     parameters = named_parameters(model)
     trainable = {name: p for name, p in parameters.items() if p.requires_grad}
     for pattern in (*include, *exclude, *(splits or {})):
@@ -100,8 +111,9 @@ def choose_modules(
     shapes = {name: whole_shape(p) for name, p in parameters.items()}
     chosen = {site.name for site in taken}
     exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
-    warnings = tuple(_warnings(taken, splits or {}))
-    return Choice(tuple(modules), reasons, shapes, exempt, warnings)
+    frozen = {s.name: s.parameter for s in every_site if reasons.get(s.name) == _FROZEN}
+    warnings = tuple(_warnings(model, taken, splits or {}))
+    return Choice(tuple(modules), reasons, shapes, exempt, frozen, warnings)
 
 
 def _reasons(
@@ -124,6 +136,8 @@ def _reasons(
         reason = _left_by_user(site, include, exclude)
         if not reason and not include:
             reason = _left_by_default(site, embedded, head, published)
+        if not reason and not site.parameter.requires_grad:
+            reason = _FROZEN
         if reason:
             reasons[site.name] = reason
     linear = [s.name for s in every_site if isinstance(s.layer, nn.Linear) and s.kind == "linear"]
@@ -134,8 +148,6 @@ def _reasons(
 
 
 def _left_by_user(site: Site, include: Sequence[str], exclude: Sequence[str]) -> str:
-    if not site.parameter.requires_grad:
-        return "it is not trained"
     if include and not _matches(site.name, include):
         return "include does not name it"
     return "exclude names it" if _matches(site.name, exclude) else ""
@@ -155,15 +167,10 @@ def _left_by_default(site: Site, embedded: set[int], head: set[int], published: 
     return ""
 
 
-def _warnings(taken: Sequence[Site], splits: Splits) -> Iterator[str]:
-    widest = widest_is_last(taken)
-    if widest is not None:
-        yield (
-            f"{widest.name} {list(whole_shape(widest.parameter))} is the last linear weight and "
-            f"the widest: if it is the output head, leave it out with exclude=[{widest.name!r}]"
-        )
-    untold = (site for site in taken if site.kind == "linear" and not _matches(site.name, splits))
-    yield from [sentence for site in untold if (sentence := perhaps_fused(site))][:1]
+def _warnings(model: nn.Module, taken: Sequence[Site], splits: Splits) -> Iterator[str]:
+    untold = [site for site in taken if site.kind == "linear" and not _matches(site.name, splits)]
+    fused = (sentence for site in untold if (sentence := perhaps_fused(site)))
+    yield from filter(None, [perhaps_head(model, taken), next(fused, "")])
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from alphadecay.modules.sites import Site
+from alphadecay.modules.weight import whole_shape
 
 _HEAD_NAMES = frozenset(
     {
         "lm_head",
         "lm_heads",
         "head",
+        "heads",
         "embed_out",
         "unembed",
         "output_projection",
@@ -38,12 +40,23 @@ def head_parameters(model: nn.Module, every_site: Sequence[Site]) -> set[int]:
     return found
 
 
-def widest_is_last(every_site: Sequence[Site]) -> Site | None:
-    """Return the last linear weight where none has as many outputs: it may be a head."""
-    linear = [site for site in every_site if site.kind in ("linear", "conv1d")]
-    if len(linear) < 2 or max(site.outputs for site in linear[:-1]) >= linear[-1].outputs:
-        return None
-    return linear[-1]
+def perhaps_head(model: nn.Module, taken: Sequence[Site]) -> str:
+    """Return a sentence about a linear weight that has the look of a head, and was taken: none has
+    more outputs, and it is the last, or as wide as the vocabulary; empty where there is none.
+    """
+    linear = [site for site in taken if site.kind in ("linear", "conv1d")]
+    most = max((site.outputs for site in linear), default=0)
+    widest = [site for site in linear if site.outputs == most]
+    if widest and most in _widths(model) and most > min(whole_shape(widest[0].parameter)):
+        reason = "as wide as the vocabulary"
+    elif len(linear) > 1 and widest == linear[-1:]:
+        reason = "the last linear weight and the widest"
+    else:
+        return ""
+    return (
+        f"{widest[0].name} {list(whole_shape(widest[0].parameter))} is {reason}: if it is the "
+        f"output head, leave it out with exclude=[{widest[0].name!r}]"
+    )
 
 
 def _given(model: nn.Module, getter: str) -> list[nn.Parameter]:

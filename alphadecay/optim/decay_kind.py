@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -15,26 +17,32 @@ from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.hooks import StepHook
 from alphadecay.sharding.base import Span
 
-# class -> whether it shrinks the weights (True) or adds a penalty to the gradients (False)
-_TORCH = {
-    "Adafactor": True,
-    "AdamW": True,
-    "Muon": True,
-    "ASGD": False,
-    "Adadelta": False,
-    "Adagrad": False,
-    "Adam": False,
-    "Adamax": False,
-    "NAdam": False,
-    "RAdam": False,
-    "RMSprop": False,
-    "SGD": False,
+# library -> class -> whether it shrinks the weights (True) or adds a penalty to the gradients
+_KNOWN = {
+    "torch": {
+        "Adafactor": True,
+        "AdamW": True,
+        "Muon": True,
+        "ASGD": False,
+        "Adadelta": False,
+        "Adagrad": False,
+        "Adam": False,
+        "Adamax": False,
+        "NAdam": False,
+        "RAdam": False,
+        "RMSprop": False,
+        "SGD": False,
+    },
+    "deepspeed": {
+        "DeepSpeedCPULion": True,
+        "FusedLion": True,
+        "DeepSpeedCPUAdagrad": False,
+    },
+    # from its source, for its sharding has no place on a twin: p.mul_(1 - lr * weight_decay)
+    "torchtitan": {"DistMuon": True},
 }
-_DEEPSPEED = {
-    "DeepSpeedCPULion": True,
-    "FusedLion": True,
-    "DeepSpeedCPUAdagrad": False,
-}
+# those of DeepSpeed and apex whose adam_w_mode says it; apex's LAMB has one too, and is none
+_BY_MODE = frozenset({"FusedAdam", "DeepSpeedCPUAdam", "MuonWithAuxAdam"})
 # bitsandbytes' update rules; its Adam decays as AdamW does, whatever the class is called
 _BITSANDBYTES = {
     "adam": True,
@@ -45,14 +53,16 @@ _BITSANDBYTES = {
     "momentum": False,
     "rmsprop": False,
 }
-# from its source, for its sharding has no place on a twin; DistMuon: p.mul_(1 - lr * weight_decay)
-_TORCHTITAN = {"DistMuon": True}
 # how much of its effect may be missing on a zero gradient and on a random one, where an optimizer
 # that decays after its update differs by lr² * decay
 _TOLERANCES = (1e-3, 2e-2)
 _STEPS = 3
 _LR = 1e-2
 _DECAY = 0.5
+# what a twin takes of a group: options, but not its tensors and what schedulers keep there
+_PLAIN = (bool, int, float, str, tuple, list, Tensor, type(None))
+_BOOKKEEPING = ("params", "initial_lr", "param_names")
+_Maker = Callable[[nn.Parameter, float], Optimizer]  # of a twin, from its weight and its decay
 
 
 def is_decoupled(optimizer: Optimizer) -> bool:
@@ -87,18 +97,20 @@ def _known(optimizer: Optimizer) -> bool | None:
     """Look the class up whose step() is taken; None for one that is not listed."""
     library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]
     names = [kind.__name__ for kind in type(optimizer).__mro__]
-    if library == "torch":
-        if any(group.get("decoupled_weight_decay") for group in optimizer.param_groups):
-            return True
-        return next((_TORCH[name] for name in names if name in _TORCH), None)
-    if library == "torchtitan":
-        return next((_TORCHTITAN[name] for name in names if name in _TORCHTITAN), None)
     if library == "bitsandbytes":
         return _BITSANDBYTES.get(getattr(optimizer, "optimizer_name", ""))
-    if library not in ("deepspeed", "apex"):
-        return None
-    if not hasattr(optimizer, "adam_w_mode"):
-        return next((_DEEPSPEED[name] for name in names if name in _DEEPSPEED), None)
+    if library in ("deepspeed", "apex") and not _BY_MODE.isdisjoint(names):
+        return _by_mode(optimizer)
+    told = {bool(group.get("decoupled_weight_decay")) for group in optimizer.param_groups}
+    if library == "torch" and True in told:
+        if len(told) > 1:
+            raise ValueError(_two_kinds(optimizer))
+        return True
+    known = _KNOWN.get(library, {})
+    return next((known[name] for name in names if name in known), None)
+
+
+def _by_mode(optimizer: Any) -> bool:
     muon = any(group.get("use_muon") for group in optimizer.param_groups)
     if muon and not optimizer.adam_w_mode:
         raise ValueError(
@@ -110,14 +122,36 @@ def _known(optimizer: Optimizer) -> bool | None:
 
 
 def _measured(optimizer: Optimizer) -> bool:
-    """Step tiny twins with the same options: as they are, and with their decay taken over."""
+    """Try every decaying group; those of which all options but numbers are alike once."""
+    decaying = [group for group in optimizer.param_groups if group.get("weight_decay")]
+    unlike: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for group in decaying or optimizer.param_groups:
+        told = [(k, v) for k, v in sorted(group.items()) if isinstance(v, bool | str | None)]
+        unlike.setdefault(tuple(each for each in told if "name" not in each[0]), group)
+    kinds = {_tried(optimizer, group) for group in unlike.values()}
+    if len(kinds) > 1:
+        raise ValueError(_two_kinds(optimizer))
+    return kinds.pop()
+
+
+def _two_kinds(optimizer: Optimizer) -> str:
+    return (
+        f"{type(optimizer).__name__} shrinks the weights of one param group and adds a penalty to "
+        "the gradients of another: AlphaDecay does one or the other in an optimizer; give all "
+        "groups the same, or make two optimizers of them, AlphaDecay(model, [one, other])"
+    )
+
+
+def _tried(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
+    """Step tiny twins with a group's options: as they are, and with their decay taken over."""
     name = type(optimizer).__name__
+    make = partial(_twin, optimizer, group)
     try:
         for decoupled in (True, False):
             trials = [(tolerance, _random(tolerance)) for tolerance in _TOLERANCES]
-            if all(_alike(optimizer, decoupled, *trial) for trial in trials):
+            if all(_alike(make, decoupled, *trial) for trial in trials):
                 return decoupled
-        stock = _stepped(optimizer, _DECAY, None, [torch.zeros(8, 8)])
+        stock = _stepped(make, _DECAY, None, [torch.zeros(8, 8)])
     except Exception as error:
         raise ValueError(
             f"what {name} does with weight_decay is not known, and trying it on a small weight "
@@ -133,19 +167,17 @@ def _measured(optimizer: Optimizer) -> bool:
     )
 
 
-def _alike(
-    optimizer: Optimizer, decoupled: bool, tolerance: float, gradients: list[Tensor]
-) -> bool:
+def _alike(make: _Maker, decoupled: bool, tolerance: float, gradients: list[Tensor]) -> bool:
     """Whether a twin whose decay is taken over steps as one that decays by itself."""
-    plain = _stepped(optimizer, 0.0, None, gradients)
-    stock = _stepped(optimizer, _DECAY, None, gradients)
-    taken = _stepped(optimizer, _DECAY, decoupled, gradients)
+    plain = _stepped(make, 0.0, None, gradients)
+    stock = _stepped(make, _DECAY, None, gradients)
+    taken = _stepped(make, _DECAY, decoupled, gradients)
     effect = max(float((stock - plain).abs().max()), float((taken - plain).abs().max()))
     return float((stock - taken).abs().max()) <= tolerance * effect
 
 
 def _stepped(
-    optimizer: Optimizer, weight_decay: float, decoupled: bool | None, gradients: list[Tensor]
+    make: _Maker, weight_decay: float, decoupled: bool | None, gradients: list[Tensor]
 ) -> Tensor:
     """The trial weight after a twin's steps on these gradients.
 
@@ -153,7 +185,7 @@ def _stepped(
         decoupled: how its decay is taken over; None leaves it to the twin.
     """
     weight = nn.Parameter(_start())
-    twin = _twin(optimizer, weight, weight_decay)
+    twin = make(weight, weight_decay)
     if decoupled is not None:
         span = Span(weight, 0, weight.numel(), weight, 0, 0)
         StepHook(twin, Fragments([], [span]), decoupled)
@@ -165,17 +197,24 @@ def _stepped(
     return weight.detach()
 
 
-def _twin(optimizer: Optimizer, weight: nn.Parameter, weight_decay: float) -> Optimizer:
-    group = next(group for group in optimizer.param_groups if group.get("weight_decay"))
+def _twin(
+    optimizer: Optimizer, group: Mapping[str, Any], weight: nn.Parameter, weight_decay: float
+) -> Optimizer:
     accepted = inspect.signature(type(optimizer).__init__).parameters
     options: dict[str, Any] = {
-        name: group[name] for name in accepted if name in group and name != "params"
+        name: value
+        for name, value in group.items()
+        if isinstance(value, _PLAIN) and name not in _BOOKKEEPING
     }
     options["weight_decay"] = weight_decay
     if options.get("lr") is not None:
         options["lr"] = _LR
+    if options.get("capturable"):  # not on a CPU
+        options["capturable"] = False
+    own = {name: options.pop(name) for name in list(options) if name not in accepted}
+    weights: list[Any] = [{"params": [weight], **own}] if own else [weight]
     with redirect_stdout(StringIO()):  # some announce themselves
-        twin = type(optimizer)([weight], **options)
+        twin = type(optimizer)(weights, **options)
     getattr(twin, "train", lambda: None)()  # schedule-free optimizers step in no other mode
     return twin
 

@@ -34,7 +34,6 @@ class Fragments:
         exempt: parameters without decay.
 
     Attributes:
-        groups: module name -> index of the param group that holds it.
         elements: module name -> elements of it in these tensors.
         parameters: the model's parameters that lie here.
         before: called with the param groups before a step's decay, while the gradients are there;
@@ -53,7 +52,8 @@ class Fragments:
         for module in modules:
             by_parameter.setdefault(id(module.parameter), []).append(module)
         exempted = {id(parameter) for parameter in exempt}
-        self.groups: dict[str, int] = {}
+        # module -> a tensor that holds it, and the group that held that at first
+        self._homes: dict[str, tuple[Tensor, int]] = {}
         self.elements: dict[str, int] = {module.name: 0 for module in modules}
         self.parameters: list[nn.Parameter] = []
         self.before: Callable[[Held], None] | None = None
@@ -71,7 +71,7 @@ class Fragments:
                 key = EXEMPT if id(span.parameter) in exempted else REST
                 bound.cuts.append(Cut(key, span.offset, span.length))
             for module in owned:
-                self.groups[module.name] = span.group
+                self._homes[module.name] = (span.tensor, span.group)
                 self._ratios[module.name] = 1.0
                 cuts = [cut for cut in cuts_of(module, span) if cut.length]
                 self.elements[module.name] += sum(cut.length * cut.count for cut in cuts)
@@ -89,6 +89,23 @@ class Fragments:
         """What the optimizer updates."""
         return [bound.tensor for bound in self._bound.values()]
 
+    @property
+    def version(self) -> int:
+        """A number that changes when one of the tensors is written to in place."""
+        return sum(bound.tensor._version for bound in self._bound.values())
+
+    def groups_of(self, groups: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return every module's param group as they are now: users reorder and merge them.
+
+        Where none has the tensor, as between the steps of ZeRO-3, it is the one that it had.
+        """
+        now = {id(tensor): group for group in groups for tensor in group["params"]}
+        found = {}
+        for name, (tensor, index) in self._homes.items():
+            former = groups[index] if index < len(groups) else {}
+            found[name] = now.get(id(tensor), former)
+        return found
+
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
         """Take the modules' ratios; they hold from the next step on."""
         self._ratios.update(ratios)
@@ -102,11 +119,11 @@ class Fragments:
         that have a gradient.
         """
         found: dict[str, Tensor] = {}
-        for _, _, bound in self._active(held):
-            for cut, weight, gradient in _triples(bound):
-                norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
-                row = torch.stack(norms)
-                found[cut.key] = found[cut.key] + row if cut.key in found else row
+        bounds = [bound for group, _ in held for bound in self._active(group)]
+        for cut, weight, gradient in (triple for bound in bounds for triple in _triples(bound)):
+            norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
+            row = torch.stack(norms)
+            found[cut.key] = found[cut.key] + row if cut.key in found else row
         return found
 
     @torch.no_grad()
@@ -134,19 +151,21 @@ class Fragments:
         strided apart.
         """
         batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
-        for group, decay, bound in self._active(held):
+        for group, decay in held:
             lr = _rate(group)
-            if self.per_element:
-                self._shrink_elements(bound, lr, decay)
-            for cut, view in zip(bound.cuts, bound.views(bound.tensor), strict=True):
-                weight_decay = self._ratios[cut.key] * decay
-                if weight_decay and cut.key not in self.per_element:
-                    # one strided view in it would have torch take the tensors of a batch singly
-                    kind = (view.device, view.dtype, cut.count == 1)
-                    if kind not in batches:
-                        batches[kind] = ([], [])
-                    batches[kind][0].append(view)
-                    batches[kind][1].append(_factor(cut.key, lr, weight_decay))
+            for bound in self._active(group):
+                if self.per_element:
+                    self._shrink_elements(bound, lr, decay)
+                for cut, view in zip(bound.cuts, bound.views(bound.tensor), strict=True):
+                    weight_decay = self._ratios[cut.key] * decay
+                    if not weight_decay or cut.key in self.per_element:
+                        continue
+                    # torch takes a batch singly where one view in it is strided, and none where
+                    # numbers and tensors are mixed
+                    kind = (view.device, view.dtype, cut.count == 1, isinstance(lr, Tensor))
+                    views, factors = batches.setdefault(kind, ([], []))
+                    views.append(view)
+                    factors.append(_factor(cut.key, lr, weight_decay))
         for views, factors in batches.values():
             _refuse_coarse(views[0].dtype)
             torch._foreach_mul_(views, factors)
@@ -162,10 +181,11 @@ class Fragments:
         """
         batches: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], ...]] = {}
         factors: dict[tuple[torch.device, torch.dtype], list[float]] = {}
-        for group, decay, bound in self._active(held):
+        for group, decay in held:
             # the optimizer turns the gradient round before it would add its own
             sign = -1.0 if group.get("maximize") else 1.0
-            for cut, weight, gradient in _triples(bound):
+            triples = (triple for bound in self._active(group) for triple in _triples(bound))
+            for cut, weight, gradient in triples:
                 each = self.per_element.get(cut.key)
                 weight_decay = self._ratios[cut.key] * decay
                 if each is not None:
@@ -178,22 +198,21 @@ class Fragments:
         for kind, (weights, gradients) in batches.items():
             _add_scaled(gradients, weights, factors[kind])
 
-    def _active(self, held: Held) -> Iterator[tuple[Mapping[str, Any], float, Bound]]:
-        """Yield (group, its decay, bound tensor) of what this step updates.
+    def _active(self, group: Mapping[str, Any]) -> Iterator[Bound]:
+        """Yield what a step of this group updates: tensors that have a gradient.
 
         Read at step time: ZeRO-3 swaps sub-groups in and out.
         """
-        for group, decay in held:
-            for tensor in group["params"]:
-                if tensor.grad is None:
-                    continue
-                if id(tensor) not in self._bound:
-                    raise ValueError(
-                        f"a parameter of shape {list(tensor.shape)} came to the optimizer after "
-                        "AlphaDecay was made, and has no decay: "
-                        "make AlphaDecay after the last add_param_group"
-                    )
-                yield group, decay, self._bound[id(tensor)]
+        for tensor in group["params"]:
+            if tensor.grad is None:
+                continue
+            if id(tensor) not in self._bound:
+                raise ValueError(
+                    f"a parameter of shape {list(tensor.shape)} came to the optimizer after "
+                    "AlphaDecay was made, and has no decay: "
+                    "make AlphaDecay after the last add_param_group"
+                )
+            yield self._bound[id(tensor)]
 
     def refuse_coarse_weights(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Refuse 16-bit tensors of which anything decays.

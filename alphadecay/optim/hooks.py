@@ -8,6 +8,7 @@ and leaves 0 in the group; after the step the value is back. Whoever reads or se
 from __future__ import annotations
 
 import inspect
+import logging
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,12 @@ import torch
 from alphadecay.optim.fragments import Fragments
 
 _SCALES = "_step_supports_amp_scaling"  # read by torch.amp.GradScaler
+_REGISTER = "register_step_pre_hook"
+_LOG = logging.getLogger("alphadecay")
+_LOADED_AFTER = (
+    "AlphaDecay: the weights were written to after AlphaDecay measured them and before the first "
+    "step: if you have loaded a checkpoint, load AlphaDecay's state too, or call decay.refresh()"
+)
 
 
 class StepHook:
@@ -48,6 +55,8 @@ class StepHook:
         self.blank = 0
         self._held: list[tuple[dict[str, Any], float]] = []
         self._depth = 0
+        self._version_measured: int | None = None  # of the tensors, before the first step
+        self._version_ungraded: int | None = None  # of the tensors, where none has a gradient
         self._optimizer = weakref.ref(optimizer)  # it holds this hook
         self._scales = getattr(optimizer, _SCALES, None)
         if self._scales:
@@ -57,6 +66,7 @@ class StepHook:
             optimizer.register_step_post_hook(self._after),
             optimizer.register_state_dict_pre_hook(lambda _: self._release()),
         ]
+        setattr(optimizer, _REGISTER, self._register_ahead)
 
     def remove(self) -> None:
         """Give the optimizer back as it was."""
@@ -64,13 +74,29 @@ class StepHook:
         for handle in self._handles:
             handle.remove()
         optimizer = self._optimizer()
+        if optimizer is not None:
+            vars(optimizer).pop(_REGISTER, None)
         if optimizer is not None and self._scales:
             setattr(optimizer, _SCALES, self._scales)
+
+    def note_measured(self, is_measured: bool) -> None:
+        """Take that the weights were measured just now, to notice that others are loaded before the
+        first step.
+        """
+        is_first = is_measured and not self.steps
+        self._version_measured = self.fragments.version if is_first else None
 
     def weight_decay(self, group: dict[str, Any]) -> float:
         """Return a group's own weight decay, inside a step too."""
         taken = [value for each, value in self._held if each is group]
         return float(taken[0] if taken else group.get("weight_decay", 0.0))
+
+    def _register_ahead(self, hook: Any) -> Any:
+        """Register a user's hook ahead of this one: it may set the decay, or clip gradients."""
+        optimizer: Any = self._optimizer()
+        handle = type(optimizer).register_step_pre_hook(optimizer, hook)
+        optimizer._optimizer_step_pre_hooks.move_to_end(self._handles[0].id)
+        return handle
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         self._depth += 1
@@ -79,6 +105,9 @@ class StepHook:
         self._release()  # a step that failed half-way has left it
         self._depth = 1
         _refuse_capture(optimizer)
+        if self._version_measured not in (None, self.fragments.version):
+            _LOG.warning(_LOADED_AFTER)
+        self._version_measured = None
         for group in optimizer.param_groups:
             self._held.append((group, group.get("weight_decay", 0.0)))
             if "weight_decay" in group:
@@ -94,6 +123,12 @@ class StepHook:
         self._depth = max(0, self._depth - 1)
         if not self._depth:
             self._release()
+            if self._version_ungraded not in (None, self.fragments.version):
+                raise RuntimeError(
+                    f"{type(optimizer).__name__} has stepped weights none of which has a .grad: "
+                    "what decays is told by it, so nothing was decayed. AlphaDecay needs an "
+                    "optimizer that takes its gradients from .grad, set before step()"
+                )
             self.steps += 1
             self.blank += _is_blank(optimizer.param_groups)
 
@@ -120,6 +155,8 @@ class StepHook:
         except BaseException:
             self._release()
             raise
+        has_gradients = any(p.grad is not None for g, _ in self._held for p in g["params"])
+        self._version_ungraded = None if has_gradients else self.fragments.version
         self.decayed += 1
 
     def _release(self) -> None:

@@ -55,3 +55,34 @@ def opened(optimizer: Any) -> list[torch.optim.Optimizer]:
             f"updates the weights: AlphaDecay(model, optimizer.{hidden[0]})"
         )
     return [optimizer]
+
+
+def bare_optimizers(engine: Any, optimizer: Any) -> list[torch.optim.Optimizer]:
+    """Return the optimizers whose step() updates the weights.
+
+    Raises:
+        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
+            nothing.
+    """
+    if engine is not None:
+        own = getattr(engine, "basic_optimizer", None) or engine.optimizer
+        given = own if optimizer is None else unwrapped(optimizer)
+        if given is not own and given is not engine.optimizer:
+            raise ValueError(
+                f"the {type(given).__name__} given is not the optimizer of the DeepSpeed engine, "
+                f"which has its own {type(own).__name__}: leave the second argument out, "
+                "AlphaDecay(engine, interval=...)"
+            )
+        optimizer = own
+    if optimizer is None:
+        raise ValueError(
+            "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
+        )
+    found = opened(optimizer)
+    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
+        raise ValueError(
+            "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
+            "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
+            "hold its highest value, then let the schedule set them"
+        )
+    return found

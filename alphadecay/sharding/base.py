@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -69,7 +69,12 @@ class Sharding(ABC):
             process.
         replica_group: the ranks that hold the same shards of other copies of the weights; None
             where there is one copy.
+
+    Attributes:
+        unshared: ids of the parameters that the wrapper leaves to each rank, where they may differ.
     """
+
+    unshared: frozenset[int] = frozenset()
 
     def __init__(
         self,
@@ -156,6 +161,24 @@ class Sharding(ABC):
         first = next(failure for failure in failures if failure)
         raise RuntimeError(f"AlphaDecay: {first}") from cause
 
+    def refuse_unlike(self, modules: Iterable[WeightModule]) -> None:
+        """Refuse modules that are others on every rank under one name, as experts may be.
+
+        Collective where some are left to each rank.
+
+        Raises:
+            ValueError: on every rank, naming the first that differs.
+        """
+        for module in modules:
+            if id(module.parameter) not in self.unshared:
+                continue
+            if odd := self.odd_ranks([float(module.parameter.detach().sum(dtype=torch.float64))]):
+                raise ValueError(
+                    f"{module.name} is another weight on ranks {odd} than on the rest, and one "
+                    "alpha would decay them all: have all ranks hold the same, or leave it at the "
+                    f"base decay with exclude=[{module.name.partition('[')[0]!r}]"
+                )
+
     def agree(self, values: Sequence[float], what: str) -> None:
         """Stop the run where ranks hold different values.
 
@@ -163,6 +186,17 @@ class Sharding(ABC):
 
         Raises:
             RuntimeError: on every rank, naming the ranks that differ from the majority.
+        """
+        if odd := self.odd_ranks(values):
+            raise RuntimeError(
+                f"{what} differ between ranks: ranks {odd} of the group hold others than the rest; "
+                "stopping"
+            )
+
+    def odd_ranks(self, values: Sequence[float]) -> list[int]:
+        """Return the ranks whose values are not those of the majority.
+
+        Collective: every rank of the group calls this, in the same order.
         """
         digest = hashlib.sha256(
             torch.tensor(values, dtype=torch.float64).numpy().tobytes()
@@ -179,12 +213,7 @@ class Sharding(ABC):
             every = torch.cat(parts)
         hashes = every.tolist()
         common = max(dict.fromkeys(hashes), key=hashes.count)  # a tie goes to the first rank's
-        odd = [rank for rank, value in enumerate(hashes) if value != common]
-        if odd:
-            raise RuntimeError(
-                f"{what} differ between ranks: ranks {odd} of the group hold others than the rest; "
-                "stopping"
-            )
+        return [rank for rank, value in enumerate(hashes) if value != common]
 
 
 def _collective_device(device: torch.device, group: dist.ProcessGroup | None) -> torch.device:

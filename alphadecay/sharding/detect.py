@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from alphadecay.modules import bare_name
 from alphadecay.sharding.base import Sharding
 from alphadecay.sharding.refusals import refuse_engine, refuse_model
 from alphadecay.sharding.replicated import Replicated
@@ -55,7 +56,9 @@ def detect(model: Any) -> Target:
     replicas = wrapper if isinstance(wrapper, DistributedDataParallel) else None
     bare = wrapper if replicas is None else _bare(replicas.module)
     refuse_model(bare)
-    return Target(bare, _sharding_of(bare, replicas))
+    sharding = _sharding_of(bare, replicas)
+    sharding.unshared = _unshared(bare, replicas)
+    return Target(bare, sharding)
 
 
 def _bare(model: Any) -> Any:
@@ -100,6 +103,15 @@ def _sharding_of(model: nn.Module, replicas: Any) -> Sharding:
     if dist.is_initialized() and dist.get_world_size() > 1:
         return _replicas(model)
     return Replicated(_device(model), None)
+
+
+def _unshared(model: nn.Module, replicas: Any) -> frozenset[int]:
+    """Return the ids of what DDP was told to ignore, or of what is whole beside FSDP2's shards."""
+    if replicas is not None:
+        left = {bare_name(name) for name in replicas.parameters_to_ignore}
+        return frozenset(id(p) for n, p in model.named_parameters() if bare_name(n) in left)
+    whole = [id(p) for p in model.parameters() if not hasattr(p, "placements")]
+    return frozenset(whole if len(whole) < len(list(model.parameters())) else ())
 
 
 def _replicas(model: nn.Module) -> Sharding:

@@ -34,6 +34,8 @@ begin() {
         exit 0
     fi
     [[ ${SLURM_JOB_ID:-} ]] || fail "this is a job script: sbatch $0"
+    TRAIN_JOB_STARTED=$(date +%s) # run.max_hours counts from here, also after ranks were started again
+    export TRAIN_JOB_STARTED
     unset SLURM_EXPORT_ENV # set by sbatch --export: srun would pass on no more than that
     if [[ ${ENVIRONMENT:-} ]]; then
         [[ -r $ENVIRONMENT ]] || fail "ENVIRONMENT: no file $ENVIRONMENT in $PWD on $(hostname -s)"
@@ -167,7 +169,7 @@ ask_to_stop() {
 
 # conclude: after the launcher's end. Back into the queue if SLURM or run.max_hours asked for the stop and there is more to do.
 conclude() {
-    local code=0 step reason
+    local code=0 step reason progress
     "$PYTHON" -m train state "$RUN_DIR" >/dev/null || code=$?
     step=$("$PYTHON" -m train state "$RUN_DIR" step) || true
     reason=$("$PYTHON" -m train state "$RUN_DIR" reason) || true
@@ -176,10 +178,11 @@ conclude() {
     ((code == 75)) || exit $((STATUS ? STATUS : code))
     # SIGTERM is scancel, which is to be obeyed, or a preemption, after which SLURM requeues by itself.
     [[ $ASKED == USR1 || $reason == run.max_hours ]] || exit "$STATUS"
-    if [[ $(cat "$RUN_DIR/requeued" 2>/dev/null) == "$step" ]]; then
+    progress="$step steps, $("$PYTHON" -m train state "$RUN_DIR" prepared || true) documents prepared"
+    if [[ $(cat "$RUN_DIR/requeued" 2>/dev/null) == "$progress" ]]; then
         fail "no step was done since the last requeue, at step $step; not requeued again: give the job more --time"
     fi
-    echo "$step" >"$RUN_DIR/requeued"
+    echo "$progress" >"$RUN_DIR/requeued"
     say "requeued to go on from step $step"
     trap - USR1 TERM
     scontrol requeue "$SLURM_JOB_ID"

@@ -77,7 +77,8 @@ def start(
 ) -> tuple[list[dict[str, Any]], float]:
     """Start the program and wait; return what each rank wrote, and the CPU seconds of all."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = dict(os.environ, PYTHONPATH=str(checkout), STARTUP_BENCH_BEGAN=f"{time.time()}")
+    path = os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
+    environment = dict(os.environ, PYTHONPATH=path, STARTUP_BENCH_BEGAN=f"{time.time()}")
     place = {"WORLD_SIZE": f"{ranks}", "LOCAL_WORLD_SIZE": f"{ranks}", "MASTER_ADDR": "127.0.0.1"}
     place["MASTER_PORT"] = f"{free_port()}"
     processes = []

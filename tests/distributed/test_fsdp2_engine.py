@@ -4,6 +4,7 @@ losses and decays under every method; its checkpoints go on at any number of ran
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from train.engines.build import build_engine, plan_engine
 from train.engines.optimizer import build_optimizer
 from train.errors import UserError
 from train.loop.decay_methods import build_decay
-from train.models.build import build_model
+from train.models.build import build_model, model_on_meta
+from train.planning.memory import predict_memory, sharding_of
 
 ROWS = 12  # of a step: divisible by 1, 2, 3 and 4 ranks
 LENGTH = 16
@@ -169,6 +171,7 @@ CASES = {
     "kept": ("--engine.reshard_after_forward=false",),
     "tied": ("--model.tie_embeddings=true",),
     "spread": ("--decay.spread=1",),
+    "chunked loss": ("--model.fused_cross_entropy=chunked",),
 }
 
 
@@ -178,6 +181,11 @@ def test_every_way_to_compute(ranks: int) -> None:
         run_ranks(ranks, sharded, list(CASES.values()))[0], CASES.values(), strict=True
     ):
         assert_same(found, alone(config_of(*own)))
+
+
+def test_compiled_layers() -> None:
+    own = ("--model.compile=true", "--model.fused_cross_entropy=chunked")
+    assert_same(run_ranks(2, sharded, [own])[0][0], alone(config_of()))
 
 
 def test_two_copies_of_two_shards_and_a_copy_on_every_rank() -> None:
@@ -210,6 +218,36 @@ def test_a_checkpoint_goes_on_at_any_number_of_ranks_and_is_read_by_one(tmp_path
     stored = read_masters(Path(source))
     assert stored.keys() == found.weights.keys()
     assert all(torch.equal(stored[name], weight) for name, weight in found.weights.items())
+
+
+def held(rank: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of this rank's weights and moments after a step, and what a dry run says of them."""
+    config = config_of("--engine.kind=fsdp2")
+    run = Run(config)
+    run.take(range(1))
+    engine = run.engine
+    assert engine.optimizer is not None
+    moments = [
+        moment
+        for state in engine.optimizer.state.values()
+        for key, moment in state.items()
+        if key != "step"
+    ]
+    found = {"weights": nbytes(engine.module.parameters()), "optimizer": nbytes(moments)}
+    plan = plan_engine(config, ROWS // run.ranks, run.ranks)
+    model = model_on_meta(config.model, LENGTH)
+    shapes = [tuple(parameter.shape) for parameter in model.parameters()]
+    said = predict_memory(shapes, sharding_of(config, plan, model, run.ranks))
+    return found, {key: getattr(said, key) for key in found}
+
+
+def nbytes(shards: Iterable[Any]) -> int:
+    return sum(shard.to_local().nbytes for shard in shards)
+
+
+def test_the_first_rank_holds_what_the_dry_run_says() -> None:
+    found, said = run_ranks(3, held)[0]
+    assert found == said
 
 
 def poisoned(rank: int) -> list[bool]:

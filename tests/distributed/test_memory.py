@@ -19,7 +19,7 @@ from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config.command_line import load_config
 from train.engines.deepspeed import build_engine
 from train.engines.ds_config import load_ds_config
-from train.planning.memory import predict_memory, sharding_of
+from train.planning.memory import predict_memory, zero_sharding
 
 RANKS = 2
 LENGTH = 8
@@ -127,7 +127,7 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         )
         predicted = predict_memory(
             [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters],
-            sharding_of(ds_config, RANKS),
+            zero_sharding(ds_config, RANKS),
         )
         kinds = {
             "weights": sum(weights.values()),

@@ -129,3 +129,44 @@ def test_an_owners_failure_reaches_all(kind: str, spread: int) -> None:
     said, name, same = ranks[0]
     assert "AlphaDecay: rank 1 could not measure" in said and name in said
     assert "OutOfMemoryError: no memory left" in said and same
+
+
+def unshared_rank(rank: int, kind: str) -> dict[str, Any]:
+    """A weight that the wrapper leaves to each rank: alike, other at a refresh, other from the
+    start, and left out.
+    """
+
+    def wrap(model: Plain) -> nn.Module:
+        if kind == "fsdp2":
+            mesh = init_device_mesh("cpu", (2,))
+            return fully_shard(model, mesh=mesh, ignored_params={model.mix.weight})
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, ["mix.weight"])
+        return DistributedDataParallel(model)
+
+    def differ(model: Plain) -> Plain:
+        with torch.no_grad():
+            model.mix.weight[0, 0] += rank
+        return model
+
+    model = Plain()
+    decay = AlphaDecay(wrap(model), stock(model))
+    found: dict[str, Any] = {"decays": decay.weight_decays}
+    differ(model)
+    found["at a refresh"] = error_of(decay.refresh)
+    other = differ(Plain())
+    wrapped = wrap(other)
+    found["at first"] = error_of(lambda: AlphaDecay(wrapped, stock(other)))
+    left = AlphaDecay(wrapped, stock(other), exclude=["mix.weight"])
+    found["left"] = list(left.weight_decays)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_weights_that_are_each_ranks_own_are_refused(kind: str) -> None:
+    model = Plain()
+    alone = AlphaDecay(model, stock(model)).weight_decays
+    for found in run_ranks(2, unshared_rank, kind):
+        assert found["decays"] == pytest.approx(alone, rel=1e-6)
+        for when in ("at first", "at a refresh"):
+            assert "mix.weight is another weight on ranks [1] than on the rest" in found[when]
+        assert found["left"] == ["up.weight", "down.weight"]

@@ -152,15 +152,22 @@ def checkpoints(folder: Path) -> list[int]:
     return sorted(int(name.removeprefix("step-")) for name in names)
 
 
-def expect_stop(folder: Path, step: int, reason: str, outcome: Outcome) -> None:
-    """It says that it was stopped there, and goes on from there."""
+def expect_stop(
+    folder: Path, step: int, reason: str, outcome: Outcome, at_start: bool = False
+) -> None:
+    """It says that it was stopped there, and goes on from there.
+
+    Args:
+        at_start: before it took a step of its own.
+    """
     state = read_state(folder)
     assert (state["state"], state["step"], state["reason"]) == ("stopped", step, reason), (
         state,
         outcome.output,
     )
     assert state["checkpoint"] and state["checkpoint"].endswith(f"step-{step:08d}"), outcome.output
-    assert f"stopped at step {step} of" in outcome.output, outcome.output
+    said = f"stopped before the first step ({reason})" if at_start else f"stopped at step {step} of"
+    assert said in outcome.output, outcome.output
 
 
 def batches(cwd: Path, rank: int) -> list[tuple[int, str]]:

@@ -26,6 +26,10 @@ def test_fsdp2_is_the_run_of_deepspeed_and_goes_on_bit_for_bit(workplace, finish
         assert ours == pytest.approx(expected, rel=0, abs=TOLERANCE), key
     assert json.loads((whole / "summary.json").read_text())["engine"] == "fsdp2"
 
+    outcome = workplace.run(1, whole.name, *FSDP2, "--dry-run", "--world-size", "2")
+    assert outcome.code == 0 and "Memory per rank, FSDP2 on 2 ranks" in outcome.output
+    assert "goes on from" in outcome.output
+
     cut = workplace.folder / "fsdp2-cut"
     step = "checkpoints/step-00000003"
     shutil.copytree(whole / step, cut / step)

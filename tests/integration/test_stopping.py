@@ -110,11 +110,11 @@ def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(
 
     (run / "stop").touch()
     second = held_ranks(tmp_path, 1, *start)
-    expect_stop(run, 2, "stop file", second)
+    expect_stop(run, 2, "stop file", second, at_start=True)
     assert second.code == 75 and not (run / "stop").exists() and checkpoints(run) == [2]
 
     third = held_ranks(tmp_path, 1, *start, "--run.max_hours", "1e-6")
-    expect_stop(run, 2, "run.max_hours", third)
+    expect_stop(run, 2, "run.max_hours", third, at_start=True)
     assert third.code == 75
 
     # in the last step but one

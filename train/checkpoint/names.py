@@ -40,7 +40,7 @@ def step_folders(folder: Path) -> list[Path]:
     """
     try:
         names = [entry.name for entry in os.scandir(folder)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     paths = [folder / name for name in names]
     return [path for path in paths if step_of(path) is not None and _may_be_folder(path)]

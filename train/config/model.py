@@ -27,9 +27,11 @@ class ModelConfig:
         tie_embeddings: share the embedding with the head.
         attention: attention kernel of transformers.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
-        compile: torch.compile the model; the first steps take minutes, a compiler must be there.
-        fused_cross_entropy: loss without the logits in memory, by liger-kernel; needs a CUDA GPU
-            and the extra `liger`.
+        compile: compile each decoder layer with torch.compile, which takes seconds in the first
+            step; auto does on CUDA where there is a compiler.
+        fused_cross_entropy: compute the loss without the logits in memory; liger by liger-kernel
+            (CUDA, the extra `liger`), chunked in torch's own parts, true by either; auto is true on
+            CUDA, else false.
     """
 
     architecture: Literal["llama"] = "llama"
@@ -45,8 +47,8 @@ class ModelConfig:
     tie_embeddings: bool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = False
-    compile: bool = False
-    fused_cross_entropy: bool = False
+    compile: bool | Literal["auto"] = "auto"
+    fused_cross_entropy: bool | Literal["auto", "liger", "chunked"] = "auto"
 
 
 # Fields of ModelConfig that change how the model is computed, not what it is: a run may go on with

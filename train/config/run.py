@@ -23,8 +23,8 @@ class RunConfig:
         seed: seed of the initialisation, of the order of the data and of anything else drawn.
         init_seed: of the initialisation alone; -1 takes seed.
         data_seed: of the order of the data alone; -1 takes seed.
-        max_hours: stop by itself, in time for a checkpoint, this long after the start of this
-            process; 0 has no limit.
+        max_hours: stop by itself, in time for a checkpoint, this long after the start of the job:
+            of the scripts in launch/slurm, else of the launcher; 0 has no limit.
         max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not
             finite; 0 never does.
         spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from train.config import TrainConfig
+from train.config.run import AUTO
 from train.engines.ds_config import computes_in_bf16, load_ds_config, zero_stage
 from train.engines.precision import resolve_precision
 from train.engines.protocol import Engine
@@ -51,6 +52,11 @@ class EnginePlan:
 def engine_kind(config: TrainConfig) -> Kind:
     """Return what engine.kind means: auto is DeepSpeed, until a measurement speaks for another."""
     return "fsdp2" if config.engine.kind == "fsdp2" else "deepspeed"
+
+
+def leaves_sharding_open(config: TrainConfig) -> bool:
+    """Return whether it is to be chosen which of ds_configs shards the model."""
+    return engine_kind(config) == "deepspeed" and config.deepspeed.config == AUTO
 
 
 def plan_engine(config: TrainConfig, accumulation: int, world_size: int) -> EnginePlan:

@@ -141,8 +141,6 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
     handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     spec.restore_buffers(handle.module)  # DeepSpeed casts them to bf16
     forget_dry_run(optimizer)
-    if config.model.compile:
-        handle.compile()  # in place, so that names and shards stay as they are
     guard_stage0(handle, optimizer)
     return DeepSpeedEngine(handle)
 

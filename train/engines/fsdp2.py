@@ -147,7 +147,7 @@ class Fsdp2Engine:
         """Return the 2-norm of all gradients. Collective; one host synchronisation."""
         squares = torch.stack(torch._foreach_norm(shards)).square().sum()
         dist.all_reduce(squares, group=self._shards)
-        return math.sqrt(float(squares)) if torch.isfinite(squares) else math.inf
+        return math.sqrt(squares.item())
 
 
 def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -> Fsdp2Engine:

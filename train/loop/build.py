@@ -13,25 +13,34 @@ from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
 from train.data.loading.dataset import data_identity, open_data, same_data
 from train.data.loading.memmap import META_NAME
-from train.data.preparing.corpora import prepare_all
+from train.data.preparing.corpora import documents_prepared, prepare_all
 from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
-from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
+from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 from train.models import spec_of
-from train.models.build import check_machine
+from train.models.kernels import check_machine
+from train.system.lease import Lease
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry
 
 
-def build(config: TrainConfig, world: World, requests: StopRequests | None = None) -> Trainer:
+def build(
+    config: TrainConfig,
+    world: World,
+    requests: StopRequests | None = None,
+    lease: Lease | None = None,
+) -> Trainer:
     """Build a Trainer that is ready to train. Collective.
 
     Everything that can be wrong is checked before the model is built.
+
+    Args:
+        lease: the right to write in output_dir; None where nobody else can.
 
     Raises:
         UserError: data, configuration or checkpoint that cannot be used.
@@ -41,17 +50,18 @@ def build(config: TrainConfig, world: World, requests: StopRequests | None = Non
     requests = requests or StopRequests()
     if world.is_main:
         requests.file = folder / STOP
+        requests.until = Budget(config.run.max_hours).ends()
     plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
     world.run_on_main(lambda: refuse_if_diverged(config))
-    world.run_on_main(lambda: _make(folder))
+    world.run_on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
     check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
     for corpus in prepared:  # a node's own copy will do, if it is there
         check_seen("data.directory", corpus / META_NAME, world)
-    trainer = _build_trainer(config, world, requests, prepared, plan)
+    trainer = _build_trainer(config, world, requests, prepared, plan, lease)
     world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
     return trainer
 
@@ -62,6 +72,7 @@ def _build_trainer(
     requests: StopRequests,
     prepared: list[Path],
     plan: EnginePlan,
+    lease: Lease | None,
 ) -> Trainer:
     folder = config.folder
     batches, validation = open_data(prepared, config)
@@ -78,6 +89,7 @@ def _build_trainer(
         engine,
         run_identity,
         world,
+        lease,
         beginning=resume.beginning,
         consumed=consumed,
     )
@@ -94,6 +106,7 @@ def _build_trainer(
         folder,
         saver,
         requests,
+        lease,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if saved is not None:
@@ -108,11 +121,9 @@ def _prepare(config: TrainConfig, requests: StopRequests) -> list[Path]:
         return prepare_all(config.data, spec_of(config.model).vocabulary(config.model))
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output_dir: cannot make the folder {folder}: {error.strerror}") from None
+def documents_ready(config: TrainConfig) -> int:
+    """Return how many documents of the run's corpora are prepared: progress before a first step."""
+    return documents_prepared(config.data, spec_of(config.model).vocabulary(config.model))
 
 
 def _find(

@@ -1,7 +1,8 @@
 """Tells scripts how a run stands. `python -m train state OUTPUT_DIR [KEY]` prints state.json.
 
-It holds {"state", "step", "steps", "reason", "checkpoint"}; state is running, stopped, finished or
-failed. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
+It holds {"state", "step", "steps", "reason", "checkpoint", "prepared"}; state is running, stopped,
+finished or failed; prepared counts the documents that are ready, where a stop came before that was
+done. The exit code is 0 where the run is finished, 75 where it goes on if started again (stopped;
 or running, which after the launcher's end means killed), else 1.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +25,45 @@ _CODES = {"finished": 0, "stopped": TO_BE_CONTINUED, "running": TO_BE_CONTINUED}
 def write_state(folder: Path, state: State, **facts: Any) -> None:
     """Replace state.json in one move. Facts that are not given stay as they were.
 
+    A file system that does not take it is told and stops no run: the file is for scripts alone.
+
     Args:
-        facts: step, steps, reason, checkpoint.
+        facts: step, steps, reason, checkpoint, prepared.
     """
-    defaults = {"step": 0, "steps": None, "reason": "", "checkpoint": None}
+    try:
+        _write(folder, state, facts)
+    except OSError as error:
+        print(
+            f"warning: {folder / STATUS} does not say {state!r}: {error.strerror or error}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def note_refusal(folder: Path, reason: str, held: bool) -> None:
+    """Have state.json say failed where a start is refused, so that no script starts it for ever.
+
+    What a finished run left stays as it is, and what is another job's.
+
+    Args:
+        reason: why it was refused.
+        held: whether this job alone writes into the folder.
+    """
+    known = read_state(folder).get("state")
+    if known == "stopped" or (held and known != "finished"):
+        write_state(folder, "failed", reason=reason)
+
+
+def _write(folder: Path, state: State, facts: Mapping[str, Any]) -> None:
+    defaults = {"step": 0, "steps": None, "reason": "", "checkpoint": None, "prepared": 0}
     known = defaults | read_state(folder) | {"state": state, **facts}
-    written = {key: known[key] for key in ("state", "step", "steps", "reason", "checkpoint")}
+    written = {key: known[key] for key in ("state", *defaults)}
     write_atomically(folder / STATUS, json.dumps(written, indent=1) + "\n")
+
+
+def note_checkpoint(folder: Path, step: int, path: Path) -> None:
+    """Say how far a run is once that is safe: what comes after may never be written."""
+    write_state(folder, "running", step=step, checkpoint=str(path))
 
 
 def read_state(folder: Path) -> dict[str, Any]:

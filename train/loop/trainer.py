@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
 
 from train import checkpoint
 from train.cluster.distributed import World
@@ -24,13 +22,16 @@ from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
 from train.loop.evaluation import evaluate
+from train.loop.hold import make_sure_held
 from train.loop.random_state import random_state, set_random_state
 from train.loop.run_state import Progress, RunState
+from train.loop.run_status import note_checkpoint
 from train.loop.schedules import learning_rate
+from train.loop.stopping.agreement import StopAgreement
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
-from train.loop.stopping.signals import StopRequests, agreed
+from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
@@ -74,6 +75,7 @@ class Trainer:
         run = self.config.run
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
+        self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
         self.reader = ReadAhead(
             lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
             self.config.data.read_ahead,
@@ -109,8 +111,11 @@ class Trainer:
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
-        if self.stopped and self.step:
-            self.save(last=True)
+        self.telemetry.journal.open()
+        if self.stopped:
+            self.world.run_on_main(lambda: make_sure_held(self.lease))
+            if self.step:
+                self.save(last=True)
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.
@@ -134,6 +139,8 @@ class Trainer:
         if path is not None:
             self.saved_step = self.step
             self.saved = path
+            if self.world.is_main:
+                note_checkpoint(self.folder, self.step, path)
             self.telemetry.message(f"checkpoint {path}")
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
@@ -171,10 +178,12 @@ class Trainer:
         self.telemetry.begin(step)
         with self.budget.timed("step"):
             values, stop = self._forward_backward_step(step)
-        with self.telemetry.clock.part("refresh"), self.budget.timed("refresh"):
+        with self.telemetry.clock.part("refresh"):
             refreshed = self.decay is not None and self.decay.step()
         if self.decay is not None and refreshed:
+            self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
+        self.telemetry.journal.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
         self.stopped = stop
@@ -210,16 +219,8 @@ class Trainer:
         if self.engine.step_was_applied():
             self.telemetry.stepped(lr, self.decay)
         with part("step"):  # the ranks wait for the slowest here
-            mean, stop = self._agree_on(torch.stack(losses).double().mean())
+            mean, stop = self.stops.ask_with_loss(torch.stack(losses).double().mean())
         return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, stop
-
-    def _agree_on(self, loss: Tensor) -> tuple[float, str]:
-        """Return the mean loss over the ranks, and why to stop: one message. Collective."""
-        flags = torch.tensor(self._flags(), dtype=torch.float64, device=loss.device)
-        message = torch.cat([loss.reshape(1), flags])
-        dist.all_reduce(message)
-        loss_sum, *flag_sums = message.tolist()
-        return loss_sum / self.world.size, agreed(flag_sums)
 
     def _give_up(self) -> None:
         """End the run after too many skipped steps, with a checkpoint if the weights are finite.
@@ -286,12 +287,8 @@ class Trainer:
         self.progress.validated_step = self.step
         self.telemetry.validation(self.step, record)
 
-    def _flags(self) -> list[float]:
-        return self.requests.flags(out_of_time=self.world.is_main and self.budget.spent())
-
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""
-        flags = torch.tensor(self._flags(), dtype=torch.float64)
-        dist.all_reduce(flags, group=self.world.control)
+        reason = self.stops.ask()
         if self.step < self.config.run.steps and not self.stopped:
-            self.stopped = agreed(flags.tolist())
+            self.stopped = reason

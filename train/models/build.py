@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -15,9 +12,9 @@ from torch import nn
 
 from alphadecay.modules import whole_shape
 from train.config import ModelConfig
-from train.errors import UserError
 from train.models import spec_of
 from train.models.initialise import SkipRandomFills, initialise
+from train.models.kernels import compiles_layers, fused_loss
 
 
 def build_model(
@@ -51,45 +48,24 @@ def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:
 
 def finish_model(module: nn.Module, model: ModelConfig) -> None:
     """Have a model with weights compute as the settings say."""
-    if model.fused_cross_entropy:
-        spec_of(model).fuse_loss(module)
+    spec = spec_of(model)
+    loss_of_head = fused_loss(model)
+    if loss_of_head is not None:
+        spec.fuse_loss(module, loss_of_head)
     if model.activation_checkpointing:
         hugging_face: Any = module
         hugging_face.gradient_checkpointing_enable(
             gradient_checkpointing_kwargs={"use_reentrant": False}
         )
+    if compiles_layers(model):
+        from train.models.compiling import compile_layers
 
-
-def check_machine(model: ModelConfig) -> None:
-    """Refuse what this machine cannot compute, before anything is built.
-
-    Raises:
-        UserError: names what is missing.
-    """
-    if model.attention == "flash_attention_2" and find_spec("flash_attn") is None:
-        raise UserError(
-            "model.attention is flash_attention_2, and flash-attn is not installed here; sdpa has "
-            "the same kernels built in"
-        )
-    if model.compile and not _has_compiler():
-        raise UserError(
-            "model.compile needs a C++ compiler, and there is none on the path; install one (g++) "
-            "or leave it false"
-        )
-    if model.fused_cross_entropy:
-        from train.models.liger import check_fused_cross_entropy
-
-        check_fused_cross_entropy()
+        compile_layers(spec.layers(module))
 
 
 def count_parameters(module: nn.Module) -> int:
     """Count the elements of all parameters, sharded or not."""
     return sum(prod(whole_shape(parameter)) for parameter in module.parameters())
-
-
-def _has_compiler() -> bool:
-    names = (os.environ.get("CXX", "c++"), "g++", "clang++")
-    return any(shutil.which(name) for name in names)
 
 
 def _partitioned_init(ds_config: Mapping[str, Any] | None) -> AbstractContextManager[Any]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from train.models.spec import LossOfHead
+
 
 class Llama:
     """The LLaMA of the paper's tables."""
@@ -89,11 +91,11 @@ class Llama:
                 for name, buffer in fresh.named_buffers():
                     setattr(layer, name, buffer.to(getattr(layer, name).device))
 
-    def fuse_loss(self, module: nn.Module) -> None:
-        """Have liger-kernel compute head and loss in one."""
-        from train.models.liger import fuse_llama_loss
+    def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
+        """Have the head compute the loss."""
+        from train.models.llama_loss import fuse_llama_loss
 
-        fuse_llama_loss(module)
+        fuse_llama_loss(module, loss_of_head)
 
 
 SPEC = Llama()

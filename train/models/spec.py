@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from train.config import ModelConfig
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    LossOfHead = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class ModelSpec(Protocol):
@@ -53,5 +55,12 @@ class ModelSpec(Protocol):
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute buffers again that lost precision when an engine cast the model."""
 
-    def fuse_loss(self, module: nn.Module) -> None:
-        """Have the model compute its loss without holding the logits in memory."""
+    def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
+        """Have the model compute its loss without holding the logits in memory.
+
+        Without labels it returns logits as before.
+
+        Args:
+            loss_of_head: from inputs [N, D] and weight [V, D] of the head and labels [N], -100
+                where a row does not count, to the mean loss.
+        """

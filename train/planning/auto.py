@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run import AUTO
+from train.engines.build import leaves_sharding_open
 from train.errors import UserError
 from train.planning.device import GB, Device, this_device
 from train.planning.earlier import earlier_size
@@ -83,7 +84,7 @@ def choose(
 
 def _where_open(c: TrainConfig, size: Size) -> Size:
     """Return a size with what the configuration fixes in its place."""
-    ds_config = size.ds_config if c.deepspeed.config == AUTO else c.deepspeed.config
+    ds_config = size.ds_config if leaves_sharding_open(c) else c.deepspeed.config
     rows = size.micro_batch if c.run.micro_batch == AUTO else c.run.micro_rows
     return Size(ds_config, rows)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -16,7 +14,7 @@ from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
 from train.data.loading.dataset import data_identity, same_data
 from train.data.preparing.corpora import PreparedCorpus
-from train.engines.ds_config import computes_in_bf16, zero_stage
+from train.engines.build import EnginePlan
 from train.errors import Problems
 
 GB = 1e9
@@ -25,12 +23,14 @@ GB = 1e9
 def checkpoint_lines(
     c: TrainConfig,
     model: torch.nn.Module,
-    ds_config: Mapping[str, Any],
+    plan: EnginePlan | None,
     world_size: int,
     problems: Problems,
 ) -> Iterator[str]:
     """Yield the size of the checkpoints; note a folder that cannot take them."""
-    size = _checkpoint_bytes(model, ds_config, world_size)
+    elements = sum(parameter.numel() for parameter in model.parameters())
+    itemsize, masters = (plan.itemsize, plan.keeps_masters) if plan else (4, False)
+    size = bytes_needed(elements, itemsize, masters, world_size)
     written = max(1, c.run.steps // max(1, c.checkpoint.every or c.run.steps))
     total = ((c.checkpoint.keep or written) + 1) * size
     yield (
@@ -49,33 +49,21 @@ def checkpoint_lines(
 
 def start_line(
     c: TrainConfig,
-    ds_config: Mapping[str, Any],
+    plan: EnginePlan | None,
     world_size: int,
     prepared: Sequence[PreparedCorpus],
     problems: Problems,
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
     resume = checkpoint.how_to_resume(c, lambda _: None)
-    found = checkpoint.peek(resume, c.folder / CHECKPOINTS)
+    found = problems.attempt(lambda: checkpoint.peek(resume, c.folder / CHECKPOINTS))
     if found is None:
         return "starts from step 0"
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
-    if prepared and len(folders) == len(prepared):
-        identity = _identity(c, ds_config, world_size, folders)
+    if plan is not None and prepared and len(folders) == len(prepared):
+        data = data_identity(folders, c.data)
+        identity = checkpoint.identity(c, world_size, plan.layout, data)
         if same_data(found.manifest.get("data"), folders, c.data):
             identity["data"] = found.manifest["data"]
         problems.attempt(lambda: checkpoint.check_identity(found, identity, c.checkpoint.convert))
     return f"goes on from {found.path}, step {found.step} of {c.run.steps}"
-
-
-def _identity(
-    c: TrainConfig, ds_config: Mapping[str, Any], world_size: int, folders: list[Path]
-) -> Any:
-    layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
-    return checkpoint.identity(c, world_size, layout, data_identity(folders, c.data))
-
-
-def _checkpoint_bytes(model: torch.nn.Module, ds_config: Mapping[str, Any], ranks: int) -> int:
-    bf16 = computes_in_bf16(ds_config)
-    elements = sum(parameter.numel() for parameter in model.parameters())
-    return bytes_needed(elements, 2 if bf16 else 4, bf16 or zero_stage(ds_config) > 0, ranks)

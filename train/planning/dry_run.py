@@ -5,19 +5,20 @@ Every mistake that can be seen from here is told at once, not only the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from alphadecay.sharding.refusals import refuse_configuration
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.config.decay import METHODS
 from train.data.preparing.corpora import find_all
+from train.engines.build import EnginePlan
 from train.errors import Problems, UserError
 from train.loop.decay_methods import check_method
 from train.models import spec_of
-from train.models.build import check_machine
+from train.models.kernels import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.data_plan import data_lines, tokens_of
 from train.planning.device import GB, Device, device_here
@@ -64,7 +65,7 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     problems = Problems()
     planned = plan_sizes(c, world_size, device or device_here(world_size), problems)
     c = planned.config
-    ds_config = planned.ds_config
+    engine = planned.engine
     if device is None:
         problems.attempt(lambda: check_machine(c.model))
     problems.attempt(lambda: check_sinks(c))
@@ -77,9 +78,9 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     if method.family == "spectral":
         details.append(tuple(refresh_lines(c, model, world_size)))
     if method.scales_base:
-        problems.attempt(lambda: _check_method(c, ds_config or {}))
-    start = start_line(c, ds_config or {}, world_size, prepared, problems)
-    checkpoints = checkpoint_lines(c, model, ds_config or {}, world_size, problems)
+        problems.attempt(lambda: _check_method(c, engine))
+    start = start_line(c, engine, world_size, prepared, problems)
+    checkpoints = checkpoint_lines(c, model, engine, world_size, problems)
     details.append((*checkpoints, f"  {start}"))
     return DryRun(
         _facts(c, world_size, planned, start),
@@ -106,7 +107,7 @@ def _attempted(problems: Problems, work: Callable[[], tuple[str, ...]]) -> tuple
     return problems.attempt(work) or ()
 
 
-def _check_method(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
+def _check_method(c: TrainConfig, engine: EnginePlan | None) -> None:
     """Refuse what the method would refuse.
 
     Raises:
@@ -114,7 +115,7 @@ def _check_method(c: TrainConfig, ds_config: Mapping[str, Any]) -> None:
     """
     check_method(c)
     try:
-        refuse_configuration(ds_config)
+        refuse_configuration((engine.ds_config if engine else None) or {})
     except ValueError as error:
         raise UserError(
             f"decay.method {c.decay.method} cannot work on this run ({c.deepspeed.config}): {error}"

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from torch import nn
+
+from train.config import TrainConfig
+from train.engines.build import EnginePlan
 from train.engines.ds_config import computes_in_bf16, zero_stage
+from train.models import spec_of
 
 _ALIGNMENT = 2  # elements; DeepSpeed pads the flattened group to a multiple of it per rank
 _FLOAT32 = 4
@@ -32,6 +37,8 @@ class Sharding:
         offload_parameters: and so are the slices of ZeRO-3.
         live_parameters: weights that ZeRO-3 has gathered at most: those in use, fetched ahead or
             about to be used again; units such as a decoder layer are within it.
+        fsdp2: FSDP2 shards, not ZeRO: float32 weights like ZeRO-3's slices, and no masters.
+        whole_gradients: FSDP2 keeps them whole until a step's last micro batch.
     """
 
     stage: int
@@ -41,6 +48,13 @@ class Sharding:
     offload_optimizer: bool
     offload_parameters: bool
     live_parameters: int = 0
+    fsdp2: bool = False
+    whole_gradients: bool = False
+
+    @property
+    def name(self) -> str:
+        """What spreads the model, for a person."""
+        return "FSDP2" if self.fsdp2 else f"ZeRO-{self.stage}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,36 @@ class Memory:
     optimizer: int
 
 
-def sharding_of(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
+def sharding_of(c: TrainConfig, plan: EnginePlan, model: nn.Module, ranks: int) -> Sharding:
+    """Return what an engine's plan means for memory.
+
+    Args:
+        model: for the units that FSDP2 gathers.
+    """
+    if plan.ds_config is not None:
+        return zero_sharding(plan.ds_config, ranks)
+    return Sharding(
+        stage=3,
+        ranks=c.engine.shard or ranks,
+        itemsize=2 if plan.bf16 else _FLOAT32,
+        accumulation=_FLOAT32,
+        offload_optimizer=c.engine.cpu_offload,
+        offload_parameters=c.engine.cpu_offload,
+        live_parameters=_gathered_units(c, model),
+        fsdp2=True,
+        whole_gradients=plan.accumulation > 1,
+    )
+
+
+def _gathered_units(c: TrainConfig, model: nn.Module) -> int:
+    """Return the elements of the two largest units: one is in use, one fetched ahead."""
+    spec = spec_of(c.model)
+    units = [*spec.layers(model), *spec.ends(model)]
+    sizes = sorted(sum(p.numel() for p in unit.parameters()) for unit in units)
+    return sum(sizes[-2:] if c.engine.reshard_after_forward else sizes)
+
+
+def zero_sharding(ds_config: Mapping[str, Any], ranks: int) -> Sharding:
     """Return what a resolved DeepSpeed configuration means for memory."""
     zero = ds_config.get("zero_optimization", {})
     stage = zero_stage(ds_config)
@@ -87,6 +130,10 @@ def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memor
         sharding: how they are spread.
     """
     elements = sum(prod(shape) for shape in shapes)
+    if sharding.fsdp2:
+        share = sum(-(-shape[0] // sharding.ranks) * prod(shape[1:]) for shape in shapes)
+        whole = elements if sharding.whole_gradients else 0
+        return Memory(_FLOAT32 * share, _FLOAT32 * (share + whole), 2 * _FLOAT32 * share)
     if sharding.stage == 3:
         share = sum(-(-prod(shape) // sharding.ranks) for shape in shapes)
     elif sharding.stage:

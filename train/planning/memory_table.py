@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import torch
 
 from alphadecay.modules import WeightModule, find_modules
 from train.config import TrainConfig
 from train.config.decay import METHODS
+from train.engines.build import EnginePlan
 from train.planning.activations import count_activations, evaluation_bytes, loss_bytes
 from train.planning.device import GB
 from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
@@ -97,7 +97,7 @@ class MemoryTable:
 def memory_table(
     c: TrainConfig,
     model: torch.nn.Module,
-    ds_config: Mapping[str, Any],
+    plan: EnginePlan,
     world_size: int,
     fused_loss: bool,
 ) -> MemoryTable:
@@ -106,7 +106,7 @@ def memory_table(
     Args:
         fused_loss: the loss is computed without the logits in memory.
     """
-    sharding = sharding_of(ds_config, world_size)
+    sharding = sharding_of(c, plan, model, world_size)
     bf16 = sharding.itemsize == 2
     shapes = [tuple(parameter.shape) for parameter in model.parameters()]
     gathered = min(sum(map(prod, shapes)), sharding.live_parameters) * sharding.itemsize
@@ -118,7 +118,7 @@ def memory_table(
     logits = evaluation_bytes(c.model, (c.eval.micro_batch or rows) * length, bf16)
     return MemoryTable(
         title=(
-            f"ZeRO-{sharding.stage} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
+            f"{sharding.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
             f"batch {rows}"
         ),
         lasting=_lasting(predict_memory(shapes, sharding), sharding),

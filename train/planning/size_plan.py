@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from train.config import TrainConfig
 from train.config.validate import accumulation_steps
-from train.engines.ds_config import load_ds_config
+from train.engines.build import EnginePlan, plan_engine
 from train.errors import Problems
 from train.planning.auto import choose
 from train.planning.device import Device
@@ -25,14 +24,14 @@ class Planned:
         config: without auto, unless nothing fits.
         line: what auto took and why; empty where nothing was auto.
         accumulation: micro batches of a step; None where the batch cannot be shared out.
-        ds_config: DeepSpeed's configuration, filled in; None where it cannot be.
+        engine: its plan; None where there can be none.
         memory: of a rank; None without a DeepSpeed configuration.
     """
 
     config: TrainConfig
     line: str = ""
     accumulation: int | None = None
-    ds_config: dict[str, Any] | None = None
+    engine: EnginePlan | None = None
     memory: MemoryTable | None = None
 
     def lines(self) -> Iterator[str]:
@@ -55,7 +54,7 @@ def plan_sizes(c: TrainConfig, ranks: int, device: Device, problems: Problems) -
     accumulation = problems.attempt(lambda: accumulation_steps(c, ranks))
     if accumulation is None:
         return Planned(c, line)
-    ds_config = problems.attempt(lambda: load_ds_config(c, accumulation, ranks))
-    if ds_config is None:
+    engine = problems.attempt(lambda: plan_engine(c, accumulation, ranks))
+    if engine is None:
         return Planned(c, line, accumulation)
-    return Planned(c, line, accumulation, ds_config, Sizes(c, ranks, device).table(c))
+    return Planned(c, line, accumulation, engine, Sizes(c, ranks, device).table(c))

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from train.config import ModelConfig, TrainConfig
+from train.config import TrainConfig
 from train.config.run import AUTO
 from train.config.validate import accumulation_steps, rows_per_rank
-from train.engines.ds_config import find_ds_config, load_ds_config
+from train.engines.build import engine_kind, leaves_sharding_open, plan_engine
+from train.engines.ds_config import find_ds_config
+from train.models.kernels import loss_kernel
 from train.planning.device import GB, Device
 from train.planning.memory_table import MemoryTable, memory_table
 from train.planning.model_shapes import model_without_weights
@@ -46,7 +48,7 @@ class Size:
 
 def leaves_open(c: TrainConfig) -> bool:
     """Return whether there is anything to choose."""
-    return AUTO in (c.run.micro_batch, c.deepspeed.config)
+    return c.run.micro_batch == AUTO or leaves_sharding_open(c)
 
 
 class Sizes:
@@ -73,7 +75,7 @@ class Sizes:
         Where none fits enough it is the one that fits most, and one that offloads only where no
         other fits at all. A run that goes on stays with its sharding if that fits.
         """
-        if earlier is not None and find_ds_config(earlier.ds_config).is_file():
+        if earlier is not None and self._is_there(earlier):
             size = self._most_rows(earlier.ds_config)
             if size is not None:
                 return size
@@ -94,7 +96,7 @@ class Sizes:
             for rows in self._rows:
                 if 2 * rows <= size.micro_batch:
                     return Size(size.ds_config, rows)
-        if self._c.deepspeed.config != AUTO:
+        if not leaves_sharding_open(self._c):
             return None
         for file in self._files:
             if _place(file) > _place(size.ds_config):
@@ -108,7 +110,7 @@ class Sizes:
         """
         if rows_per_rank(self._c, self._ranks) % earlier.micro_batch:
             return False
-        if not find_ds_config(earlier.ds_config).is_file():
+        if not self._is_there(earlier):
             return False
         return self.table(self.resolved(earlier)).peak <= self._device.memory
 
@@ -135,15 +137,16 @@ class Sizes:
         if precision == "auto":
             precision = "bf16" if self._device.bf16 else "float32"
         config = replace(config, run=replace(config.run, precision=precision))
-        ds_config = load_ds_config(config, accumulation_steps(config, self._ranks), self._ranks)
+        plan = plan_engine(config, accumulation_steps(config, self._ranks), self._ranks)
         model = model_without_weights(config.model, config.data.sequence_length)
-        fused = fuses_loss(config.model, self._device)
-        return memory_table(config, model, ds_config, self._ranks, fused)
+        fused = loss_kernel(config.model, self._device.cuda) != "plain"
+        return memory_table(config, model, plan, self._ranks, fused)
 
     def why(self, size: Size) -> str:
         """Return what keeps the micro batch from being larger, or the sharding from being less."""
         reasons = []
-        if self._c.deepspeed.config == AUTO and _place(size.ds_config) > _place(self._files[0]):
+        further = _place(size.ds_config) > _place(self._files[0])
+        if further and leaves_sharding_open(self._c):
             least = self._needed(Size(self._files[0], self._rows[-1]))
             name = _short(self._files[0])
             reasons.append(f"{name} with {self._rows[-1]} would take {least / GB:.3g} GB")
@@ -172,6 +175,10 @@ class Sizes:
             "--deepspeed.config yourself"
         )
 
+    def _is_there(self, size: Size) -> bool:
+        """Return whether DeepSpeed's file still is, where the engine reads one."""
+        return engine_kind(self._c) != "deepspeed" or find_ds_config(size.ds_config).is_file()
+
     def _smallest(self) -> Iterator[Size]:
         for file in self._files:
             yield Size(file, self._rows[-1])
@@ -190,14 +197,8 @@ class Sizes:
         return table.in_steps if chosen else table.peak
 
 
-def fuses_loss(model: ModelConfig, device: Device) -> bool:
-    """Return whether the loss is computed without the logits in memory."""
-    wanted = str(model.fused_cross_entropy).lower()
-    return device.cuda if wanted == AUTO else wanted != "false"
-
-
 def _files(c: TrainConfig, device: Device) -> tuple[str, ...]:
-    if c.deepspeed.config != AUTO:
+    if not leaves_sharding_open(c):
         return (c.deepspeed.config,)
     names = [name for name in SHARDINGS if name not in NOT_TAKEN]
     if not device.cuda:  # the host's memory is the device's
@@ -227,7 +228,7 @@ def _with(c: TrainConfig, size: Size, evaluated: int) -> TrainConfig:
 def in_words(c: TrainConfig, size: Size) -> str:
     """Name the part of a size that was left open."""
     rows = f"a micro batch of {size.micro_batch}"
-    if c.deepspeed.config != AUTO:
+    if not leaves_sharding_open(c):
         return rows
     return f"{size.ds_config}" + (f" and {rows}" if c.run.micro_batch == AUTO else "")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,7 +15,7 @@ from train.models.build import count_parameters
 from train.reporting.console_summary import print_closing_summary
 from train.reporting.heatmap import write_heatmaps
 from train.system.provenance import own_provenance
-from train.telemetry.metrics import read_metrics
+from train.telemetry.metrics import finite_or_none, read_metrics
 from train.telemetry.summary import read_summary, write_summary
 
 
@@ -53,7 +54,8 @@ def leave(trainer: Trainer) -> int:
 
 
 def _state(trainer: Trainer, state: State, reason: str = "") -> None:
-    if trainer.world.is_main:
+    taken_over = trainer.lease is not None and trainer.lease.lost
+    if trainer.world.is_main and not taken_over:  # else it is another job's to say
         saved = str(trainer.saved) if trainer.saved else None
         write_state(
             trainer.folder,
@@ -65,37 +67,58 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
         )
 
 
-def close(trainer: Trainer, elapsed: float) -> None:
+def close(trainer: Trainer, elapsed: float, chosen: str = "") -> None:
     """End the run's output. Collective; only rank 0 writes.
 
     Args:
         elapsed: seconds of this process, set-up included.
+        chosen: what auto took and why; empty where nothing was auto.
     """
     figures = trainer.telemetry.summary()
     trainer.telemetry.close()
     if not trainer.world.is_main:
         return
+    facts = _facts(trainer) | {"chosen": chosen} | figures
+    _or_warn("summary and pictures", lambda: _tell_the_end(trainer, facts, elapsed))
+
+
+def _tell_the_end(trainer: Trainer, facts: dict[str, Any], elapsed: float) -> None:
     decay = trainer.decay
     alphas = decay.alphas if decay is not None else {}
     weight_decays = decay.weight_decays if decay is not None else {}
     path = trainer.folder / SUMMARY
     # A run that was done already keeps its summary: this process has trained nothing to speak of.
     kept = None if trainer.telemetry.began else read_summary(path)
-    summary = kept or write_summary(path, _facts(trainer) | figures)
+    summary = kept or finite_or_none(facts)
+    if kept is None:
+        _or_warn(SUMMARY, lambda: write_summary(path, summary))
     if weight_decays:
-        history = [
-            record
-            for record in read_metrics(trainer.folder / METRICS)
-            if record["kind"] == "refresh"
-        ]
-        write_heatmaps(
-            trainer.folder / HEATMAP,
-            alphas,
-            weight_decays,
-            history,
-            title=f"{trainer.config.name}, step {trainer.step}",
-        )
+        _or_warn(HEATMAP, lambda: _picture(trainer, alphas, weight_decays))
     print_closing_summary(summary, alphas, weight_decays, trainer.folder, elapsed)
+
+
+def _picture(
+    trainer: Trainer, alphas: Mapping[str, float], weight_decays: Mapping[str, float]
+) -> None:
+    write_heatmaps(
+        trainer.folder / HEATMAP,
+        alphas,
+        weight_decays,
+        read_metrics(trainer.folder / METRICS, "refresh"),
+        title=f"{trainer.config.name}, step {trainer.step}",
+    )
+
+
+def _or_warn(what: str, action: Callable[[], object]) -> None:
+    """Do what comes after the last checkpoint: whatever it raises, the run is finished."""
+    try:
+        action()
+    except Exception as error:
+        print(
+            f"warning: {what} of the finished run failed: {type(error).__name__}: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _facts(trainer: Trainer) -> dict[str, Any]:
@@ -104,6 +127,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "name": config.name,
         "world_size": trainer.world.size,
         **trainer.engine.layout,
+        "micro_batch": config.run.micro_rows,
         "device": trainer.world.device.type,
         "precision": str(trainer.engine.dtype).removeprefix("torch."),
         "method": config.decay.method,

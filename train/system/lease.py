@@ -106,7 +106,10 @@ class Lease:
         watch = _Watch(self._patience)
         while True:
             self._folder.mkdir(parents=True, exist_ok=True)
-            seen = _newest(self._folder)
+            try:
+                seen = _newest(self._folder)
+            except FileNotFoundError:
+                continue  # its holder has moved or removed the folder
             if seen is None or self._is_free(seen, watch):
                 if self._create(1 if seen is None else seen.number + 1):
                     threading.Thread(target=self._keep_alive, daemon=True).start()
@@ -123,7 +126,7 @@ class Lease:
         """
         seen = _newest(self._folder)
         holder = seen.holder if seen is not None else None
-        if holder is not None and holder.nonce == self.nonce:
+        if holder is not None and holder.nonce == self.nonce and not self._lost:
             return
         self._lost = True
         now = str(holder or "another job") if seen is not None else "nobody: its file is gone"
@@ -218,6 +221,12 @@ class Lease:
             self._write(released=False)
 
 
+def remove_leases(folder: Path) -> None:
+    """Remove the leases of a folder that nobody will write in any more."""
+    for _, path in _files(folder):
+        path.unlink(missing_ok=True)
+
+
 class _Watch:
     """Watches the count of a lease by this process's own clock: clocks of two hosts differ."""
 
@@ -265,7 +274,8 @@ def _newest(folder: Path) -> _Seen | None:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            continue  # taken over meanwhile
+            time.sleep(0.01)  # taken over meanwhile
+            continue
         return _Seen(number, content, *_parse(content))
     return None
 

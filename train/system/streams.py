@@ -1,11 +1,22 @@
-"""Gives output that outlives its reader.
+"""Gives output that outlives its reader, and that any console can print.
 
-A closed pipe or terminal must not end a run before its checkpoint.
+A closed pipe or terminal must not end a run before its checkpoint, nor must a letter that it does
+not know.
 """
 
 from __future__ import annotations
 
+import io
 from typing import Any
+
+
+def print_what_can_be(stream: Any) -> None:
+    """Have a text stream write "?" for what its encoding has no letter for, such as → in ASCII.
+
+    LANG=C, PYTHONIOENCODING and an old terminal choose such encodings.
+    """
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+        stream.reconfigure(errors="replace")
 
 
 class PipeSafeStream:
@@ -15,6 +26,7 @@ class PipeSafeStream:
     """
 
     def __init__(self, stream: Any) -> None:
+        print_what_can_be(stream)
         self._stream = stream
 
     def write(self, text: str) -> int:

@@ -1,6 +1,7 @@
 """Measures where the time of a step goes.
 
-The parts are data, forward and backward, optimizer step, refresh, evaluation and checkpoint. On
+The parts are data, forward and backward, optimizer step, refresh, evaluation and checkpoint; and
+compiling, which is taken out of the part it happened in. On
 CUDA a part is a pair of events on the current stream, so nothing waits for the device until the
 clock is read. What is timed there is the device's own time line: data that was ready before the
 device needed it costs nothing.
@@ -14,9 +15,11 @@ from contextlib import contextmanager
 
 import torch
 
+from train.models.compiling import compile_seconds
+
 # Tokens per second are reckoned over these parts.
 TRAINING = ("data", "forward_backward", "step", "refresh")
-PARTS = (*TRAINING, "evaluation", "checkpoint")
+PARTS = (*TRAINING, "evaluation", "checkpoint", "compiling")
 
 
 class StepClock:
@@ -37,10 +40,14 @@ class StepClock:
         if name not in self._since:
             raise ValueError(f"{name} is no part of a step; use one of {', '.join(PARTS)}")
         start = self._now()
+        compiled = compile_seconds()
         try:
             yield
         finally:
             end = self._now()
+            compiled = compile_seconds() - compiled  # the device waited for it, too
+            self._since[name] -= compiled
+            self._since["compiling"] += compiled
             if isinstance(start, float) and isinstance(end, float):
                 self._since[name] += end - start
             else:

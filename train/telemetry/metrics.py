@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +22,113 @@ Record = dict[str, Any]
 class MetricsWriter:
     """Writes metrics.jsonl; one process does, rank 0.
 
+    Where the file system takes no line, as a full disk does, the lines wait in memory and are
+    written once it does.
+
     Args:
         path: the file; its folder is made.
         resume_step: the step gone on from. Later lines are dropped, for those steps are run again.
             None starts an empty file and keeps an old one beside it as `<name>.previous`.
+        say: takes a line when lines begin to wait, and when they have been written.
+
+    Raises:
+        UserError: the file cannot be begun.
     """
 
-    def __init__(self, path: str | Path, resume_step: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        resume_step: int | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if resume_step is not None:
-            _truncate(self.path, resume_step)
-        elif self.path.exists():
-            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
+        self._say = say
+        self._waiting = b""  # begins in the middle of a line where the disk took a part of it
+        self._ailing = False
+        self._file = -1
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if resume_step is not None:
+                _truncate(self.path, resume_step)
+            elif self.path.exists():
+                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+            self._open()
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> Record:
-        """Append one line, and return what was written.
-
-        NaN and infinity become null, which strict JSON has no word for.
-        """
-        record: Record = {
-            "kind": kind,
-            "step": step,
-            **{key: finite_or_none(value) for key, value in values.items()},
-        }
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        """Append one line, and return what it says."""
+        record = make_record(kind, step, values)
+        self.append(record)
         return record
 
+    def append(self, record: Record) -> None:
+        """Append a line that `make_record` made."""
+        self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
+        self._flush()
+
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self._file.close()
+        """Write what still waits, and close the file; a second call does nothing."""
+        if self._waiting:
+            self._flush()
+        if self._waiting:
+            lines = self._waiting.count(b"\n")
+            self._waiting = b""
+            self._say(f"warning: the last {lines} lines of {self.path} could not be written")
+        self._close()
 
     def __enter__(self) -> MetricsWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _flush(self) -> None:
+        """Write as much of what waits as the file takes."""
+        try:
+            self._open()
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._file, self._waiting) :]
+        except OSError as error:
+            self._close()  # a stale handle stays one
+            self._tell(f"warning: {self.path}: {error.strerror}; its lines wait in memory", True)
+        else:
+            self._tell(f"{self.path} is written again, the lines that waited too", False)
+
+    def _tell(self, text: str, ailing: bool) -> None:
+        """Say a line where the state has changed."""
+        if ailing != self._ailing:
+            self._ailing = ailing
+            self._say(text)
+
+    def _open(self) -> None:
+        if self._file < 0:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def _close(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            with suppress(OSError):
+                os.close(file)
+
+
+def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
+    """Return what is written as one line.
+
+    NaN and infinity become null, which strict JSON has no word for.
+    """
+    figures = {key: finite_or_none(value) for key, value in values.items()}
+    return {"kind": kind, "step": step, **figures}
+
+
+def check_metrics(path: Path, resume_step: int | None) -> None:
+    """Make sure that the lines of a run that goes on can be read.
+
+    Raises:
+        UserError: they are damaged.
+    """
+    if resume_step is not None and path.exists():
+        read_metrics(path)
 
 
 def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:

@@ -31,12 +31,16 @@ class Progress:
         self._last = time.monotonic()
         self._pace = 0.0
 
-    def advance(self, step: int) -> None:
-        """Note that a training step is done."""
+    def advance(self, step: int, once: float = 0.0) -> None:
+        """Note that a training step is done.
+
+        Args:
+            once: seconds of it that no later step will take.
+        """
         now = time.monotonic()
         done = step - self.step
         if done > 0:
-            pace = (now - self._last) / done
+            pace = max(now - self._last - once, 0.0) / done
             self._pace = SMOOTHING * self._pace + (1 - SMOOTHING) * pace if self._pace else pace
             self.step = step
             self._last = now
@@ -129,8 +133,8 @@ class Bar(Progress):
             self._bar.stop()
             self._bar = None
 
-    def advance(self, step: int) -> None:
-        super().advance(step)
+    def advance(self, step: int, once: float = 0.0) -> None:
+        super().advance(step, once)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.step, left=self.time_left())
 

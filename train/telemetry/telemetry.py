@@ -5,7 +5,7 @@ Every rank has one and calls it alike, for some figures are over all ranks; rank
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +14,15 @@ from train.config import TrainConfig
 from train.config.run_folder import METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
+from train.models.compiling import compile_seconds
+from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.metrics import MetricsWriter
+from train.telemetry.journal import Journal
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
-from train.telemetry.sinks import Guarded, make_sinks
 from train.telemetry.usage import Totals, memory, over_ranks
 
 
@@ -83,24 +84,18 @@ class Telemetry:
         self._cumulative = CumulativeDecay()
         self._validation: dict[str, float] = {}
         self._began = False
+        self._compiled = compile_seconds()  # what there was before this run's steps
         self._timed_step = resume_step or 0  # up to here steps are in the totals
         self._step = resume_step or 0
         self._tokens = 0
         self._window = Totals()  # since the training line before
-        self._metrics: MetricsWriter | None = None
-        self._sinks: list[Guarded] = []
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        # On all ranks, so that a damaged file stops every rank, not one.
-        world.run_on_main(lambda: self._open(resume_step))
+        self.journal = Journal(config, folder, world, resume_step, self.message)
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
-
-    def _open(self, resume_step: int | None) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, resume_step)
-        self._sinks = make_sinks(self._config, self._folder, resume_step, self.message)
 
     @property
     def began(self) -> bool:
@@ -116,6 +111,8 @@ class Telemetry:
             self.message(
                 f"mfu is against {self._peak.tflops:.3g} TFLOP/s a rank ({self._peak.source})"
             )
+            if compiles_layers(self._config.model):
+                self.message("compiling the decoder layers in this first step")
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:
@@ -137,9 +134,12 @@ class Telemetry:
         """
         self._step = step
         self._tokens = int(values["tokens"])
-        self._progress.advance(step)
-        if trace := self._profile.end(step):
-            self.message(f"trace of steps up to {step} in {trace}")
+        compiled = compile_seconds() - self._compiled
+        self._compiled += compiled
+        self._progress.advance(step, compiled)
+        if compiled:
+            self.message(f"compiling took {compiled:.1f} s; tokens/s and mfu are without")
+        self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
 
@@ -214,13 +214,18 @@ class Telemetry:
 
     def close(self) -> None:
         """End the bar, the file and the dashboards."""
-        if trace := self._profile.close():
-            self.message(f"trace up to the last step in {trace}")
+        self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
-        for sink in self._sinks:
-            sink.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        self.journal.close()
+
+    def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
+        try:
+            trace = write()
+        except (OSError, RuntimeError) as error:  # the run is worth more than its trace
+            self.message(f"warning: no trace {which}: {error}")
+            return
+        if trace is not None:
+            self.message(f"trace {which} in {trace}")
 
     def _figures(self, step: int) -> dict[str, Any]:
         """Return what a training line says of the steps since the line before. Collective."""
@@ -262,8 +267,5 @@ class Telemetry:
             return None
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if self._metrics is not None:
-            record = self._metrics.write(kind, step, values)
-            self._progress.log(record)
-            for sink in self._sinks:
-                sink.log(record)
+        if self._world.is_main:
+            self._progress.log(self.journal.write(kind, step, values))

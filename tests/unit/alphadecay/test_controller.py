@@ -166,6 +166,8 @@ def test_state_of_another_model_is_refused() -> None:
     ("choices", "message"),
     [
         ({"interval": 0}, "interval is 0"),
+        ({"interval": 2.5}, "interval is 2.5, must be a whole number"),
+        ({"include": "*up*"}, "write a list of patterns"),
         ({"s1": 3, "s2": 1}, "s1 <= s2"),
         ({"tail": "median"}, "tail is 'median'"),
         ({"compat": "paper"}, "compat is 'paper'"),

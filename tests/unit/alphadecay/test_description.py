@@ -101,3 +101,18 @@ def test_a_warning_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
     assert levels >= {logging.WARNING}
     assert "1.weight [64, 32] is the last linear weight and the widest" in said
     assert "with fewer than 4 there is little to compare" in said
+
+
+def test_a_layer_that_is_trained_later_is_warned_of_at_a_refresh(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Model(3)
+    later = model.get_parameter("layers.1.weight")
+    later.requires_grad_(False)
+    decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1))
+    caplog.clear()
+    decay.refresh()
+    assert not caplog.records
+    later.requires_grad_(True)
+    decay.refresh()
+    assert "1 weight not trained when it was made, and trained now, such as layers.1" in caplog.text

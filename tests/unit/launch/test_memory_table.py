@@ -10,7 +10,7 @@ import torch
 from tests.conftest import ROOT
 from train.config.command_line import load_config
 from train.config.validate import accumulation_steps
-from train.engines.ds_config import load_ds_config
+from train.engines.build import plan_engine
 from train.planning.device import GB
 from train.planning.memory_table import memory_table
 from train.planning.model_shapes import model_without_weights
@@ -40,8 +40,8 @@ def said(size: str, ds_config: str) -> dict[str, str]:
     recipe = f"train/recipes/llama_{size}.yaml"
     sizes = ["--deepspeed.config", ds_config, "--run.micro_batch", str(SIZES[size])]
     c = load_config(["--config", recipe, *sizes, "--run.precision", "bf16"])
-    resolved = load_ds_config(c, accumulation_steps(c, RANKS), RANKS)
-    table = memory_table(c, model(recipe), resolved, RANKS, fused_loss=True)
+    plan = plan_engine(c, accumulation_steps(c, RANKS), RANKS)
+    table = memory_table(c, model(recipe), plan, RANKS, fused_loss=True)
     figures = {
         part.name: "host" if part.on_host else f"{part.size / GB:.1f}" for part in table.parts
     }

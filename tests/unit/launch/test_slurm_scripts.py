@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +92,12 @@ class Job:
         [found] = [call for call in self.calls if re.search(pattern, call)]
         return found
 
-    def leaves(self, state: str, step: int = 5, reason: str = "", then: str = "") -> None:
+    def leaves(
+        self, state: str, step: int = 5, reason: str = "", then: str = "", prepared: int = 0
+    ) -> None:
         """What the launched program does: the state of the run that it leaves, after `then`."""
-        record = json.dumps(
-            {"state": state, "step": step, "steps": 10, "reason": reason, "checkpoint": None}
-        )
+        facts = {"state": state, "step": step, "steps": 10, "reason": reason, "checkpoint": None}
+        record = json.dumps(facts | {"prepared": prepared})
         (self.folder / "launched").write_text(
             f"{then}\ncat >{self.run_dir}/state.json <<<'{record}'\n"
         )
@@ -315,6 +317,39 @@ def test_a_job_that_does_no_step_between_two_requeues_ends(job: Job) -> None:
     code, output = job.run("torchrun.sbatch", *out(job))
     assert code == 2 and "no step was done since the last requeue, at step 5" in output
     assert len([call for call in job.calls if call.startswith("scontrol requeue")]) == 1
+
+
+def test_documents_that_were_prepared_are_progress(job: Job) -> None:
+    for prepared in (100, 200):
+        job.leaves("stopped", 0, "run.max_hours", prepared=prepared)
+        assert job.run("torchrun.sbatch", *out(job))[0] == -signal.SIGTERM
+    code, output = job.run("torchrun.sbatch", *out(job))
+    assert code == 2 and "no step was done since the last requeue, at step 0" in output
+
+
+def test_a_run_that_was_killed_in_its_last_save_goes_on_from_the_one_before(job: Job) -> None:
+    """At each time limit it is still saving; state.json has the step of its newest checkpoint."""
+    for step in (5, 9):
+        job.leaves("running", step, then=STOPPABLE.format(run=job.run_dir))
+        started = job.start("torchrun.sbatch", *out(job))
+        (job.folder / "calls").unlink(missing_ok=True)
+        until(
+            lambda: (
+                (job.folder / "calls").exists()
+                and any("torch.distributed.run" in call for call in job.calls)
+            )
+        )
+        started.send_signal(signal.SIGUSR1)
+        output = started.communicate(timeout=120)[0]
+        assert f"requeued to go on from step {step}" in output
+
+
+def test_the_job_says_when_it_began(job: Job) -> None:
+    job.leaves("finished", 10, then='echo "$TRAIN_JOB_STARTED" >"$LAUNCHED.began"')
+    before = int(time.time())
+    assert job.run("torchrun.sbatch", *out(job))[0] == 0
+    began = int((job.folder / "launched.began").read_text())
+    assert before <= began <= time.time()
 
 
 def test_a_stop_file_of_an_earlier_start_is_forgotten(job: Job) -> None:

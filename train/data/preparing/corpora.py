@@ -15,6 +15,7 @@ from pathlib import Path
 from train.config import DataConfig
 from train.config.shares import whole_shares
 from train.data.preparing.prepare import find_prepared, prepare, training_documents
+from train.data.preparing.work_folder import documents_recorded
 from train.data.sources.files import refuse_shared
 from train.data.sources.registry import open_sources
 from train.data.sources.source import Source
@@ -24,6 +25,7 @@ from train.data.tokenizers.sentencepiece import (
     sample_documents,
     train_on_sample,
 )
+from train.errors import UserError
 
 _Opened = tuple[Source, Source | None]
 
@@ -92,6 +94,15 @@ def find_all(config: DataConfig, vocab_size: int) -> list[PreparedCorpus]:
         PreparedCorpus(name, *find_prepared(part, vocab_size))
         for name, part in zip(names, parts, strict=True)
     ]
+
+
+def documents_prepared(config: DataConfig, vocab_size: int) -> int:
+    """Return how many documents are ready or would be gone on from: the progress of preparation."""
+    try:
+        corpora = find_all(config, vocab_size)
+    except (UserError, OSError):
+        return 0
+    return sum(documents_recorded(corpus.folder) for corpus in corpora if corpus.folder)
 
 
 def _parts(config: DataConfig) -> list[DataConfig]:

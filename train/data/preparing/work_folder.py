@@ -7,12 +7,9 @@ lengths and reads from that place, so the result is the same to the bit.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -34,9 +31,9 @@ from train.data.loading.memmap import (
 from train.data.preparing.encode import Encoded
 from train.errors import UserError
 from train.system.files import sync, write_atomically
+from train.system.lease import Lease, remove_leases
 
 STATE_NAME = "state.json"
-LOCK_NAME = "lock"
 SPOOL = "spool"  # what is encoded ahead of its turn
 FILES = (*(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")), QUARANTINE_NAME)
 
@@ -87,6 +84,23 @@ class State:
         return cls(**{**values, "counts": counts})
 
 
+def documents_recorded(final: Path) -> int:
+    """Return the documents that a preparation of `final` has written down, done or not."""
+    try:
+        if final.exists():
+            meta = read_meta(final)
+            return meta.train.documents + meta.validation.documents
+        content = (work_folder(final) / STATE_NAME).read_text(encoding="utf-8")
+        return State.of(json.loads(content)).totals()[0]
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return 0
+
+
+def work_folder(final: Path) -> Path:
+    """Return the folder in which `final` is made."""
+    return final.with_name(f".{final.name}.work")
+
+
 class WorkFolder:
     """The folder of one preparation, held by one process at a time; a context manager.
 
@@ -105,16 +119,16 @@ class WorkFolder:
 
     def __init__(self, final: Path, say: Callable[[str], None]) -> None:
         self.final = final
-        self.folder = final.with_name(f".{final.name}.work")
+        self.folder = work_folder(final)
         self.state = State()
         self.finished = False
         self._say = say
-        self._lock: IO[bytes] | None = None
+        self._lease = Lease(self.folder, f"the preparation of {final}", wait=True, say=say)
         self._files: dict[str, IO[bytes]] = {}
 
     def __enter__(self) -> WorkFolder:
         try:
-            self._acquire_lock()
+            self._lease.take()
             self.finished = self.final.exists()
             if self.finished:
                 self.discard()
@@ -134,15 +148,20 @@ class WorkFolder:
         for file in self._files.values():
             with suppress(OSError):  # a full disk: what state.json vouches for is there
                 file.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._lease.release()
 
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def append(self, encoded: Encoded) -> int:
-        """Write and count a chunk's pieces, and return the tokens written."""
+        """Write and count a chunk's pieces, and return the tokens written.
+
+        Raises:
+            LeaseLost: another process goes on with this folder.
+        """
+        if self._lease.lost:
+            self._lease.check()
         total = 0
         for split, piece in encoded.pieces.items():
             counts = self.state.counts[split]
@@ -180,8 +199,15 @@ class WorkFolder:
             os.fsync(file.fileno())
 
     def record(self) -> None:
-        """Write down that everything up to here is done: a kill from now on costs none of it."""
+        """Write down that everything up to here is done: a kill from now on costs none of it.
+
+        Raises:
+            LeaseLost: another process goes on with this folder.
+            UserError: another process has written to its files.
+        """
         self.flush()
+        self._lease.check()
+        self._check_sizes()
         self.state.records += 1
         write_atomically(self.folder / STATE_NAME, json.dumps(asdict(self.state)))
 
@@ -198,6 +224,7 @@ class WorkFolder:
         )
         for path in [*self.folder.iterdir(), self.folder]:
             sync(path)
+        self._lease.check()
         try:
             os.replace(self.folder, self.final)
         except OSError:
@@ -206,14 +233,25 @@ class WorkFolder:
             read_meta(self.final)  # complete, since it too came by a rename; else say so
             self.discard()
             return self.final
-        for name in (STATE_NAME, LOCK_NAME):
-            (self.final / name).unlink(missing_ok=True)
+        (self.final / STATE_NAME).unlink(missing_ok=True)
+        remove_leases(self.final)
         sync(self.final.parent)
         return self.final
 
     def _write(self, name: str, content: bytes) -> None:
         self._files[name].write(content)
         self.state.sizes[name] += len(content)
+
+    def _check_sizes(self) -> None:
+        """Find out whether somebody else has written to the files."""
+        for name, file in self._files.items():
+            size = os.fstat(file.fileno()).st_size
+            if size != self.state.sizes[name]:
+                raise UserError(
+                    f"{self.folder / name} has {size} bytes where this process wrote "
+                    f"{self.state.sizes[name]}: another one writes to it; end that, and the same "
+                    "command goes on from what was recorded"
+                )
 
     def _cut(self) -> None:
         for name, file in self._files.items():
@@ -235,45 +273,3 @@ class WorkFolder:
             )
             return State()
         return state
-
-    def _acquire_lock(self) -> None:
-        """Wait until no other process prepares this folder.
-
-        The lock goes with the process, however it ends.
-        """
-        announced = False
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock = (self.folder / LOCK_NAME).open("wb")
-            except FileNotFoundError:
-                continue  # its folder was finished or removed meanwhile
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not announced:
-                    self._say(f"Waiting for another process that prepares {self.final}")
-                announced = True
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-                    raise
-                # Without locks two processes must not share a folder; this one cannot be gone on
-                # with.
-                self.folder = self.folder.with_name(
-                    f".{self.final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.work"
-                )
-                self.folder.mkdir(parents=True)
-                lock.close()
-                return
-            if _is_at(lock, self.folder / LOCK_NAME):
-                self._lock = lock
-                return
-            lock.close()  # the same
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -90,7 +90,7 @@ def submit(
     text = "".join(f"{line(planned)}\n" for planned in runs)
     path = folder / LISTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     variables = {"SWEEP": str(path)}
     if ranks:
         variables["RANKS"] = str(ranks)

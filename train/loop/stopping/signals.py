@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP")
 LAUNCHER = "the launcher is gone"
 STOP_FILE = "stop file"
 HOURS = "run.max_hours"
-REASONS = (*SIGNALS, LAUNCHER, STOP_FILE, HOURS)
+TAKEN_OVER = "output_dir was taken over by another job"
+REASONS = (TAKEN_OVER, *SIGNALS, LAUNCHER, STOP_FILE, HOURS)
 TO_BE_CONTINUED = 75  # EX_TEMPFAIL of sysexits.h: run it again
 _LAUNCHERS = {
     "deepspeed",
@@ -39,14 +41,18 @@ class StopRequests:
 
     Args:
         file: the stop file, looked for by rank 0; set once the output folder is known.
+
+    Attributes:
+        until: seconds of time.time() at which what has nothing to save is interrupted; None never.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
+        self.until: float | None = None
         self._received: set[str] = set()
         self._launchers: list[Any] = []
         self._raise = False
-        self._orphaned = False
+        self._instead = ""  # what a SIGTERM of our own stands for
 
     def install(self) -> None:
         """Take the signals over, in this process only, and remember which ancestors launched it."""
@@ -60,28 +66,28 @@ class StopRequests:
         )
         self._launchers = launchers()
 
-    def flags(self, out_of_time: bool = False) -> list[float]:
+    def flags(self, out_of_time: bool = False, taken_over: bool = False) -> list[float]:
         """Return one number a reason, in the order of REASONS: 1 where this process has it."""
         present = dict.fromkeys(SIGNALS, False) | dict.fromkeys(self._received, True)
         present[LAUNCHER] = any(_dead(process) for process in self._launchers)
-        present[STOP_FILE] = self.file is not None and self.file.exists()
+        present[STOP_FILE] = self._file_is_there()
         present[HOURS] = out_of_time
+        present[TAKEN_OVER] = taken_over
         return [float(present[reason]) for reason in REASONS]
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Raise Stopped in the main thread when a signal comes or the launcher dies.
+        """Raise Stopped in the main thread when one is asked to stop, or the time is over.
 
-        One that came before raises on entry.
+        What came before raises on entry.
         """
         self._raise = True
         over = threading.Event()
         watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
         try:
-            if self._received:
-                raise Stopped(min(self._received))
-            if self._launchers:
-                watch.start()
+            if before := min(self._received, default="") or self._asked():
+                raise Stopped(before)
+            watch.start()
             yield
         finally:
             self._raise = False
@@ -90,17 +96,29 @@ class StopRequests:
     def honoured(self) -> None:
         """Remove the stop file: the next start is a new decision."""
         if self.file is not None:
-            self.file.unlink(missing_ok=True)
+            with suppress(OSError):  # it stays, and is honoured again
+                self.file.unlink(missing_ok=True)
 
     def _watch(self, over: threading.Event) -> None:
-        while not over.wait(1.0):
-            if any(_dead(process) for process in self._launchers):
-                self._orphaned = True
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+        while not self._asked() and not over.wait(1.0):
+            pass
+        if not over.is_set():
+            self._instead = self._asked()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _asked(self) -> str:
+        """Return what asks to stop besides signals; empty where nothing does."""
+        if any(_dead(process) for process in self._launchers):
+            return LAUNCHER
+        if self.until is not None and time.time() >= self.until:
+            return HOURS
+        return STOP_FILE if self._file_is_there() else ""
+
+    def _file_is_there(self) -> bool:
+        return self.file is not None and _is_there(self.file)
 
     def _note(self, number: int, _frame: Any) -> None:
-        name = LAUNCHER if self._orphaned else signal.Signals(number).name
+        name = self._instead or signal.Signals(number).name
         if name == "SIGINT" and name in self._received:
             os.write(2, b"\ninterrupted twice: ending at once, without a checkpoint\n")
             os._exit(128 + number)
@@ -108,6 +126,14 @@ class StopRequests:
         if self._raise:
             self._raise = False
             raise Stopped(name)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether a file is seen; where the file system fails for a moment it is not."""
+    try:
+        return file.exists()
+    except OSError:
+        return False
 
 
 def agreed(flags: list[float]) -> str:

@@ -21,6 +21,7 @@ PART_COLOURS = {
     "refresh": style.PINK,
     "evaluation": style.GREEN,
     "checkpoint": style.SILVER,
+    "compiling": style.BROWN,
 }
 FEW = 60  # marks that can be told apart
 # short: on a phone the widest makes the columns of the legend

@@ -82,3 +82,24 @@ def test_a_last_linear_that_is_the_widest_is_warned_of() -> None:
     (warning,) = choose_modules(Model("decide", outputs=300)).warnings
     assert "decide.weight [300, 64] is the last linear weight and the widest" in warning
     assert "exclude=['decide.weight']" in warning
+
+
+def test_a_head_before_the_layers_is_warned_of() -> None:
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predict = nn.Linear(64, VOCABULARY, bias=False)
+            self.tokens = nn.Embedding(VOCABULARY, 64)
+            self.inner = nn.Linear(64, 64, bias=False)
+
+    (warning,) = choose_modules(Early()).warnings
+    assert "predict.weight [1000, 64] is as wide as the vocabulary" in warning
+    assert "exclude=['predict.weight']" in warning
+
+
+def test_heads_for_several_tokens() -> None:
+    model = Model("last")
+    model.last = nn.Linear(64, 64, bias=False)
+    model.heads = nn.ModuleList([nn.Linear(64, VOCABULARY, bias=False) for _ in range(3)])
+    assert names(model) == ["inner.weight", "last.weight"]
+    assert choose_modules(model).warnings == ()

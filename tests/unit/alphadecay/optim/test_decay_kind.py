@@ -204,3 +204,62 @@ def test_torchtitans_muon_is_known_and_not_tried() -> None:
     inspect.unwrap(DistMuon.step).__module__ = "torchtitan.distributed.flex_shard.dist_muon"
     optimizer = DistMuon([nn.Parameter(torch.ones(4, 4))], {}, lr=LR, weight_decay=DECAY)
     assert is_decoupled(optimizer) is True
+
+
+def test_groups_of_torchs_adam_that_decay_in_two_ways_are_refused() -> None:
+    model = Plain()
+    up, *rest = model.parameters()
+    groups = [{"params": [up], "decoupled_weight_decay": True}, {"params": rest}]
+    optimizer = torch.optim.Adam(groups, lr=LR, weight_decay=DECAY)
+    with pytest.raises(ValueError, match=r"Adam shrinks the weights of one param group and adds"):
+        AlphaDecay(model, optimizer)
+
+
+class ByGroup(torch.optim.Optimizer):
+    """Two rules in one, as Muon with an auxiliary Adam: each group says which, and no argument."""
+
+    def __init__(self, param_groups: list[dict[str, Any]]) -> None:
+        for group in param_groups:
+            assert set(group) == {"params", "lr", "weight_decay", "shrinks"}
+        super().__init__(param_groups, {})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if group["shrinks"]:
+                    shrink_then_sign(p, p.grad, group["lr"], group["weight_decay"])
+                else:
+                    normalised_penalty(p, p.grad, group["lr"], group["weight_decay"])
+
+
+@pytest.mark.parametrize(
+    ("shrinks", "expected"), [([True, True], True), ([False, False], False), ([True, False], None)]
+)
+def test_each_kind_of_group_is_tried(shrinks: list[bool], expected: bool | None) -> None:
+    groups = [
+        {"params": [nn.Parameter(torch.ones(4, 4))], "lr": lr, "weight_decay": DECAY, "shrinks": s}
+        for s, lr in zip(shrinks, (LR, LR / 2), strict=True)
+    ]
+    optimizer = ByGroup(groups)
+    torch.optim.lr_scheduler.ConstantLR(optimizer)  # leaves an initial_lr in the groups
+    if expected is None:
+        with pytest.raises(ValueError, match="give all groups the same, or make two optimizers"):
+            is_decoupled(optimizer)
+        return
+    assert is_decoupled(optimizer) is expected
+
+
+def test_apexs_lamb_is_no_adamw_by_its_mode() -> None:
+    """Its adam_w_mode says where the decay enters the trust ratio, which scales it."""
+
+    class FusedLAMB(ByHand):
+        adam_w_mode = 1
+        rule = staticmethod(by_trust_ratio)
+
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+
+    inspect.unwrap(FusedLAMB.step).__module__ = "apex.optimizers.fused_lamb"
+    with pytest.raises(ValueError, match="FusedLAMB is not understood"):
+        is_decoupled(FusedLAMB([nn.Parameter(torch.ones(4, 4))], lr=LR, weight_decay=DECAY))

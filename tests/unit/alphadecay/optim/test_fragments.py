@@ -155,3 +155,16 @@ def test_a_learning_rate_that_is_a_tensor() -> None:
     fragments = Fragments([], [Span(absent, 0, 6, absent, 0, 0)])
     lr = torch.tensor(0.5, device="meta")  # reading it would raise
     fragments.apply([({"lr": lr, "params": [absent]}, 0.5)], decoupled=True)
+
+
+def test_learning_rates_of_both_kinds_in_one_optimizer() -> None:
+    """A number beside a tensor on a device, which torch does not take in one list."""
+    pair = [nn.Parameter(torch.ones(2, 3, device="meta")) for _ in range(2)]
+    for parameter in pair:
+        parameter.grad = torch.zeros_like(parameter)
+    rates = (0.5, torch.tensor(0.5, device="meta"))
+    held = [({"lr": lr, "params": [p]}, 0.5) for lr, p in zip(rates, pair, strict=True)]
+    fragments = Fragments([], [Span(p, 0, 6, p, 0, i) for i, p in enumerate(pair)])
+    with Launches() as launches:
+        fragments.apply(held, decoupled=True)
+    assert sum("_foreach_mul_" in name for name in launches.names) == 2

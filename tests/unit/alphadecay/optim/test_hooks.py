@@ -166,3 +166,60 @@ def test_a_subclass_that_fails_inside_its_own_step_decays_at_the_next() -> None:
     for _ in range(2):
         expected = pytest.approx(1 - LR * decay.weight_decays["weight"])
         assert shrinkage(model, optimizer) == expected
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_a_users_hook_before_the_step_runs_before_the_decay(
+    kind: type[torch.optim.Optimizer],
+) -> None:
+    """A schedule of the decay and a clipping of gradients, registered after AlphaDecay."""
+    model = layer()
+    twin = layer()
+    optimizer = kind(model.parameters(), lr=LR, weight_decay=DECAY)
+    decay = AlphaDecay(model, optimizer, control="fixed_ratio", ratios={"*": 2.0})
+    plain = kind(twin.parameters(), lr=LR, weight_decay=0.0)
+
+    def clip_and_set(stepping: torch.optim.Optimizer, *_: object) -> None:
+        group = stepping.param_groups[0]
+        group["weight_decay"] = 0.3 if stepping is optimizer else 2 * 0.3
+        group["params"][0].grad.clamp_(-1e-3, 1e-3)
+
+    for each in (optimizer, plain):
+        each.register_step_pre_hook(clip_and_set)
+    for _ in range(3):
+        for each in (model, twin):
+            each.weight.grad = torch.ones_like(each.weight)
+        optimizer.step()
+        plain.step()
+        torch.testing.assert_close(model.weight, twin.weight, rtol=1e-6, atol=1e-7)
+    decay.remove()
+    assert "register_step_pre_hook" not in vars(optimizer)
+    assert len(optimizer._optimizer_step_pre_hooks) == 1
+
+
+class MainGrad(torch.optim.SGD):
+    """Takes its gradients from where Megatron's and some fused optimizers keep them."""
+
+    @torch.no_grad()
+    def step(self, closure: object = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            parameter.add_(parameter.main_grad, alpha=-LR)
+
+
+def test_an_optimizer_with_gradients_elsewhere_is_noticed() -> None:
+    model = layer()
+    model.weight.main_grad = torch.ones_like(model.weight)
+    optimizer = MainGrad(model.parameters(), lr=LR, weight_decay=DECAY)
+    AlphaDecay(model, optimizer, decoupled=True)
+    with pytest.raises(RuntimeError, match=r"MainGrad has stepped weights none of which has a"):
+        optimizer.step()
+
+
+def test_a_step_without_any_gradient_is_none_to_complain_of() -> None:
+    model = layer()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=DECAY)
+    decay = AlphaDecay(model, optimizer)
+    before = model.weight.detach().clone()
+    optimizer.step()
+    decay.step()
+    assert torch.equal(model.weight, before)

@@ -63,9 +63,14 @@ def test_a_schedule_that_begins_at_zero(kind: Any) -> None:
 def test_the_optimizers_own_decay_is_zero_inside_a_step_alone(kind: Any) -> None:
     _, optimizer, _ = watched(kind)
     seen = []
-    optimizer.register_step_pre_hook(lambda o, *_: seen.append(o.param_groups[0]["weight_decay"]))
-    optimizer.step()
-    assert (seen, optimizer.param_groups[0]["weight_decay"]) == ([0.0], BASE)
+
+    def look(*_: Any) -> None:
+        seen.append(optimizer.param_groups[0]["weight_decay"])
+
+    optimizer.register_step_pre_hook(look)
+    optimizer.register_step_post_hook(look)
+    optimizer.step(look)
+    assert seen == [BASE, 0.0, BASE]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -137,3 +142,65 @@ def test_a_state_of_an_unknown_version_is_refused() -> None:
     _, _, decay = watched(AdamW)
     with pytest.raises(ValueError, match="has version 9, this library reads 2"):
         decay.load_state_dict({**decay.state_dict(), "version": 9})
+
+
+@pytest.mark.parametrize("how", ["reversed", "merged", "emptied"])
+def test_groups_that_are_changed_later(how: str) -> None:
+    """Each module takes the decay of the group that holds it now, and says so."""
+    model = Plain()
+    up, down, mix = (model.get_parameter(f"{name}.weight") for name in ("up", "down", "mix"))
+    groups = [
+        {"params": [up, down], "weight_decay": 0.1},
+        {"params": [mix], "weight_decay": 0.3},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LR)
+    decay = AlphaDecay(model, optimizer)
+    ratios = {name: saved["ratio"] for name, saved in decay.state_dict()["modules"].items()}
+    bases = {"up.weight": 0.1, "down.weight": 0.1, "mix.weight": 0.3}
+    if how == "reversed":
+        optimizer.param_groups.reverse()
+    else:
+        moved = optimizer.param_groups.pop()
+        optimizer.param_groups[0]["params"] += moved["params"] if how == "merged" else []
+        bases["mix.weight"] = 0.1 if how == "merged" else 0.0
+    assert decay.weight_decays == {name: ratios[name] * bases[name] for name in bases}
+    assert shrinkage(model, optimizer) == {
+        name: pytest.approx(1 - LR * weight_decay, abs=1e-6)
+        for name, weight_decay in decay.weight_decays.items()
+    }
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, pickle.dumps])
+def test_alphadecay_itself_is_not_copied(how: Any) -> None:
+    """A copy would hook nothing, and go on reporting decays."""
+    _, _, decay = watched(AdamW)
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled: keep its state_dict\(\)"):
+        how({"decay": decay})
+
+
+def test_weights_that_are_loaded_before_the_first_step_are_noticed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model, optimizer, decay = watched(AdamW)
+    model.load_state_dict(Plain().state_dict())
+    shrinkage(model, optimizer)
+    assert "the weights were written to after AlphaDecay measured them" in caplog.text
+    caplog.clear()
+    model, optimizer, decay = watched(AdamW)
+    model.load_state_dict(Plain().state_dict())
+    decay.load_state_dict(decay.state_dict())
+    shrinkage(model, optimizer)
+    shrinkage(model, optimizer)
+    assert "written to" not in caplog.text
+
+
+@pytest.mark.parametrize("call", [AlphaDecay.step, AlphaDecay.refresh])
+def test_what_was_removed_says_so_at_once(call: Any) -> None:
+    model, optimizer, decay = watched(AdamW)
+    figures = decay.weight_decays
+    decay.remove()
+    decay.remove()
+    shrinkage(model, optimizer)
+    with pytest.raises(RuntimeError, match=r"remove\(\) was called, so that nothing is decayed by"):
+        call(decay)
+    assert decay.weight_decays == figures

@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 from train.config.run_folder import STATUS
-from train.loop.run_status import main, read_state, write_state
+from train.loop import run_status
+from train.loop.run_status import main, note_checkpoint, note_refusal, read_state, write_state
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,7 @@ def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
         "steps": 9,
         "reason": "SIGTERM",
         "checkpoint": "x/step-00000003",
+        "prepared": 0,
     }
     assert json.loads((tmp_path / STATUS).read_text()) == expected == read_state(tmp_path)
     assert main([str(tmp_path), "reason"]) == 75 and capsys.readouterr().out == "SIGTERM\n"
@@ -63,3 +65,51 @@ def test_as_a_program_it_needs_no_torch(tmp_path):
         timeout=120,
     )
     assert done.stdout == "finished\n0 False\n"
+
+
+def test_a_file_system_that_fails_is_told_and_raises_nothing(tmp_path, monkeypatch, capsys):
+    write_state(tmp_path, "running", step=3)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_status, "write_atomically", full)
+    write_state(tmp_path, "finished", step=4)
+    assert "does not say 'finished': No space left on device" in capsys.readouterr().err
+    assert read_state(tmp_path)["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("was", "held", "becomes"),
+    [
+        ("stopped", True, "failed"),
+        ("stopped", False, "failed"),
+        ("running", True, "failed"),  # killed, then refused
+        ("running", False, "running"),  # another job's
+        ("finished", True, "finished"),
+        ("failed", True, "failed"),
+    ],
+)
+def test_a_refused_start_is_no_longer_stopped(tmp_path, was, held, becomes):
+    write_state(tmp_path, was, step=3, steps=9, reason="SIGTERM")
+    note_refusal(tmp_path, "data was a, is b", held)
+    state = read_state(tmp_path)
+    assert (state["state"], state["step"]) == (becomes, 3)
+    assert state["reason"] == ("data was a, is b" if becomes == "failed" else "SIGTERM")
+
+
+def test_a_first_start_that_is_refused_has_failed(tmp_path):
+    note_refusal(tmp_path, "no", held=False)
+    assert read_state(tmp_path) == {}
+    note_refusal(tmp_path, "no", held=True)
+    assert read_state(tmp_path)["state"] == "failed"
+
+
+def test_a_checkpoint_is_noted_at_once_and_an_error_costs_nothing_else(tmp_path):
+    write_state(tmp_path, "running", step=0, steps=9)
+    note_checkpoint(tmp_path, 4, tmp_path / "step-00000004")
+    state = read_state(tmp_path)
+    assert (state["state"], state["step"], state["steps"]) == ("running", 4, 9)
+    assert state["checkpoint"].endswith("step-00000004")
+    note_checkpoint(tmp_path / "missing", 5, tmp_path / "step-00000005")
+    assert read_state(tmp_path) == state

@@ -1,19 +1,15 @@
-"""Choices of how the model is computed: what it is stays the same, and what cannot run is refused
-by name.
-"""
+"""Choices of how the model is computed: what it is stays the same."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from train.config import HOW_IT_COMPUTES, ModelConfig
-from train.errors import UserError
-from train.models.build import build_model, check_machine
+from train.models import chunked_loss
+from train.models.build import build_model
 
 TINY = ModelConfig(vocab_size=67, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=2)
 TOKENS = torch.arange(24).view(2, 12)
@@ -61,43 +57,35 @@ def test_attention_kernels_agree():
     torch.testing.assert_close(gradients, others, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_fused_loss_needs_a_gpu():
-    with pytest.raises(UserError, match="needs a CUDA GPU"):
-        check_machine(replace(TINY, fused_cross_entropy=True))
-
-
-def test_the_fused_loss_needs_its_package(monkeypatch):
-    monkeypatch.setattr("train.models.liger.uses_cuda", lambda: True)
-    monkeypatch.setattr("train.models.liger.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"alphadecay\[liger\]"):
-        check_machine(replace(TINY, fused_cross_entropy=True))
-
-
-def test_compiling_needs_a_compiler(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="C\\+\\+ compiler"):
-        check_machine(replace(TINY, compile=True))
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is installed"
-)
-def test_flash_attention_needs_its_package():
-    with pytest.raises(UserError, match="flash-attn is not installed"):
-        check_machine(replace(TINY, attention="flash_attention_2"))
-
-
 def test_how_it_computes_are_fields():
     assert set(HOW_IT_COMPUTES) < set(ModelConfig.__dataclass_fields__)
 
 
+def test_the_loss_in_chunks_is_the_loss(monkeypatch):
+    monkeypatch.setattr(chunked_loss, "CHUNK", 5 * TINY.vocab_size)
+    for tied in (False, True):
+        config = replace(TINY, tie_embeddings=tied)
+        plain = build_model(config, 12, seed=3).train()
+        fused = build_model(replace(config, fused_cross_entropy="chunked"), 12, seed=3).train()
+        assert fused(input_ids=TOKENS, labels=TOKENS).logits is None
+        assert torch.equal(fused(input_ids=TOKENS).logits, plain(input_ids=TOKENS).logits)
+        loss, gradients = step(plain)
+        other, others = step(fused)
+        torch.testing.assert_close(loss, other, rtol=1e-6, atol=0)  # summed in chunks
+        torch.testing.assert_close(gradients, others, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.gpu
-def test_the_fused_loss_is_the_loss():
-    pytest.importorskip("liger_kernel")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kernel", ["liger", "chunked"])
+def test_the_fused_loss_is_the_loss_on_a_gpu(kernel):
+    if kernel == "liger":
+        pytest.importorskip("liger_kernel")
     models = [
-        build_model(replace(TINY, fused_cross_entropy=on), 12, seed=3).cuda().train()
-        for on in (False, True)
+        build_model(replace(TINY, fused_cross_entropy=wanted, compile=False), 12, seed=3)
+        .cuda()
+        .train()
+        for wanted in (False, kernel)
     ]
     losses = [model(input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).loss for model in models]
     assert models[1](input_ids=TOKENS.cuda(), labels=TOKENS.cuda()).logits is None

@@ -49,6 +49,20 @@ def test_an_unknown_part_is_refused():
         pass
 
 
+def test_compiling_is_a_part_of_its_own(now, monkeypatch):
+    compiled = [100.0]
+    monkeypatch.setattr(clock, "compile_seconds", lambda: compiled[0])
+    timed = StepClock(torch.device("cpu"))
+    with timed.part("forward_backward"):
+        now[0] += 25.0
+        compiled[0] += 20.0
+    with timed.part("forward_backward"):
+        now[0] += 5.0
+    found = timed.read()
+    assert (found["forward_backward"], found["compiling"]) == (10.0, 20.0)
+    assert training_seconds(found) == 10.0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_nothing_waits_until_it_is_read():

@@ -1,11 +1,14 @@
 """metrics.jsonl: strict JSON, cut back on resume."""
 
+import errno
 import json
 import math
+import os
 
 import pytest
 
 from train.errors import UserError
+from train.telemetry import metrics
 from train.telemetry.metrics import MetricsWriter, perplexity, read_metrics, scalars
 
 FIGURES = {"loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "tokens": 100, "tokens_per_second": 9.5}
@@ -108,3 +111,62 @@ def test_perplexity_overflows_to_infinity():
     assert (
         perplexity(0.0) == 1.0 and perplexity(1e4) == math.inf and math.isnan(perplexity(math.nan))
     )
+
+
+class Disk:
+    """Stands in for os.write: takes so many bytes and no more, then fails."""
+
+    def __init__(self, number):
+        self.number = number
+        self.room = None
+        self.real = os.write
+
+    def write(self, file, content):
+        if self.room is None:
+            return self.real(file, content)
+        taken = content[: self.room]
+        if not taken:
+            raise OSError(self.number, os.strerror(self.number))
+        self.room -= len(taken)
+        return self.real(file, taken)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("room", [0, 10])
+def test_lines_wait_for_room_and_are_written_whole(tmp_path, monkeypatch, number, room):
+    disk = Disk(number)
+    monkeypatch.setattr(metrics.os, "write", disk.write)
+    path = tmp_path / "metrics.jsonl"
+    said = []
+    with MetricsWriter(path, say=said.append) as writer:
+        writer.write("train", 1, FIGURES)
+        disk.room = room  # a part of the next line
+        for step in (2, 3):
+            assert writer.write("train", step, FIGURES)["step"] == step
+        assert [record["step"] for record in read_metrics(path)] == [1]
+        assert said == [f"warning: {path}: {os.strerror(number)}; its lines wait in memory"]
+        disk.room = None
+        writer.write("train", 4, FIGURES)
+        assert [record["step"] for record in read_metrics(path)] == [1, 2, 3, 4]
+    assert said[1:] == [f"{path} is written again, the lines that waited too"]
+
+
+def test_lines_that_find_no_room_to_the_end_are_counted(tmp_path, monkeypatch):
+    disk = Disk(errno.ENOSPC)
+    monkeypatch.setattr(metrics.os, "write", disk.write)
+    said = []
+    writer = MetricsWriter(tmp_path / "metrics.jsonl", say=said.append)
+    disk.room = 0
+    for step in (1, 2):
+        writer.write("train", step, FIGURES)
+    writer.close()
+    writer.close()
+    assert said[-1] == f"warning: the last 2 lines of {writer.path} could not be written"
+    assert len(said) == 2
+
+
+def test_a_file_that_cannot_be_begun_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    (tmp_path / "metrics.jsonl.previous").touch()
+    with pytest.raises(UserError, match=r"cannot write .*metrics.jsonl: Not a directory"):
+        MetricsWriter(tmp_path / "metrics.jsonl")

@@ -74,6 +74,14 @@ def test_time_left_counts_from_the_step_gone_on_from(now):
     assert shown.time_left() == "8:00"
 
 
+def test_what_happens_once_is_no_pace(now):
+    shown = Lines(io.StringIO())
+    shown.start(11)
+    now[0] += 62.0
+    shown.advance(1, once=60.0)
+    assert shown.time_left() == "0:20"
+
+
 def test_validation_refresh_and_message_are_lines(now):
     stream = io.StringIO()
     shown = Lines(stream)

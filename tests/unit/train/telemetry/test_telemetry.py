@@ -2,7 +2,9 @@
 with.
 """
 
+import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from train.config import (
 from train.loop.evaluation import Validation
 from train.models import spec_of
 from train.telemetry import clock
+from train.telemetry import telemetry as telemetry_module
 from train.telemetry.metrics import read_metrics
 from train.telemetry.telemetry import Telemetry
 
@@ -47,11 +50,14 @@ def now(monkeypatch):
     return time
 
 
-def telemetry(folder, resume_step=None, config=CONFIG):
+def telemetry(folder, resume_step=None, config=CONFIG, opened=True):
     torch.manual_seed(0)
     module = torch.nn.Linear(4, 3)
     engine = PlainEngine(module, AdamW(module.parameters()))
-    return Telemetry(config, folder, World(0, 0, 1, torch.device("cpu")), engine, resume_step)
+    shown = Telemetry(config, folder, World(0, 0, 1, torch.device("cpu")), engine, resume_step)
+    if opened:
+        shown.journal.open()
+    return shown
 
 
 def take(shown, now, steps):
@@ -65,6 +71,29 @@ def take(shown, now, steps):
         if step % 2 == 0:
             with shown.clock.part("evaluation"):
                 now[0] += 1.0
+
+
+def test_compiling_is_told_and_no_part_of_the_speed(tmp_path, now, monkeypatch, capsys):
+    compiled = [5.0]
+    for module in (clock, telemetry_module):
+        monkeypatch.setattr(module, "compile_seconds", lambda: compiled[0])
+    config = replace(
+        CONFIG, model=replace(MODEL, compile=True), log=replace(CONFIG.log, progress="lines")
+    )
+    shown = telemetry(tmp_path, config=config)
+    shown.begin(1)
+    with shown.clock.part("forward_backward"):
+        now[0] += 32.0
+        compiled[0] += 30.0
+    shown.train(1, {"loss": 1.0, "lr": 0.01, "grad_norm": 1.0, "tokens": TOKENS})
+    take(shown, now, range(2, 4))
+    shown.close()
+    said = capsys.readouterr().out
+    assert said.index("compiling the decoder layers") < said.index("compiling took 30.0 s")
+    assert said.count("compiling took") == 1
+    lines = read_metrics(tmp_path / "metrics.jsonl", "train")
+    assert [line["tokens_per_second"] for line in lines] == [15.0, 15.0]
+    assert [line["seconds"]["compiling"] for line in lines] == [30.0, 0.0]
 
 
 def test_a_line_is_about_the_steps_since_the_line_before(tmp_path, now):
@@ -147,6 +176,38 @@ def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
     engine = PlainEngine(module, AdamW(module.parameters()))
     engine.master_spans = out_of_sight
     shown = Telemetry(CONFIG, tmp_path, World(0, 0, 1, torch.device("cpu")), engine, None)
+    shown.journal.open()
     take(shown, now, [1])
     (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")
     assert "weight_norm" not in line and line["mfu"] > 0
+
+
+def test_a_trace_that_cannot_be_written_ends_nothing(tmp_path, now, monkeypatch, capsys):
+    config = dataclasses.replace(CONFIG, log=dataclasses.replace(CONFIG.log, progress="lines"))
+    shown = telemetry(tmp_path, config=config)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shown._profile, "end", full)
+    take(shown, now, [1])
+    shown.close()
+    assert "warning: no trace of steps up to 1: [Errno 28] No space left" in capsys.readouterr().out
+
+
+def test_an_earlier_runs_lines_stay_until_it_is_opened(tmp_path, now, capsys):
+    first = telemetry(tmp_path)
+    take(first, now, range(1, 7))
+    first.close()
+    path = tmp_path / "metrics.jsonl"
+    before = path.read_text()
+    shown = telemetry(tmp_path, resume_step=3, opened=False)
+    shown.notice(3, "held back")
+    take(shown, now, [4])
+    assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
+    shown.journal.open()
+    shown.journal.open()
+    take(shown, now, [5, 6])
+    shown.close()
+    lines = [(line["kind"], line["step"]) for line in read_metrics(path)]
+    assert lines == [("train", 1), ("train", 3), ("notice", 3), ("train", 6)]

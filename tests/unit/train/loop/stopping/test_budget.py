@@ -1,10 +1,14 @@
 """A run ends early enough for its checkpoint; time here is a number."""
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from train.loop.stopping.budget import SAFETY, Budget, process_start
+from tests.conftest import ROOT
+from train.loop.stopping.budget import SAFETY, STARTED, Budget, job_start
 
 
 class Clock:
@@ -57,9 +61,60 @@ def test_no_budget_never_ends():
     assert not Budget(0.0, start=0.0).spent()
 
 
-def test_time_counts_from_the_start_of_the_process():
-    assert 0 < time.time() - process_start() < 24 * 3600
-    assert Budget(1e-9).spent()
+def test_time_counts_from_the_start_of_the_process(monkeypatch):
+    monkeypatch.delenv(STARTED, raising=False)
+    assert 0 < time.time() - job_start() < 24 * 3600
+    assert Budget(1e-9).spent() and Budget(0.0).ends() is None
+    assert Budget(2.0, start=100.0).ends() == 7300.0
+
+
+@pytest.mark.parametrize(("set_to", "counts"), [("1000.5", True), ("", False), ("soon", False)])
+def test_time_counts_from_the_start_of_a_schedulers_job(monkeypatch, set_to, counts):
+    monkeypatch.setenv(STARTED, set_to)
+    assert (job_start() == 1000.5) == counts
+
+
+def test_time_counts_on_after_torchrun_has_started_the_ranks_again(tmp_path):
+    """The worker notes when its job began and dies once; torchrun is older than both."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import os, sys\n"
+        "from train.loop.stopping.budget import job_start\n"
+        "from train.system.processes import process_start\n"
+        "with open(sys.argv[1], 'a') as file:\n"
+        "    print(job_start(), process_start(), file=file)\n"
+        "os._exit(1 - int(os.environ['TORCHELASTIC_RESTART_COUNT']))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [*command, str(worker), str(tmp_path / "starts")],
+        env=environment,
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    (job, first), (again, second) = (
+        map(float, line.split()) for line in (tmp_path / "starts").read_text().splitlines()
+    )
+    assert job == again < first < second
+
+
+def test_a_save_that_was_slow_once_leaves_half_of_the_budget_and_is_forgotten():
+    clock = Clock()
+    budget = Budget(1.0, 1000.0, clock)
+    budget.load_state_dict({"save": 3000.0, "step": 1.0})
+    assert not budget.spent()
+    assert run(budget, clock, step=1.0, save=60.0) == pytest.approx(1800 + 60, abs=2)
+    for _ in range(6):
+        budget.note("save", 60.0)
+    assert budget.longest["save"] < 90
+
+
+def test_what_takes_longer_counts_at_once():
+    budget = Budget(1.0, 0.0, Clock(), {"save": 60.0})
+    budget.note("save", 300.0)
+    assert budget.longest == {"save": 300.0}
 
 
 def test_the_longest_is_kept():

@@ -1,5 +1,6 @@
 """What asks a run to stop; handlers are tried in processes of their own."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from train.loop.stopping.signals import LAUNCHER, REASONS, StopRequests, _program, agreed, exit_code
+from train.loop.stopping.signals import (
+    LAUNCHER,
+    REASONS,
+    TAKEN_OVER,
+    StopRequests,
+    _program,
+    agreed,
+    exit_code,
+)
 
 
 def run(body, *, ignore=(), timeout=60):
@@ -73,6 +82,36 @@ def test_where_there_is_nothing_to_save_a_signal_interrupts():
     print(agreed(requests.flags()))
     """
     assert run(body)[:2] == (0, "SIGUSR1\nSIGTERM\nSIGTERM")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("requests.file.touch()", "stop file"),
+        ("requests.until = time.time() - 1", "run.max_hours"),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_where_there_is_nothing_to_save_a_file_and_the_clock_interrupt(
+    tmp_path, asked, reason, early
+):
+    """One that was there before interrupts at once, a later one within seconds."""
+    body = f"""
+    from pathlib import Path
+    requests.file = Path({str(tmp_path / "stop")!r})
+    try:
+        if {early}:
+            {asked}
+        with requests.interrupting():
+            print("preparing")
+            if not {early}:
+                {asked}
+            time.sleep(100)
+    except Stopped as stopped:
+        print(stopped)
+    """
+    expected = reason if early else f"preparing\n{reason}"
+    assert run(body)[:2] == (0, expected)
 
 
 def test_a_child_dies_of_the_signal():
@@ -161,6 +200,7 @@ def test_one_rank_is_enough_and_the_first_reason_counts():
     other = [0.0] * len(REASONS)
     other[REASONS.index(LAUNCHER)] = 1.0
     assert agreed(mine) == "run.max_hours"
+    assert agreed(StopRequests().flags(out_of_time=True, taken_over=True)) == TAKEN_OVER
     assert agreed([a + b for a, b in zip(mine, other, strict=True)]) == LAUNCHER
 
 
@@ -169,3 +209,22 @@ def test_the_exit_code(monkeypatch):
     assert exit_code() == 75
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_stop_file_that_cannot_be_looked_for_ends_nothing(tmp_path, monkeypatch, number):
+    requests = StopRequests(tmp_path / "stop")
+    (tmp_path / "stop").touch()
+
+    def failing(self, *_, **more):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", failing)
+        patched.setattr(Path, "exists", failing)
+        patched.setattr(Path, "unlink", failing)
+        assert agreed(requests.flags()) == ""
+        requests.honoured()
+    assert agreed(requests.flags()) == "stop file"
+    requests.honoured()
+    assert agreed(requests.flags()) == ""
