@@ -132,8 +132,8 @@ def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
     try:
         choice = choose_here(config, world, restarts())
     except UserError as error:
-        if restarts() and world.is_main:  # it has been running
-            note_refusal(config.folder, str(error), held=True)
+        if world.is_main:
+            note_refusal(config.folder, f"{error}", held=restarts() > 0)
         raise
     if choice is None:
         return config, ""
@@ -167,7 +167,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
         if world.is_main:
             _keep_config(config)
 
-    trainer.on_begun = begun
+    trainer.telemetry.journal.on_open = begun
     if attempt.chosen:
         trainer.telemetry.notice(trainer.step, attempt.chosen)
     with running(trainer), attempt.guarded():

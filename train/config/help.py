@@ -13,7 +13,8 @@ from train.config.key_registry import range_of, sections
 
 _USAGE = "%(prog)s --config RECIPE [--section.key VALUE ...]"
 _EPILOG = (
-    "--dry-run [--world-size N] prints what the run would be, on N ranks, and what would stop it; "
+    "--dry-run [--world-size N] [--device NAME] prints what the run would be, on N ranks that have "
+    "a device such as h100-80gb or cpu-16gb each, and what would stop it; "
     "it runs nothing. --max-hours H is short for --run.max_hours H. `python -m train recipe` "
     "prints a recipe with every key, and `python -m train completion bash` a script that "
     "completes them."

@@ -72,6 +72,7 @@ def _keys() -> argparse.ArgumentParser:
     config.complete = shtab.FILE  # type: ignore[attr-defined]
     parser.add_argument("--dry-run", action="store_true", help="say what the run would be")
     parser.add_argument("--world-size", help="ranks of the dry run")
+    parser.add_argument("--device", help="of each rank of the dry run, such as h100-80gb")
     for short, key in SHORT.items():
         parser.add_argument(f"--{short}", help=f"short for --{key}")
     for key, kind in known_keys().items():

@@ -6,7 +6,6 @@ Every rank does the same in the same order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,6 @@ class Trainer:
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
         saved: that checkpoint.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
-        on_begun: called once, on every rank, when the first step is over; nothing is written in the
-            folder before, so that a start that fails leaves an earlier run's results as they are.
     """
 
     config: TrainConfig
@@ -73,14 +70,12 @@ class Trainer:
     saved_step: int = -1
     saved: Path | None = None
     stopped: str = ""
-    on_begun: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         run = self.config.run
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
-        self._writes = False
         self.reader = ReadAhead(
             lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
             self.config.data.read_ahead,
@@ -116,7 +111,7 @@ class Trainer:
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
-        self._begin_writing()
+        self.telemetry.journal.open()
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
@@ -188,7 +183,7 @@ class Trainer:
         if self.decay is not None and refreshed:
             self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
-        self._begin_writing()
+        self.telemetry.journal.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
         self.stopped = stop
@@ -197,16 +192,6 @@ class Trainer:
             self._give_up()
         if refreshed:
             self._ask()
-
-    def _begin_writing(self) -> None:
-        """Let what was held back be written, once every rank has come so far. Collective."""
-        if self._writes:
-            return
-        self._writes = True
-        self.world.barrier()
-        if self.on_begun is not None:
-            self.on_begun()
-        self.telemetry.open()
 
     def _forward_backward_step(self, step: int) -> tuple[dict[str, float], str]:
         """Return the step's figures, and why to stop after it.

@@ -56,7 +56,7 @@ def start_line(
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
     resume = checkpoint.how_to_resume(c, lambda _: None)
-    found = checkpoint.peek(resume, c.folder / CHECKPOINTS)
+    found = problems.attempt(lambda: checkpoint.peek(resume, c.folder / CHECKPOINTS))
     if found is None:
         return "starts from step 0"
     folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]

@@ -15,15 +15,12 @@ def earlier_size(c: TrainConfig) -> Size | None:
 
     None where it starts from the beginning, or where that run's configuration cannot be read.
     """
-    resume = checkpoint.how_to_resume(c, lambda _: None)
-    saved = checkpoint.peek(resume, c.folder / CHECKPOINTS)
-    if saved is None:
-        return None
-    file = saved.path.parents[1] / CONFIG
-    if not file.is_file():
-        return None
     try:
-        earlier = load_config(["--config", str(file)])
+        resume = checkpoint.how_to_resume(c, lambda _: None)
+        saved = checkpoint.peek(resume, c.folder / CHECKPOINTS)
+        if saved is None:
+            return None
+        earlier = load_config(["--config", str(saved.path.parents[1] / CONFIG)])
     except UserError:
         return None
     if leaves_open(earlier):

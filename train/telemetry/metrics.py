@@ -63,7 +63,7 @@ class MetricsWriter:
         return record
 
     def append(self, record: Record) -> None:
-        """Append a record that `make_record` made."""
+        """Append a line that `make_record` made."""
         self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
         self._flush()
 

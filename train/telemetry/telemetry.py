@@ -18,12 +18,11 @@ from train.models.compiling import compile_seconds
 from train.models.kernels import compiles_layers
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
-from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
+from train.telemetry.journal import Journal
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
-from train.telemetry.sinks import Guarded, make_sinks
 from train.telemetry.usage import Totals, memory, over_ranks
 
 
@@ -90,35 +89,13 @@ class Telemetry:
         self._step = resume_step or 0
         self._tokens = 0
         self._window = Totals()  # since the training line before
-        self._metrics: MetricsWriter | None = None
-        self._sinks: list[Guarded] = []
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        self._pending: list[Record] = []
-        self._resume_step = resume_step
-        self._opened = False
-        # On all ranks, so that a damaged file stops every rank, not one.
-        world.run_on_main(lambda: check_metrics(folder / METRICS, resume_step))
+        self.journal = Journal(config, folder, world, resume_step, self.message)
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
-
-    def open(self) -> None:
-        """Begin to write, first of all what was told before. Collective; once is enough.
-
-        Until then the lines of an earlier run stay as they are.
-        """
-        if not self._opened:
-            self._opened = True
-            self._world.run_on_main(self._open)
-
-    def _open(self) -> None:
-        self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step, self.message)
-        self._sinks = make_sinks(self._config, self._folder, self._resume_step, self.message)
-        pending, self._pending = self._pending, []
-        for record in pending:
-            self._put(record)
 
     @property
     def began(self) -> bool:
@@ -239,10 +216,7 @@ class Telemetry:
         """End the bar, the file and the dashboards."""
         self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
-        for sink in self._sinks:
-            sink.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        self.journal.close()
 
     def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
         try:
@@ -293,17 +267,5 @@ class Telemetry:
             return None
 
     def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        if not self._world.is_main:
-            return
-        record = make_record(kind, step, values)
-        self._progress.log(record)
-        if self._opened:
-            self._put(record)
-        else:
-            self._pending.append(record)
-
-    def _put(self, record: Record) -> None:
-        if self._metrics is not None:
-            self._metrics.append(record)
-            for sink in self._sinks:
-                sink.log(record)
+        if self._world.is_main:
+            self._progress.log(self.journal.write(kind, step, values))

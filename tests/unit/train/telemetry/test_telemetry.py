@@ -56,7 +56,7 @@ def telemetry(folder, resume_step=None, config=CONFIG, opened=True):
     engine = PlainEngine(module, AdamW(module.parameters()))
     shown = Telemetry(config, folder, World(0, 0, 1, torch.device("cpu")), engine, resume_step)
     if opened:
-        shown.open()
+        shown.journal.open()
     return shown
 
 
@@ -176,7 +176,7 @@ def test_an_engine_whose_weights_are_out_of_sight_has_no_norms(tmp_path, now):
     engine = PlainEngine(module, AdamW(module.parameters()))
     engine.master_spans = out_of_sight
     shown = Telemetry(CONFIG, tmp_path, World(0, 0, 1, torch.device("cpu")), engine, None)
-    shown.open()
+    shown.journal.open()
     take(shown, now, [1])
     (line,) = read_metrics(tmp_path / "metrics.jsonl", "train")
     assert "weight_norm" not in line and line["mfu"] > 0
@@ -205,8 +205,8 @@ def test_an_earlier_runs_lines_stay_until_it_is_opened(tmp_path, now, capsys):
     shown.notice(3, "held back")
     take(shown, now, [4])
     assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
-    shown.open()
-    shown.open()
+    shown.journal.open()
+    shown.journal.open()
     take(shown, now, [5, 6])
     shown.close()
     lines = [(line["kind"], line["step"]) for line in read_metrics(path)]
