@@ -158,7 +158,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
             requests.honoured()
         raise
     except Exception as reason:
-        if world.is_main:
+        if world.is_main and not lease.lost:
             note_refusal(config.folder, f"{reason}" or type(reason).__name__, held=True)
         raise
 

@@ -69,7 +69,7 @@ class Saver:
         )
         self.failures = 0
         self._in_a_row = 0
-        world.run_on_main(lambda: clear_temporary(folder))
+        world.run_on_main(self._clear)
         short = world.run_on_main(lambda: shortage(folder, self._needed))
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
@@ -117,8 +117,15 @@ class Saver:
             self._prune()
         return path
 
+    def _clear(self) -> None:
+        """Remove what a killed save left; what cannot be removed costs room, not the run."""
+        try:
+            clear_temporary(self._folder)
+        except OSError as error:
+            self._warn(f"what a killed save left could not be removed: {error}")
+
     def _prune(self) -> None:
-        """Remove what is no longer needed; what cannot be removed costs room, not the run."""
+        """Remove what is no longer needed; the same of that."""
         config = self._config
         try:
             prune(self._folder, config.keep, config.keep_every, self._consumed, self._beginning)
