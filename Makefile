@@ -104,13 +104,15 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
+	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json
 	$(PYTHON) tests/bench/train.py --size toy 60m --out tests/bench/results/train-cpu.json
 
-gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmarks on it
-	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # without it the test of the fused loss skips
-	$(PYTHON) -m pytest -m gpu $(ARGS)
-	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
-	$(PYTHON) tests/bench/program.py --out tests/bench/results/program-gpu.json
+# Seconds in all, so that it fits a short lease of a machine.
+BUDGET ?= 480
+
+gpu: $(READY) ## what needs a GPU, in order of worth, within BUDGET seconds; JSON in tests/gpu/results
+	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # the faster of two losses without logits
+	$(PYTHON) -m tests.gpu --budget $(BUDGET) $(ARGS)
 
 kill: $(READY) ## 200 kills -9 of two ranks, with second jobs, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json

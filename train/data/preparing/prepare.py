@@ -97,12 +97,13 @@ def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
 
 def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
     """Check what depends on the run rather than on the folder, also where the folder is reused."""
-    # Imported here, because worker processes load this module and need no torch.
-    from train.data.loading.rows import open_rows
-
     check_vocab(load_prepared(folder), vocab_size)
     for split in SPLITS:
-        open_rows(TokenFile(folder, split), config.sequence_length, config.rows)
+        file = TokenFile(folder, split)  # as rows it is opened by what needs torch anyway
+        if config.rows == "packed":
+            file.check_rows(config.sequence_length)
+        else:
+            file.check_documents()
     meta = read_meta(folder)
     if meta.rows_set_aside > config.max_bad_fraction * meta.rows:
         raise UserError(
