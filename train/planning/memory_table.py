@@ -17,7 +17,6 @@ from train.planning.device import GB
 from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
 
 
-
 @dataclass(frozen=True)
 class Part:
     """One use of a rank's memory.
