@@ -83,7 +83,7 @@ def traffic(job: Job, rank: int) -> dict[str, float]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence standard error: the profiler writes two lines each time it runs."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -120,7 +120,7 @@ def _settled() -> Iterator[None]:
 def allocator_peak(job: Job) -> int:
     """Return the highest sum of bytes that torch's CPU allocator handed out since the job began."""
     with (
-        _quiet(),
+        quiet(),
         _settled(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
     ):

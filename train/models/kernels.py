@@ -30,6 +30,14 @@ def compiles_layers(model: ModelConfig, on_cuda: bool | None = None) -> bool:
     return on_cuda and has_compiler() and find_spec("triton") is not None
 
 
+def why_not_compiled(model: ModelConfig) -> str:
+    """Return what a person should know where `auto` compiles nothing on a GPU; else nothing."""
+    if model.compile != "auto" or not uses_cuda() or compiles_layers(model):
+        return ""
+    missing = "triton" if has_compiler() else "C++ compiler"
+    return f"layers are not compiled, for there is no {missing} here: steps may take twice as long"
+
+
 def loss_kernel(model: ModelConfig, on_cuda: bool | None = None) -> LossKernel:
     """Return what computes head and loss; all but "plain" without the logits in memory.
 

@@ -91,6 +91,12 @@ class Llama:
                 for name, buffer in fresh.named_buffers():
                     setattr(layer, name, buffer.to(getattr(layer, name).device))
 
+    def attend_causally(self, module: nn.Module) -> None:
+        """Register torch's attention as one that needs no mask."""
+        from train.models.llama_attention import attend_causally
+
+        attend_causally(module)
+
     def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
         """Have the head compute the loss."""
         from train.models.llama_loss import fuse_llama_loss

@@ -55,6 +55,12 @@ class ModelSpec(Protocol):
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute buffers again that lost precision when an engine cast the model."""
 
+    def attend_causally(self, module: nn.Module) -> None:
+        """Have attention be causal without a mask, and without asking the device for one.
+
+        That is right for the rows of this program, and not for those that are filled on the left.
+        """
+
     def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
         """Have the model compute its loss without holding the logits in memory.
 

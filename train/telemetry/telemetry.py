@@ -15,7 +15,7 @@ from train.config.run_folder import METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
 from train.models.compiling import compile_seconds
-from train.models.kernels import compiles_layers
+from train.models.kernels import compiles_layers, why_not_compiled
 from train.telemetry.clock import StepClock, training_seconds
 from train.telemetry.cumulative import CumulativeDecay, half_lives
 from train.telemetry.journal import Journal
@@ -113,6 +113,8 @@ class Telemetry:
             )
             if compiles_layers(self._config.model):
                 self.message("compiling the decoder layers in this first step")
+            elif notice := why_not_compiled(self._config.model):
+                self.message(notice)
         self._profile.begin(step)
 
     def stepped(self, lr: float, decay: DecayReadings | None) -> None:

@@ -11,7 +11,12 @@ import pytest
 from train.config import ModelConfig
 from train.errors import UserError
 from train.models import kernels
-from train.models.kernels import check_machine, compiles_layers, loss_kernel
+from train.models.kernels import (
+    check_machine,
+    compiles_layers,
+    loss_kernel,
+    why_not_compiled,
+)
 
 TINY = ModelConfig(vocab_size=67, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=2)
 
@@ -40,6 +45,18 @@ def test_auto_compiles_only_where_it_can(machine):
     for missing in ({"compiler": False}, {"triton": False}):
         machine(**missing)
         assert not compiles_layers(TINY, on_cuda=True)
+
+
+def test_a_gpu_without_a_compiler_is_told(machine, monkeypatch):
+    monkeypatch.setattr(kernels, "uses_cuda", lambda: True)
+    assert why_not_compiled(TINY) == ""
+    machine(compiler=False)
+    assert "no C++ compiler here" in why_not_compiled(TINY)
+    assert why_not_compiled(replace(TINY, compile=False)) == ""
+    machine(triton=False)
+    assert "no triton here" in why_not_compiled(TINY)
+    monkeypatch.setattr(kernels, "uses_cuda", lambda: False)
+    assert why_not_compiled(TINY) == ""
 
 
 def test_liger_is_taken_where_chunks_are_not_compiled(machine):
