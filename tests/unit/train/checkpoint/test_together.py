@@ -52,7 +52,7 @@ class Thread:
         self.shared.barrier.wait()
         return words
 
-    def run_on_main(self, action):
+    def run_on_main(self, action, patient=False):
         return self.gather(action() if self.is_main else None)[0]
 
 
