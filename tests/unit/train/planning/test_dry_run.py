@@ -88,7 +88,7 @@ def test_every_mistake_is_told_at_once(tmp_path):
         *files,
         "--run.global_batch=8",
         "--run.micro_batch=2",
-        "--model.fused_cross_entropy=true",
+        "--model.fused_cross_entropy=liger",
     )
     said = "\n".join(problems)
     for part in ("ratio 0.5", "none.model does not exist", "fused_cross_entropy"):
