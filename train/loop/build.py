@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from train.data.loading.memmap import META_NAME
 from train.data.preparing.corpora import documents_prepared, prepare_all
 from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
+from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
@@ -63,7 +65,7 @@ def build(
     for corpus in prepared:  # a node's own copy will do, if it is there
         check_seen("data.directory", corpus / META_NAME, world)
     trainer = _build_trainer(config, world, requests, prepared, plan, lease)
-    world.run_on_main(lambda: load_prepared(prepared[0]).save(folder))  # what exports need
+    world.run_on_main(lambda: _keep_tokenizer(prepared[0], folder))
     return trainer
 
 
@@ -162,6 +164,26 @@ def _find(
 
 
 def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
-    """Write down what the run is begun from, now that nothing stands in its way."""
-    checkpoint.write_beginning(folder, resume.beginning)
-    forget_divergence(folder)
+    """Write down what the run is begun from, now that nothing stands in its way.
+
+    Raises:
+        UserError: it cannot be written; the next start would begin again.
+    """
+    try:
+        checkpoint.write_beginning(folder, resume.beginning)
+        forget_divergence(folder)
+    except OSError as error:
+        raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from error
+
+
+def _keep_tokenizer(prepared: Path, folder: Path) -> None:
+    """Keep the tokenizer beside the checkpoints: exports look for it there."""
+    try:
+        load_prepared(prepared).save(folder)
+    except OSError as error:
+        print(
+            f"warning: the tokenizer is not copied to {folder}: {error.strerror}; exports need "
+            "--tokenizer",
+            file=sys.stderr,
+            flush=True,
+        )
