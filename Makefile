@@ -19,7 +19,7 @@ DOCKER ?= docker
 FLAVOUR ?= cpu
 BUILD = $(DOCKER) build --file docker/Dockerfile --build-arg FLAVOUR=$(FLAVOUR)
 
-.PHONY: help install quickstart test oldest slow cluster integrations lint docs dist bench gpu kill image sbom base clean
+.PHONY: help install quickstart test oldest slow cluster integrations lint docs dist bench gpu kill week image sbom base clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -107,14 +107,18 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json
 	$(PYTHON) tests/bench/train.py --size toy 60m --out tests/bench/results/train-cpu.json
 
-gpu: $(READY) ## what needs a GPU: the gpu tests and the benchmarks on it
-	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # without it the test of the fused loss skips
-	$(PYTHON) -m pytest -m gpu $(ARGS)
-	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-gpu.json
-	$(PYTHON) tests/bench/program.py --out tests/bench/results/program-gpu.json
+# Seconds in all, so that it fits a short lease of a machine.
+BUDGET ?= 480
 
-kill: $(READY) ## 120 kills -9 of two ranks, and a naive writer beside; JSON
+gpu: $(READY) ## what needs a GPU, in order of worth, within BUDGET seconds; JSON in tests/gpu/results
+	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # the faster of two losses without logits
+	$(PYTHON) -m tests.gpu --budget $(BUDGET) $(ARGS)
+
+kill: $(READY) ## 200 kills -9 of two ranks, with second jobs, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
+
+week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON
+	$(PYTHON) -m tests.trials.bad_week --out tests/trials/results/bad-week.json
 
 image: ## the image alphadecay:$(FLAVOUR)
 	$(BUILD) --target run --tag alphadecay:$(FLAVOUR) $(ARGS) .

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
-Method = Literal["gram", "svd", "farms"]
+Method = Literal["gram", "svd", "farms", "moments"]
 Assign = Literal["linear", "sqrt", "log2"]
 Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
@@ -31,9 +31,10 @@ class AlphaDecayConfig:
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
         tail: how PL_Alpha is fitted; "hill" is the paper's.
-        method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared) or
+        method: "gram" (eigenvalues of the smaller Gram matrix), "svd" (singular values, squared),
             "farms" (the pooled spectrum of square windows, arXiv 2506.06280: alpha free of the
-            aspect ratio; with tail "hill" only).
+            aspect ratio; with tail "hill" only) or "moments" (products instead of eigenvalues,
+            for GPUs on which many weights share a shape: alpha within 1e-3; with tail "hill" only).
         assign: map from alpha to decay; "sqrt" and "log2" take no s1 and s2.
         score: what is mapped: alpha, or to compare with, a norm of the weight, which then stands in
             alpha's place everywhere.
@@ -99,6 +100,11 @@ class AlphaDecayConfig:
             raise ValueError(
                 'method "farms" fits tail "hill" by the paper\'s formula; leave tail and compat at '
                 "their defaults with it"
+            )
+        if self.method == "moments" and self.tail != "hill":
+            raise ValueError(
+                f'method "moments" fits tail "hill" alone; tail {self.tail!r} takes method "gram" '
+                'or "svd"'
             )
         if self.score != "alpha" and (
             self.method != "gram" or self.spread or self.published or self.assign != "linear"

@@ -8,26 +8,31 @@ step, and solves them over the following ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from alphadecay.calibration import Shape, known_ways
 from alphadecay.config import AlphaDecayConfig
+from alphadecay.gram_solvers import ByEigenvalues, GramSolver, WithoutSpectrum
 from alphadecay.modules import WeightModule
-from alphadecay.owners import Plan, plan_owners
+from alphadecay.owners import Plan, module_cost, plan_owners
 from alphadecay.sharding.base import Sharding
 from alphadecay.spectral import (
     ESTIMATORS,
     FIELDS,
+    GRAM_METHODS,
     Estimate,
     EstimateRow,
     estimate_from_gram,
     take_gram,
     to_estimate,
 )
+from alphadecay.spectral.solving import Way
 from alphadecay.spread import SpreadRefresh
+from alphadecay.stacks import Stacks
 
 _Result = TypeVar("_Result")
 
@@ -98,10 +103,66 @@ class SpectralRefresh:
     def _measure(
         self, names: Sequence[str], plan: Plan, precision: torch.dtype
     ) -> dict[str, Estimate]:
-        rows = self._collect(
-            plan, lambda module, weight_MN: self._estimate(module, weight_MN, precision)
-        )
+        if self._solver is None:
+            rows = self._collect(plan, partial(self._estimate, precision=precision))
+        else:
+            rows = self._solve_together(self._solver, plan, precision)
         return self.share(names, rows)
+
+    def _solve_together(
+        self, solver: GramSolver, plan: Plan, precision: torch.dtype
+    ) -> dict[str, EstimateRow]:
+        """Return the rows of this rank's matrices from their Grams. Collective."""
+        stacks = Stacks(solver, self.sharding.attempt)
+
+        def take(module: WeightModule, weight_MN: Tensor) -> EstimateRow | None:
+            side = min(module.shape)
+            if module.kernel != 1 or side < 2:
+                return self._estimate(module, weight_MN, precision)
+            stacks.add(module.name, take_gram(weight_MN, solver.precision(side, precision)))
+            return None
+
+        apart = self._collect(plan, take)
+        return stacks.finish() | {name: row for name, row in apart.items() if row is not None}
+
+    @cached_property
+    def _solver(self) -> GramSolver | None:
+        """What solves the Grams of every refresh; None where they measure something else.
+
+        Collective at its first use, the first refresh, where the weights lie on a GPU.
+        """
+        c = self.config
+        if c.score != "alpha":
+            return None
+        if c.method in GRAM_METHODS:
+            return WithoutSpectrum(c, self._device())
+        return ByEigenvalues(c, self._agreed_ways()) if c.method == "gram" else None
+
+    def _agreed_ways(self) -> dict[int, Way]:
+        """Return how the device of the weights solves each side fastest, as rank 0 measured it: α
+        must not depend on who owns a module.
+
+        Collective where the weights lie on a GPU.
+        """
+        device = self._device()
+        every = sorted({module.shape for module in self.modules.values()})
+        ordered = sorted(every, key=module_cost)  # a side's largest shape stands for all of it
+        shapes: dict[int, Shape] = {min(shape): shape for shape in ordered if min(shape) > 1}
+        if device.type != "cuda" or self.config.tail != "hill" or not shapes:
+            return {}
+        table = torch.zeros(len(shapes), 2, dtype=torch.float64)
+        if self.sharding.rank == 0:
+            with self.sharding.attempt("how its device solves fastest"):
+                ways = known_ways(shapes.values(), device)
+                table = torch.tensor([ways[shape].pack() for shape in shapes.values()])
+        codes = self.sharding.share(table.double()).tolist()
+        return {side: Way.unpack(code) for side, code in zip(shapes, codes, strict=True)}
+
+    def _device(self) -> torch.device:
+        """Return a GPU where any weight lies on one or is brought to one."""
+        devices = [module.parameter.device for module in self.modules.values()]
+        gpus = [device for device in (*devices, self.sharding.device) if device.type == "cuda"]
+        return gpus[0] if gpus else torch.device("cpu")
 
     def _estimate(
         self, module: WeightModule, weight_MN: Tensor, precision: torch.dtype

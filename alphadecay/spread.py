@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
-import torch
-
 from alphadecay.spectral import Estimate, EstimateRow, Gram
+from alphadecay.spectral.solving import Streams
 from alphadecay.state import to_estimates, to_numbers
 
 
@@ -131,29 +131,10 @@ class SpreadRefresh:
 
     def _start(self) -> None:
         """Hand every Gram to a thread, which waits on its stream until all are taken."""
-        streams: dict[torch.device, tuple[torch.cuda.Stream, torch.cuda.Event]] = {}
-        for gram in self._grams.values():
-            device = gram.matrix_KK.device
-            if device not in streams:
-                taken = torch.cuda.Event()
-                taken.record(torch.cuda.current_stream(device))
-                streams[device] = (torch.cuda.Stream(device), taken)
-        solve = self._solve
-        self._submit(lambda gram: _beside(solve, gram, *streams[gram.matrix_KK.device]))
+        streams = Streams(self._grams.values())
+        self._submit(partial(streams.beside, self._solve))
 
     def _submit(self, solve: Callable[[Gram], EstimateRow]) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="alphadecay-spread")
         for name in list(self._grams):
             self._started[name] = self._thread.submit(solve, self._grams.pop(name))
-
-
-def _beside(
-    solve: Callable[[Gram], EstimateRow],
-    gram: Gram,
-    stream: torch.cuda.Stream,
-    taken: torch.cuda.Event,
-) -> EstimateRow:
-    """Solve on a stream once the Grams are taken; return on the host, so that it has ended."""
-    with torch.cuda.stream(stream):
-        stream.wait_event(taken)
-        return EstimateRow(*solve(gram).pack().cpu().unbind(-1))

@@ -2,6 +2,7 @@
 
 from alphadecay.spectral.estimators import (
     ESTIMATORS,
+    GRAM_METHODS,
     METHODS,
     NORMS,
     TAILS,
@@ -18,6 +19,7 @@ from alphadecay.spectral.status import Status
 __all__ = [
     "ESTIMATORS",
     "FIELDS",
+    "GRAM_METHODS",
     "METHODS",
     "NORMS",
     "SCORES",

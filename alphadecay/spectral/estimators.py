@@ -1,11 +1,12 @@
-"""The registries: every way to a spectrum, to its tail, and to a row; one line each.
+"""The registries: every way to a spectrum, to its tail, and to a row with or without a spectrum;
+one line each.
 
 Shapes: weight_MN the weight (leading dimensions are a stack), rows [...].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from alphadecay.spectral.esd import ESD, esd_by_gram, esd_by_svd, esd_of_gram
 from alphadecay.spectral.farms import esd_by_farms
-from alphadecay.spectral.gram import Gram
+from alphadecay.spectral.gram import Gram, take_gram
 from alphadecay.spectral.hill import TailFit, fit_hill
 from alphadecay.spectral.judge import MINIMUM, judge
 from alphadecay.spectral.kernels import esd_of_kernel
+from alphadecay.spectral.moments import row_by_moments
 from alphadecay.spectral.row import EstimateRow, to_estimate
 from alphadecay.spectral.scores import frobenius_norm, score_row, spectral_norm
 from alphadecay.spectral.status import Status
@@ -135,9 +137,55 @@ def estimate_norm(
     return score_row(esd_by_gram(weight_MN, precision), NORMS[name])
 
 
+def estimate_by_moments(
+    grams: Sequence[Gram], *, published: bool = False, minimum: int = MINIMUM
+) -> list[EstimateRow]:
+    """Return the rows of float64 Grams of one side: all at once by moments (the hill tail), those
+    in doubt by their eigenvalues.
+    """
+    row, doubt = row_by_moments(Gram.stack(grams), published=published, minimum=minimum)
+    rows = row.unstack()
+    for index in doubt.nonzero()[:, 0].tolist():
+        rows[index] = estimate_from_gram(grams[index], published=published, minimum=minimum)
+    return rows
+
+
+# method -> rows of float64 Grams of one side, made together and without a spectrum
+GRAM_METHODS: Mapping[str, Callable[..., list[EstimateRow]]] = {
+    "moments": estimate_by_moments,
+}
+
+
+def estimate_without_spectrum(
+    weight_MN: Tensor,
+    method: str,
+    *,
+    tail: str = "hill",
+    published: bool = False,
+    precision: torch.dtype = torch.float32,
+    minimum: int = MINIMUM,
+    kernel: int = 1,
+) -> EstimateRow:
+    """Estimate α of one weight [M, N] by a key of GRAM_METHODS; a pooled spectrum, and so
+    kernel > 1, is taken by its eigenvalues, in float64 as the Gram is. The tail is "hill".
+    """
+    _check(weight_MN, precision)
+    if kernel != 1 or min(weight_MN.shape) < 2:
+        return estimate(
+            weight_MN,
+            published=published,
+            precision=torch.float64,
+            minimum=minimum,
+            kernel=kernel,
+        )
+    gram = take_gram(weight_MN, torch.float64)
+    return GRAM_METHODS[method]([gram], published=published, minimum=minimum)[0]
+
+
 # what AlphaDecay may measure, by the name of its method or of its score
 ESTIMATORS: Mapping[str, Estimator] = {
     **{name: partial(estimate, method=name) for name in METHODS},
+    **{name: partial(estimate_without_spectrum, method=name) for name in GRAM_METHODS},
     **{name: partial(estimate_norm, name=name) for name in NORMS},
 }
 

@@ -35,6 +35,12 @@ class EstimateRow(NamedTuple):
         """Return one float64 tensor [..., len(FIELDS)], the fields last: what ranks share."""
         return torch.stack(tuple(self), -1)
 
+    def unstack(self) -> list[EstimateRow]:
+        """Return the rows of a stack, one for each weight along its first dimension."""
+        return [
+            EstimateRow(*fields) for fields in zip(*(field.unbind() for field in self), strict=True)
+        ]
+
     @classmethod
     def make(
         cls,

@@ -20,8 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from alphadecay.config import AlphaDecayConfig
+from alphadecay.gram_solvers import WithoutSpectrum
 from alphadecay.owners import EIGENSOLVE_FLOP_COST
-from alphadecay.spectral import FIELDS, estimate
+from alphadecay.spectral import FIELDS, Gram, estimate, estimate_from_gram, take_gram
+from alphadecay.spectral.moments import SMALLEST, row_by_moments
+from alphadecay.spectral.solving import SOLVERS
 from alphadecay.spectral.tail_search import search
 from tests.bench.common import finish, machine, new_parser, spread
 
@@ -34,6 +38,8 @@ GPU_SHAPES = [(1024, 1024), (2736, 1024), (2048, 2048), (5461, 2048), (4096, 409
 SMOKE_SHAPES = [(64, 64), (172, 64)]
 TARGETS = {(2048, 768): 2.2, (1024, 1024): 2.2, (5461, 2048): 2.2, (2048, 2048): 2.8}
 LEAST_TARGET = 1.7
+SAMPLE = 8  # matrices of a stack whose α is compared
+STACK_LIMIT = 24 * 4096**2  # entries of a stack: 1.6 GB in float32
 SEARCH_TARGET = 10.0
 Job = Callable[[], object]
 
@@ -170,13 +176,37 @@ def bench_search(size: int, repeats: int) -> dict[str, Any]:
 
 
 def bench_stack(side: int, count: int, repeats: int, device: str) -> dict[str, Any]:
-    """Compare one call for a stack of matrices with a call for each."""
+    """Compare ways through a stack of square matrices, and say how far moments are off.
+
+    each, stacked: the eigenvalues in float32, in a call for each matrix and in one for all;
+    threads_float64: in float64, by a few host threads; moments: by products alone, in float64 and
+    TF32, as many at once as a refresh takes, those in doubt by their eigenvalues.
+    """
     stack = torch.randn(count, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    moments = WithoutSpectrum(AlphaDecayConfig(method="moments"), stack.device)
+    together = moments.together(side)
+
+    def grams(matrices: torch.Tensor) -> list[Gram]:
+        return [take_gram(one, torch.float64) for one in matrices]
+
     jobs: dict[str, Job] = {
         "each": lambda: torch.stack([estimate(one).pack() for one in stack]),
         "stacked": lambda: estimate(stack),
+        "threads_float64": lambda: SOLVERS["threads"](grams(stack), estimate_from_gram),
+        "moments": lambda: [moments.rows(grams(part)) for part in stack.split(together)],
     }
-    return {"side": side, "count": count, **interleave(jobs, repeats, device == "cuda")}
+    figures = interleave(jobs, repeats, device == "cuda")
+    return {"side": side, "count": count, **figures, "moments": accuracy(grams(stack[:SAMPLE]))}
+
+
+def accuracy(grams: list[Gram]) -> dict[str, float]:
+    """Return the share of Grams that moments leave in doubt, and the largest error of the rest."""
+    if grams[0].side < SMALLEST:
+        return {"in_doubt": 1.0, "alpha_error": 0.0}
+    row, doubt = row_by_moments(Gram.stack(grams), published=False)
+    exact = torch.stack([estimate_from_gram(gram).alpha for gram in grams])
+    errors = torch.where(doubt, 0.0, (row.alpha - exact).abs())
+    return {"in_doubt": doubt.double().mean().item(), "alpha_error": errors.max().item()}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -187,12 +217,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-side", type=int, default=10**6, help="leave out shapes with a side above this"
     )
+    parser.add_argument("--sides", type=int, nargs="+", help="of the matrices of stacks")
+    parser.add_argument("--counts", type=int, nargs="+", help="of matrices in a stack")
     parser.add_argument(
         "--smoke",
         action="store_true",
         help="tiny shapes, two repeats: seconds, and no figure worth keeping",
     )
     return parser.parse_args(arguments)
+
+
+def stacks_of(options: argparse.Namespace, cuda: bool) -> list[tuple[int, int]]:
+    """Return (side, count) of every stack."""
+    if options.smoke:
+        return [(16, 4), (SMALLEST, 2)]
+    sides = options.sides or ([512, 1024, 2048, 4096] if cuda else [64, 256])
+    counts = options.counts or ([8, 24, 96] if cuda else [32])
+    fitting = [(side, count) for side in sides for count in counts if side <= options.max_side]
+    return [(side, count) for side, count in fitting if side**2 * count <= STACK_LIMIT]
 
 
 def report(row: dict[str, Any], label: str, base: str, method: str) -> bool:
@@ -218,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
         shapes = SMOKE_SHAPES
     shapes = [shape for shape in shapes if max(shape) <= options.max_side]
     sizes = [64] if options.smoke else [512, 1024, 2048]
-    stacks = [(16, 4)] if options.smoke else [(64, 32), (256, 32)]
+    stacks = stacks_of(options, cuda)
     repeats = 2 if options.smoke else options.repeats
     met = []
     device = torch.cuda.get_device_name() if cuda else "cpu"

@@ -58,7 +58,7 @@ def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, An
         "weights": weights,
         "history": history,
         "statuses": decay.statuses,
-        "elements": decay._attachment.elements,
+        "elements": decay._attachment.fragments[0].elements,
         "owned": sum(owner == decay._sharding.rank for owner in decay.plan.owners.values()),
     }
 

@@ -31,7 +31,7 @@ def zero_rank(rank: int, world: int, stage: int) -> dict[str, Any]:
         "weights": gathered(engine),
         "history": history,
         "statuses": decay.statuses,
-        "elements": decay._attachment.elements,
+        "elements": decay._attachment.fragments[0].elements,
         "owned": sum(owner == decay._sharding.rank for owner in decay.plan.owners.values()),
     }
 

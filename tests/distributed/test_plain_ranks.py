@@ -4,6 +4,7 @@ differs is refused on all; one rank's failure is every rank's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from alphadecay import AdamW, AlphaDecay
+from alphadecay import AdamW, AlphaDecay, refresh
+from alphadecay.refresh import SpectralRefresh
+from alphadecay.spectral import estimate
+from alphadecay.spectral.solving import Way
 from tests.distributed.harness import run_ranks
 from tests.unit.alphadecay.nets import Plain, shrinkage
 
@@ -47,6 +51,33 @@ def test_the_module_inside_ddp_shares_the_work() -> None:
     for rank in run_ranks(2, bare_rank):
         assert rank["decays"] == alone
         assert set(rank["owners"].values()) == {0, 1}
+
+
+def measuring_rank(rank: int) -> dict[str, Any]:
+    """The first rank finds float64 cheap, the other would find otherwise."""
+    measured = []
+
+    def known_ways(shapes: Iterable[Any], device: torch.device) -> dict[Any, Way]:
+        measured.append(device)
+        way = Way(torch.float64, "threads") if rank == 0 else Way()
+        return dict.fromkeys(shapes, way)
+
+    refresh.known_ways = known_ways
+    SpectralRefresh._device = lambda self: torch.device("cuda")
+    model = Plain()
+    decay = AlphaDecay(DistributedDataParallel(model), stock(model))
+    return {"alphas": decay.alphas, "measured": len(measured), "ways": decay._spectra._solver.ways}
+
+
+def test_every_rank_solves_as_the_first_has_measured() -> None:
+    ranks = run_ranks(2, measuring_rank)
+    assert [rank["measured"] for rank in ranks] == [1, 0]
+    assert set(ranks[0]["ways"].values()) == {Way(torch.float64, "threads")}
+    assert ranks[0]["ways"] == ranks[1]["ways"]
+    for name, weight in Plain().named_parameters():
+        if name in ranks[0]["alphas"]:
+            alone = float(estimate(weight, precision=torch.float64).alpha)
+            assert [rank["alphas"][name] for rank in ranks] == [alone, alone]
 
 
 def differing_rank(rank: int) -> str:

@@ -116,7 +116,7 @@ def wrapper_rank(rank: int, config: dict[str, Any], fused: bool) -> dict[str, An
     return {
         "ours": ours,
         "stock": stock,
-        "elements": decay._attachment.elements,
+        "elements": decay._attachment.fragments[0].elements,
         "numel": shapes,
         "decays": decay.weight_decays,
     }

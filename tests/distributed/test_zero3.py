@@ -41,7 +41,7 @@ def zero3_rank(
         "refreshed": refreshed,
         "largest_whole": whole,
         "owners": decay.plan.owners,
-        "elements": decay._attachment.elements,
+        "elements": decay._attachment.fragments[0].elements,
     }
 
 

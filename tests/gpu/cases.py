@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 
 from train.cluster.distributed import World
+from train.system.out_of_memory import is_out_of_memory
 
 Figures = dict[str, Any]
 # A case may take this many times its estimate, and at least so many seconds, before it is cut off.
@@ -117,13 +118,19 @@ def run_cases(
             left = f"{max(0.0, budget.left):.0f} s were left, and it takes about {case.estimate:g}"
             part[case.name] = {"left_out": left}
         else:
-            limit = min(budget.left, max(LEAST_PATIENCE, PATIENCE * case.estimate))
-            part[case.name] = run_case(case, session, limit)
+            part[case.name] = run_case(case, session, _limit(case, session, budget))
         print(
             f"{budget.used:6.1f} s  {case.part} {case.name}: {brief(part[case.name])}", flush=True
         )
         write(parts)
     return parts
+
+
+def _limit(case: Case, session: Session, budget: Budget) -> float:
+    """Return the seconds after which a case is cut off; a rehearsal's estimates say nothing."""
+    if session.toy:
+        return budget.left
+    return min(budget.left, max(LEAST_PATIENCE, PATIENCE * case.estimate))
 
 
 def run_case(case: Case, session: Session, limit: float) -> Figures:
@@ -136,11 +143,11 @@ def run_case(case: Case, session: Session, limit: float) -> Figures:
             figures = case.run(session)
     except CutOffError:
         figures = {"cut_off": f"not done within {limit:.0f} s"}
-    except torch.OutOfMemoryError as error:
-        figures = {"out_of_memory": f"{error}".splitlines()[0]}
     except Exception as error:  # whatever it is, the next case must go on
-        traceback.print_exc(file=sys.stderr)
-        figures = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        figures = {"out_of_memory": f"{error}".split("\n")[0]}
+        if not is_out_of_memory(error):
+            traceback.print_exc(file=sys.stderr)
+            figures = {"failed": f"{type(error).__name__}: {error}"[:500]}
     _free(session)
     if session.cuda:
         figures["left_allocated"] = torch.cuda.memory_allocated(session.device)

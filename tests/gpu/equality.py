@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,12 +26,20 @@ from tests.distributed.reference import (
 from tests.gpu.cases import Case, Figures, Session
 from tests.gpu.engines import release
 from train.config import ModelConfig
+from train.engines.deepspeed_workarounds import without_memory_reports
 from train.models.build import build_model
 
 # Odd shapes, so that ranks' shares are uneven.
 MODEL = ModelConfig(
-    vocab_size=200, hidden_size=128, intermediate_size=263, num_layers=2, num_heads=4
+    vocab_size=200,
+    hidden_size=128,
+    intermediate_size=263,
+    num_layers=2,
+    num_heads=4,
+    compile=False,
+    fused_cross_entropy=False,
 )
+KERNELS = replace(MODEL, compile="auto", fused_cross_entropy="auto")  # as a run has them
 ROWS = 4
 LENGTH = 32
 STEPS = 12
@@ -55,6 +63,7 @@ class Way:
         precision: float32 or bf16.
         fused: torch's fused kernel.
         spread: the refresh is spread over steps.
+        model: what is computed, by which kernels.
     """
 
     kind: str
@@ -62,6 +71,7 @@ class Way:
     precision: str = "float32"
     fused: bool = False
     spread: bool = False
+    model: ModelConfig = MODEL
 
 
 _OFFLOAD = {"offload_optimizer": {"device": "cpu"}}
@@ -80,6 +90,8 @@ WAYS = {
     "ZeRO-3, spread": Way("zero", _ALL_SHARDED, spread=True),
     "ZeRO-2, offload": Way("zero", {"stage": 2} | _OFFLOAD),
     "ZeRO-3, offload": Way("zero", _ALL_SHARDED | _OFFLOAD),
+    "plain, a run's kernels": Way("plain", fused=True, model=KERNELS),
+    "ZeRO-1, bf16, a run's kernels": Way("zero", {"stage": 1}, "bf16", fused=True, model=KERNELS),
     "ZeRO-1, bf16, fused": Way("zero", {"stage": 1}, "bf16", fused=True),
     "ZeRO-3, bf16, fused": Way("zero", _ALL_SHARDED, "bf16", fused=True),
 }
@@ -88,7 +100,8 @@ WAYS = {
 def cases() -> Iterator[Case]:
     """Yield a case for each way."""
     for name, way in WAYS.items():
-        yield Case("equality", name, 1.5, lambda session, way=way: compare(way, session))
+        seconds = 8.0 if way.model is KERNELS else 1.5  # they are compiled
+        yield Case("equality", name, seconds, lambda session, way=way: compare(way, session))
 
 
 def compare(way: Way, session: Session) -> Figures:
@@ -124,7 +137,7 @@ def _sharded(way: Way, session: Session) -> tuple[dict[str, Tensor], dict[str, f
     options = {"interval": INTERVAL, "s1": S1, "s2": S2, "spread": SPREAD if way.spread else 0}
     if way.kind == "zero":
         return _under_deepspeed(way, session, options)
-    model = build_model(MODEL, LENGTH, seed=11).to(session.device)
+    model = build_model(way.model, LENGTH, seed=11).to(session.device)
     net = _wrapped(way.kind, model)
     optimizer = AdamW(
         net.parameters(), lr=LR[way.precision], weight_decay=WEIGHT_DECAY, fused=way.fused or None
@@ -190,11 +203,12 @@ def _engine(way: Way) -> Iterator[Any]:
     }
     if way.precision == "bf16":
         config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
-    model = build_model(MODEL, LENGTH, seed=11)
+    model = build_model(way.model, LENGTH, seed=11)
     optimizer = AdamW(
         model.parameters(), lr=LR[way.precision], weight_decay=WEIGHT_DECAY, fused=way.fused or None
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+    with without_memory_reports():
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     try:
         yield engine
     finally:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from tests.bench.corpus import DOCUMENTS, small_tokenizer
+from tests.bench.corpus import DOCUMENTS, PIECES, small_tokenizer
 from tests.gpu.cases import Session
 from train.config import ModelConfig, TrainConfig
 from train.config.command_line import load_config
@@ -14,6 +15,7 @@ from train.config.command_line import load_config
 RECIPES = {size: f"llama_{size}" for size in ("60m", "130m", "350m", "1b")}
 LENGTH = 256
 _TOY = {
+    "model.vocab_size": PIECES,
     "model.hidden_size": 64,
     "model.intermediate_size": 172,
     "model.num_layers": 2,
@@ -25,8 +27,9 @@ _TOY = {
 
 @cache
 def model_of(size: str) -> ModelConfig:
-    """Return the model of a recipe."""
-    return load_config(["--config", RECIPES[size]]).model
+    """Return the model of a recipe, with plain kernels."""
+    model = load_config(["--config", RECIPES[size]]).model
+    return replace(model, compile=False, fused_cross_entropy=False)
 
 
 def configuration(size: str, session: Session, changes: Mapping[str, Any]) -> TrainConfig:

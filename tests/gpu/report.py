@@ -39,11 +39,11 @@ def read(place: Path) -> dict[str, Any]:
 
 
 def table(results: Figures, name: str) -> str:
-    """Return one table by the name of its part; empty where nothing of it was measured."""
+    """Return one table by the name of its part; empty where there are no figures for it."""
     parts = results["parts"]
     if name == "ablations":
         return ablations(parts.get(name, {}), measured(parts.get("speed", {})))
-    return TABLES[name](parts.get(name, {}))
+    return TABLES[name](parts.get(name, {})) if name in TABLES else ""
 
 
 def tables(results: Figures) -> Iterator[str]:

@@ -31,6 +31,7 @@ from train.loop.trainer import Trainer
 from train.planning.auto import choose_here
 from train.planning.device import device_here
 from train.planning.size_plan import plan_sizes
+from train.system.out_of_memory import is_out_of_memory
 from train.telemetry.clock import training_seconds
 from train.telemetry.metrics import read_metrics
 
@@ -110,8 +111,8 @@ def measure(size: str, session: Session, changes: Mapping[str, Any]) -> Figures:
         for failures in range(RETRIES + 1):
             try:
                 return _measured(config, length, session, failures) | {"retries": failures}
-            except torch.OutOfMemoryError:
-                if failures == RETRIES:
+            except Exception as error:
+                if failures == RETRIES or not is_out_of_memory(error):
                     raise
             gc.collect()
             torch.cuda.empty_cache()

@@ -16,6 +16,7 @@ from tests.bench.step import CLOCKS, TOY, Arm, Size, build, ratio, timed
 from tests.gpu.cases import Case, Figures, Session
 from tests.gpu.engines import release
 from tests.gpu.recipes import model_of
+from train.engines.deepspeed_workarounds import without_memory_reports
 
 # Model, ZeRO stage, arms, repeats, seconds. A group per module takes ten times as long.
 _ALL = ("alphadecay", "stock", "stock_again", "per_module")
@@ -79,8 +80,9 @@ def measure(
 def _arms(names: tuple[str, ...], size: Size, stage: int, dtype: str) -> Iterator[dict[str, Arm]]:
     arms: dict[str, Arm] = {}
     try:
-        for name in names:
-            arms[name] = build(name, size, stage, fused=True, dtype=dtype)
+        with without_memory_reports():
+            for name in names:
+                arms[name] = build(name, size, stage, fused=True, dtype=dtype)
         yield arms
     finally:
         for arm in arms.values():

@@ -5,7 +5,8 @@ starts in seconds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,16 +14,33 @@ import torch.distributed as dist
 
 from tests.distributed.harness import init_deepspeed
 from train.cluster.distributed import World
+from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.loop.build import build
+from train.loop.hold import output_dir_held
+from train.loop.stopping.signals import StopRequests
 from train.loop.trainer import Trainer
 
 
 def make_trainer(rank: int, world_size: int, arguments: Sequence[str]) -> Trainer:
     """What `train/pretrain.py` builds from these arguments, on a process group that is there."""
+    config, world = _start(rank, world_size, arguments)
+    return build(config, world)
+
+
+@contextmanager
+def held_trainer(rank: int, world_size: int, arguments: Sequence[str]) -> Iterator[Trainer]:
+    """The same, with output_dir held within, as `train/pretrain.py` holds it."""
+    config, world = _start(rank, world_size, arguments)
+    requests = StopRequests()
+    with output_dir_held(config.folder, world, requests) as lease:
+        yield build(config, world, requests, lease)
+
+
+def _start(rank: int, world_size: int, arguments: Sequence[str]) -> tuple[TrainConfig, World]:
     init_deepspeed()
     world = World(rank, rank, world_size, torch.device("cpu"), dist.new_group(backend="gloo"))
-    return build(load_config(list(arguments)), world)
+    return load_config(list(arguments)), world
 
 
 def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[str, Any]:

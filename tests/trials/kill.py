@@ -5,8 +5,10 @@ python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
 Every trial goes on from what the one before left, trains and saves every step, and is killed. The
 next one's resume is the check: it must load, and at no earlier step than the last that was reported
 as saved. Kills are drawn from a seed: mostly inside a save, else anywhere, start-up and loading
-included. A naive writer goes through the same. A process is killed, not the machine: what fsync is
-for is not tested here.
+included. In some trials a second job starts in the same folder, together with the first or while
+it works: one has the folder, the other is refused, and the one that has it is killed all the same.
+A naive writer goes through the same, without a second job. A process is killed, not the machine:
+what fsync is for is not tested here.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ class Tally:
 
     Args:
         moments: kills by the last word heard; "start" is before the checkpoint was loaded.
+        second_jobs: what became of the second job of a trial: refused, took over, or killed before
+            it was either.
         failures: trials whose start could not go on from what was left, and how.
         steps: optimizer steps taken over all trials.
     """
@@ -47,45 +51,102 @@ class Tally:
     writer: str
     trials: int = 0
     moments: dict[str, int] = field(default_factory=dict)
+    second_jobs: dict[str, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     steps: int = 0
     seconds: float = 0.0
 
 
-def run_trial(
-    tally: Tally,
-    folder: Path,
-    arguments: Sequence[str],
-    naive: bool,
-    chance: random.Random,
-    saved: int,
-) -> int:
-    """Start once, check, and kill; return the last step reported as saved."""
-    pair = Pair(folder, arguments, naive)
-    early = chance.random() < 0.1
-    limit = time.monotonic() + chance.uniform(0.0, 3.0) if early else None
-    words = pair.hear(limit)
-    moment = "start"
-    if words is not None:
+@dataclass
+class Trial:
+    """One start in a folder, its check, maybe a second job beside, and the kill.
+
+    Args:
+        saved: the last step reported as saved; -1 after a start that could not go on.
+    """
+
+    tally: Tally
+    folder: Path
+    arguments: Sequence[str]
+    naive: bool
+    chance: random.Random
+    saved: int
+
+    def run(self) -> int:
+        """Return the last step reported as saved."""
+        pair = self._start()
+        second = self._start() if self._with_second(0.15) else None
+        early = self.chance.random() < 0.1
+        limit = time.monotonic() + self.chance.uniform(0.0, 3.0) if early else None
+        words = pair.hear(limit)
+        if second is not None and words is not None and _is_refused(words):
+            self._kill(pair)
+            _count(self.tally.second_jobs, "refused")
+            pair = second
+            second = None
+            words = pair.hear(limit)
+        moment = "start"
+        if words is not None and self._check(words):
+            if second is None and self._with_second(0.3):
+                second = self._start()
+            first = self.saved
+            moment, self.saved = _run_on(pair, self.chance, self.saved)
+            self.tally.steps += max(0, self.saved - first)
+        self._end(pair, second)
+        _count(self.tally.moments, moment)
+        return self.saved
+
+    def _start(self) -> Pair:
+        return Pair(self.folder, self.arguments, self.naive)
+
+    def _with_second(self, share: float) -> bool:
+        return not self.naive and self.chance.random() < share
+
+    def _check(self, words: Sequence[str], who: str = "") -> bool:
+        """Return whether a start goes on, from no earlier than what was reported as saved."""
         if words[:1] != ["loaded"]:
-            tally.failures.append(
-                f"trial {tally.trials}: " + " ".join(words or ["the ranks ended"])
-            )
-            pair.kill(chance)
-            pair.rest()
-            return -1
-        if int(words[1]) < saved:
-            tally.failures.append(
-                f"trial {tally.trials}: step {saved} had been saved, went on from {words[1]}"
-            )
-        first = saved = int(words[1])
-        moment, saved = _run_on(pair, chance, saved)
-        tally.steps += max(0, saved - first)
-    pair.kill(chance)
-    for words in pair.rest():
-        saved = int(words[1]) if words[0] == "saved" else saved
-    tally.moments[moment] = tally.moments.get(moment, 0) + 1
-    return saved
+            self._fail(who + (" ".join(words) or "the ranks ended"))
+            self.saved = -1
+            return False
+        if int(words[1]) < self.saved:
+            self._fail(f"{who}step {self.saved} had been saved, went on from {words[1]}")
+        self.saved = int(words[1])
+        return True
+
+    def _end(self, pair: Pair, second: Pair | None) -> None:
+        """Kill the pair that has the folder, and see what becomes of the second one."""
+        words = second.hear(time.monotonic()) if second is not None else None
+        if words is not None and not _is_refused(words):
+            self._fail(f"two jobs had the folder: {' '.join(words)}")
+        self._kill(pair)
+        if second is None:
+            return
+        if words is None and self.chance.random() < 0.5:  # else it is killed at whatever it does
+            words = second.hear()
+        became = "killed"
+        if words is not None:
+            became = "refused" if _is_refused(words) else "took over"
+        if became == "took over" and words is not None:
+            self._check(words, "the second job: ")
+        self._kill(second)
+        _count(self.tally.second_jobs, became)
+
+    def _kill(self, pair: Pair) -> None:
+        pair.kill(self.chance)
+        for words in pair.rest():
+            if words[0] == "saved" and self.saved >= 0:
+                self.saved = int(words[1])
+
+    def _fail(self, what: str) -> None:
+        self.tally.failures.append(f"trial {self.tally.trials}: {what}")
+
+
+def _is_refused(words: Sequence[str]) -> bool:
+    return words[:1] == ["failed"] and "is held by" in " ".join(words)
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
 
 
 def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
@@ -141,7 +202,7 @@ def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) ->
     saved = -1
     started = time.monotonic()
     for tally.trials in range(1, trials + 1):
-        saved = run_trial(tally, folder, arguments, naive, chance, saved)
+        saved = Trial(tally, folder, arguments, naive, chance, saved).run()
         if saved < 0:
             # a run that cannot start would never start again
             shutil.rmtree(folder / "out", ignore_errors=True)
@@ -191,7 +252,7 @@ def versions() -> dict[str, str]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--trials", type=int, default=120, help="over all stages")
+    parser.add_argument("--trials", type=int, default=200, help="over all stages")
     parser.add_argument("--naive", type=int, default=30, help="the same, of the naive writer")
     parser.add_argument("--stages", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--seed", type=int, default=1)

@@ -85,13 +85,19 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
     def say(*words: object) -> None:
         os.write(tell, (" ".join(map(str, words)) + "\n").encode())
 
-    from tests.integration.ranks import make_trainer
+    from tests.integration.ranks import held_trainer, make_trainer
 
     _join(rank, meet)
-    trainer = make_trainer(rank, RANKS, arguments)
-    save = trainer.save
     if naive:
-        save = _naive(trainer)
+        trainer = make_trainer(rank, RANKS, arguments)
+        _train(rank, trainer, _naive(trainer), say)
+    else:
+        with held_trainer(rank, RANKS, arguments) as trainer:
+            _train(rank, trainer, trainer.save, say)
+
+
+def _train(rank: int, trainer: Any, save: Callable[..., None], say: Callable[..., None]) -> None:
+    """Train for ever, and tell of every file written and every checkpoint saved."""
     _check_whole(trainer)
 
     def told_save(last: bool = False) -> None:
@@ -109,7 +115,7 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
         say("wrote")
 
     trainer.engine.handle.checkpoint_engine.save = told_write
-    trainer.save = told_save  # type: ignore[method-assign, assignment]
+    trainer.save = told_save
     if rank == 0:
         say("loaded", trainer.step)
     trainer.train()

@@ -45,6 +45,7 @@ from train.cluster.distributed import World
 from train.errors import UserError
 from train.system.cpu_count import cpu_count
 from train.system.files import sync
+from train.system.lease import Lease, LeaseLost, remove_leases
 
 ALONE = World(0, 0, 1, torch.device("cpu"))
 _THREADS = min(4, cpu_count())  # each holds one parameter at a time
@@ -97,7 +98,9 @@ def convert(
         UserError: there is no room, or the checkpoint cannot be read. On every rank.
     """
     temporary = final.with_name(f"{TEMPORARY}{final.name}-{_digest(source)[:8]}")
-    world.run_on_main(lambda: _begin(source, temporary))
+    lease = Lease(temporary, f"the conversion of {source.path}", wait=True, say=say)
+    if world.run_on_main(lambda: _begin(source, final, temporary, lease), patient=True):
+        return read(final)
     failure = ""
     facts: FileFacts = {}
     try:
@@ -106,7 +109,7 @@ def convert(
         failure = describe_failure(error, final.parent)
     world.wait_for_all()
     words = world.gather((failure, facts))
-    world.run_on_main(lambda: _finish(source, temporary, final, words))
+    world.run_on_main(lambda: _finish(source, temporary, final, words, lease))
     return read(final)
 
 
@@ -117,8 +120,11 @@ def _is_form_of(final: Path, checkpoint: Checkpoint) -> bool:
     return read(final).manifest.get("source") == _digest(checkpoint)
 
 
-def _begin(source: Checkpoint, temporary: Path) -> None:
-    """Make the folder, or find there what a killed conversion has done."""
+def _begin(source: Checkpoint, final: Path, temporary: Path, lease: Lease) -> bool:
+    """Make the folder, or find there what a killed conversion has done.
+
+    Returns whether nothing is left to do, for another process has converted it meanwhile.
+    """
     if source.universal:
         raise UserError(f"{source.path} is universal already")
     if source.manifest["zero_stage"] == 0:
@@ -127,15 +133,22 @@ def _begin(source: Checkpoint, temporary: Path) -> None:
             "at any world size"
         )
     size = sum(facts["bytes"] for facts in source.manifest["files"].values())
+    waited = False
     try:
         done = sum(path.stat().st_size for path in temporary.rglob("*.pt"))
         short = shortage(temporary.parent, max(0, size - done))
         if not short:
+            waited = lease.take()
             (temporary / STATE / "zero").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         short = describe_failure(error, temporary.parent)
     if short:
         raise UserError(f"cannot convert {source.path}: {short}")
+    done_by_another = waited and _is_form_of(final, source)
+    if done_by_another:
+        lease.release()
+        shutil.rmtree(temporary, ignore_errors=True)
+    return done_by_another
 
 
 def _convert_share(
@@ -173,7 +186,11 @@ def _write_parameter(zero: Path, name: str, weights: Mapping[str, StoredWeight],
 
 
 def _finish(
-    source: Checkpoint, temporary: Path, final: Path, words: list[tuple[str, FileFacts]]
+    source: Checkpoint,
+    temporary: Path,
+    final: Path,
+    words: list[tuple[str, FileFacts]],
+    lease: Lease,
 ) -> None:
     """Write what the parameters share and commit, or remove all of it after a failure."""
     failures = [f"rank {rank}: {failure}" for rank, (failure, _) in enumerate(words) if failure]
@@ -184,7 +201,10 @@ def _finish(
         facts = facts_of_files(temporary, files)
         for _, share in words:
             facts |= share
-        commit(temporary, final, _manifest(source, facts))
+        commit(temporary, final, _manifest(source, facts), lease)
+        remove_leases(final)
+    except LeaseLost:  # the folder is another process's now
+        raise
     except _ERRORS as error:
         shutil.rmtree(temporary, ignore_errors=True)
         reason = f"{error}" if failures else describe_failure(error, final.parent)

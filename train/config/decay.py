@@ -102,7 +102,9 @@ class DecayConfig:
         s2: decay of the lightest tail, as a multiple of the base decay.
         assign: map from alpha to decay: linear, sqrt or log2.
         tail: how alpha is fitted; hill is the paper's.
-        estimator: gram (eigenvalues of the smaller Gram matrix) or svd.
+        estimator: gram (eigenvalues of the smaller Gram matrix), svd, or moments (products instead
+            of eigenvalues, for GPUs on which many weights share a shape; alpha within 0.001, with
+            tail hill and spread 0).
         spread: optimizer steps over which a refresh is solved, and after which its decays hold; 0
             does all at one step.
         compat: published reproduces the published code's deviations from the paper, norm gains
@@ -121,7 +123,7 @@ class DecayConfig:
     s2: float = 5.0
     assign: Assign = "linear"
     tail: Tail = "hill"
-    estimator: Literal["gram", "svd"] = "gram"
+    estimator: Literal["gram", "svd", "moments"] = "gram"
     spread: Annotated[int, at_least(0)] = 0
     compat: Literal["", "published"] = ""
     awd_scale: Annotated[float, at_least(0)] = 100.0

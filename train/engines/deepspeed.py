@@ -19,6 +19,7 @@ from train.config import TrainConfig
 from train.engines.deepspeed_workarounds import (
     forgetting_forward_passes,
     import_muon_uncompiled,
+    without_memory_reports,
 )
 from train.engines.ds_config import zero_stage
 from train.engines.optimizer import build_optimizer
@@ -138,7 +139,8 @@ def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEng
         for layer in spec.layers(model):
             deepspeed.utils.set_z3_leaf_module(layer, True)
     optimizer: torch.optim.Optimizer = build_optimizer(config, model.parameters())
-    handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
+    with without_memory_reports():
+        handle, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=ds_config)
     spec.restore_buffers(handle.module)  # DeepSpeed casts them to bf16
     forget_dry_run(optimizer)
     guard_stage0(handle, optimizer)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -47,3 +48,24 @@ def import_muon_uncompiled() -> None:
             import_module("deepspeed.runtime.zero.muon.muon_optimizer")
     finally:
         torch.compile = compile_function  # type: ignore[assignment]
+
+
+@contextmanager
+def without_memory_reports() -> Iterator[None]:
+    """Keep ZeRO-1 in bf16 from reporting memory while it is built; LOG_LEVEL=INFO lets it.
+
+    DeepSpeed (0.19) prints twelve lines there, whatever its log level, and has the garbage
+    collector go through everything that was imported before each of the four reports: one to two
+    seconds.
+    """
+    if os.environ.get("LOG_LEVEL", "").upper() in ("INFO", "DEBUG"):
+        yield
+        return
+    from deepspeed.runtime import bf16_optimizer
+
+    report = bf16_optimizer.see_memory_usage
+    bf16_optimizer.see_memory_usage = lambda message, force=False: None
+    try:
+        yield
+    finally:
+        bf16_optimizer.see_memory_usage = report

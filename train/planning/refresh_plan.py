@@ -9,7 +9,7 @@ import torch
 
 from alphadecay.modules import find_modules
 from alphadecay.owners import module_cost, plan_owners
-from alphadecay.spectral import estimate
+from alphadecay.spectral import ESTIMATORS
 from train.config import TrainConfig
 
 
@@ -25,7 +25,7 @@ def refresh_lines(c: TrainConfig, model: torch.nn.Module, world_size: int) -> It
     shape = max(shapes.values(), key=module_cost)
     weight_MN = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
-    estimate(weight_MN, method=c.decay.estimator)
+    ESTIMATORS[c.decay.estimator](weight_MN)
     seconds = (time.perf_counter() - started) * max(plan.loads) / module_cost(shape)
     refreshes = c.run.steps // c.decay.interval + 1
     yield (

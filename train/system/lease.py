@@ -96,8 +96,10 @@ class Lease:
         """True while this job holds the folder, as far as it knows."""
         return bool(self._number) and not self._lost
 
-    def take(self) -> None:
+    def take(self) -> bool:
         """Take the folder; wait where it cannot be told yet whether its holder lives.
+
+        Returns whether it had to wait.
 
         Raises:
             LeaseTaken: the holder lives.
@@ -113,7 +115,7 @@ class Lease:
             if seen is None or self._is_free(seen, watch):
                 if self._create(1 if seen is None else seen.number + 1):
                     threading.Thread(target=self._keep_alive, daemon=True).start()
-                    return
+                    return not watch.untouched
                 continue
             time.sleep(min(_POLL, self._beat_seconds))
 
@@ -236,6 +238,11 @@ class _Watch:
         self._last: _Seen | None = None
         self._changed = self._began
         self.first_look = True
+
+    @property
+    def untouched(self) -> bool:
+        """True where there was nothing to watch."""
+        return self._last is None
 
     @property
     def watched(self) -> float:

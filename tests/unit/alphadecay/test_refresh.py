@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from alphadecay import AdamW, AlphaDecay
+from alphadecay import AdamW, AlphaDecay, refresh
 from alphadecay.refresh import SpectralRefresh
-from alphadecay.spectral import (
-    Estimate,
-    pl_alpha_hill,
-)
+from alphadecay.spectral import Estimate, Status, estimate, pl_alpha_hill
+from alphadecay.spectral.solving import SOLVERS, Way
 from tests.unit.alphadecay.spectral.matrices import power_law
 
 INTERVAL = 4
@@ -110,3 +108,87 @@ def test_an_estimate_says_whether_it_wants_float64() -> None:
     estimates = refresh_of(small()).measure()
     assert all(isinstance(estimate, Estimate) for estimate in estimates.values())
     assert not any(estimate.escalate for estimate in estimates.values())
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, way: Way) -> list[tuple[int, int]]:
+    """Have refreshes believe that weights lie on a GPU that was measured; the shapes asked for."""
+    asked: list[tuple[int, int]] = []
+
+    def known_ways(shapes: object, device: torch.device) -> dict[tuple[int, int], Way]:
+        asked.extend(shapes)  # type: ignore[arg-type]
+        return dict.fromkeys(asked, way)
+
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(SpectralRefresh, "_device", lambda self: gpu)
+    monkeypatch.setattr(refresh, "known_ways", known_ways)
+    return asked
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_measured_device_is_used_as_it_is_fastest(
+    solver: str, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every α is the one of its own matrix in the precision of its way, bit for bit."""
+    asked = on_a_gpu(monkeypatch, Way(precision, solver))
+    model = small()
+    spectra = refresh_of(model)
+    assert sorted(asked) == [(40, 24), (48, 32)]  # the largest of each side
+    estimates = spectra.measure()
+    assert len(asked) == 2
+    for name, found in estimates.items():
+        weight = model.get_parameter(name)
+        assert found.alpha == float(estimate(weight, precision=precision).alpha)
+
+
+def test_float64_needs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_a_gpu(monkeypatch, Way(torch.float64, "threads"))
+    model = small()
+    with torch.no_grad():
+        model[1].weight.copy_(power_law(32, 40, 1.2))
+    spectra = refresh_of(model)
+    planned: list[list[str]] = []
+    plan = spectra._plan
+    monkeypatch.setattr(spectra, "_plan", lambda names: planned.append(names) or plan(names))
+    alphas = {name: found.alpha for name, found in spectra.measure().items()}
+    assert planned == []
+    assert alphas["1.weight"] == pytest.approx(pl_alpha_hill(model[1].weight), rel=1e-9)
+
+
+@pytest.mark.parametrize("choice", [{"method": "svd"}, {"tail": "fix_finger"}, {}])
+def test_nothing_is_measured_that_no_refresh_asks_for(
+    choice: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU nothing at all; with one, only the default's Grams."""
+    if choice:
+        asked = on_a_gpu(monkeypatch, Way())
+    else:
+        asked = []
+        monkeypatch.setattr(refresh, "known_ways", lambda *args: asked.append(args))
+    refresh_of(small(), **choice)
+    assert asked == []
+
+
+def test_vectors_have_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = on_a_gpu(monkeypatch, Way())
+    vectors = nn.Sequential(nn.Linear(1, 40), nn.Linear(40, 1))
+    estimates = refresh_of(vectors).measure()
+    assert {estimate.status for estimate in estimates.values()} == {Status.TOO_SMALL}
+    assert asked == []
+
+
+def test_moments_measure_a_model_within_a_thousandth() -> None:
+    """Those of one side together, a small one by its eigenvalues, a broken one with its status."""
+    torch.manual_seed(5)
+    shapes = ((144, 200), (200, 144), (144, 144), (24, 40), (144, 150))
+    model = nn.ModuleList(nn.Linear(inputs, outputs) for outputs, inputs in shapes)
+    with torch.no_grad():
+        model[4].weight.fill_(torch.nan)
+    estimates = refresh_of(model, method="moments").measure()
+    exact = refresh_of(model).measure()
+    assert estimates["4.weight"].status is Status.NOT_FINITE
+    assert estimates["3.weight"].alpha == pytest.approx(exact["3.weight"].alpha, rel=1e-5)
+    for name in ("0.weight", "1.weight", "2.weight"):
+        assert estimates[name].alpha == pytest.approx(exact[name].alpha, abs=1e-3)
+        assert estimates[name].x_min == pytest.approx(exact[name].x_min, rel=1e-4)
+        assert estimates[name].alpha != exact[name].alpha

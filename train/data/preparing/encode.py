@@ -116,12 +116,13 @@ def encode_chunk(
             numbers.append(number)
         except ValueError as error:
             result.bad.append((number, file, line, str(error)))
-    special = np.zeros(tokenizer.size, dtype=bool)
-    special[list(tokenizer.special_ids)] = True
+    arrays = tokenizer.encode_arrays(texts)
+    special = _with_special(arrays, tokenizer)
     pieces = {split: _Joined(plan.dtype, tokenizer.eos_id) for split in SPLITS}
-    for number, text, ids in zip(numbers, texts, tokenizer.encode_arrays(texts), strict=True):
-        reason = _refusal(ids, special)
-        if reason:
+    for at, (number, text, ids) in enumerate(zip(numbers, texts, arrays, strict=True)):
+        if not len(ids) or at in special:
+            # A tokenizer that squeezes blanks can leave nothing of some exotic ones.
+            reason = SPECIAL_PIECE if len(ids) else NO_TOKENS
             result.bad.append((number, *chunk.rows[number - 1][:2], reason))
             continue
         held_out = plan.held_out > 0 and is_held_out(first, text, plan.held_out)
@@ -136,11 +137,13 @@ def encode_chunk(
     return result
 
 
-def _refusal(ids: Ids, special: npt.NDArray[np.bool_]) -> str:
-    """Return why a document cannot be used, empty if it can."""
-    if not len(ids):  # a tokenizer that squeezes blanks can leave nothing of some exotic ones
-        return NO_TOKENS
-    return SPECIAL_PIECE if special[ids].any() else ""
+def _with_special(arrays: list[Ids], tokenizer: AnyTokenizer) -> set[int]:
+    """Return the places of the texts that have an id which no text may have."""
+    special = np.zeros(tokenizer.size, dtype=bool)
+    special[list(tokenizer.special_ids)] = True
+    if not arrays or not special[np.concatenate(arrays)].any():
+        return set()
+    return {at for at, ids in enumerate(arrays) if special[ids].any()}
 
 
 class _Joined:
@@ -156,7 +159,7 @@ class _Joined:
     def add(self, ids: Ids, text: str) -> None:
         self._parts += [ids.astype(self._dtype), self._eos]
         self.lengths.append(len(ids) + 1)
-        self._bytes += len(text.encode("utf-8"))
+        self._bytes += len(text) if text.isascii() else len(text.encode("utf-8"))
 
     def piece(self) -> Piece:
         lengths = np.array(self.lengths, dtype=ENDS_DTYPE)

@@ -6,7 +6,8 @@ far it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from train.data.loading.memmap import Split, dtype_name
 from train.data.preparing.content import FollowingHashes
@@ -18,6 +19,7 @@ from train.data.sources.chunks import Chunk
 from train.data.sources.quarantine import Quarantine, no_documents
 from train.data.sources.source import Source
 from train.data.tokenizers.load import AnyTokenizer
+from train.errors import UserError
 
 # Text between two records: a kill costs no more, but for chunks in work.
 RECORD_BYTES = 64_000_000
@@ -95,9 +97,10 @@ class Ingest:
 
     def _run(self, stage: Stage) -> None:
         plan = Plan(stage.split, stage.held_out, dtype_name(self.tokenizer.size))
-        chunks = stage.source.chunks(self.work.state.position)
+        position = self.work.state.position
+        folder = self.work.folder
         for chunk, encoded in encode_all(
-            chunks, self.tokenizer, self.work.folder, plan, self.workers
+            stage.source, position, self.tokenizer, folder, plan, self.workers
         ):
             if self._take(chunk, encoded, stage, plan):
                 return
@@ -115,7 +118,9 @@ class Ingest:
         taken = encoded.documents_of(stage.split)
         enough = 0 < left <= taken
         if state.first or enough:  # what came before decides; workers cannot know it
-            encoded = encode_chunk(chunk, self.tokenizer, plan, state.first, left)
+            rows = chunk.rows or self._rows_of(chunk, stage)
+            whole = replace(chunk, rows=rows)
+            encoded = encode_chunk(whole, self.tokenizer, plan, state.first, left)
             taken = encoded.documents_of(stage.split)
             enough = 0 < left <= taken
         self._count(encoded)
@@ -129,6 +134,17 @@ class Ingest:
         if chunk.ends and not enough:
             self._end_file(chunk)
         return enough
+
+    def _rows_of(self, chunk: Chunk, stage: Stage) -> list[tuple[str, int, Any]]:
+        """Read the rows of the chunk that comes next, which was read in another process."""
+        rows: list[tuple[str, int, Any]] = []
+        for part in stage.source.chunks(self.work.state.position):
+            rows += part.rows
+            if part.after == chunk.after:
+                return rows
+        raise UserError(
+            f"{stage.source.description} changed while it was prepared; prepare it again."
+        )
 
     def _count(self, encoded: Encoded) -> None:
         state = self.work.state

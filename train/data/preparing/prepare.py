@@ -62,9 +62,10 @@ def prepare(
         folder = prepared_folder(config, inputs, progress.say)
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
+            check_vocab(load_prepared(folder), vocab_size)
         else:
             _Preparation(config, inputs, folder, progress).run(vocab_size)
-    _check_result(folder, config, vocab_size)
+    _check_result(folder, config)
     return folder
 
 
@@ -91,18 +92,19 @@ def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
     inputs = open_inputs(config, vocab_size)
     folder = prepared_folder(config, inputs, lambda _: None, writable=False)
     if folder.exists():
-        _check_result(folder, config, vocab_size)
+        check_vocab(load_prepared(folder), vocab_size)
+        _check_result(folder, config)
     return folder, folder.exists()
 
 
-def _check_result(folder: Path, config: DataConfig, vocab_size: int) -> None:
+def _check_result(folder: Path, config: DataConfig) -> None:
     """Check what depends on the run rather than on the folder, also where the folder is reused."""
-    # Imported here, because worker processes load this module and need no torch.
-    from train.data.loading.rows import open_rows
-
-    check_vocab(load_prepared(folder), vocab_size)
     for split in SPLITS:
-        open_rows(TokenFile(folder, split), config.sequence_length, config.rows)
+        file = TokenFile(folder, split)  # as rows it is opened by what needs torch anyway
+        if config.rows == "packed":
+            file.check_rows(config.sequence_length)
+        else:
+            file.check_documents()
     meta = read_meta(folder)
     if meta.rows_set_aside > config.max_bad_fraction * meta.rows:
         raise UserError(

@@ -34,6 +34,7 @@ from train.system.files import sync, write_atomically
 from train.system.lease import Lease, remove_leases
 
 STATE_NAME = "state.json"
+SPOOL = "spool"  # what is encoded ahead of its turn
 FILES = (*(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")), QUARANTINE_NAME)
 
 
@@ -132,6 +133,7 @@ class WorkFolder:
             if self.finished:
                 self.discard()
             else:
+                shutil.rmtree(self.folder / SPOOL, ignore_errors=True)  # a kill may have left it
                 self.state = self._earlier_state()
                 self._files = {name: (self.folder / name).open("ab") for name in FILES}
                 self._cut()

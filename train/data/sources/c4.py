@@ -144,12 +144,12 @@ def _copy_here(config: DataConfig) -> Path | None:
             )
         )
     except Exception as error:  # its class depends on the version
-        at = f" at revision {revision}" if revision else ""
+        wanted = config.repository + (f" at revision {revision}" if revision else "")
         raise UserError(
-            f"data.source: {OFFLINE} is set, and the hub's cache has no {config.repository}{at} "
+            f"data.source: HF_HUB_OFFLINE is set, and the hub's cache has no {wanted} "
             f"({type(error).__name__}). Get it where there is a network, with `hf download "
             f"{config.repository} --repo-type dataset --include 'en/*'`, name the folder of a copy "
-            f"in data.repository, or unset {OFFLINE}."
+            f"in data.repository, or unset HF_HUB_OFFLINE."
         ) from error
 
 

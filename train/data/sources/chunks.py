@@ -220,6 +220,8 @@ def _checked(text: Any) -> str:
         raise ValueError("text is not a string")
     if not text.strip():
         raise ValueError("text is empty")
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")  # an escape such as \ud800 is valid JSON but no character
     except UnicodeEncodeError as error:

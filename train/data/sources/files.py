@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from train.config import DataConfig
@@ -77,7 +78,7 @@ def files_source(paths: Sequence[Path], max_row_bytes: int = 0) -> Source:
     return Source(
         description=str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} first",
         identity=["files", described],
-        chunks=lambda start: file_chunks(files, max_row_bytes, start),
+        chunks=partial(file_chunks, files, max_row_bytes),  # what processes can be given
         files=tuple(files),
         notes=notes,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,6 @@ class SentencePieceTokenizer:
     Attributes:
         size: number of pieces.
         eos_id: id that ends a document.
-        special_ids: ids that no text may have: eos and the other control pieces.
         sha256: hex digest of the model file.
         model_bytes: the file itself.
         threads: of `encode`; they change the speed only.
@@ -79,9 +79,11 @@ class SentencePieceTokenizer:
                 "another model."
             )
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that no text may have: eos and the other control pieces."""
         pieces = range(self.size)
-        controls = (id_ for id_ in pieces if self._processor.is_control(id_))
-        self.special_ids = frozenset(controls) | {self.eos_id}
+        return frozenset(id_ for id_ in pieces if self._processor.is_control(id_)) | {self.eos_id}
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without eos."""

@@ -13,6 +13,7 @@ from alphadecay import config
 from alphadecay.spectral import (
     ESTIMATORS,
     FIELDS,
+    GRAM_METHODS,
     METHODS,
     NORMS,
     TAILS,
@@ -205,9 +206,9 @@ def test_the_configuration_offers_what_is_registered() -> None:
         return set(get_args(kind))
 
     assert offered(config.Tail) == set(TAILS)
-    assert offered(config.Method) == set(METHODS)
+    assert offered(config.Method) == {*METHODS, *GRAM_METHODS}
     assert offered(config.Score) - {"alpha"} == set(NORMS)
-    assert set(ESTIMATORS) == {*METHODS, *NORMS}
+    assert set(ESTIMATORS) == {*METHODS, *GRAM_METHODS, *NORMS}
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

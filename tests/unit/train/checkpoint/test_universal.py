@@ -2,6 +2,10 @@
 finds in it. DeepSpeed's own converter is the oracle in tests/distributed.
 """
 
+import json
+import shutil
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +13,13 @@ import torch
 
 from tests.unit.train.checkpoint.layouts import STEP, expected, write_checkpoint
 from tests.unit.train.checkpoint.saving import identity
+from tests.waiting import until
 from train import checkpoint
 from train.checkpoint import space, universal
 from train.checkpoint.manifest import read, why_incomplete
 from train.checkpoint.universal import ALONE
 from train.errors import UserError
+from train.system.lease import Lease
 
 
 @pytest.fixture
@@ -72,6 +78,26 @@ def test_a_conversion_that_is_damaged_is_made_again(source, written, change):
     file.write_bytes(change(file.read_bytes()))
     fit(source, world_size=4)
     assert len(written) == 6 and not why_incomplete(made.path)
+
+
+def test_one_that_another_process_makes_is_waited_for_and_taken(source, written):
+    """The other one holds the folder that it writes to, and moves it into place."""
+    made, _ = fit(source, world_size=4)
+    digest = json.loads((made.path / checkpoint.MANIFEST).read_text())["source"]
+    temporary = made.path.with_name(f".tmp-{made.path.name}-{digest[:8]}")
+    other = Lease(temporary, "it", beat=0.02)
+    other.holder = replace(other.holder, host="n2", machine="n2")
+    other.take()
+    said = []
+    waiting = threading.Thread(
+        target=checkpoint.convert, args=(source, made.path), kwargs={"say": said.append}
+    )
+    waiting.start()
+    until(lambda: said)
+    shutil.rmtree(temporary, ignore_errors=True)
+    waiting.join()
+    assert "held by process" in said[0] and sorted(written) == ["a", "b", "c"]
+    assert names_in(made.path.parent) == ["step-00000005", "universal-00000005"]
 
 
 def test_a_conversion_of_another_checkpoint_is_made_again(source, written):

@@ -50,11 +50,19 @@ def test_choices_are_the_librarys(method: str) -> None:
         (config("uniform", ratios=(Ratio("*", 1.0),)), "does not read it"),
         (config("fixed_ratio"), "ratios"),
         (config("farms", tail="goodness_of_fit"), "farms"),
+        (config("alphadecay", estimator="moments", tail="fix_finger"), "moments"),
+        (config("spectral_norm", estimator="moments"), "leave method"),
     ],
 )
 def test_refused_in_words(chosen: TrainConfig, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_method(chosen)
+
+
+@pytest.mark.parametrize("estimator", get_args(get_type_hints(DecayConfig)["estimator"]))
+def test_the_estimator_is_the_librarys_method(estimator: str) -> None:
+    found = AlphaDecayConfig(**spectral_options(config("alphadecay", estimator=estimator)))
+    assert found.method == estimator
 
 
 def test_no_decay_needs_no_base() -> None:

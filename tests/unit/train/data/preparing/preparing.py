@@ -32,6 +32,7 @@ from pathlib import Path
 from train.config import DataConfig, MixtureSource
 from train.data.sources import chunks
 from train.data.preparing import ingest
+from train.data.preparing import lanes
 from train.data.preparing import work_folder as work
 from train.data.preparing import workers
 from train.data.preparing.prepare import prepare
@@ -40,6 +41,8 @@ if __name__ == "__main__":
     chunks.CHUNK_BYTES = {chunk_bytes}
     ingest.RECORD_BYTES = {record_bytes}
     workers.WORTH_PROCESSES = 2
+    workers.THREADS = 1
+    lanes.WORTH_LANES = 1
     record = work.WorkFolder.record
 
     def hold(self):

@@ -16,10 +16,11 @@ import pytest
 from tests.unit.train.data.preparing.preparing import GO, content, finish, start, start_and_hold
 from tests.waiting import until
 from train.data.loading.memmap import TokenFile, read_meta
-from train.data.preparing import ingest, workers
+from train.data.preparing import ingest, lanes, workers
 from train.data.preparing.prepare import prepare
 from train.data.preparing.work_folder import WorkFolder
 from train.data.sources import chunks
+from train.data.sources.files import files_source
 from train.errors import UserError
 
 QUIET: list[str] = []
@@ -30,6 +31,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 3000)
     monkeypatch.setattr(ingest, "RECORD_BYTES", 1)
     monkeypatch.setattr(workers, "WORTH_PROCESSES", 2)
+    monkeypatch.setattr(lanes, "WORTH_LANES", 1)
 
 
 @pytest.fixture
@@ -71,20 +73,25 @@ def test_any_number_of_workers_gives_the_same_bits(
     monkeypatch.chdir(tmp_path)
     write_rows("v.jsonl", [*sentences(90, seed=9), b"{oops"])
     config = dataclasses.replace(config, **changes)
-    counts = (1, 2) if changes else (1, 2, 3)
-    folders = [
-        prepare(
-            in_folder(dataclasses.replace(config, workers=n), tmp_path / str(n)), 320, QUIET.append
-        )
-        for n in counts
-    ]
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    folders.append(prepare(in_folder(config, tmp_path / "large chunks"), 320, QUIET.append))
-    first, *others = [content(folder) for folder in folders]
-    assert all(other == first for other in others)
+    rows_only = tuple(name for name in config.files if not name.endswith(".txt"))
+    kinds = {"rows": rows_only} if changes else {"rows": rows_only, "all": config.files}
+    for name, files in kinds.items():
+        one = dataclasses.replace(config, files=files)
+        two = dataclasses.replace(one, workers=2)
+        wholes = [prepare(in_folder(one, tmp_path / name / "one"), 320, QUIET.append)]
+        wholes.append(prepare(in_folder(two, tmp_path / name / "threads"), 320, QUIET.append))
+        with monkeypatch.context() as patched:
+            patched.setattr(workers, "THREADS", 1)  # processes: for rows alone in lanes
+            folder = tmp_path / name / "processes"
+            wholes.append(prepare(in_folder(two, folder), 320, QUIET.append))
+        with monkeypatch.context() as patched:
+            patched.setattr(chunks, "CHUNK_BYTES", 2_000_000)
+            folder = tmp_path / name / "large chunks"
+            wholes.append(prepare(in_folder(one, folder), 320, QUIET.append))
+        first, *others = [content(whole) for whole in wholes]
+        assert all(other == first for other in others)
     if "max_documents" in changes:
-        assert read_meta(folders[0]).train.documents == changes["max_documents"]
+        assert read_meta(wholes[0]).train.documents == changes["max_documents"]
 
 
 def test_counts_are_exact_and_a_broken_file_is_set_aside_whole(
@@ -177,18 +184,26 @@ def test_a_file_without_documents_is_named_and_nothing_stays(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "jobs", "changes"), [(1, 1, {}), (9, 2, {}), (40, 1, {}), (30, 2, {"tokenizer": ""})]
+    ("wanted", "jobs", "changes", "kinds"),
+    [
+        ((1, 5), 1, {}, ""),
+        ((9, 13), 2, {}, ""),
+        ((40, 44), 1, {}, ""),
+        ((30, 34), 2, {"tokenizer": ""}, ""),
+        ((1, 2), 2, {}, ".gz"),  # in lanes, where a file is one chunk
+    ],
 )
 def test_killed_and_started_again_it_ends_with_the_same_bits(
-    config, tmp_path, wanted, jobs, changes
+    config, tmp_path, wanted, jobs, changes, kinds
 ):
-    """Killed hard once it has written down `wanted` records, again a few records later, then left
+    """Killed hard once it has written down so many records, again a few records later, then left
     to finish.
     """
-    config = dataclasses.replace(config, workers=jobs, **changes)
+    files = tuple(name for name in config.files if name.endswith(kinds))
+    config = dataclasses.replace(config, workers=jobs, files=files, **changes)
     whole = content(prepare(in_folder(config, tmp_path / "whole"), 320, QUIET.append))
     directory = Path(config.directory)
-    for target in (wanted, wanted + 4):
+    for target in wanted:
         process = start_and_hold(config, tmp_path, target)
         os.kill(process.pid, signal.SIGKILL)
         output, _ = process.communicate(timeout=60)
@@ -196,7 +211,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(
     output = finish(start(config, tmp_path))
     assert f"Going on from {directory}" in output
     there = int(output.partition("work: ")[2].partition(" documents")[0].replace(",", ""))
-    assert there > 0 or wanted == 1
+    assert there > 0 or wanted[0] == 1
     [folder] = directory.iterdir()
     assert content(folder) == whole
     assert finish(start(config, tmp_path)) == f"Using the prepared corpus in {folder}\n"
@@ -221,9 +236,15 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_killed_worker_is_said_and_nothing_is_lost(config, tmp_path, small_chunks, monkeypatch):
+@pytest.mark.parametrize("kinds", ["", ".gz"], ids=["any files", "in lanes"])
+def test_a_killed_worker_is_said_and_nothing_is_lost(
+    config, tmp_path, small_chunks, monkeypatch, kinds
+):
     monkeypatch.setattr(workers, "_encode", _die_on_the_last_file)
-    config = dataclasses.replace(config, workers=2)
+    monkeypatch.setattr(workers, "_encode_in_threads", _die_in_the_last_lane)
+    monkeypatch.setattr(workers, "THREADS", 1)
+    files = tuple(name for name in config.files if name.endswith(kinds))
+    config = dataclasses.replace(config, workers=2, files=files)
     with pytest.raises(
         UserError, match=r"A worker of the preparation was killed.*lower data.workers.*goes on"
     ):
@@ -241,6 +262,11 @@ def _die_on_the_last_file(chunk, plan):
     if any(Path(file).name == "f.json.gz" for file, _, _ in chunk.rows):
         os._exit(9)
     return workers.encode_chunk(chunk, workers._tokenizer, plan)
+
+
+def _die_in_the_last_lane(chunks, plan, threads):
+    for chunk in chunks:
+        yield chunk, _die_on_the_last_file(chunk, plan)
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(config, tmp_path, small_chunks, monkeypatch):
@@ -300,3 +326,19 @@ def test_a_directory_that_cannot_be_made(config, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"data.directory: .*file cannot be written"):
         prepare(in_folder(config, tmp_path / "file"), 320, QUIET.append)
+
+
+def test_only_several_files_of_rows_of_some_size_have_lanes(write_rows, tmp_path, monkeypatch):
+    files = [write_rows(f"{name}.jsonl", ["x" * 50]) for name in "abc"]
+    (tmp_path / "d.txt").write_text("x" * 500)
+    size = files[0].stat().st_size
+    monkeypatch.setattr(lanes, "WORTH_LANES", 2 * size)
+    source = files_source(files)
+    assert lanes.can_have_lanes(source, None)
+    assert lanes.can_have_lanes(source, {"file": 1, "offset": 5, "line": 1})
+    assert not lanes.can_have_lanes(source, {"file": 2, "offset": 0, "line": 0})
+    assert not lanes.can_have_lanes(files_source([*files, tmp_path / "d.txt"]), None)
+    monkeypatch.setattr(lanes, "LARGEST_FILE", size - 1)
+    assert not lanes.can_have_lanes(source, None)
+    monkeypatch.undo()
+    assert not lanes.can_have_lanes(source, None)  # not worth it
