@@ -261,7 +261,8 @@ def _refuse_strangers(
                 raise ValueError(
                     f"the optimizer holds a parameter of shape {list(whole_shape(parameter))} that "
                     f"{type(model).__name__} does not have; give the model that was wrapped last, "
-                    "and an optimizer of its parameters alone"
+                    "and an optimizer of its parameters alone; where one optimizer trains two "
+                    "models, nn.ModuleList([one, other])"
                 )
     twice = [names[key] for key, count in held.items() if count > 1]
     if twice:

@@ -61,6 +61,9 @@ if [[ $logs ]]; then
 fi
 if [[ ! $ranks && ! -e /dev/nvidiactl && ! -e /dev/kfd ]]; then ranks=1; fi
 ranks=${ranks:-$("$PYTHON" -c 'import torch; print(max(1, torch.cuda.device_count()))')}
+# Left alone, torchrun gives every rank one thread, whatever the cores.
+share() { cd "$PROJECT" && LOCAL_WORLD_SIZE=$ranks "$PYTHON" -c 'from train.system.cpu_count import cores_of_rank; print(cores_of_rank())'; }
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(share)}
 # Restarted ranks would read the addresses of the dead ones in the agents' store (pytorch#135712).
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # Warnings of the stores, one for each connection where addresses have no names; TORCH_CPP_LOG_LEVEL=INFO brings them back and more.

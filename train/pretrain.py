@@ -20,6 +20,7 @@ from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
 from train.loop.run_status import note_refusal, write_state  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
+from train.system.determinism import make_deterministic  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
 from train.system.files import write_atomically  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
@@ -106,6 +107,8 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     from train.loop.hold import output_dir_held
 
     started = time.perf_counter()
+    if config.run.deterministic:
+        make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
     config, chosen = _sizes(config, world)
     restart = Restart(world, _INHERITED) if chosen else None

@@ -49,7 +49,8 @@ ARMS = ("bare", "zero1", "zero2", "zero2_lean", "zero3", "zero3_leaf")
 COMPILED = tuple(f"{name}_compiled" for name in ("bare", "zero1", "zero2", "zero3_leaf"))
 # Largest ratio to the bare model that is good enough.
 TARGETS = {"zero1": 1.10, "zero2": 1.25, "zero3_leaf": 2.3}
-WARM_UP = 5
+WARM_UP = 3
+DEADLINE = 3600  # seconds; compiling takes minutes on a busy machine
 ROWS = 4
 LENGTH = 32
 ENDLESS = 10**6  # micro batches of a window: no step comes between
@@ -116,7 +117,7 @@ def bench_rank(
 
 
 def bench(names: tuple[str, ...], layers: int, repeats: int) -> dict[str, Any]:
-    [seconds] = run_ranks(1, bench_rank, names, layers, repeats)
+    [seconds] = run_ranks(1, bench_rank, names, layers, repeats, deadline=DEADLINE)
     ratios = {
         name: [one / bare for one, bare in zip(seconds[name], seconds["bare"], strict=True)]
         for name in names
@@ -166,7 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     for layers in options.layers:
         rows.append(bench(names, layers, options.repeats))
         met += report(rows[-1])
-    [kernels] = run_ranks(1, count_kernels, arguments_of("bare", options.layers[0]), compiles)
+    of_bare = arguments_of("bare", options.layers[0])
+    [kernels] = run_ranks(1, count_kernels, of_bare, compiles, deadline=DEADLINE)
     for name, counts in kernels.items():
         print(f"kernels of a step, {name}: {counts}", flush=True)
     results = {

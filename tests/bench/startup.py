@@ -30,15 +30,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from tests.bench.common import ROOT, finish, machine, new_parser, spread
-from tests.bench.corpus import DOCUMENTS, prepare_rows, small_tokenizer
+from tests.bench.corpus import DOCUMENTS, small_tokenizer
 from tests.integration.program import free_port
 
 RANK = str(Path(__file__).with_name("startup_rank.py"))
 LAUNCHERS = ("python", "torchrun", "deepspeed")
 
 
-def program_arguments(recipe: str, ranks: int, data: Path, folder: Path) -> list[str]:
-    """Return the words of a run that takes one small step."""
+def program_arguments(
+    checkout: Path, recipe: str, ranks: int, data: Path, folder: Path
+) -> list[str]:
+    """Return the words of a run that takes one small step, on rows that its checkout prepares."""
     values: dict[str, Any] = {
         "config": recipe,
         "run.steps": 1,
@@ -53,7 +55,7 @@ def program_arguments(recipe: str, ranks: int, data: Path, folder: Path) -> list
         "data.source": "stdlib",
         "data.max_documents": DOCUMENTS,
         "data.sequence_length": 128,
-        "data.directory": data / "rows",
+        "data.directory": data / f"rows-{checkout.name}",
         "data.tokenizer": small_tokenizer(data),
         "output_dir": folder,
         "resume": "never",
@@ -77,8 +79,8 @@ def start(
 ) -> tuple[list[dict[str, Any]], float]:
     """Start the program and wait; return what each rank wrote, and the CPU seconds of all."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    path = os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
-    environment = dict(os.environ, PYTHONPATH=path, STARTUP_BENCH_BEGAN=f"{time.time()}")
+    environment = dict(os.environ, PYTHONPATH=_path(checkout))
+    environment["STARTUP_BENCH_BEGAN"] = f"{time.time()}"
     place = {"WORLD_SIZE": f"{ranks}", "LOCAL_WORLD_SIZE": f"{ranks}", "MASTER_ADDR": "127.0.0.1"}
     place["MASTER_PORT"] = f"{free_port()}"
     processes = []
@@ -103,7 +105,7 @@ def timed(checkout: Path, launcher: str, ranks: int, recipe: str, data: Path) ->
     """Start once, and return the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        words = program_arguments(recipe, ranks, data, out / "run")
+        words = program_arguments(checkout, recipe, ranks, data, out / "run")
         found, cpu = start(checkout, launcher, ranks, words, out)
     return {
         "command": max(one["whole"]["wall"] - one["evaluation"]["wall"] for one in found),
@@ -112,9 +114,27 @@ def timed(checkout: Path, launcher: str, ranks: int, recipe: str, data: Path) ->
     }
 
 
+def prepare(checkout: Path, recipe: str, data: Path) -> None:
+    """Have a checkout prepare its rows: another one may write them in another form."""
+    words = program_arguments(checkout, recipe, 1, data, data / "run")
+    command = [sys.executable, "-m", "train", "prepare", *words]
+    environment = dict(os.environ, PYTHONPATH=_path(checkout))
+    subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def _path(checkout: Path) -> str:
+    """Return where Python looks for modules: in the checkout first."""
+    return os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
+
+
+def checkouts(options: argparse.Namespace) -> dict[str, Path]:
+    """Return the arms."""
+    return {"this": ROOT} | ({"other": options.other.resolve()} if options.other else {})
+
+
 def bench(recipe: str, launcher: str, ranks: int, options: argparse.Namespace) -> dict[str, Any]:
     """Start every arm `repeats` times, in turn, and print the medians."""
-    arms = {"this": ROOT} | ({"other": options.other.resolve()} if options.other else {})
+    arms = checkouts(options)
     times: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
     for repeat in range(options.repeats):
         for name in list(arms)[:: -1 if repeat % 2 else 1]:
@@ -179,7 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["DS_ACCELERATOR"] = "cpu"
     data = options.data.resolve()
     for recipe in options.recipes:
-        prepare_rows(program_arguments(recipe, 1, data, data / "run"))
+        for checkout in checkouts(options).values():
+            prepare(checkout, recipe, data)
     rows = [
         bench(recipe, launcher, ranks, options)
         for recipe in options.recipes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from alphadecay import AdamW, AlphaDecay
+from alphadecay.calibration import known_ways
 from tests.bench import spectral
 from tests.bench.refresh_jobs import hill
 from tests.gpu.cases import Case, Figures, Session
@@ -22,7 +23,7 @@ PUBLISHED = ("60m", "350m")  # svdvals of 1B's matrices would take too long
 SIDES = {512: 1.0, 768: 1.0, 1024: 1.0, 2048: 3.0, 4096: 4.0}
 STACKS = tuple((side, count) for side in (512, 1024, 2048, 4096) for count in (8, 24, 96))
 REPEATS = 3
-_STACK_BYTES = 16e9  # of a stack in float32, with what is made of it
+_STACK_BYTES = 30e9  # of a stack in float32, with what is made of it
 
 
 def cases() -> Iterator[Case]:
@@ -39,7 +40,7 @@ def more_cases() -> Iterator[Case]:
     yield Case("refreshes", "130m", MODELS["130m"], lambda session: refresh("130m", session))
     for side, count in STACKS:
         if 4.0 * count * side**2 * 4 <= _STACK_BYTES:
-            seconds = 1.0 + 6 * count * (4e-3 + 3e-12 * side**3)  # of eigvalsh on an H200
+            seconds = 1.0 + 9 * count * (4e-3 + 3e-12 * side**3)  # of eigvalsh on an H200
             yield Case(
                 "stacks",
                 f"{count} x {side}",
@@ -58,6 +59,31 @@ def refresh(name: str, session: Session) -> Figures:
     started = session.now()
     decay = AlphaDecay(model, AdamW(model.parameters(), weight_decay=0.1), interval=10**9)
     first = session.now() - started
+    seconds, extra = _repeated(decay, session)
+    shapes = {weight: parameter.shape for weight, parameter in model.named_parameters()}
+    sides = {shapes[weight] for weight in decay.weight_decays}
+    figures: Figures = {
+        "modules": len(decay.weight_decays),
+        "refresh": median(seconds),
+        "first": first,
+        "all": seconds,
+    }
+    if session.cuda:
+        figures["extra_over_largest"] = extra / (4 * max(shape.numel() for shape in sides))
+        figures["ways"] = {
+            f"{rows} x {columns}": f"{way.precision} {way.solver}"
+            for (rows, columns), way in known_ways(map(tuple, sides), session.device).items()
+        }
+    alphas = decay.alphas
+    decay.remove()
+    figures |= _by_moments(model, alphas, session)
+    if name in PUBLISHED:
+        figures["published"] = config.num_layers * _published(model, session)
+    return figures
+
+
+def _repeated(decay: AlphaDecay, session: Session) -> tuple[list[float], int]:
+    """Return the seconds of some refreshes, and the bytes that one takes at most."""
     seconds = []
     extra = 0
     for _ in range(REPEATS):
@@ -66,19 +92,18 @@ def refresh(name: str, session: Session) -> Figures:
         decay.refresh()
         seconds.append(session.now() - started)
         extra = max(extra, _peak(session) - before)
-    shapes = {weight: parameter.shape for weight, parameter in model.named_parameters()}
-    largest = 4 * max(shapes[weight].numel() for weight in decay.weight_decays)
-    figures: Figures = {
-        "modules": len(decay.weight_decays),
-        "refresh": median(seconds),
-        "first": first,
-        "all": seconds,
-    }
-    if session.cuda:
-        figures["extra_over_largest"] = extra / largest
-    if name in PUBLISHED:
-        figures["published"] = config.num_layers * _published(model, session)
-    return figures
+    return seconds, extra
+
+
+def _by_moments(model: Any, alphas: Mapping[str, float], session: Session) -> Figures:
+    """Return what a refresh takes by products alone, and how far its alphas are from `alphas`."""
+    optimizer = AdamW(model.parameters(), weight_decay=0.1)
+    decay = AlphaDecay(model, optimizer, interval=10**9, method="moments")
+    seconds, _ = _repeated(decay, session)
+    found = decay.alphas
+    decay.remove()
+    error = max(abs(found[weight] - alpha) for weight, alpha in alphas.items())
+    return {"moments": median(seconds), "moments_alpha_error": error}
 
 
 def _published(model: Any, session: Session) -> float:
@@ -122,6 +147,8 @@ def eigvalsh(side: int, session: Session) -> Figures:
 
 def stack(side: int, count: int, session: Session) -> Figures:
     """Time the ways of tests/bench/spectral.py through a stack of matrices, in milliseconds."""
-    side = side // 16 if session.toy else side
+    if session.toy:
+        side, count = side // 16, count // 8
     found = spectral.bench_stack(side, count, 2, session.device.type)
-    return {name: 1e3 * one["median"] for name, one in found["seconds"].items()}
+    milliseconds = {name: 1e3 * one["median"] for name, one in found["seconds"].items()}
+    return milliseconds | {"of_moments": found["moments"]}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tests.bench import startup
 from tests.bench.common import ROOT
-from tests.bench.corpus import prepare_rows
 from tests.gpu.cases import Case, Figures, Session
 
 
@@ -19,7 +18,7 @@ def start(recipe: str, session: Session) -> Figures:
     """Start once; the files that the first import of a package reads have been read here."""
     recipe = "quickstart" if session.toy else recipe
     data = session.folder.resolve()
-    prepare_rows(startup.program_arguments(recipe, 1, data, data / "run"))
+    startup.prepare(ROOT, recipe, data)
     figures = startup.timed(ROOT, "python", 1, recipe, data)
     wall = {part: clocks["wall"] for part, clocks in figures["parts"].items()}
     return {"command": figures["command"], "cpu": figures["cpu"], "parts": wall}

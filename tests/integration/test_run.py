@@ -116,10 +116,9 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
         and summary["peak_source"].startswith("measured")
         and summary["memory"]["peak_resident_bytes"] > 0
     )
-    assert (
-        sum(summary["time_shares"].values()) == pytest.approx(1.0)
-        and min(summary["time_shares"].values()) > 0
-    )
+    shares = dict(summary["time_shares"])
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares.pop("compiling") == 0.0 and min(shares.values()) > 0  # on CPUs nothing is
     for key in ("val_perplexity_published", "val_tokens"):
         assert summary[key] == validation[-1][key]
     ends = [validation[0]["val_perplexity"], validation[-1]["val_perplexity"]]

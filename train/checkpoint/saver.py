@@ -19,6 +19,8 @@ from train.errors import UserError
 from train.models.build import count_parameters
 from train.system.lease import Lease
 
+LAST_TRIES = 3  # no later save makes up for the last; a shared disk fails for moments
+
 
 class NotFinite(UserError):
     """The weights are not finite, and were not saved. Raised on every rank."""
@@ -96,17 +98,7 @@ class Saver:
         if not weights_are_finite(self._engine, self._world):
             raise NotFinite(f"the weights are not finite after step {step}")
         try:
-            path = save(
-                self._engine,
-                self._folder,
-                step,
-                client_state,
-                self._run_identity,
-                self._world,
-                self._needed,
-                rank_state,
-                self._lease,
-            )
+            path = self._try(step, client_state, rank_state, LAST_TRIES if last else 1)
         except NotSaved as failure:
             self.failures += 1
             self._in_a_row += 1
@@ -116,6 +108,38 @@ class Saver:
         if self._world.is_main and prunes:
             self._prune()
         return path
+
+    def _try(
+        self,
+        step: int,
+        client_state: Mapping[str, Any],
+        rank_state: Mapping[str, Any] | None,
+        tries: int,
+    ) -> Path:
+        """Write one checkpoint, trying again at once where it fails.
+
+        Raises:
+            NotSaved: the last try failed. On every rank.
+        """
+        for left in reversed(range(tries)):
+            try:
+                return save(
+                    self._engine,
+                    self._folder,
+                    step,
+                    client_state,
+                    self._run_identity,
+                    self._world,
+                    self._needed,
+                    rank_state,
+                    self._lease,
+                )
+            except NotSaved as failure:
+                if not left:
+                    raise
+                if self._world.is_main:
+                    self._warn(f"the last checkpoint failed and is tried again: {failure}")
+        raise AssertionError("the last try returns or raises")
 
     def _clear(self) -> None:
         """Remove what a killed save left; what cannot be removed costs room, not the run."""

@@ -24,6 +24,7 @@ _PATHS = (
     "data.tokenizer",
     "deepspeed.config",
 )
+_PATTERN = re.compile(r"[*?\[\]]")  # of Python's glob
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
 
 
@@ -80,6 +81,7 @@ def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
                 f"or give --{key} on the command line"
             )
             yield Wrong(key, repr(text), fault)
+    yield from _patterns(config)
     yield from _entries(config.data)
 
 
@@ -91,6 +93,20 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _tokenizer(config.data)
     yield from _schedule(config)
     yield from _batches(config)
+
+
+def _patterns(config: TrainConfig) -> Iterator[Wrong]:
+    """Yield each folder of checkpoints that DeepSpeed would take for a pattern, and not find."""
+    texts = {"output_dir" if config.output_dir else "name": str(config.folder)}
+    texts["resume"] = config.resume
+    for key, text in texts.items():
+        found = _PATTERN.search(text)
+        if found:
+            fault = (
+                f", and checkpoints below {found[0]!r} cannot be loaded, for DeepSpeed takes it as "
+                "a part of a pattern; choose a path without * ? [ ]"
+            )
+            yield Wrong(key, repr(text), fault)
 
 
 def _entries(data: DataConfig) -> Iterator[Wrong]:

@@ -27,6 +27,8 @@ class RunConfig:
             of the scripts in launch/slurm, else of the launcher; 0 has no limit.
         max_skipped_steps: stop when so many steps in a row had a loss or gradient that is not
             finite; 0 never does.
+        deterministic: take only kernels that give the same bits every time, on a GPU too: slower,
+            most of all in the backward of attention, and refused where an operation has none.
         spike_sd: report a loss so many standard deviations above its running mean; 0 reports none.
     """
 
@@ -39,6 +41,7 @@ class RunConfig:
     data_seed: Annotated[int, at_least(-1)] = -1
     max_hours: Annotated[float, at_least(0)] = 0.0
     max_skipped_steps: Annotated[int, at_least(0)] = 10
+    deterministic: bool = False
     spike_sd: Annotated[float, at_least(0)] = 6.0
 
     @property

@@ -18,6 +18,7 @@ from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
+from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests
@@ -112,6 +113,10 @@ def _build_trainer(
     if saved is not None:
         trainer.resume(saved)
         telemetry.message(f"going on from {saved.path}, step {saved.step} of {config.run.steps}")
+        if world.is_main:
+            changed = resume_changes(config, saved.path.parent.parent, saved.step)
+            if changed:
+                telemetry.message(f"going on with other settings: {changed}")
     world.run_on_main(lambda: _note_start(folder, resume))
     return trainer
 

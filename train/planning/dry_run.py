@@ -22,6 +22,7 @@ from train.models.kernels import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.data_plan import data_lines, tokens_of
 from train.planning.device import GB, Device, device_here
+from train.planning.gradient_plan import gradient_lines
 from train.planning.model_shapes import model_without_weights, parameter_lines
 from train.planning.refresh_plan import refresh_lines
 from train.planning.size_plan import Planned, plan_sizes
@@ -71,6 +72,8 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     problems.attempt(lambda: check_sinks(c))
     model = model_without_weights(c.model, c.data.sequence_length)
     details = [tuple(parameter_lines(c, model)), tuple(planned.lines())]
+    if engine is not None and engine.ds_config is not None:
+        details.append(tuple(gradient_lines(engine.ds_config, world_size, engine.accumulation)))
     prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
     prepared = prepared or []
     details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))

@@ -16,9 +16,6 @@ from train.planning.activations import count_activations, evaluation_bytes, loss
 from train.planning.device import GB
 from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
 
-# Times the largest matrix in float32: 2.2 to 2.7 were measured on an H200.
-_REFRESH = 2.7
-
 
 @dataclass(frozen=True)
 class Part:
@@ -146,14 +143,16 @@ def _refresh(c: TrainConfig, model: torch.nn.Module, sharding: Sharding) -> tupl
 def _refresh_bytes(modules: list[WeightModule], sharding: Sharding) -> int:
     """Return the bytes of the largest module on its owner.
 
-    It is gathered (ZeRO-3), in float32, with its Gram matrix and the solver's copy.
+    It is gathered (ZeRO-3), in float64 with its Gram matrix and the solver's work space, as a GPU
+    takes it that solves by four threads; in float32 it is less (2.2 to 2.7 times the matrix on an
+    H200).
     """
     gathered = sharding.itemsize if sharding.stage == 3 else 0
     sizes = []
     for module in modules:
         long, short = max(module.shape), min(module.shape)
-        solved = max(4 * long * short + 3 * 4 * short * short, _REFRESH * 4 * long * short)
-        sizes.append(gathered * long * short + int(solved))
+        solved = max(8 * long * short + 32 * short * short, 72 * short * short)
+        sizes.append(gathered * long * short + solved)
     return max(sizes)
 
 

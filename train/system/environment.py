@@ -6,14 +6,15 @@ import logging
 import os
 import warnings
 
+from train.system.cpu_count import cores_of_rank, cpu_count
 from train.system.device import gpu_installed
 
 
 def prepare_environment() -> None:
-    """Quieten libraries, and tell DeepSpeed where there is no GPU.
+    """Quieten libraries, tell DeepSpeed where there is no GPU, and share out the cores.
 
-    Call it before torch, DeepSpeed and transformers are imported. LOG_LEVEL=INFO brings their
-    chatter back.
+    What the user has set stays. Call it before torch, DeepSpeed and transformers are imported.
+    LOG_LEVEL=INFO brings their chatter back.
     """
     level = os.environ.get("LOG_LEVEL", "WARNING").upper()
     os.environ.setdefault("DS_ACCELERATOR", "" if gpu_installed() else "cpu")
@@ -24,8 +25,27 @@ def prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", level.lower())
     logging.getLogger("DeepSpeed").setLevel(level)
+    _share_cores()
+    if gpu_installed():
+        _prepare_cuda()
     if level == "WARNING":
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings(
             "ignore", category=UserWarning, module=r"torch|deepspeed|transformers"
         )
+
+
+def _share_cores() -> None:
+    """Give each rank its share of the cores; by itself each would start a thread on all of them."""
+    cores = cores_of_rank()
+    if not os.environ.get("OMP_NUM_THREADS") and cores < cpu_count():
+        os.environ["OMP_NUM_THREADS"] = str(cores)
+
+
+def _prepare_cuda() -> None:
+    # Segments that grow leave no holes that nothing fits in. The second is the name before 2.9.
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    if not any(name in os.environ for name in names):
+        os.environ.update(dict.fromkeys(names, "expandable_segments:True"))
+    # The last collectives of each rank, for when one hangs (launch/README.md).
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")

@@ -58,6 +58,18 @@ def test_the_linter_sees_a_fault(tmp_path: Path) -> None:
     )
 
 
+def test_the_cuda_image_has_the_compiler_that_triton_wants() -> None:
+    stages = re.split(r"^FROM ", re.sub(r"\\\n", " ", DOCKERFILE), flags=re.MULTILINE)[1:]
+    installs = {
+        stage.split()[2]: re.findall(r"apt-get install [^&\n]*", stage)
+        for stage in stages
+        if "apt-get" in stage
+    }
+    assert sorted(installs) == ["base", "torch-cuda"]
+    (install,) = installs["torch-cuda"]
+    assert {"gcc", "g++", "libc6-dev", "--no-install-recommends"} <= {*install.split()}
+
+
 def test_the_base_is_pinned_by_digest_and_nothing_else_is_pulled() -> None:
     arguments = dict(argument.split("=", 1) for argument in instructions("ARG") if "=" in argument)
     assert re.fullmatch(

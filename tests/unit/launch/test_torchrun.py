@@ -24,7 +24,7 @@ def python(tmp_path: Path) -> Path:
     path = tmp_path / "python"
     path.write_text(
         '#!/bin/bash\nif [[ "$*" == *torch.distributed.run* ]]; then printf "%s\\n" "$@"; env | '
-        'grep -E "SOCKET_IFNAME|SHARE_RDZV"\n'
+        'grep -E "SOCKET_IFNAME|SHARE_RDZV|OMP_NUM"\n'
         f'else exec {sys.executable} "$@"; fi\n'
     )
     path.chmod(0o755)
@@ -136,3 +136,15 @@ def test_mistakes_are_told_before_anything_starts(
         and message in done.stderr
         and "torch.distributed.run" not in done.stdout
     )
+
+
+def test_ranks_share_the_cores(python: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+
+    def threads(ranks: int, **variables: str) -> list[str]:
+        done = run(python, "--ranks", str(ranks), "--config", "x", **variables)
+        return [line for line in done.stdout.splitlines() if line.startswith("OMP_NUM_THREADS")]
+
+    assert threads(1, OMP_NUM_THREADS="") == [f"OMP_NUM_THREADS={cores}"]
+    assert threads(cores, OMP_NUM_THREADS="") == ["OMP_NUM_THREADS=1"]
+    assert threads(2, OMP_NUM_THREADS="5") == ["OMP_NUM_THREADS=5"]

@@ -33,7 +33,8 @@ class Labelled(NamedTuple):
 
     Args:
         tokens: int64 [n, L].
-        labels: int64 [n, L]; a label is its token, or -100 where there is nothing to predict.
+        labels: int64 [n, L]; a label is its token, or -100 where there is nothing to predict. The
+            very tensor of the tokens where every one is predicted; neither is written to.
     """
 
     tokens: Tensor
@@ -89,7 +90,7 @@ class PackedRows:
 
     def read(self, rows: Int64s) -> Labelled:
         tokens = torch.from_numpy(self._windows[rows].astype(np.int64))
-        return Labelled(tokens, tokens.clone())
+        return Labelled(tokens, tokens)
 
 
 class PaddedRows:

@@ -179,9 +179,12 @@ def validation_rows(
     whole = int(counts.sum())
     limits = [max(1, max_tokens * int(count) // whole) if max_tokens else 0 for count in counts]
     parts = [first_rows(rows, limit) for rows, limit in zip(sources, limits, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
     tokens = torch.cat([part.tokens for part in parts])
-    labels = torch.cat([part.labels for part in parts])
-    return Labelled(tokens, labels)
+    if all(part.labels is part.tokens for part in parts):
+        return Labelled(tokens, tokens)
+    return Labelled(tokens, torch.cat([part.labels for part in parts]))
 
 
 def _salt(name: str) -> int:

@@ -132,13 +132,12 @@ def trained() -> list[torch.Tensor]:
     labels = (inputs[:, :8].sin() @ torch.randn(8, 10)).argmax(-1)
     shapes = ((160, 128), (200, 160), (10, 200))
     weights = [(torch.randn(shape) / shape[1] ** 0.5).requires_grad_() for shape in shapes]
-    optimizer = torch.optim.AdamW(weights, lr=1e-2, weight_decay=0.1)
     for _ in range(40):
         hidden = torch.relu(torch.relu(inputs @ weights[0].T) @ weights[1].T)
         loss = torch.nn.functional.cross_entropy(hidden @ weights[2].T, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        with torch.no_grad():
+            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+                weight -= 5e-3 * gradient.sign()
     assert loss.item() < 0.5
     return [weight.detach() for weight in weights[:2]]
 
@@ -150,7 +149,7 @@ def test_trained_weights() -> None:
         assert float(row.alpha) == pytest.approx(oracle(weight), abs=ERROR)
 
 
-@pytest.mark.parametrize("part", ["inverse", "count", "products"])
+@pytest.mark.parametrize("part", ["inverse", "pivots", "products"])
 def test_a_fault_inside_is_seen(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step gets wrong shows in another: no row is trusted and wrong."""
     if part == "products":
@@ -164,7 +163,8 @@ def test_a_fault_inside_is_seen(part: str, monkeypatch: pytest.MonkeyPatch) -> N
             return (inverse * 1.05, pivots) if part == "inverse" else (inverse, -pivots)
 
         monkeypatch.setattr(inversion, "_eliminate", wrong)
-    for weight in FAMILIES.values():
+    for name in ("square", "wide", "spiked", "power 2.0"):
+        weight = FAMILIES[name]
         row, doubt = by_moments(weight)
         assert doubt or float(row.alpha) == pytest.approx(oracle(weight), abs=ERROR)
 

@@ -93,6 +93,26 @@ def test_the_last_save_must_not_fail(folder):
         saver(folder, Full()).save(9, {}, last=True)
 
 
+def test_the_last_save_is_tried_again_where_the_disk_failed_for_a_moment(folder, capsys):
+    class Stale(Writer):
+        failures = 2
+
+        def save(self, state_dict, path):
+            if self.failures:
+                self.failures -= 1
+                raise OSError(116, "Stale file handle")
+            super().save(state_dict, path)
+
+    run = saver(folder, Stale())
+    assert run.save(9, {}, last=True) == folder / "step-00000009"
+    assert capsys.readouterr().err.count("tried again: rank 0: Stale file handle") == 2
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "latest",
+        "step-00000001",
+        "step-00000009",
+    ]
+
+
 def test_too_little_room_is_said_before_anything_is_written(folder, monkeypatch):
     run = saver(folder)
     free(monkeypatch, 3 << 20)

@@ -48,6 +48,13 @@ def problems_in(tmp_path, text: str) -> list[str]:
         ("<<: {name: x}\n", "unknown key '<<'"),
         ("data:\n  directory: $SCRATCH/data\n", r"line 2; \$SCRATCH is not replaced here"),
         ("output_dir: ${HOME}/runs\n", r"\$\{HOME is not replaced"),
+        (
+            "output_dir: runs/lr[0.1]\n",
+            r"output_dir is 'runs/lr\[0.1\]'.*below '\[' cannot be loaded",
+        ),
+        ("name: lr[0.1]\n", "name is 'runs/lr.0.1.' in mine.yaml, line 1, and checkpoints below"),
+        ("resume: runs/a*/checkpoints/step-00000001\n", r"resume is .*below '\*' cannot be loaded"),
+        ("output_dir: runs/what?\n", r"output_dir is .*below '\?' cannot be loaded"),
         ("name: runs/first\n", "name is 'runs/first' in mine.yaml, line 1; it must be a folder"),
         ("data:\n  source: files\n", "line 2, and data.files is empty"),
         (

@@ -7,7 +7,11 @@ import pytest
 from tests.conftest import ROOT
 from train.config.command_line import load_config
 from train.config.validate import accumulation_steps
-from train.engines.ds_config import load_ds_config
+from train.engines.ds_config import (
+    gradients_accumulated_in,
+    gradients_reduced_in,
+    load_ds_config,
+)
 from train.errors import UserError
 
 FILES = sorted((ROOT / "ds_configs").glob("*.json"))
@@ -169,3 +173,37 @@ def test_two_values_in_one_object(tmp_path):
 def test_a_file_that_is_missing_or_a_folder(tmp_path):
     assert "no file" in refusal(tmp_path / "none.json")
     assert "cannot read" in refusal(tmp_path)
+
+
+def load_many(path, ranks, precision="bf16"):
+    batch = ("--run.global_batch", str(3 * ranks), "--run.precision", precision)
+    return load(path, *batch, world_size=ranks)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_gradients_are_summed_in_float32_from_64_ranks_on(stage):
+    path = ROOT / "ds_configs" / f"zero{stage}.json"
+    assert gradients_reduced_in(load_many(path, 63)) == "bf16"
+    for ranks in (64, 512):
+        resolved = load_many(path, ranks)
+        assert resolved["communication_data_type"] == "fp32"
+        assert gradients_reduced_in(resolved) == "fp32"
+    assert "communication_data_type" not in load_many(path, 64, "float32")
+    assert gradients_reduced_in(load_many(path, 64, "float32")) == "fp32"
+    accumulated = gradients_accumulated_in(load_many(path, 64))
+    assert accumulated == ("bf16" if stage == 0 else "fp32")
+
+
+def test_a_file_that_says_how_to_sum_wins(tmp_path):
+    for said, ranks, becomes in (
+        ("bf16", 64, "bf16"),
+        ("fp32", 2, "fp32"),
+        ("auto", 64, "fp32"),
+        ("auto", 2, "bf16"),
+    ):
+        path = written(
+            tmp_path, {"communication_data_type": said, "zero_optimization": {"stage": 2}}
+        )
+        resolved = load_many(path, ranks)
+        assert gradients_reduced_in(resolved) == becomes
+        assert resolved.get("communication_data_type") != "auto"  # which DeepSpeed refuses

@@ -64,6 +64,7 @@ def test_what_it_says(tmp_path):
         "hidden_size: 64",
         "Parameters 0.14M",
         "ZeRO-3 on 4 ranks, float32",
+        "Gradients: accumulated over micro batches in float32, reduced over ranks in float32",
         "Tokens 12,800: 50 steps",
         "not prepared yet",
         "14 modules on 4 owner ranks in 4 rounds",
@@ -87,7 +88,7 @@ def test_every_mistake_is_told_at_once(tmp_path):
         *files,
         "--run.global_batch=8",
         "--run.micro_batch=2",
-        "--model.fused_cross_entropy=true",
+        "--model.fused_cross_entropy=liger",
     )
     said = "\n".join(problems)
     for part in ("ratio 0.5", "none.model does not exist", "fused_cross_entropy"):
