@@ -112,7 +112,7 @@ def ours(
     """Build the program's loop. Collective."""
     config = recipe(size, world.size, method)
     engine = build_engine(config, ds_config(stage, size, world.size))
-    decay = build_decay(config, engine.handle)
+    decay = build_decay(config, engine)
     telemetry = Gated(config, folder / method, world, engine, None)
     data = rows(size)
     validation = Labelled(*data.read(np.arange(1)))

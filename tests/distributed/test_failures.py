@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-from alphadecay import AdamW, AlphaDecay
+from alphadecay import AdamW, AlphaDecay, refresh
 from tests.distributed.harness import set_environment, start_processes
 from tests.distributed.nets import Net, zero_engine
 from tests.distributed.wrapping import wrap
@@ -41,7 +41,7 @@ def dying_rank(rank: int, folder: str, kind: str, when: str) -> None:
     dist.barrier()
     if rank == DEAD:
         if when == "amid":  # with its first matrix in hand
-            decay._spectra._estimate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            refresh.take_gram = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined, assignment]
             decay.refresh()
         os.kill(os.getpid(), signal.SIGKILL)
     try:

@@ -18,7 +18,7 @@ TOLERANCE = 2e-6  # float32: gradients are summed in another order
 
 def test_fsdp2_is_the_run_of_deepspeed_and_goes_on_bit_for_bit(workplace, finished, tmp_path):
     theirs = finished("deepspeed")
-    whole = workplace.folder / "fsdp2-whole"
+    whole = workplace.folder / "whole-fsdp2"
     outcome = workplace.run(2, whole.name, *FSDP2)
     assert outcome.code == 0, outcome.output
     for kind, key in (("train", "loss"), ("train", "lr"), ("validation", "val_loss")):
@@ -30,7 +30,7 @@ def test_fsdp2_is_the_run_of_deepspeed_and_goes_on_bit_for_bit(workplace, finish
     assert outcome.code == 0 and "Memory per rank, FSDP2 on 2 ranks" in outcome.output
     assert "goes on from" in outcome.output
 
-    cut = workplace.folder / "fsdp2-cut"
+    cut = workplace.folder / "cut-fsdp2"
     step = "checkpoints/step-00000003"
     shutil.copytree(whole / step, cut / step)
     shutil.copy(whole / "metrics.jsonl", cut)

@@ -170,8 +170,10 @@ def whole_and_resumed(
         trainer, callback = trainer_of(str(place), case, world)
         trainer.train()
         whole = seen(trainer, callback)
-        callback.decay.refresh()
-        refreshed = callback.decay.weight_decays
+        # training has ended and given the optimizer back
+        last = AlphaDecay(trainer.model_wrapped, trainer.optimizer)
+        refreshed = last.weight_decays
+        last.remove()
         trainer, callback = trainer_of(str(place), case, world)
         trainer.train(resume_from_checkpoint=str(place / f"checkpoint-{SAVE}"))
         results.append({"whole": whole, "resumed": seen(trainer, callback), "refreshed": refreshed})

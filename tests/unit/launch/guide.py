@@ -34,8 +34,10 @@ PLACEHOLDERS = {
     "RUN",
     "RECIPE",
     "OUTPUT_DIR",
+    "GRAM_METHODS",
     "MAPS",
     "METHODS",
+    "SOLVERS",
     "SPEC",
     "TAILS",
 }
@@ -44,6 +46,7 @@ FOREIGN_VARIABLES = {
     "CUDA_HOME",
     "CUDA_VISIBLE_DEVICES",
     "GLOO_SOCKET_IFNAME",
+    "HF_HUB_OFFLINE",
     "NCCL_DEBUG",
     "NCCL_DEBUG_SUBSYS",
     "NCCL_IB_DISABLE",

@@ -6,16 +6,16 @@ passes between them. What a file gives waits in a spool on the disk until its tu
 
 from __future__ import annotations
 
-import pickle
+import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
-from train.data.preparing.encode import Encoded
+from train.data.preparing.encode import Encoded, Piece
 from train.data.preparing.work_folder import SPOOL
 from train.data.sources.chunks import ROW_SUFFIXES, Chunk
 from train.data.sources.source import Source
@@ -85,7 +85,7 @@ def _fill(
         for chunk, encoded in encode(_of_one_file(chunks(start), start["file"])):
             if not spool.exists():
                 return  # nobody waits for it any more
-            pickle.dump((replace(chunk, rows=[]), encoded), file)
+            _write(file, chunk, encoded)
 
 
 def _of_one_file(chunks: Iterator[Chunk], number: int) -> Iterator[Chunk]:
@@ -99,6 +99,32 @@ def _emptied(spool: Path, filled: Future[None]) -> Results:
     filled.result()
     with spool.open("rb") as file:
         while file.peek(1):
-            chunk, encoded = pickle.load(file)  # from a process of our own
-            yield chunk, encoded
+            yield _read(file)
     spool.unlink()
+
+
+def _write(file: BinaryIO, chunk: Chunk, encoded: Encoded) -> None:
+    """Append a chunk without its rows and its result: a line of JSON, then the pieces' bytes."""
+    pieces = encoded.pieces.items()
+    head = {
+        "chunk": asdict(replace(chunk, rows=[])),
+        "rows": encoded.rows,
+        "bad": encoded.bad,
+        "pieces": {
+            split: [len(piece.tokens), len(piece.lengths), piece.bytes] for split, piece in pieces
+        },
+    }
+    file.write(json.dumps(head).encode() + b"\n")
+    for _, piece in pieces:
+        file.write(piece.tokens)
+        file.write(piece.lengths)
+
+
+def _read(file: BinaryIO) -> tuple[Chunk, Encoded]:
+    head = json.loads(file.readline())
+    bad = [tuple(row) for row in head["bad"]]
+    pieces = {
+        split: Piece(file.read(tokens), file.read(lengths), size)
+        for split, (tokens, lengths, size) in head["pieces"].items()
+    }
+    return Chunk(**head["chunk"]), Encoded(head["rows"], bad, pieces)
