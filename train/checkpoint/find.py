@@ -92,8 +92,8 @@ def find(
         say(f"passing over {path}: {reason}")
     if candidates:
         raise UserError(
-            f"{folder} has checkpoints and none is complete; --resume never starts again, in an "
-            "output_dir of its own"
+            f"{folder} has checkpoints and none is complete; where the file system fails for a "
+            "moment, start again later; --resume never begins anew, in an output_dir of its own"
         )
     return None
 

@@ -21,7 +21,7 @@ def prune(
 
     The order is that of writing, not of steps: after going back to an earlier step, a damaged or
     abandoned later one must not push the new ones out. Complete ones whose step is a multiple of
-    `keep_every` stay.
+    `keep_every` stay, and those that cannot be read at the moment.
 
     Args:
         consumed: the universal checkpoint that this run went on from; it has served.
@@ -42,10 +42,22 @@ def prune(
         origin = beginning is not None and beginning.is_from(path)
         return (own, origin, commit_number(path) or 0, path.name)
 
-    for path in sorted(step_folders(folder), key=rank, reverse=True)[keep:]:
+    known = [path for path in step_folders(folder) if not _is_unreadable(path)]
+    for path in sorted(known, key=rank, reverse=True)[keep:]:
         complete = commit_number(path) is not None
         if not (keep_every and (step_of(path) or 0) % keep_every == 0 and complete):
             _remove(path)
+
+
+def _is_unreadable(path: Path) -> bool:
+    """Return whether the file system does not give a manifest now: it may be the best there is."""
+    try:
+        (path / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def clear_temporary(folder: Path) -> None:

@@ -87,3 +87,24 @@ def test_what_the_run_was_begun_from_goes_before_what_it_left(tmp_path):
     make(tmp_path, "step-00000190", 5, begun="b")
     checkpoint.prune(tmp_path, 2, beginning=beginning)
     assert steps(tmp_path) == [150, 190]
+
+
+def test_what_cannot_be_read_at_the_moment_may_be_the_best_there_is(folder, monkeypatch):
+    ailing = folder / "step-00003000" / checkpoint.MANIFEST
+    read_bytes, read_text = Path.read_bytes, Path.read_text
+
+    def fails_for_one(read):
+        def reading(path, *arguments, **options):
+            if path == ailing:
+                raise OSError(5, "Input/output error")
+            return read(path, *arguments, **options)
+
+        return reading
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fails_for_one(read_bytes))
+        patched.setattr(Path, "read_text", fails_for_one(read_text))
+        checkpoint.prune(folder, 1)
+    assert steps(folder) == [2000, 3000]
+    checkpoint.prune(folder, 1)
+    assert steps(folder) == [3000]
