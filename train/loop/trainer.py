@@ -22,6 +22,7 @@ from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
 from train.loop.evaluation import evaluate
+from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
 from train.loop.random_state import random_state, set_random_state
 from train.loop.run_state import Progress, RunState
@@ -107,10 +108,11 @@ class Trainer:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()
-        with self.reader:
+        with self.reader, collected_between_steps():
             while self.step < self.config.run.steps and not self.stopped:
                 self._one_step(self.step + 1)
                 self._between_steps()
+                collect_if_due(self.step)
         self.telemetry.journal.open()
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
