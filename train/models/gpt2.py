@@ -46,6 +46,7 @@ class Gpt2(CausalLanguageModel):
         options: dict[str, Any] = {
             "attn_implementation": model.attention,
             "tie_word_embeddings": model.tie_embeddings,
+            "loss_type": "ForCausalLM",  # not to be told from the name of the class
         }
         return GPT2Config(
             vocab_size=model.vocab_size,
