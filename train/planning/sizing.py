@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU, PEAK_BF16
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.errors import UserError, as_command
@@ -17,7 +18,6 @@ from train.planning.auto import Choice, choose
 from train.planning.device import GB, Device
 from train.system.environment import prepare_environment
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
 
 MODELS = ("60m", "130m", "350m", "1b")
 GPUS = (1, 8, 64)

@@ -56,10 +56,10 @@ def weights_of(values: Mapping[str, Any], where: str) -> list[Weight]:
     Raises:
         InspectError: an architecture that is not known, or a key that is missing or no count.
     """
-    kind = values.get("model_type")
+    kind = str(values.get("model_type"))
     if kind not in ARCHITECTURES:
         raise InspectError(
-            f"{where}: model_type is {kind!r}; known are {', '.join(ARCHITECTURES)}. For another "
+            f"{where}: model_type is {kind}; known are {', '.join(ARCHITECTURES)}. For another "
             "model name the folder of its safetensors, whose headers have the shapes"
         )
     return list(ARCHITECTURES[kind](Config(values, where)))
@@ -107,7 +107,7 @@ def _attention(c: Config, path: str, hidden: int) -> Iterator[Weight]:
 
 def _mlp(c: Config, path: str, hidden: int) -> Iterator[Weight]:
     family = c.values["model_type"]
-    if family in _EXPERT_KEYS:
+    if family in _EXPERT_SIZES:
         yield from _experts(c, path, hidden)
         return
     inner = c.count("intermediate_size")
@@ -123,9 +123,13 @@ def _mlp(c: Config, path: str, hidden: int) -> Iterator[Weight]:
 def _experts(c: Config, path: str, hidden: int) -> Iterator[Weight]:
     """Yield a router and stacks of experts, of every layer alike."""
     family = c.values["model_type"]
-    number_key, inner_key = _EXPERT_KEYS[family]
-    count = c.count(number_key)
-    inner = c.count(inner_key)
+    if c.values.get("mlp_only_layers") or c.values.get("decoder_sparse_step", 1) != 1:
+        raise InspectError(
+            f"{c.where}: its layers with experts and without take turns, which this version does "
+            "not reckon; name the folder of its safetensors"
+        )
+    count = c.count("num_local_experts", c.values.get("num_experts"))
+    inner = c.count(_EXPERT_SIZES[family])
     router = f"{path}.router" if family == "gpt_oss" else f"{path}.gate"
     yield Weight(f"{router}.weight", (count, hidden), "other")
     if family != "gpt_oss":
@@ -141,11 +145,11 @@ def _experts(c: Config, path: str, hidden: int) -> Iterator[Weight]:
 
 
 # head_dim where the configuration is silent, of those for which it is not hidden size / heads
-_HEAD_SIZES = {"qwen3": 128, "qwen3_moe": 128, "gpt_oss": 64}
-_EXPERT_KEYS = {
-    "mixtral": ("num_local_experts", "intermediate_size"),
-    "qwen3_moe": ("num_experts", "moe_intermediate_size"),
-    "gpt_oss": ("num_local_experts", "intermediate_size"),
+_HEAD_SIZES = {"qwen3": 128, "gpt_oss": 64}
+_EXPERT_SIZES = {
+    "mixtral": "intermediate_size",
+    "qwen3_moe": "moe_intermediate_size",
+    "gpt_oss": "intermediate_size",
 }
 
 
