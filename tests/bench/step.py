@@ -3,7 +3,8 @@
 It runs on gloo ranks, ZeRO stages 0 to 3. Four engines live side by side in the same processes and
 take turns, in rotating order:
 
-  alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
+  alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module, with
+                --cautious only where the step does not oppose it;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
   per_module    torch.optim.AdamW with one group per module, the plain way to give each module its
@@ -113,7 +114,14 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
 
 
-def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32") -> Arm:
+def build(
+    name: str,
+    size: Size,
+    stage: int,
+    fused: bool,
+    dtype: str = "float32",
+    cautious: bool = False,
+) -> Arm:
     """Build the engine of one arm. Collective."""
     import deepspeed
 
@@ -123,7 +131,9 @@ def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32"
     parameters: Any = parameter_groups(model) if name == "per_module" else list(model.parameters())
     optimizer = kind(parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=fused or None)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return Arm(engine, AlphaDecay(engine, interval=10**9) if name == "alphadecay" else None)
+    if name != "alphadecay":
+        return Arm(engine)
+    return Arm(engine, AlphaDecay(engine, interval=10**9, cautious=cautious))
 
 
 def now(device: torch.device) -> float:
@@ -178,11 +188,13 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool) -> dict[str, Any]:
+def bench_rank(
+    rank: int, size_name: str, stage: int, repeats: int, fused: bool, cautious: bool
+) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
     size = SIZES[size_name]
-    arms = {name: build(name, size, stage, fused) for name in ARMS}
+    arms = {name: build(name, size, stage, fused, cautious=cautious) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
     times: dict[str, Any] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
@@ -203,9 +215,9 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
 
 
 def bench_stage(
-    size_name: str, stage: int, ranks: int, repeats: int, fused: bool
+    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, cautious: bool
 ) -> dict[str, Any]:
-    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused)
+    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, cautious)
     times = {name: {clock: over_ranks(results, name, clock) for clock in CLOCKS} for name in ARMS}
     stock = times["stock"]
     ratios = {
@@ -268,6 +280,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
+    parser.add_argument("--cautious", action="store_true", help="AlphaDecay decays cautiously")
     return parser.parse_args(arguments)
 
 
@@ -282,6 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         "repeats": options.repeats,
         "dtype": "float32",
         "fused": options.fused,
+        "cautious": options.cautious,
         "sizes": {},
     }
     met = []
@@ -290,7 +304,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows = []
         print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
         for stage in options.stages:
-            rows.append(bench_stage(name, stage, options.ranks, options.repeats, options.fused))
+            how = (options.ranks, options.repeats, options.fused, options.cautious)
+            rows.append(bench_stage(name, stage, *how))
             met.append(report(rows[-1], size.target))
         tokens = f"{size.rows} x {size.length} a rank and step, few so that a CPU can afford it"
         results["sizes"][name] = {"tokens": tokens, "target": size.target, "stages": rows}
