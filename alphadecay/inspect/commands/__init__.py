@@ -13,5 +13,6 @@ from types import MappingProxyType
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "estimate": "print alpha of a matrix, the fit's distance and the size of its tail",
+        "plan": "say what a refresh costs and what a rank holds, before anything is run",
     }
 )
