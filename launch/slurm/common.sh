@@ -98,7 +98,8 @@ read_arguments() {
     ARGUMENTS+=(--output_dir "$RUN_DIR")
     LOGS=$RUN_DIR/logs/$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
     mkdir -p "$LOGS"
-    rm -f "$RUN_DIR/stop" # of a start that was killed before it could obey
+    # Asks this start alone: $RUN_DIR/stop would stop whichever job has the folder.
+    export TRAIN_STOP_FILE=$LOGS/stop
 }
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ attend() {
 ask_to_stop() {
     ASKED_BY=$1 ASKED=${ASKED:-$1}
     say "SIG$1: asking the run to stop after a checkpoint"
-    touch "$RUN_DIR/stop"
+    touch "$TRAIN_STOP_FILE"
 }
 
 # conclude: after the launcher's end. Back into the queue if SLURM or run.max_hours asked for the stop and there is more to do.

@@ -23,7 +23,7 @@ from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
-from train.loop.stopping.signals import StopRequests
+from train.loop.stopping.signals import StopRequests, own_stop_files
 from train.loop.trainer import Trainer
 from train.models import spec_of
 from train.models.kernels import check_machine
@@ -52,7 +52,7 @@ def build(
     folder = config.folder
     requests = requests or StopRequests()
     if world.is_main:
-        requests.file = folder / STOP
+        requests.files = (folder / STOP, *own_stop_files())
         requests.until = Budget(config.run.max_hours).ends()
     plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)

@@ -4,14 +4,21 @@ torch.
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from train.experiments.grids.registry import load_grid
 from train.experiments.grids.resolved_run import Planned, plan
 from train.experiments.sweeps import local
+from train.system.lease import Lease
+from train.system.lease_files import NAME
 
 GRID = """
 title: Three
@@ -39,6 +46,7 @@ try:
 except FileNotFoundError:
     behaviour = ""
 asked = []
+own_stop = os.environ["TRAIN_STOP_FILE"]
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 print("so far", flush=True)
 if behaviour == "refused":
@@ -52,11 +60,11 @@ if behaviour == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 if behaviour == "waits":
     for _ in range(3000):
-        if asked or os.path.exists(folder + "/stop") or os.path.exists(folder + "/go"):
+        if asked or any(map(os.path.exists, (own_stop, folder + "/go"))):
             break
         time.sleep(0.01)
-if asked or os.path.exists(folder + "/stop"):
-    state("stopped", 5, "SIGTERM")
+if asked or os.path.exists(own_stop):
+    state("stopped", 5, "SIGTERM" if asked else "stop file")
     sys.exit(75)
 json.dump({"val_perplexity": 12.5}, open(folder + "/summary.json", "w"))
 state("finished", 20)
@@ -81,6 +89,18 @@ def starts(run: Planned) -> list[str]:
     """The GPUs that its program was given, a start each."""
     path = run.run.folder / "starts"
     return path.read_text().split() if path.exists() else []
+
+
+@contextmanager
+def held_by_another(folder: Path, name: str = NAME) -> Iterator[Lease]:
+    """Another process has the folder within."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
+        lease = Lease(folder, "it", name=name)
+        started = psutil.Process(other.pid).create_time()
+        lease.holder = replace(lease.holder, pid=other.pid, started=started)
+        lease.take()
+        yield lease
+        lease.release()
 
 
 @pytest.fixture
