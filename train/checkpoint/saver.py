@@ -26,6 +26,10 @@ class NotFinite(UserError):
     """The weights are not finite, and were not saved. Raised on every rank."""
 
 
+class LastNotSaved(UserError):
+    """The last checkpoint could not be written; the older ones are there. Raised on every rank."""
+
+
 class Saver:
     """Saves a run's checkpoints and counts those that could not be saved.
 
@@ -93,7 +97,8 @@ class Saver:
 
         Raises:
             NotFinite: the weights are not finite. On every rank; all older ones are there.
-            UserError: it failed, and it was the last or one of too many in a row. On every rank.
+            LastNotSaved: it failed, and it was the last. On every rank.
+            UserError: it failed, and it was one of too many in a row. On every rank.
         """
         if not weights_are_finite(self._engine, self._world):
             raise NotFinite(f"the weights are not finite after step {step}")
@@ -164,10 +169,10 @@ class Saver:
     def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
         news = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
-            reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            reason = f"That is {self._in_a_row} in a row (checkpoint.max_failures)"
             if last:
-                reason = "it was to be the run's last"
-            raise UserError(
+                reason = "It was to be the run's last"
+            raise (LastNotSaved if last else UserError)(
                 f"{news}. {reason}; make room and start the run again: it goes on from the newest "
                 f"in {self._folder}"
             )
