@@ -17,6 +17,7 @@ from typing import Any, Literal
 from train.config.run_folder import STATUS
 from train.loop.stopping.signals import TO_BE_CONTINUED
 from train.system.files import write_atomically
+from train.system.lease_files import is_held
 
 State = Literal["running", "stopped", "finished", "failed"]
 _CODES = {"finished": 0, "stopped": TO_BE_CONTINUED, "running": TO_BE_CONTINUED}
@@ -49,6 +50,8 @@ def note_refusal(folder: Path, reason: str, held: bool) -> None:
         reason: why it was refused.
         held: whether this job alone writes into the folder.
     """
+    if not held and is_held(folder):
+        return
     known = read_state(folder).get("state")
     if known == "stopped" or (held and known != "finished"):
         write_state(folder, "failed", reason=reason)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.leases import held_by_another
 from train.config.run_folder import STATUS
 from train.loop import run_status
 from train.loop.run_status import main, note_checkpoint, note_refusal, read_state, write_state
@@ -102,6 +103,15 @@ def test_a_first_start_that_is_refused_has_failed(tmp_path):
     note_refusal(tmp_path, "no", held=False)
     assert read_state(tmp_path) == {}
     note_refusal(tmp_path, "no", held=True)
+    assert read_state(tmp_path)["state"] == "failed"
+
+
+def test_a_refused_start_says_nothing_of_a_run_that_another_job_has(tmp_path):
+    write_state(tmp_path, "stopped", step=3, reason="SIGTERM")  # the other is about to go on
+    with held_by_another(tmp_path):
+        note_refusal(tmp_path, "no", held=False)
+        assert read_state(tmp_path)["state"] == "stopped"
+    note_refusal(tmp_path, "no", held=False)
     assert read_state(tmp_path)["state"] == "failed"
 
 

@@ -4,21 +4,14 @@ torch.
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from train.experiments.grids.registry import load_grid
 from train.experiments.grids.resolved_run import Planned, plan
 from train.experiments.sweeps import local
-from train.system.lease import Lease
-from train.system.lease_files import NAME
 
 GRID = """
 title: Three
@@ -89,18 +82,6 @@ def starts(run: Planned) -> list[str]:
     """The GPUs that its program was given, a start each."""
     path = run.run.folder / "starts"
     return path.read_text().split() if path.exists() else []
-
-
-@contextmanager
-def held_by_another(folder: Path, name: str = NAME) -> Iterator[Lease]:
-    """Another process has the folder within."""
-    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
-        lease = Lease(folder, "it", name=name)
-        started = psutil.Process(other.pid).create_time()
-        lease.holder = replace(lease.holder, pid=other.pid, started=started)
-        lease.take()
-        yield lease
-        lease.release()
 
 
 @pytest.fixture

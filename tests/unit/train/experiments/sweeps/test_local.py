@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.leases import held_by_another
 from tests.unit.train.experiments.sweeps.sweeping import (
     behave,
-    held_by_another,
     planned,
     stand_in,
     starts,

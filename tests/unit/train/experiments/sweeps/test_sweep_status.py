@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.train.experiments.sweeps.sweeping import held_by_another, planned
+from tests.leases import held_by_another
+from tests.unit.train.experiments.sweeps.sweeping import planned
 from train.config.command_line import dump_config
 from train.errors import UserError
 from train.experiments.sweeps.sweep_status import (
