@@ -101,8 +101,10 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _costs(summary: Mapping[str, Any]) -> list[str]:
-    """Tell where time and memory went."""
+    """Tell what was chosen for the device, and where time and memory went."""
     lines = []
+    if summary.get("chosen"):
+        lines.append(f"Sizes: {summary['chosen']}")
     shares = {
         name: share for name, share in (summary.get("time_shares") or {}).items() if share >= 0.001
     }

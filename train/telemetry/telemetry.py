@@ -177,6 +177,18 @@ class Telemetry:
         """
         self._write("notice", step, {"notice": text, **values})
 
+    def chose(self, step: int, text: str) -> None:
+        """Record which sizes auto took and why, with those sizes.
+
+        The console had the line before the model was built.
+        """
+        if self._world.is_main:
+            sizes = {
+                "micro_batch": self._config.run.micro_rows,
+                "ds_config": self._config.deepspeed.config,
+            }
+            self.journal.write("notice", step, {"notice": text, **sizes})
+
     def message(self, text: str) -> None:
         """Show a line to the person watching; it is kept nowhere."""
         self._progress.message(text)

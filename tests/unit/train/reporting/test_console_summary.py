@@ -177,6 +177,12 @@ def test_it_prints(tmp_path, capsys):
     assert "4,213" in capsys.readouterr().out
 
 
+def test_the_closing_summary_says_what_auto_took():
+    said = "auto takes a micro batch of 4: about 6 GB on a card of 24 GB; 8 would take 20 GB"
+    assert f"Sizes: {said}" in shown(SUMMARY | {"chosen": said}, {}, {}, "runs/x", 1.0, width=200)
+    assert "Sizes" not in shown(SUMMARY | {"chosen": ""}, {}, {}, "runs/x", 1.0)
+
+
 def test_the_closing_summary_says_what_it_cost():
     costs = {
         "mfu": 0.412,
