@@ -29,14 +29,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.integration.program import figures, recipe, write_corpus, write_recipe
+from tests.integration.program import figures
 from tests.trials.kill import versions
 from tests.trials.launchers import Launcher, launcher
 from tests.trials.started import PATIENCE, Started, count_lines, tracebacks
+from tests.trials.week_files import EVERY, newest_step, recipe_path, write_week
 from train.checkpoint import find
 from train.loop.run_status import read_state
 
-EVERY = 10  # steps between checkpoints
 # After these the start goes on, and is asked to stop some steps later.
 GOES_ON = ("kill -9 of a rank", "second job", "SIGUSR1 and a requeue")
 NOTHING = "nothing"
@@ -124,7 +124,7 @@ class Week:
             if self._wait(started, wanted):
                 event = self._next_event()
                 self.events[event](started)
-            if event in GOES_ON and self._wait(started, self._step() + EVERY):
+            if event in GOES_ON and self._wait(started, wanted + EVERY):
                 started.ask()
             self._note(started, event, before)
 
@@ -193,7 +193,7 @@ class Week:
     def _wait(self, started: Started, step: int) -> bool:
         """Return whether the run came to a step before the start ended."""
         deadline = time.monotonic() + PATIENCE
-        while self._step() < step:
+        while newest_step(self.run, started.began_ns) < step:
             if started.ended():
                 return False
             assert time.monotonic() < deadline, started.said()
@@ -233,22 +233,6 @@ class Week:
         return [line.replace(str(self.folder), "WEEK") for line in lines]
 
 
-def recipe_path(folder: Path) -> Path:
-    """Return where the recipe of a week lies."""
-    return folder / "recipe.yaml"
-
-
-def write_week(folder: Path, steps: int) -> Path:
-    """Write corpus and recipe, and return the recipe."""
-    values = recipe(write_corpus(folder / "corpus"), folder / "prepared")
-    values["run"] |= {"steps": steps, "global_batch": 2, "max_skipped_steps": 3}
-    values["eval"] = {"every": steps // 3, "tokens": 512}
-    values["optim"] |= {"weight_decay": 0.0}  # an infinite step times a decay is refused
-    values["decay"] = {"method": "none"}
-    values["checkpoint"] = {"every": EVERY, "keep": 3, "max_failures": 1000}
-    return write_recipe(recipe_path(folder), values)
-
-
 def outcome(week: Week, given: argparse.Namespace, whole: list[Any]) -> dict[str, Any]:
     """Return what is to be kept of a week."""
     return {
@@ -269,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--under", choices=("torchrun", "slurm"), default="torchrun")
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--share", type=float, default=0.01, help="of the file calls that fail")
+    parser.add_argument("--share", type=float, default=0.005, help="of the file calls that fail")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="keep the week there, and go on with it")
     parser.add_argument("--minutes", type=float, default=1e6, help="end after these")

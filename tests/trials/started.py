@@ -21,10 +21,14 @@ class Started(ABC):
 
     Args:
         mark: the value of MARK in all its processes.
+
+    Attributes:
+        began_ns: when it was started, as files' times have it.
     """
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
+        self.began_ns = time.time_ns()
 
     @abstractmethod
     def said(self) -> str:

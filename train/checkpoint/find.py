@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from train.checkpoint.beginning import Resume, begun_by
+from train.checkpoint.beginning import Resume, may_be_begun_by
 from train.checkpoint.manifest import (
     CANNOT_BE_READ,
     LATEST,
@@ -230,7 +230,7 @@ def _newest_first(folder: Path, since: str = "") -> list[Path]:
         folders = step_folders(folder)
     except OSError as error:
         raise NoneReadable(f"cannot read {folder}: {error.strerror}") from error
-    own = [path for path in folders if not since or begun_by(path) == since]
+    own = [path for path in folders if not since or may_be_begun_by(path, since)]
     return sorted(own, key=rank, reverse=True)
 
 

@@ -76,7 +76,7 @@ class Saver:
         self.failures = 0
         self._in_a_row = 0
         world.run_on_main(self._clear)
-        short = world.run_on_main(lambda: shortage(folder, self._needed))
+        short = world.run_on_main(self._shortage)
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
@@ -152,6 +152,14 @@ class Saver:
             clear_temporary(self._folder)
         except OSError as error:
             self._warn(f"what a killed save left could not be removed: {error}")
+
+    def _shortage(self) -> str:
+        """Return what to say where there is too little room; what cannot be told is enough."""
+        try:
+            return shortage(self._folder, self._needed)
+        except OSError as error:
+            self._warn(f"the room in {self._folder} is not known: {error}")
+            return ""
 
     def _prune(self) -> None:
         """Remove what is no longer needed; the same of that."""

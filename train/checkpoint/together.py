@@ -16,9 +16,8 @@ from train.checkpoint.beginning import Resume
 from train.checkpoint.find import NoneReadable, find
 from train.checkpoint.manifest import CANNOT_BE_READ, Checkpoint, why_damaged
 from train.cluster.distributed import World
+from train.system.patience import PAUSES
 
-# Seconds before each further look where the file system gives no checkpoint at all.
-PAUSES = (2.0, 10.0, 30.0, 60.0)
 _OF_RANK = re.compile(r"(?:zero_pp_rank|own_rank)_0*(\d+)")
 
 

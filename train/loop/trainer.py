@@ -117,7 +117,10 @@ class Trainer:
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
-                self._save_before_the_stop()
+                try:
+                    self.save(last=True)
+                except checkpoint.LastNotSaved as failure:  # it goes on from the one before
+                    self.telemetry.message(f"warning: {failure}")
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.
@@ -132,16 +135,6 @@ class Trainer:
                 self._save(last)
             except checkpoint.NotFinite as failure:
                 raise self._diverged(f"{failure}.") from failure
-
-    def _save_before_the_stop(self) -> None:
-        """Write the checkpoint that the next start goes on from. Collective.
-
-        Where that fails the run is stopped all the same: it goes on from the one before.
-        """
-        try:
-            self.save(last=True)
-        except checkpoint.LastNotSaved as failure:
-            self.telemetry.message(f"warning: {failure}")
 
     def _save(self, last: bool) -> None:
         client_state = {"step": self.step, **self.state.state_dict()}

@@ -15,6 +15,7 @@ from typing import Any
 
 from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
 
 Record = dict[str, Any]
 
@@ -47,12 +48,7 @@ class MetricsWriter:
         self._ailing = False
         self._file = -1
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume_step is not None:
-                _truncate(self.path, resume_step)
-            elif self.path.exists():
-                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-            self._open()
+            patiently(lambda: self._begin(resume_step), say)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -82,6 +78,14 @@ class MetricsWriter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _begin(self, resume_step: int | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._open()
 
     def _flush(self) -> None:
         """Write as much of what waits as the file takes."""
@@ -139,7 +143,7 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = patiently(lambda: path.read_text(encoding="utf-8")).splitlines()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     records = []

@@ -41,6 +41,10 @@ case "$1 $2" in
     requeue*) kill -TERM "$PPID" ;;
 esac
 """
+SCANCEL = """#!/bin/bash
+printf "scancel %s\\n" "$*" >>"$CALLS"
+touch "$LAUNCHED.signalled"
+"""
 # torchrun, deepspeed and the preflight are written down; anything else is the real interpreter.
 PYTHON = """#!/bin/bash
 case "$*" in
@@ -114,6 +118,7 @@ def job(tmp_path: Path) -> Job:
     stand_ins = {
         "srun": SRUN,
         "scontrol": SCONTROL,
+        "scancel": SCANCEL,
         "apptainer": APPTAINER,
         "python": PYTHON,
         "deepspeed": DEEPSPEED,
@@ -299,6 +304,19 @@ def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(
     ]
     assert ("scontrol requeue 10007" in job.calls) == requeued, output
     assert started.returncode == (-signal.SIGTERM if requeued else 0)
+
+
+def test_a_disk_that_takes_no_stop_file_leaves_a_signal(job: Job) -> None:
+    """The job script must live on: SLURM ends the ranks with it."""
+    wait = 'until [[ -e "$LAUNCHED.signalled" ]]; do sleep 0.05; done'
+    job.leaves("stopped", 5, "SIGTERM", then=f'rm -r "$(dirname "$TRAIN_STOP_FILE")"\n{wait}')
+    started = job.start("torchrun.sbatch", *out(job))
+    logs = job.run_dir / "logs" / "10007.0"
+    until(lambda: job.run_dir.exists() and (job.folder / "calls").exists() and not logs.exists())
+    started.send_signal(signal.SIGUSR1)
+    output = started.communicate(timeout=120)[0]
+    assert "scancel --signal=TERM 10007" in job.calls, output
+    assert "scontrol requeue 10007" in job.calls and "stopped at step 5" in output
 
 
 def test_the_time_budget_requeues_and_a_crash_does_not(job: Job) -> None:
