@@ -18,6 +18,7 @@ STATE = "state"
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 FORMAT = 3
+CANNOT_BE_READ = "cannot be read"  # in a reason that is the file system's, and may pass
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
 _THREADS = min(8, cpu_count())
 _CHUNK = 4 << 20  # bytes read at once
@@ -76,7 +77,7 @@ def why_incomplete(path: Path, hashed: bool = True) -> str:
     try:
         return _why_incomplete(path) or (why_damaged(path) if hashed else "")
     except OSError as error:
-        return f"{error.filename or path} cannot be read: {error.strerror or error}"
+        return f"{error.filename or path} {CANNOT_BE_READ}: {error.strerror or error}"
 
 
 def why_damaged(

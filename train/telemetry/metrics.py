@@ -14,6 +14,7 @@ from typing import Any
 
 from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
 from train.telemetry.json_lines import JsonLines
 
 Record = dict[str, Any]
@@ -40,12 +41,7 @@ class MetricsWriter(JsonLines):
     ) -> None:
         super().__init__(Path(path), say)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume_step is not None:
-                _truncate(self.path, resume_step)
-            elif self.path.exists():
-                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-            self._open()
+            patiently(lambda: self._begin(resume_step), say)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -54,6 +50,14 @@ class MetricsWriter(JsonLines):
         record = make_record(kind, step, values)
         self.append(record)
         return record
+
+    def _begin(self, resume_step: int | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._open()
 
 
 def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
@@ -83,7 +87,7 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = patiently(lambda: path.read_text(encoding="utf-8")).splitlines()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     records = []
