@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from alphadecay.inspect.run_folder import CHECKPOINTS as CHECKPOINTS
+
 BEGUN = "begun.json"
-CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 DIVERGED = "diverged.json"
 HEATMAP = "heatmap.png"
