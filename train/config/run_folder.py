@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from alphadecay.inspect.run_folder import CHECKPOINTS as CHECKPOINTS
 
+ATTEMPTS = "attempts.jsonl"
 BEGUN = "begun.json"
 CONFIG = "config.yaml"
 DIVERGED = "diverged.json"
+HANG = "hang"
 HEATMAP = "heatmap.png"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
