@@ -42,6 +42,8 @@ def take_spectrum(weight_MN: Tensor, tail: str = "hill") -> Spectrum:
     if min(weight_MN.shape) < 2:
         row = EstimateRow.too_small((), weight_MN.device)
         return Spectrum(to_estimate(row.pack().tolist()), _no_scores(), torch.empty(0).double())
+    if weight_MN.dtype.itemsize == 1:  # 8-bit floats, which torch only converts
+        weight_MN = weight_MN.float()
     # a search picks one cut-off out of many, which float32's noise could move
     precision = torch.float32 if tail == "hill" else torch.float64
     esd = esd_by_gram(weight_MN, precision)

@@ -24,6 +24,7 @@ _ATTENTION = frozenset({"in_proj_weight", "q_proj_weight"})
 # Families whose experts are stored [E, inputs, outputs], and those whose gate and up alternate.
 _TRANSPOSED_EXPERTS = ("gpt_oss", "llama4")
 _ALTERNATING_EXPERTS = ("gpt_oss",)
+_EXPERT_BIAS = "gate_up_proj_bias"
 # What chooses among experts is no linear layer in transformers, but for a family's.
 _ROUTERS = frozenset({"gate", "router"})
 _LINEAR_ROUTERS = ("llama4",)
@@ -113,9 +114,11 @@ def _make(
         return _empty(_CONVOLUTIONS[dims])
     layer: Any = nn.Module()
     family = str(config.get("model_type", ""))
-    if family.startswith(_TRANSPOSED_EXPERTS):
+    # without a configuration gpt-oss's are known by their biases, which no other's have
+    alone = not family and _EXPERT_BIAS in held
+    if alone or family.startswith(_TRANSPOSED_EXPERTS):
         layer.is_transposed = True
-    if family.startswith(_ALTERNATING_EXPERTS):
+    if alone or family.startswith(_ALTERNATING_EXPERTS):
         layer.is_concatenated = False
     return layer
 
