@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.telemetry.known_peaks import card_named
+
 import alphadecay
 from tests.gpu.report import read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
@@ -20,7 +22,6 @@ from train.planning import sizing
 from train.planning.sizes import Size
 from train.system.files import write_atomically
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import card_named
 
 PAGES = ("README.md", "docs/sizing.md", "tests/gpu/README.md")
 _MARKED = re.compile(r"(<!-- ?gpu: ?([a-z-]+) ?-->(\n?)).*?(<!-- ?end ?-->)", re.DOTALL)
