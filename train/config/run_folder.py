@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from alphadecay.inspect.run_folder import CHECKPOINTS as CHECKPOINTS
+
 ATTEMPTS = "attempts.jsonl"
 BEGUN = "begun.json"
-CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 DIVERGED = "diverged.json"
 HANG = "hang"
