@@ -104,6 +104,7 @@ class Trainer:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
             UserError: another job has taken output_dir over; nothing was written since.
         """
+        self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved_step < 0:
             self._tell_refresh(self.decay)
         self._ask()

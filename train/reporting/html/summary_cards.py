@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from train.loop.run_reader import Run
+from train.reporting import goodput_words
 from train.system.provenance import versions
 from train.telemetry.clock import PARTS, training_seconds
 from train.telemetry.metrics import Record
@@ -44,6 +45,7 @@ def facts(run: Run) -> Facts:
         ("Parameters", _number(run.summary.get("model_parameters"))),
         ("Device", _device(run)),
         ("Time", _time(run.of("train"))),
+        ("Goodput", goodput_words.headline(run.goodput) if run.goodput else ""),
         ("Memory, at most", _memory(run.of("train"))),
         ("Skipped steps", _count(run.of("notice"), "in_a_row")),
         ("Loss spikes", _count(run.of("notice"), "deviations")),

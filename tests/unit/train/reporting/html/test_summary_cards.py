@@ -14,6 +14,7 @@ from train.loop.run_status import write_state
 from train.reporting.html.report import render
 from train.reporting.html.summary_cards import facts, headline, version_facts
 from train.system.provenance import versions
+from train.telemetry.attempts import AttemptLog
 from train.telemetry.clock import TRAINING
 from train.telemetry.metrics import MetricsWriter, read_metrics
 from train.telemetry.summary import write_summary
@@ -110,6 +111,25 @@ def test_the_reason_is_told(tmp_path, state):
     assert (
         f'<div class="state {state}"><b>{state}</b> at step 12 of 12 · SIGTERM, and so on</div>'
         in render(read_run(folder))
+    )
+
+
+def test_how_much_of_the_wall_time_was_training(tmp_path):
+    folder = make_run(tmp_path / "run", state="running")
+    without = render(read_run(folder))
+    assert "Goodput" not in without and "there is no attempts.jsonl" in without
+    log = AttemptLog(folder / "attempts.jsonl", 0, False, print, now=iter([10, 20, 50]).__next__)
+    log.loop_begins(10.0)
+    log.open()
+    log.add({"forward_backward": 20.0, "step": 8.0, "data": 1.0})
+    log.note(12)
+    log.close()
+    run = read_run(folder)
+    assert dict(facts(run))["Goodput"] == "70.0% of 0:40"
+    text = render(run)
+    assert (
+        "Training was 70.0% of 0:40. The rest: start 25.0%, waiting for data 2.5%, other 2.5%."
+        in text
     )
 
 
