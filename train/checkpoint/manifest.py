@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run_folder import MANIFEST as MANIFEST
+from alphadecay.inspect.run_folder import STATE as STATE
+from alphadecay.inspect.run_folder import commit_number as commit_number
 from train.checkpoint.byte_progress import ByteProgress
 from train.system.cpu_count import cpu_count
 
-MANIFEST = "manifest.json"
-STATE = "state"
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 FORMAT = 3
@@ -133,18 +134,6 @@ def _why_incomplete(path: Path) -> str:
     pickles = [file for file in path.rglob("*") if file.suffix in _PICKLES]
     unknown = sorted({str(file.relative_to(path)) for file in pickles} - set(files))
     return f"{unknown[0]} is not in the manifest" if unknown else ""
-
-
-def commit_number(path: Path) -> int | None:
-    """Return the number of the commit, which grows by one with each; None where none is noted.
-
-    It is not the step: after going back to an earlier step, the newest is not the one of the
-    highest.
-    """
-    try:
-        return int(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["commit"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _sha256(path: Path, read: Callable[[int], None]) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from train.engines.fsdp2_state import METADATA, RestrictedReader
+from alphadecay.inspect.sources.dcp import METADATA, RestrictedReader
 
 
 class Hostile:
