@@ -167,6 +167,10 @@ class Telemetry:
         self._validation = dict(record)
         self._write("validation", step, self._validation)
 
+    def downstream(self, step: int, record: Mapping[str, Any]) -> None:
+        """Write the line of a downstream evaluation."""
+        self._write("downstream", step, record)
+
     def refresh(self, decay: DecayReadings, lr: float) -> None:
         """Write the line of a refresh; its step is the first that runs on these decays.
 
