@@ -18,6 +18,7 @@ STATE = "state"
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
 FORMAT = 3
+CONTENTS = ".metadata"  # of FSDP2's shards, a pickle too
 _PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
 _THREADS = min(8, cpu_count())
 _CHUNK = 4 << 20  # bytes read at once
@@ -105,7 +106,7 @@ def why_damaged(
         if facts["sha256"] != files[name]["sha256"]:
             return f"{name} is not what was written (sha256 differs)"
     for name in files:
-        unsafe = why_unsafe(path / name) if name.endswith(_PICKLES) else ""
+        unsafe = why_unsafe(path / name) if name.endswith((*_PICKLES, CONTENTS)) else ""
         if unsafe:
             return f"{name} is no state of a run and would run code when loaded: {unsafe}"
     return ""

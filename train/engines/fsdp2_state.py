@@ -129,12 +129,27 @@ class RestrictedReader(FileSystemReader):
         Raises:
             pickle.UnpicklingError: it asks for anything else.
         """
-        with (Path(self.path) / METADATA).open("rb") as file:
-            metadata: Metadata = _Restricted(file).load()
+        metadata = read_contents(Path(self.path) / METADATA)
         if metadata.storage_meta is None:
             metadata.storage_meta = StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
+
+
+def read_contents(path: Path) -> Metadata:
+    """Read a table of contents.
+
+    Raises:
+        pickle.UnpicklingError: it asks for anything else than one consists of, or is none.
+    """
+    with path.open("rb") as file:
+        try:
+            metadata = _Restricted(file).load()
+        except (EOFError, AttributeError, IndexError, TypeError) as error:
+            raise pickle.UnpicklingError(f"the checkpoint's {METADATA} is damaged") from error
+    if not isinstance(metadata, Metadata):
+        raise pickle.UnpicklingError(f"the checkpoint's {METADATA} is no table of contents")
+    return metadata
 
 
 class _Restricted(pickle.Unpickler):
