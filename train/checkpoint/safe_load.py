@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from alphadecay.inspect.sources.restricted import load_restricted
 from train.checkpoint.manifest import CONTENTS
 
 # What torch reads at each torch.load: the first overrules its caller, the second may not be there.
@@ -32,8 +33,7 @@ def safe_load(path: Path, mmap: bool = False) -> Any:
     Raises:
         pickle.UnpicklingError, ValueError: it holds anything else.
     """
-    with torch.serialization.safe_globals(_allowed()):
-        return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
+    return load_restricted(path, _allowed(), mmap)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def restricted() -> Iterator[None]:
 def why_unsafe(path: Path) -> str:
     """Return what in a file of torch.save is beyond the restricted loader, empty where nothing is.
 
-    Its tensors are not read. The same of a table of contents of FSDP2's shards. A file of another
+    Its tensors are not read. The same of the table of contents of FSDP2's shards. A file of another
     form is left to the loader.
     """
     if path.name == CONTENTS:
@@ -70,11 +70,11 @@ def why_unsafe(path: Path) -> str:
 
 
 def _why_unsafe_contents(path: Path) -> str:
-    from train.engines.fsdp2_state import read_contents
+    from alphadecay.inspect.sources.dcp import RestrictedReader
 
     try:
-        read_contents(path)
-    except UnpicklingError as error:
+        RestrictedReader(path.parent).read_metadata()
+    except (UnpicklingError, EOFError, AttributeError, IndexError, TypeError) as error:
         return f"{error}"
     return ""
 
