@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from alphadecay.inspect.run_folder import read_object
 from train.config.run_folder import STATUS
 from train.loop.stopping.signals import TO_BE_CONTINUED
 from train.system.files import write_atomically
@@ -68,11 +69,7 @@ def note_checkpoint(folder: Path, step: int, path: Path) -> None:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """Return what state.json says, or nothing where there is none to be read."""
-    try:
-        state = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+    return read_object(folder / STATUS)
 
 
 def main(arguments: list[str]) -> int:

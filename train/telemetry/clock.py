@@ -10,16 +10,13 @@ device needed it costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from alphadecay.inspect.run.parts import PARTS
 from train.models.compiling import compile_seconds
-
-# Tokens per second are reckoned over these parts.
-TRAINING = ("data", "forward_backward", "step", "refresh")
-PARTS = (*TRAINING, "evaluation", "checkpoint", "compiling")
 
 
 class StepClock:
@@ -70,8 +67,3 @@ class StepClock:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
-
-
-def training_seconds(seconds: Mapping[str, float]) -> float:
-    """Sum the seconds of those parts in which the model learned."""
-    return sum(seconds[name] for name in TRAINING)

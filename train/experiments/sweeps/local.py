@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from alphadecay.inspect.run.words import number
 from train.config.run_folder import STOP
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
@@ -36,7 +37,6 @@ from train.experiments.sweeps.sweep_status import (
 from train.loop.run_status import write_state
 from train.loop.stopping.signals import SIGNALS, TO_BE_CONTINUED
 from train.system.provenance import ROOT
-from train.telemetry.progress import number
 
 TORCHRUN = ROOT / "launch" / "torchrun.sh"
 LOG = "sweep.log"

@@ -8,11 +8,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from train.loop.run_reader import Run
-from train.reporting.html import style
-from train.reporting.html.downsample import extremes, stretches
-from train.telemetry.clock import PARTS
-from train.telemetry.metrics import Record, finite_or_none, perplexity
+from alphadecay.inspect.html import style
+from alphadecay.inspect.html.downsample import extremes, stretches
+from alphadecay.inspect.run.metrics import Record, finite_or_none, perplexity
+from alphadecay.inspect.run.parts import PARTS
+from alphadecay.inspect.run.reader import Run
 
 PART_COLOURS = {
     "data": style.ORANGE,

@@ -14,9 +14,9 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from train.reporting.html.curves import FEW
-from train.reporting.html.refreshes import Cube, Refreshes
-from train.reporting.html.style import SCALES, figure, type_colour
+from alphadecay.inspect.html.curves import FEW
+from alphadecay.inspect.html.refreshes import Cube, Refreshes
+from alphadecay.inspect.html.style import SCALES, figure, type_colour
 
 ROW = 24  # pixels
 TEXT = {"alpha": "%{z:.2f}", "decay": "%{z:.2r}"}

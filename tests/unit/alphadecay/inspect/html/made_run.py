@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from alphadecay.inspect.run.parts import PARTS
 from train.checkpoint.manifest import FORMAT, MANIFEST, STATE, facts_of_files
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.loop.run_status import write_state
-from train.telemetry.clock import PARTS
 from train.telemetry.metrics import MetricsWriter
 
 LLAMA = (

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.train.reporting.html.made_run import make_run
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
+from alphadecay.inspect.run.parts import TRAINING
+from alphadecay.inspect.run.reader import read_run
+from alphadecay.inspect.run.versions import versions
+from tests.unit.alphadecay.inspect.html.made_run import make_run
 from train.config import DeepSpeedConfig, TrainConfig
 from train.config.command_line import dump_config
-from train.loop.run_reader import read_run
 from train.loop.run_status import write_state
-from train.reporting.html.report import render
-from train.reporting.html.summary_cards import facts, headline, version_facts
-from train.system.provenance import versions
 from train.telemetry.attempts import AttemptLog
-from train.telemetry.clock import TRAINING
 from train.telemetry.metrics import MetricsWriter, read_metrics
 from train.telemetry.summary import write_summary
 

@@ -6,8 +6,8 @@ Skipped where there is no Chromium.
 import pytest
 import torch
 
-from tests.unit.train.reporting.html.browser import browsing, find_browser
-from tests.unit.train.reporting.html.made_run import (
+from tests.unit.alphadecay.inspect.html.browser import browsing, find_browser
+from tests.unit.alphadecay.inspect.html.made_run import (
     alpha,
     island,
     make_run,

@@ -6,10 +6,10 @@ import statistics
 import numpy as np
 import pytest
 
-from tests.unit.train.reporting.html.made_run import LLAMA, chart, island, make_run, weight_names
-from train.loop.run_reader import read_run
-from train.reporting.html.refreshes import evenly, read_refreshes
-from train.reporting.html.report import render
+from alphadecay.inspect.html.refreshes import evenly, read_refreshes
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.run.reader import read_run
+from tests.unit.alphadecay.inspect.html.made_run import LLAMA, chart, island, make_run, weight_names
 from train.telemetry.metrics import read_metrics
 
 SHORT = ["q", "k", "v", "o", "gate", "up", "down"]

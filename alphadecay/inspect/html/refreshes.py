@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.reporting.heatmap import grid
-from train.telemetry.metrics import Record
+from alphadecay.inspect.run.grid import grid
+from alphadecay.inspect.run.metrics import Record
 
 MOST = 200  # refreshes that a report holds
 KEYS = {"alpha": "alphas", "decay": "weight_decays"}  # quantity -> its name in a record

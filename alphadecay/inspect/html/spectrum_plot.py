@@ -7,9 +7,9 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
+from alphadecay.inspect.html.spectra import Esd
+from alphadecay.inspect.html.style import GREY, TRAINING, VALIDATION, figure
 from alphadecay.spectral import Status
-from train.reporting.html.spectra import Esd
-from train.reporting.html.style import GREY, TRAINING, VALIDATION, figure
 
 BINS = 60
 TICKS = 7

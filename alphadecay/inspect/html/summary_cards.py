@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from train.loop.run_reader import Run
-from train.reporting import goodput_words
-from train.system.provenance import versions
-from train.telemetry.clock import PARTS, training_seconds
-from train.telemetry.metrics import Record
-from train.telemetry.progress import clock, number
+from alphadecay.inspect.run import goodput_words
+from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.parts import PARTS, training_seconds
+from alphadecay.inspect.run.reader import Run
+from alphadecay.inspect.run.versions import versions
+from alphadecay.inspect.run.words import clock, number
 
 Facts = list[tuple[str, str]]
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from alphadecay.inspect.html import curves, heatmaps, spectrum_plot
+from alphadecay.inspect.html.page import Chart, Page, Section, render_page
+from alphadecay.inspect.html.refreshes import Refreshes, read_refreshes
+from alphadecay.inspect.html.spectra import Esd, Spectra, measure
+from alphadecay.inspect.html.style import layer_colours
+from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
+from alphadecay.inspect.run import goodput_words
+from alphadecay.inspect.run.reader import Run
+from alphadecay.inspect.run_folder import ATTEMPTS
 from alphadecay.spectral import Status
-from train.config.run_folder import ATTEMPTS
-from train.loop.run_reader import Run
-from train.reporting import goodput_words
-from train.reporting.html import curves, heatmaps, spectrum_plot
-from train.reporting.html.page import Chart, Page, Section, render_page
-from train.reporting.html.refreshes import Refreshes, read_refreshes
-from train.reporting.html.spectra import Esd, Spectra, measure
-from train.reporting.html.style import layer_colours
-from train.reporting.html.summary_cards import facts, headline, version_facts
 
 NOTICES = 200  # shown, the last ones
 STATUSES = 3  # weights without an α that are named
@@ -32,7 +32,7 @@ def render(run: Run, patterns: Sequence[str] = ()) -> str:
             α.
 
     Raises:
-        UserError: a pattern matches no weight, or too many.
+        InspectError: a pattern matches no weight, or too many.
     """
     refreshes = read_refreshes(run.of("refresh"))
     state, standing = headline(run)

@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from alphadecay import pl_alpha_hill
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.html.spectra import choose, esd, measure
+from alphadecay.inspect.html.spectrum_plot import density, histogram, power_law
+from alphadecay.inspect.run.reader import read_run
+from alphadecay.inspect.sources import StoredTensor
 from alphadecay.spectral import Status, estimate
-from tests.unit.train.reporting.html.made_run import (
+from tests.unit.alphadecay.inspect.html.made_run import (
     chart,
     island,
     make_run,
     weight_names,
     write_checkpoint,
 )
-from train.checkpoint.stored_state import StoredWeight
-from train.errors import UserError
-from train.loop.run_reader import read_run
-from train.reporting.html.report import render
-from train.reporting.html.spectra import choose, esd, measure
-from train.reporting.html.spectrum_plot import density, histogram, power_law
 from train.telemetry.metrics import read_metrics
 
 
@@ -147,12 +147,12 @@ def test_patterns_that_cannot_be_meant(tmp_path):
     run = read_run(make_run(tmp_path / "run"))
     write_checkpoint(run.folder, weights(layers=4))
     with pytest.raises(
-        UserError, match=r"q_prj.*such as 'model\.layers\.0\.self_attn\.q_proj\.weight'"
+        InspectError, match=r"q_prj.*such as 'model\.layers\.0\.self_attn\.q_proj\.weight'"
     ):
         measure(run, ["model.layers.0.self_attn.q_prj.weight"])
-    with pytest.raises(UserError, match=r"whole names, such as '\*q_proj\*'"):
+    with pytest.raises(InspectError, match=r"whole names, such as '\*q_proj\*'"):
         measure(run, ["q_proj"])
-    with pytest.raises(UserError, match="matches 29 weights; a report draws 24"):
+    with pytest.raises(InspectError, match="matches 29 weights; a report draws 24"):
         measure(run, ["*"])
 
 
@@ -180,8 +180,10 @@ def test_nothing_is_hashed_and_other_weights_are_not_read(tmp_path, monkeypatch)
     write_checkpoint(run.folder, weights())
     read = []
     monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed"))
-    whole = StoredWeight.read
-    monkeypatch.setattr(StoredWeight, "read", lambda self: read.append(self) or whole(self))
+    whole = StoredTensor.read
+    monkeypatch.setattr(
+        StoredTensor, "read", lambda self, *part: read.append(self) or whole(self, *part)
+    )
     assert len(measure(run, ["*.layers.1.*q_proj*"]).esds) == len(read) == 1
 
 

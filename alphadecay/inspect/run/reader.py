@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from train.checkpoint.manifest import MANIFEST, commit_number
-from train.checkpoint.names import step_folders
-from train.config.run_folder import ATTEMPTS, CHECKPOINTS, CONFIG, METRICS, SUMMARY
-from train.errors import UserError
-from train.loop.run_status import read_state
-from train.telemetry.goodput import goodput, read_attempts
-from train.telemetry.metrics import Record, read_metrics
-from train.telemetry.summary import read_summary
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run.goodput import goodput, read_attempts
+from alphadecay.inspect.run.metrics import Record, read_metrics
+from alphadecay.inspect.run_folder import (
+    ATTEMPTS,
+    CHECKPOINTS,
+    CONFIG,
+    MANIFEST,
+    METRICS,
+    STATUS,
+    SUMMARY,
+    commit_number,
+    read_object,
+    step_folders,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Run:
         config_text: config.yaml as it is; empty where there is none.
         config: the same as nested dicts.
         manifest: of the newest checkpoint, complete or not; empty where there is none.
-        goodput: where its wall time went (train/telemetry/goodput.py); None where nothing says.
+        goodput: where its wall time went; None where nothing says.
     """
 
     folder: Path
@@ -76,20 +82,20 @@ def read_run(folder: Path) -> Run:
     """Read all of a run's folder but the weights.
 
     Raises:
-        UserError: no folder of a run, or a damaged metrics.jsonl.
+        InspectError: no folder of a run, or a damaged metrics.jsonl.
     """
     if not (folder / METRICS).is_file():
-        raise UserError(
+        raise InspectError(
             f"{folder} has no {METRICS}; name the folder of a run that has begun, such as "
             "runs/quickstart"
         )
     text, config = _config(folder / CONFIG)
-    summary = read_summary(folder / SUMMARY) or {}
+    summary = read_object(folder / SUMMARY)
     return Run(
         folder,
         read_metrics(folder / METRICS),
         summary,
-        read_state(folder),
+        read_object(folder / STATUS),
         text,
         config,
         _manifest(folder),
@@ -110,10 +116,6 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the newest checkpoint, which need not be of the highest step."""
     folders = step_folders(folder / CHECKPOINTS)
     for path in sorted(folders, key=lambda path: commit_number(path) or 0, reverse=True):
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(manifest, dict):
+        if manifest := read_object(path / MANIFEST):
             return manifest
     return {}

@@ -18,19 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run.checkpoints import newest_complete
+from alphadecay.inspect.run.reader import Run
+from alphadecay.inspect.run_folder import CHECKPOINTS, step_of
+from alphadecay.inspect.sources import StoredTensor
+from alphadecay.inspect.sources.own_checkpoint import open_checkpoint
 from alphadecay.spectral import Estimate, Status, eigenvalues, to_estimate
 from alphadecay.spectral import estimate as estimate_weight
-from train import checkpoint
-from train.checkpoint.stored_state import open_masters
-from train.config.run_folder import CHECKPOINTS
-from train.errors import UserError
-from train.loop.run_reader import Run
 
 MOST = 24  # modules that a report draws
 
 
-class UnmatchedPattern(UserError):
+class UnmatchedPattern(InspectError):
     """A pattern of --modules that cannot be meant."""
 
 
@@ -74,24 +75,24 @@ def measure(run: Run, patterns: Sequence[str] = ()) -> Spectra:
     Only their weights are read, and nothing is hashed: the loader runs no code of a file.
 
     Raises:
-        UserError: a pattern matches no weight, or all together match too many.
+        InspectError: a pattern matches no weight, or all together match too many.
     """
     notes: list[str] = []
     folder = run.folder / CHECKPOINTS
     refreshes = [record["alphas"] for record in run.of("refresh") if record.get("alphas")]
     alphas = refreshes[-1] if refreshes else {}
     try:
-        newest = checkpoint.find("auto", folder, notes.append, hashed=False)
+        newest = newest_complete(folder, notes.append)
         if newest is None:
             return Spectra([], None, f"no checkpoint yet, so no weights: nothing in {folder}")
-        stored = open_masters(newest.path / checkpoint.STATE)
+        stored = open_checkpoint(newest).tensors
         matrices = {
             name: weight
             for name, weight in stored.items()
             if len(weight.shape) == 2 and min(weight.shape) > 1
         }
         names = choose(patterns, list(matrices), alphas)
-        weights = {name: matrices[name].read() for name in names}
+        weights = {name: _matrix(matrices[name]) for name in names}
     except UnmatchedPattern:
         raise
     # a broken file raises much; a run that goes on may remove it meanwhile. The rest of the page
@@ -99,7 +100,11 @@ def measure(run: Run, patterns: Sequence[str] = ()) -> Spectra:
     except Exception as error:
         return Spectra([], None, "; ".join([*notes, f"no weights could be read: {error}"]))
     esds = [esd(name, weight_MN, run) for name, weight_MN in weights.items()]
-    return Spectra(esds, newest.step, "; ".join(notes))
+    return Spectra(esds, step_of(newest), "; ".join(notes))
+
+
+def _matrix(stored: StoredTensor) -> Tensor:
+    return stored.read().float().view(stored.shape)
 
 
 def choose(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from train.telemetry.progress import clock
+from alphadecay.inspect.run.words import clock
 
 _NAMES = {
     "start": "start",

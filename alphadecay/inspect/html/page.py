@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from train.reporting.html.style import DARK
+from alphadecay.inspect.html.style import DARK
 
 PAPER = "https://arxiv.org/abs/2506.14562"
 
@@ -113,7 +113,7 @@ def render_page(page: Page) -> str:
 
 def _templates() -> Environment:
     environment = Environment(
-        loader=PackageLoader("train.reporting.html", "."),
+        loader=PackageLoader("alphadecay.inspect.html", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -152,4 +152,4 @@ def _policy(scripts: Iterable[str]) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("train.reporting.html").joinpath(name).read_text(encoding="utf-8")
+    return files("alphadecay.inspect.html").joinpath(name).read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from train.reporting.html.downsample import extremes, stretches
+from alphadecay.inspect.html.downsample import extremes, stretches
 
 
 def test_a_short_curve_is_left_whole():

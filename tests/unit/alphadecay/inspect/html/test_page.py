@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.unit.train.reporting.html.made_run import island, make_run, weight_names
-from train.loop.run_reader import read_run
-from train.reporting.html.page import PAPER
-from train.reporting.html.report import render
+from alphadecay.inspect.html.page import PAPER
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.run.reader import read_run
+from tests.unit.alphadecay.inspect.html.made_run import island, make_run, weight_names
 from train.telemetry.metrics import MetricsWriter
 
 NASTY = (

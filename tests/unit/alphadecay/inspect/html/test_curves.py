@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from tests.unit.train.reporting.html.made_run import chart, make_run
-from train.loop.run_reader import read_run
-from train.reporting.html.curves import step_parts
-from train.reporting.html.report import render
-from train.telemetry.clock import PARTS
+from alphadecay.inspect.html.curves import step_parts
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.run.parts import PARTS
+from alphadecay.inspect.run.reader import read_run
+from tests.unit.alphadecay.inspect.html.made_run import chart, make_run
 from train.telemetry.metrics import read_metrics
 
 

@@ -5,15 +5,15 @@ import re
 import pytest
 import torch
 
-from tests.unit.train.reporting.html.made_run import (
+from alphadecay.inspect.html import style
+from alphadecay.inspect.html.report import render
+from alphadecay.inspect.run.reader import read_run
+from tests.unit.alphadecay.inspect.html.made_run import (
     island,
     make_run,
     weight_names,
     write_checkpoint,
 )
-from train.loop.run_reader import read_run
-from train.reporting.html import style
-from train.reporting.html.report import render
 
 TEXTS = ("INK", "GREY")
 LINES = (*style.TYPES, style.TRAINING, style.VALIDATION, style.WARNING, style.SPIKE, style.SILVER)
