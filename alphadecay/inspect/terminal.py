@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 LEAST_NAME = 16  # characters of a shortened name
@@ -39,6 +40,11 @@ def shorten(name: str, most: int) -> str:
         return name
     tail = (most - 3) * 2 // 3
     return f"{name[: most - 3 - tail]}...{name[-tail:]}"
+
+
+def paragraph(text: str, columns: int) -> str:
+    """Return a text in lines of so many columns; names are not broken."""
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def number(value: float, form: str = ".3f") -> str:

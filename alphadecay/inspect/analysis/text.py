@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from alphadecay.inspect.analysis.quality import QUALITY, QUALITY_SOURCE
 from alphadecay.inspect.analysis.rows import FIT_SOURCE, Analysis, Row
-from alphadecay.inspect.terminal import number, table
+from alphadecay.inspect.terminal import number, paragraph, table
 
 _MOST_NAMES = 8  # of a list, after which it is cut
 _WIDTH = 100  # of sentences, where no terminal says less
@@ -95,4 +94,4 @@ def _wrapped(block: str, columns: int) -> str:
     """Wrap a block of one line; one of several is laid out already."""
     if "\n" in block:
         return block
-    return textwrap.fill(block, columns, break_long_words=False, break_on_hyphens=False)
+    return paragraph(block, columns)
