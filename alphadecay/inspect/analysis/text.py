@@ -55,7 +55,7 @@ def _count(value: int | None) -> str:
 
 
 def _quality(analysis: Analysis) -> Iterator[str]:
-    yield f"The whole, over the weights that have an alpha ({QUALITY_SOURCE}):"
+    yield "The whole, over the weights that have an alpha:"
     for name, (_, words) in QUALITY.items():
         yield f"  {number(analysis.quality[name], '10.4f'):>10}  {words}"
 
@@ -65,6 +65,7 @@ def _lists(analysis: Analysis) -> Iterator[str]:
     if rows:
         names = [f"{row.name} ({row.alpha:.2f})" for row in rows]
         yield f"alpha outside 2 to 6 ({FIT_SOURCE}): {_some(names)}"
+    yield f"Measures of the whole: {QUALITY_SOURCE}."
     trapped = [f"{row.name} ({row.traps})" for row in analysis.rows if row.traps]
     if trapped:
         yield f"correlation traps, eigenvalues of the shuffled copy: {_some(trapped)}"

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     columns = width() or _WIDTH
     picture = draw_tail(spectrum.eigenvalues, spectrum.estimate, columns)
     title = f"{name}, {row.shape[0]} x {row.shape[1]}, of {analysis.model}"
-    print("\n\n".join([title, *(paragraph(one, columns) for one in words)]))
+    print("\n\n".join(paragraph(one, columns) for one in (title, *words)))
     if picture:
         print(f"\nShare of eigenvalues at least so large: o data, + power law, | x_min\n{picture}")
     if options.html:
