@@ -6,6 +6,7 @@ Skipped where there is no Chromium.
 import pytest
 import torch
 
+from alphadecay.inspect.html.write import write_report
 from tests.unit.alphadecay.inspect.html.browser import browsing, find_browser
 from tests.unit.alphadecay.inspect.html.made_run import (
     alpha,
@@ -14,7 +15,6 @@ from tests.unit.alphadecay.inspect.html.made_run import (
     weight_names,
     write_checkpoint,
 )
-from train.reporting.command import report
 
 LAYERS = 4
 TYPES = 7
@@ -76,7 +76,7 @@ def written(tmp_path_factory):
     write_checkpoint(
         folder, {name: torch.randn(64, 96, generator=generator) for name in weight_names(LAYERS)}
     )
-    report(folder)
+    write_report(folder)
     return folder / "report.html"
 
 
