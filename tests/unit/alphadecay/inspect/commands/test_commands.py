@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import subprocess
@@ -50,7 +51,7 @@ def test_the_list_of_commands_is_quick(root: Path) -> None:
 
 def shown(page: Path) -> str:
     """Return a page without the places where names may be broken."""
-    return page.read_text().replace("<wbr>", "")
+    return html.unescape(page.read_text().replace("<wbr>", ""))
 
 
 def test_analyze_prints_writes_and_cleans_up(
