@@ -152,6 +152,7 @@ def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
 def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: float) -> int:
     """Build the run and take its steps. Collective."""
     from train.loop.build import build, documents_ready
+    from train.loop.hanging.watch import watched
     from train.reporting.finish import close, leave, running
 
     config, world = attempt.config, attempt.world
@@ -178,7 +179,8 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
     if attempt.chosen:
         trainer.telemetry.chose(trainer.step, attempt.chosen)
     with running(trainer), attempt.guarded():
-        trainer.train()
+        with watched(trainer):
+            trainer.train()
         if not trainer.stopped:
             close(trainer, time.perf_counter() - started, attempt.chosen)
     return leave(trainer)

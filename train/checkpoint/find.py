@@ -10,15 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from alphadecay.inspect.run_folder import newest_first
 from train.checkpoint.beginning import Resume, may_be_begun_by
-from train.checkpoint.manifest import (
-    CANNOT_BE_READ,
-    LATEST,
-    Checkpoint,
-    commit_number,
-    read,
-    why_incomplete,
-)
+from train.checkpoint.manifest import CANNOT_BE_READ, LATEST, Checkpoint, read, why_incomplete
 from train.checkpoint.names import step_folders
 from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
@@ -211,9 +205,7 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
 
 
 def _newest_first(folder: Path, since: str = "") -> list[Path]:
-    """Return the folders of checkpoints, newest first, by commit number.
-
-    Those without a readable manifest come first: they were being written when the run died.
+    """Return the folders of checkpoints, newest first.
 
     Args:
         since: only those of the beginning of this name; empty takes all.
@@ -222,16 +214,12 @@ def _newest_first(folder: Path, since: str = "") -> list[Path]:
         NoneReadable: the folder cannot be read; it must not pass for an empty one.
     """
 
-    def rank(path: Path) -> tuple[bool, int, str]:
-        number = commit_number(path)
-        return (number is None, number or 0, path.name)
-
     try:
         folders = step_folders(folder)
     except OSError as error:
         raise NoneReadable(f"cannot read {folder}: {error.strerror}") from error
     own = [path for path in folders if not since or may_be_begun_by(path, since)]
-    return sorted(own, key=rank, reverse=True)
+    return newest_first(own)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from alphadecay.inspect.run_folder import read_object
 from train.config.run_folder import STATUS
 from train.loop.stopping.signals import TO_BE_CONTINUED
 from train.system.files import write_atomically
@@ -72,10 +73,7 @@ def note_checkpoint(folder: Path, step: int, path: Path) -> None:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """Return what state.json says, or nothing where there is none to be read."""
-    try:
-        return _read(folder)
-    except OSError:
-        return {}
+    return read_object(folder / STATUS)
 
 
 def _read(folder: Path) -> dict[str, Any]:

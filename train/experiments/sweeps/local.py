@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from alphadecay.inspect.run.words import number
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.experiments.sweeps.last_words import last_words
@@ -35,7 +36,6 @@ from train.loop.run_status import write_state
 from train.loop.stopping.signals import OWN_STOP_FILE, SIGNALS, TO_BE_CONTINUED
 from train.system.lease import Lease
 from train.system.provenance import ROOT
-from train.telemetry.progress import number
 
 TORCHRUN = ROOT / "launch" / "torchrun.sh"
 LOG = "sweep.log"

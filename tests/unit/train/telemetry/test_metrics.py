@@ -7,10 +7,11 @@ import os
 
 import pytest
 
+from alphadecay.inspect.run.metrics import perplexity
 from train.errors import UserError
 from train.system import patience
 from train.telemetry import metrics
-from train.telemetry.metrics import MetricsWriter, perplexity, read_metrics, scalars
+from train.telemetry.metrics import MetricsWriter, read_metrics, scalars
 
 FIGURES = {"loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "tokens": 100, "tokens_per_second": 9.5}
 
