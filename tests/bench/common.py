@@ -39,6 +39,40 @@ def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.Argu
     return parser
 
 
+def add_grid(
+    parser: argparse.ArgumentParser, sizes: Sequence[str], chosen: Sequence[str], stages: list[int]
+) -> None:
+    """Add --size, --stages and --ranks, of models that are trained under ZeRO.
+
+    Args:
+        sizes: that there are.
+        chosen: those timed by default.
+        stages: likewise.
+    """
+    parser.add_argument(
+        "--size",
+        choices=list(sizes),
+        nargs="+",
+        default=list(chosen),
+        help=f"models to time (default {' '.join(chosen)})",
+    )
+    parser.add_argument(
+        "--stages",
+        type=int,
+        nargs="+",
+        default=stages,
+        choices=[0, 1, 2, 3],
+        help=f"ZeRO stages (default {' '.join(map(str, stages))})",
+    )
+    parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+
+
+def about(doc: str | None, options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return what results say of themselves: the bench, the machine, and options by name."""
+    given = {name: getattr(options, name) for name in names}
+    return {"what": " ".join(str(doc).split()), "machine": machine(), **given}
+
+
 def machine() -> dict[str, Any]:
     """Describe the machine that ran this, and which commit it was."""
 
