@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,35 @@ def add_grid(
         help=f"ZeRO stages (default {' '.join(map(str, stages))})",
     )
     parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+
+
+def run_grid(
+    options: argparse.Namespace,
+    sizes: Mapping[str, Any],
+    bench: Callable[[str, int], dict[str, Any]],
+    report: Callable[[dict[str, Any], float], bool],
+    note: str = "",
+) -> tuple[dict[str, Any], list[bool]]:
+    """Time the sizes and stages that `add_grid` read; return the figures and the targets met.
+
+    Args:
+        sizes: with rows, length and target.
+        bench: of a size and a stage.
+        report: prints figures, and says whether they meet the target.
+        note: on the tokens.
+    """
+    found: dict[str, Any] = {}
+    met = []
+    for name in options.size:
+        size = sizes[name]
+        stages = []
+        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
+        for stage in options.stages:
+            stages.append(bench(name, stage))
+            met.append(report(stages[-1], size.target))
+        tokens = f"{size.rows} x {size.length} a rank and step{note}"
+        found[name] = {"tokens": tokens, "target": size.target, "stages": stages}
+    return found, met
 
 
 def about(doc: str | None, options: argparse.Namespace, *names: str) -> dict[str, Any]:

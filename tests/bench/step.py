@@ -42,6 +42,7 @@ from tests.bench.common import (
     finish,
     new_parser,
     rotated,
+    run_grid,
     spread,
 )
 from tests.bench.counting import CountCollectives
@@ -268,22 +269,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    results: dict[str, Any] = {
-        **about(__doc__, options, "ranks", "repeats", "fused"),
-        "dtype": "float32",
-        "sizes": {},
-    }
-    met = []
-    for name in options.size:
-        size = SIZES[name]
-        rows = []
-        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
-        for stage in options.stages:
-            rows.append(bench_stage(name, stage, options.ranks, options.repeats, options.fused))
-            met.append(report(rows[-1], size.target))
-        tokens = f"{size.rows} x {size.length} a rank and step, few so that a CPU can afford it"
-        results["sizes"][name] = {"tokens": tokens, "target": size.target, "stages": rows}
-    return finish(options, results, met)
+    sizes, met = run_grid(
+        options,
+        SIZES,
+        lambda name, stage: bench_stage(name, stage, options.ranks, options.repeats, options.fused),
+        report,
+        ", few so that a CPU can afford it",
+    )
+    told = about(__doc__, options, "ranks", "repeats", "fused")
+    return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 
 if __name__ == "__main__":

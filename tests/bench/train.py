@@ -45,6 +45,7 @@ from tests.bench.common import (
     finish,
     new_parser,
     rotated,
+    run_grid,
     spread,
 )
 from tests.bench.train_arms import SIZES, ours, theirs
@@ -175,25 +176,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    results: dict[str, Any] = {
-        **about(__doc__, options, "ranks", "repeats", "starts"),
-        "dtype": "float32",
-        "sizes": {},
-    }
-    met = []
-    for name in options.size:
-        size = SIZES[name]
-        stages = []
-        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
-        for stage in options.stages:
-            stages.append(bench_stage(name, stage, options.ranks, options.repeats, options.starts))
-            met.append(report(stages[-1], size.target))
-        results["sizes"][name] = {
-            "tokens": f"{size.rows} x {size.length} a rank and step",
-            "target": size.target,
-            "stages": stages,
-        }
-    return finish(options, results, met)
+    sizes, met = run_grid(
+        options,
+        SIZES,
+        lambda name, stage: bench_stage(
+            name, stage, options.ranks, options.repeats, options.starts
+        ),
+        report,
+    )
+    told = about(__doc__, options, "ranks", "repeats", "starts")
+    return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 
 if __name__ == "__main__":
