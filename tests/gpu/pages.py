@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import alphadecay
+from alphadecay.inspect.plan.known_peaks import card_named
 from tests.gpu.report import read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
 from train.planning import sizing
 from train.planning.sizes import Size
 from train.system.files import write_atomically
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import card_named
 
 PAGES = ("README.md", "docs/sizing.md", "tests/gpu/README.md")
 _MARKED = re.compile(r"(<!-- ?gpu: ?([a-z-]+) ?-->(\n?)).*?(<!-- ?end ?-->)", re.DOTALL)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU
 from tests.gpu.tables import TABLES, Figures, ablations, measured
 from tests.gpu.version_0_1 import read_version_0_1
 from train.system.files import write_atomically
-from train.telemetry.known_peaks import ASSUMED_MFU
 
 VERSION_0_1 = Path(__file__).parents[1] / "bench" / "results" / "h200-0.1"
 

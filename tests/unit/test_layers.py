@@ -72,7 +72,12 @@ LIBRARY_OPTIONAL = {
 # What is installed with the library for its command alone, and the one part that imports it.
 FOR_THE_COMMAND = frozenset({"safetensors", "rich", "plotly", "jinja2", "markupsafe", "yaml"})
 COMMAND = "alphadecay.inspect"
-PROGRAM_OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard", "liger_kernel": "liger"}
+PROGRAM_OPTIONAL = {
+    "wandb": "wandb",
+    "tensorboard": "tensorboard",
+    "liger_kernel": "liger",
+    "lm_eval": "lm_eval",
+}
 # What an example is about.
 EXAMPLES = {
     "alphadecay.examples.zero imports deepspeed",

@@ -5,7 +5,6 @@ Every rank does the same in the same order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from train.data.loading.sampler import Batches
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
-from train.loop.evaluation import evaluate
+from train.loop.downstream import Downstream
 from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
 from train.loop.random_state import random_state, set_random_state
@@ -34,6 +33,7 @@ from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
+from train.loop.validations import Validations
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
 
@@ -49,6 +49,7 @@ class Trainer:
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
+        downstream: the tasks of eval.downstream; None where it is off.
         progress: how far it has come.
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
         saved: that checkpoint.
@@ -67,6 +68,7 @@ class Trainer:
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
+    downstream: Downstream | None = None
     progress: Progress = field(default_factory=Progress)
     saved_step: int = -1
     saved: Path | None = None
@@ -77,6 +79,16 @@ class Trainer:
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
+        self.validations = Validations(
+            self.config,
+            self.world,
+            self.engine,
+            self.validation,
+            self.downstream,
+            self.telemetry,
+            self.progress,
+            self.budget,
+        )
         self.reader = ReadAhead(
             lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
             self.config.data.read_ahead,
@@ -104,6 +116,7 @@ class Trainer:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
             UserError: another job has taken output_dir over; nothing was written since.
         """
+        self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved_step < 0:
             self._tell_refresh(self.decay)
         self._ask()
@@ -117,7 +130,10 @@ class Trainer:
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
-                self.save(last=True)
+                try:
+                    self.save(last=True)
+                except checkpoint.LastNotSaved as failure:  # it goes on from the one before
+                    self.telemetry.message(f"warning: {failure}")
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.
@@ -257,11 +273,10 @@ class Trainer:
         last = self.step == self.config.run.steps
         if last:
             self.stopped = ""  # nothing is left to stop
-        validated = self.progress.validated_step == self.step
-        due = last or self.step % self.config.eval.every == 0
-        if due and not validated and not self.stopped:
-            self._validate()
-            self._ask()
+        for validate in self.validations.due(self.step):
+            if not self.stopped:
+                validate()
+                self._ask()
         every = self.config.checkpoint.every
         due = last or (every > 0 and self.step % every == 0)
         if due and self.step and not self.stopped and not (self._saved_in_streak() and not last):
@@ -272,22 +287,6 @@ class Trainer:
         """Return whether the weights have not changed since they were saved: only skips since."""
         in_a_row = self.watch.skips.in_a_row
         return bool(in_a_row) and self.saved_step >= self.step - in_a_row
-
-    def _validate(self) -> None:
-        config = self.config.eval
-        with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = evaluate(
-                self.engine,
-                self.validation,
-                config.micro_batch or self.config.run.micro_rows,
-                self.world,
-                published_batch=config.published_batch,
-            ).record()
-        perplexity = record["val_perplexity"]
-        first, _ = self.progress.val_perplexity
-        self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
-        self.progress.validated_step = self.step
-        self.telemetry.validation(self.step, record)
 
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""

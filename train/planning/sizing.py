@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU, PEAK_BF16
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.errors import UserError, as_command
@@ -21,7 +22,6 @@ from train.planning.device import GB, Device
 from train.planning.sizes import Size
 from train.system.environment import prepare_environment
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
 
 MODELS = ("60m", "130m", "350m", "1b")
 GPUS = (1, 8, 64)
