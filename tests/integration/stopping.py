@@ -21,6 +21,7 @@ from tests.forked import wait_for_ranks
 from tests.integration.program import Outcome, command, environment, fork_ranks
 from tests.waiting import PATIENCE, until
 from train.checkpoint import LATEST
+from train.checkpoint.names import TEMPORARY
 from train.loop.run_status import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
@@ -146,9 +147,15 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def checkpoints(folder: Path) -> list[int]:
-    """The steps of its checkpoints; nothing but them and the pointer may lie there."""
+def checkpoints(folder: Path, killed: bool = False) -> list[int]:
+    """The steps of its checkpoints; nothing but them and the pointer may lie there.
+
+    Args:
+        killed: what was being written may lie there, too.
+    """
     names = {path.name for path in (folder / "checkpoints").glob("*")} - {LATEST}
+    if killed:
+        names = {name for name in names if not name.startswith(TEMPORARY)}
     return sorted(int(name.removeprefix("step-")) for name in names)
 
 
@@ -194,12 +201,13 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
                 key: content[key]
                 for key in ("module", "optimizer", "alphadecay", "step", "progress")
             }
-        found[path.name] = _hash(content)
+        found[path.name] = hash_of(content)
     assert any("own_rank" in name for name in found)
     return found
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """Return a hash of tensors and plain values, however they are nested."""
     digest = hashlib.sha256()
     _feed(digest, value)
     return digest.hexdigest()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.async_saves import AsyncSaves
 from train.checkpoint.beginning import Beginning
 from train.checkpoint.finite import weights_are_finite
+from train.checkpoint.in_flight import SaveInFlight
 from train.checkpoint.prune import clear_temporary, prune
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
-from train.checkpoint.write import save
+from train.checkpoint.write import begin, save
 from train.cluster.distributed import World
 from train.config import CheckpointConfig
 from train.engines.protocol import Engine
@@ -20,6 +24,29 @@ from train.models.build import count_parameters
 from train.system.lease import Lease
 
 LAST_TRIES = 3  # no later save makes up for the last; a shared disk fails for moments
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that is there.
+
+    Args:
+        step: optimizer steps done when it was taken.
+        path: its folder.
+        seconds: from its beginning to its commit, whether or not the training went on.
+    """
+
+    step: int
+    path: Path
+    seconds: float
+
+
+def _ignore(saved: Saved) -> None:
+    """Do nothing."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class NotFinite(UserError):
@@ -40,6 +67,10 @@ class Saver:
         lease: rank 0's right to write there.
         beginning: what the run was begun from.
         consumed: the universal checkpoint that it goes on from, to be removed once it has.
+
+    Attributes:
+        failures: saves that failed so far.
+        on_saved: is told of every checkpoint that is there, on every rank.
 
     Raises:
         UserError: the disk has no room for even one.
@@ -70,11 +101,26 @@ class Saver:
             count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
         )
         self.failures = 0
+        self.on_saved: Callable[[Saved], None] = _ignore
         self._in_a_row = 0
+        self._in_flight: SaveInFlight | None = None
+        self._told_wait = False
+        self._async = AsyncSaves(
+            config.asynchronous, engine, world, self._run_identity, lease, self._say
+        )
         world.run_on_main(self._clear)
         short = world.run_on_main(lambda: shortage(folder, self._needed))
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
+
+    @property
+    def step_in_flight(self) -> int:
+        """The step whose checkpoint is being written beside the training; -1 where none is."""
+        return self._in_flight.target.step if self._in_flight is not None else -1
+
+    def part_is_over(self) -> bool:
+        """Return whether this rank's part of the save in flight is over: then all can `advance`."""
+        return self._in_flight is not None and self._in_flight.part_is_over()
 
     def save(
         self,
@@ -84,30 +130,107 @@ class Saver:
         last: bool = False,
         prunes: bool = True,
     ) -> Path | None:
-        """Write one checkpoint; return None where that failed and the run goes on without.
+        """Write one checkpoint, or begin to; a save that is in flight is awaited first.
+
+        Returns its folder; None while it is being written, and where that failed and the run goes
+        on without. `on_saved` is told of every one that is there.
 
         Args:
             rank_state: what this rank alone gets back.
-            last: no other will follow.
+            last: no other will follow; it is written at once.
             prunes: remove what is older than checkpoint.keep; not while the run may be ruined.
 
         Raises:
             NotFinite: the weights are not finite. On every rank; all older ones are there.
             UserError: it failed, and it was the last or one of too many in a row. On every rank.
         """
+        self._make_way(bears=last)
         if not weights_are_finite(self._engine, self._world):
             raise NotFinite(f"the weights are not finite after step {step}")
+        after = self._prune if prunes else _nothing
+        began = time.monotonic()
         try:
+            if (
+                not last
+                and self._async.wanted
+                and self._begin(step, client_state, rank_state, after)
+            ):
+                return None
             path = self._try(step, client_state, rank_state, LAST_TRIES if last else 1)
         except NotSaved as failure:
-            self.failures += 1
-            self._in_a_row += 1
-            self._report_failure(step, failure, last)
+            self._note_failure(step, failure, last)
             return None
         self._in_a_row = 0
-        if self._world.is_main and prunes:
-            self._prune()
+        self.on_saved(Saved(step, path, time.monotonic() - began))
+        if self._world.is_main:
+            after()
         return path
+
+    def advance(self, bears: bool = False) -> None:
+        """Take the save in flight a stage further: all ranks' parts are over. Collective.
+
+        Args:
+            bears: its failure is counted and told, and does not end the run.
+
+        Raises:
+            UserError: it failed, and was one of too many in a row. On every rank.
+        """
+        on_its_way = self._in_flight
+        if on_its_way is None:
+            return
+        step = on_its_way.target.step
+        self._in_flight = None
+        try:
+            path = on_its_way.advance()
+        except NotSaved as failure:
+            self._note_failure(step, failure, last=False, bears=bears)
+            return
+        if path is None:
+            self._in_flight = on_its_way
+        else:
+            self.on_saved(Saved(step, path, on_its_way.seconds))
+            self._in_a_row = 0
+
+    def settle(self, bears: bool = False) -> None:
+        """Wait for the end of the save in flight. Collective.
+
+        Raises:
+            UserError: as `advance`.
+        """
+        while self._in_flight is not None:
+            self.advance(bears)
+
+    def close(self) -> None:
+        """End the process beside this rank, if there is one."""
+        self._async.close()
+
+    def _make_way(self, bears: bool) -> None:
+        """Wait for the save in flight before another."""
+        if self._in_flight is None:
+            return
+        if not bears and not self._told_wait and not self._in_flight.part_is_over():
+            self._told_wait = True
+            self._say(
+                f"a save waits for that of step {self.step_in_flight}, which is still being "
+                "written; a larger checkpoint.every, or a faster disk, would spare the wait"
+            )
+        self.settle(bears)
+
+    def _begin(
+        self,
+        step: int,
+        client_state: Mapping[str, Any],
+        rank_state: Mapping[str, Any] | None,
+        after: Callable[[], None],
+    ) -> bool:
+        """Begin to write a checkpoint beside the training; return False where there is no room.
+
+        Raises:
+            NotSaved: it cannot be begun. On every rank.
+        """
+        target = begin(self._folder, step, self._world, self._needed, self._lease)
+        self._in_flight = self._async.begin(target, client_state, rank_state, after)
+        return self._in_flight is not None
 
     def _try(
         self,
@@ -161,9 +284,20 @@ class Saver:
     def _warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
-    def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
+    def _say(self, text: str) -> None:
+        if self._world.is_main:
+            print(text, flush=True)
+
+    def _note_failure(self, step: int, failure: NotSaved, last: bool, bears: bool = False) -> None:
+        """Count and tell a failure.
+
+        Raises:
+            UserError: the run is not to go on without.
+        """
+        self.failures += 1
+        self._in_a_row += 1
         news = f"the checkpoint of step {step} was NOT saved: {failure}"
-        if last or self._in_a_row >= self._config.max_failures:
+        if last or (self._in_a_row >= self._config.max_failures and not bears):
             reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
             if last:
                 reason = "it was to be the run's last"

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
+from train.engines.fsdp2_snapshot import SnapshotWriter
 from train.engines.protocol import WrittenState
+from train.engines.snapshot import Snapshot
 from train.errors import UserError
 
 CLIENT_STATE = "client_state.pt"
@@ -73,6 +75,23 @@ def write_state(
         path = folder / CLIENT_STATE
         written.save(path, lambda: torch.save(dict(client_state), path))
     return written
+
+
+def snapshot_state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    client_state: Mapping[str, Any],
+) -> Snapshot:
+    """Take what `write_state` would write. Collective."""
+    snapshot = Snapshot()
+    tensors = flat_state(module, optimizer)
+    snapshot.attempt(
+        folder, lambda: dcp.save(tensors, storage_writer=SnapshotWriter(folder, snapshot))
+    )
+    if dist.get_rank() == 0:
+        snapshot.take(folder / CLIENT_STATE, dict(client_state))
+    return snapshot
 
 
 def read_state(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Any]:

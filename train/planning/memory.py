@@ -153,3 +153,12 @@ def predict_memory(shapes: Sequence[Sequence[int]], sharding: Sharding) -> Memor
         gradients=gradients,
         optimizer=(masters + 2 * _FLOAT32) * share,
     )
+
+
+def snapshot_bytes(held: Memory, sharding: Sharding) -> int:
+    """Return the most that a rank writes of a checkpoint, which a save copies to the host's memory.
+
+    Under ZeRO 0 to 2 the first rank writes the weights, too.
+    """
+    weights = 0 if sharding.stage == 3 and not sharding.fsdp2 else held.weights
+    return weights + held.optimizer

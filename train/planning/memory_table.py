@@ -14,7 +14,15 @@ from train.config.decay import METHODS
 from train.engines.build import EnginePlan
 from train.planning.activations import count_activations, evaluation_bytes, loss_bytes
 from train.planning.device import GB
-from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
+from train.planning.memory import (
+    Memory,
+    Sharding,
+    predict_memory,
+    sharding_of,
+    snapshot_bytes,
+)
+
+COPY = "copy for saves"  # the part that checkpoint.asynchronous takes
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,8 @@ class MemoryTable:
             host = "  in host memory" if part.on_host else ""
             yield f"  {part.name:<16}{part.size / GB:>10,.3f} GB{host}"
         yield f"  {'largest sum':<16}{self.peak / GB:>10,.3f} GB"
+        if any(part.name == COPY for part in self.lasting):
+            yield "Without room for the copies in the hosts' memory, saves make the training wait."
         yield "Refresh and validation have no activations beside them. To be added: DeepSpeed's"
         yield "reduction buffers, the allocator's and the libraries' own."
 
@@ -118,19 +128,22 @@ def memory_table(
             f"{sharding.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
             f"batch {rows}"
         ),
-        lasting=_lasting(predict_memory(shapes, sharding), sharding),
+        lasting=_lasting(c, predict_memory(shapes, sharding), sharding),
         training=(*live, Part("activations", kept.layers), Part("logits, loss", loss)),
         refresh=_refresh(c, model, sharding),
         evaluation=(Part("validation", logits + gathered),),
     )
 
 
-def _lasting(held: Memory, sharding: Sharding) -> tuple[Part, ...]:
-    return (
+def _lasting(c: TrainConfig, held: Memory, sharding: Sharding) -> tuple[Part, ...]:
+    parts = [
         Part("weights", held.weights, sharding.offload_parameters),
         Part("gradients", held.gradients, sharding.offload_optimizer),
         Part("optimizer", held.optimizer, sharding.offload_optimizer),
-    )
+    ]
+    if c.checkpoint.asynchronous is not False:
+        parts.append(Part(COPY, snapshot_bytes(held, sharding), on_host=True))
+    return tuple(parts)
 
 
 def _refresh(c: TrainConfig, model: torch.nn.Module, sharding: Sharding) -> tuple[Part, ...]:
