@@ -86,7 +86,7 @@ docs: $(READY) ## pages and the reference of the code, as a site that needs no n
 	$(PYTHON) -m sphinx --builder html --conf-dir docs --fail-on-warning --quiet . build/docs
 	@echo open build/docs/index.html
 
-dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
+dist: $(READY) ## a wheel and an sdist in dist/, tried where nothing but torch is installed, and with what they ask for
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dist]'
 	rm -rf dist build/lib build/bdist.* build/empty
 	$(PYTHON) -m build --no-isolation --outdir dist
@@ -94,8 +94,12 @@ dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but to
 	build/empty/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
 	for file in dist/*; do \
 		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
-		build/empty/bin/python -m pip check && \
 		build/empty/bin/python -P tests/unit/packaging/installed.py || exit 1; \
+	done
+	for file in dist/*; do \
+		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
+		build/empty/bin/python -m pip install --quiet --constraint constraints.txt $$file && \
+		build/empty/bin/python -m pip check || exit 1; \
 	done
 
 bench: $(READY) ## the benchmarks; JSON beside them

@@ -38,6 +38,7 @@ COMMANDS = {
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),
     "export": Command("train.export.command", "write a checkpoint as a Hugging Face folder"),
     "generate": Command("train.export.generate", "write text with a trained model"),
+    "evaluate": Command("train.export.evaluate", "score a trained model on lm-eval's tasks"),
     "convert": Command(
         "train.checkpoint.convert_command", "make a checkpoint load at any world size"
     ),

@@ -172,7 +172,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
 
     trainer.telemetry.journal.on_open = begun
     if attempt.chosen:
-        trainer.telemetry.notice(trainer.step, attempt.chosen)
+        trainer.telemetry.chose(trainer.step, attempt.chosen)
     with running(trainer), attempt.guarded():
         trainer.train()
         if not trainer.stopped:

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from alphadecay.inspect.plan.memory import predict_memory
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config.command_line import load_config
 from train.engines.deepspeed import build_engine
 from train.engines.ds_config import load_ds_config
-from train.planning.memory import predict_memory, snapshot_bytes, zero_sharding
+from train.planning.memory_table import snapshot_bytes
+from train.planning.spread import zero_spread
 
 RANKS = 2
 LENGTH = 8
@@ -126,9 +128,9 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
             if flat is not None
             else (p for group in optimizer.param_groups for p in group["params"])
         )
-        sharding = zero_sharding(ds_config, RANKS)
+        spread = zero_spread(ds_config, RANKS)
         shapes = [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters]
-        predicted = predict_memory(shapes, sharding)
+        predicted = predict_memory(shapes, spread)
         kinds = {
             "weights": sum(weights.values()),
             "optimizer": sum((moments | masters).values()),
@@ -140,7 +142,7 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         result[stage, precision] = kinds | {
             f"predicted {name}": size for name, size in vars(predicted).items()
         }
-        result[stage, precision]["predicted snapshot"] = snapshot_bytes(predicted, sharding)
+        result[stage, precision]["predicted snapshot"] = snapshot_bytes(predicted, spread)
         engine.destroy()
         del wrapped, engine, optimizer, parameters, flat, kept
     return result

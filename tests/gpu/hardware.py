@@ -6,10 +6,12 @@ import os
 import platform
 import re
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
+import alphadecay
 from train.system.cpu_count import cpu_count
 from train.system.provenance import ROOT, commit_of, versions
 
@@ -44,6 +46,8 @@ def facts(device: torch.device) -> dict[str, Any]:
         "cores": cpu_count(),
         "platform": platform.platform(),
         "commit": commit_of(ROOT),
+        "version": alphadecay.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions() | _more_versions(),
     }
     if device.type == "cuda":

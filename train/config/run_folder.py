@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+ATTEMPTS = "attempts.jsonl"
 BEGUN = "begun.json"
 CHECKPOINTS = "checkpoints"
 CONFIG = "config.yaml"
 DIVERGED = "diverged.json"
+HANG = "hang"
 HEATMAP = "heatmap.png"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
@@ -15,3 +17,4 @@ SUMMARY = "summary.json"
 TENSORBOARD = "tensorboard"
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_MODEL = "tokenizer.model"
+ZERO_SHOT = "zero_shot.json"

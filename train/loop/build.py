@@ -19,6 +19,7 @@ from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
+from train.loop.downstream import load_downstream
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
@@ -79,6 +80,8 @@ def _build_trainer(
 ) -> Trainer:
     folder = config.folder
     batches, validation = open_data(prepared, config)
+    length = config.data.sequence_length
+    downstream = load_downstream(config.eval, load_prepared(prepared[0]), length, world)
     run_identity = checkpoint.identity(
         config, world.size, plan.layout, data_identity(prepared, config.data)
     )
@@ -110,6 +113,7 @@ def _build_trainer(
         saver,
         requests,
         lease,
+        downstream,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if saved is not None:

@@ -11,9 +11,10 @@ import yaml
 
 from train.checkpoint.manifest import MANIFEST, commit_number
 from train.checkpoint.names import step_folders
-from train.config.run_folder import CHECKPOINTS, CONFIG, METRICS, SUMMARY
+from train.config.run_folder import ATTEMPTS, CHECKPOINTS, CONFIG, METRICS, SUMMARY
 from train.errors import UserError
 from train.loop.run_status import read_state
+from train.telemetry.goodput import goodput, read_attempts
 from train.telemetry.metrics import Record, read_metrics
 from train.telemetry.summary import read_summary
 
@@ -30,6 +31,7 @@ class Run:
         config_text: config.yaml as it is; empty where there is none.
         config: the same as nested dicts.
         manifest: of the newest checkpoint, complete or not; empty where there is none.
+        goodput: where its wall time went (train/telemetry/goodput.py); None where nothing says.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Run:
     config_text: str
     config: dict[str, Any]
     manifest: dict[str, Any]
+    goodput: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -81,14 +84,16 @@ def read_run(folder: Path) -> Run:
             "runs/quickstart"
         )
     text, config = _config(folder / CONFIG)
+    summary = read_summary(folder / SUMMARY) or {}
     return Run(
         folder,
         read_metrics(folder / METRICS),
-        read_summary(folder / SUMMARY) or {},
+        summary,
         read_state(folder),
         text,
         config,
         _manifest(folder),
+        goodput(read_attempts(folder / ATTEMPTS)) or summary.get("goodput"),
     )
 
 

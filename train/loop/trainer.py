@@ -5,7 +5,6 @@ Every rank does the same in the same order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from train.data.loading.sampler import Batches
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
-from train.loop.evaluation import evaluate
+from train.loop.downstream import Downstream
 from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
 from train.loop.random_state import set_random_state
@@ -34,6 +33,7 @@ from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
+from train.loop.validations import Validations
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
 
@@ -49,6 +49,7 @@ class Trainer:
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
+        downstream: the tasks of eval.downstream; None where it is off.
         progress: how far it has come.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
     """
@@ -65,6 +66,7 @@ class Trainer:
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
+    downstream: Downstream | None = None
     progress: Progress = field(default_factory=Progress)
     stopped: str = ""
 
@@ -75,6 +77,16 @@ class Trainer:
         self.saves = Saves(self.saver, self.folder, self.world, self.telemetry, self.budget)
         self.stops = StopAgreement(
             self.world, self.requests, self.budget, self.lease, self.saver.part_is_over
+        )
+        self.validations = Validations(
+            self.config,
+            self.world,
+            self.engine,
+            self.validation,
+            self.downstream,
+            self.telemetry,
+            self.progress,
+            self.budget,
         )
         self.reader = ReadAhead(
             lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
@@ -108,6 +120,7 @@ class Trainer:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
             UserError: another job has taken output_dir over; nothing was written since.
         """
+        self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved is None:
             self._tell_refresh(self.decay)
         self._ask()
@@ -261,33 +274,16 @@ class Trainer:
         last = self.step == self.config.run.steps
         if last:
             self.stopped = ""  # nothing is left to stop
-        validated = self.progress.validated_step == self.step
-        due = last or self.step % self.config.eval.every == 0
-        if due and not validated and not self.stopped:
-            self._validate()
-            self._ask()
+        for validate in self.validations.due(self.step):
+            if not self.stopped:
+                validate()
+                self._ask()
         every = self.config.checkpoint.every
         due = last or (every > 0 and self.step % every == 0)
         same = self.saves.hold_the_same(self.step, self.watch.skips.in_a_row)
         if due and self.step and not self.stopped and (last or not same):
             self.save(last)
             self._ask()
-
-    def _validate(self) -> None:
-        config = self.config.eval
-        with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = evaluate(
-                self.engine,
-                self.validation,
-                config.micro_batch or self.config.run.micro_rows,
-                self.world,
-                published_batch=config.published_batch,
-            ).record()
-        perplexity = record["val_perplexity"]
-        first, _ = self.progress.val_perplexity
-        self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
-        self.progress.validated_step = self.step
-        self.telemetry.validation(self.step, record)
 
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""

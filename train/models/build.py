@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -34,7 +35,7 @@ def build_model(
     config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
     with _partitioned_init(ds_config), SkipRandomFills():
         module = spec.bare(config)
-    initialise(module, model.init_std, seed)
+    initialise(module, partial(spec.initial_std, model), seed)
     finish_model(module, model)
     return module
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from train.config.run_folder import HEATMAP, METRICS, SUMMARY
+from train.config.run_folder import ATTEMPTS, HEATMAP, METRICS, SUMMARY
 from train.loop.run_status import State, write_state
 from train.loop.stopping.signals import exit_code
 from train.loop.trainer import Trainer
@@ -15,6 +15,7 @@ from train.models.build import count_parameters
 from train.reporting.console_summary import print_closing_summary
 from train.reporting.heatmap import write_heatmaps
 from train.system.provenance import own_provenance
+from train.telemetry.goodput import goodput, read_attempts
 from train.telemetry.metrics import finite_or_none, read_metrics
 from train.telemetry.summary import read_summary, write_summary
 
@@ -138,4 +139,5 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "val_perplexity_first": trainer.progress.val_perplexity[0],
         "val_perplexity": trainer.progress.val_perplexity[1],
         "model_parameters": count_parameters(trainer.engine.module),
+        "goodput": goodput(read_attempts(trainer.folder / ATTEMPTS)),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.telemetry.module_names import NO_LAYER, layer_and_type
+from alphadecay.inspect.module_names import NO_LAYER, layer_and_type
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

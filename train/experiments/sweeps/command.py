@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU
 from train.config.tokenizer_name import PREFIX
 from train.errors import UserError, as_command
 from train.experiments.arguments import add_choice, cut_overrides, overrides_of, whole
@@ -33,7 +34,6 @@ from train.experiments.sweeps.sweep_status import (
     run_status,
 )
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import ASSUMED_MFU
 
 EPILOG = """Overrides of every run come last, after `--`:
 python -m train sweep adam --only '60M*' -- --run.micro_batch 64. A folder keeps the settings that

@@ -83,7 +83,11 @@ def points(record: Record) -> Iterator[Point]:
 def size_of(model: ModelConfig) -> Size | None:
     """Return the paper's model of the same shape; None where it has none."""
     shape = (model.hidden_size, model.intermediate_size, model.num_heads, model.num_layers)
-    if model.tie_embeddings or model.num_kv_heads not in (0, model.num_heads):
+    if (
+        model.architecture != "llama"
+        or model.tie_embeddings
+        or model.num_kv_heads not in (0, model.num_heads)
+    ):
         return None
     shapes = {(size.hidden, size.intermediate, size.heads, size.layers): size for size in SIZES}
     return shapes.get(shape)

@@ -8,7 +8,9 @@ from html import escape
 from typing import Any
 
 from alphadecay.spectral import Status
+from train.config.run_folder import ATTEMPTS
 from train.loop.run_reader import Run
+from train.reporting import goodput_words
 from train.reporting.html import curves, heatmaps, spectrum_plot
 from train.reporting.html.page import Chart, Page, Section, render_page
 from train.reporting.html.refreshes import Refreshes, read_refreshes
@@ -168,13 +170,30 @@ def _label(esd: Esd) -> str:
 
 def _time(run: Run) -> Section:
     title = "Where the time went"
+    whole = _goodput(run)
     parts = curves.step_parts(run)
     if parts is None:
-        return Section(title, "Nothing was timed.")
+        return Section(title, f"Nothing was timed. {whole}")
     text = (
-        "Seconds a step by part, mean over the ranks and over the steps between two training lines."
+        f"{whole} Below, seconds a step by part, mean over the ranks and over the steps between "
+        "two training lines."
     )
     return Section(title, text, [Chart("parts", "Seconds a step", parts)])
+
+
+def _goodput(run: Run) -> str:
+    """Say how much of the wall time was training, and what the rest was."""
+    if run.goodput is None:
+        return (
+            f"How much of the wall time was training is not known: there is no {ATTEMPTS}, which "
+            "earlier versions of the program did not write."
+        )
+    named = {
+        "Training was": goodput_words.headline(run.goodput),
+        "The rest:": goodput_words.rest(run.goodput),
+        "Note:": goodput_words.remarks(run.goodput),
+    }
+    return " ".join(f"{label} {text}." for label, text in named.items() if text)
 
 
 def _for_script(refreshes: Refreshes) -> dict[str, Any]:

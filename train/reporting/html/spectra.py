@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alphadecay.inspect.module_names import layer_and_type
 from alphadecay.spectral import Estimate, Status, eigenvalues, to_estimate
 from alphadecay.spectral import estimate as estimate_weight
 from train import checkpoint
@@ -25,7 +26,6 @@ from train.checkpoint.stored_state import open_masters
 from train.config.run_folder import CHECKPOINTS
 from train.errors import UserError
 from train.loop.run_reader import Run
-from train.telemetry.module_names import layer_and_type
 
 MOST = 24  # modules that a report draws
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from train.loop.run_reader import Run
+from train.reporting import goodput_words
 from train.system.provenance import versions
 from train.telemetry.clock import PARTS, training_seconds
 from train.telemetry.metrics import Record
@@ -44,9 +45,11 @@ def facts(run: Run) -> Facts:
         ("Parameters", _number(run.summary.get("model_parameters"))),
         ("Device", _device(run)),
         ("Time", _time(run.of("train"))),
+        ("Goodput", goodput_words.headline(run.goodput) if run.goodput else ""),
         ("Memory, at most", _memory(run.of("train"))),
         ("Skipped steps", _count(run.of("notice"), "in_a_row")),
         ("Loss spikes", _count(run.of("notice"), "deviations")),
+        ("Sizes", _chosen(run)),
     ]
     return [(label, text) for label, text in cards if text]
 
@@ -117,6 +120,18 @@ def _device(run: Run) -> str:
         parts.append(f"ZeRO-{stage}")
     parts.append(str(run.summary.get("precision") or run.manifest.get("precision") or ""))
     return " · ".join(part for part in parts if part)
+
+
+def _chosen(run: Run) -> str:
+    """Return what auto took and why; empty where the sizes that the run has now are the user's."""
+    sizes = {
+        "micro_batch": run.setting("run", "micro_batch"),
+        "ds_config": run.setting("deepspeed", "config"),
+    }
+    choices = [notice for notice in run.of("notice") if notice.keys() >= sizes.keys()]
+    if not choices or any(choices[-1][key] != size for key, size in sizes.items()):
+        return ""
+    return str(choices[-1]["notice"])
 
 
 def _time(records: list[Record]) -> str:

@@ -2,17 +2,21 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.train.reporting.html.made_run import make_run
+from train.config import DeepSpeedConfig, TrainConfig
+from train.config.command_line import dump_config
 from train.loop.run_reader import read_run
 from train.loop.run_status import write_state
 from train.reporting.html.report import render
 from train.reporting.html.summary_cards import facts, headline, version_facts
 from train.system.provenance import versions
+from train.telemetry.attempts import AttemptLog
 from train.telemetry.clock import TRAINING
-from train.telemetry.metrics import read_metrics
+from train.telemetry.metrics import MetricsWriter, read_metrics
 from train.telemetry.summary import write_summary
 
 SUMMARY = {
@@ -84,6 +88,22 @@ def test_speed_of_a_run_under_way_is_that_of_its_records(tmp_path):
     assert headline(read_run(folder))[1].startswith("step 12 of 12 · unless it was killed")
 
 
+def test_what_auto_took_has_a_card_for_as_long_as_it_holds(tmp_path):
+    folder = make_run(tmp_path / "run", state="running")
+    assert "Sizes" not in dict(facts(read_run(folder)))
+    said = "auto takes a micro batch of 4: about <6 GB> on a card of 24 GB; 8 would take 20 GB"
+    sizes = {"micro_batch": 4, "ds_config": "ds_configs/zero1.json"}
+    with MetricsWriter(folder / "metrics.jsonl", resume_step=12) as writer:
+        writer.write("notice", 12, {"notice": said, **sizes})
+    config = TrainConfig(deepspeed=DeepSpeedConfig(config=sizes["ds_config"]))
+    for rows, card in ((4, said), (8, None)):  # a later start gave it others
+        given = replace(config, run=replace(config.run, micro_batch=rows))
+        (folder / "config.yaml").write_text(dump_config(given))
+        assert dict(facts(read_run(folder))).get("Sizes") == card
+        shown = '<div class="wide"><dt>Sizes</dt><dd>auto takes a micro batch of 4: about &lt;6 GB'
+        assert (shown in render(read_run(folder))) == (card is not None)
+
+
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_the_reason_is_told(tmp_path, state):
     folder = make_run(tmp_path / "run", state=state, reason="SIGTERM, and so on")
@@ -91,6 +111,25 @@ def test_the_reason_is_told(tmp_path, state):
     assert (
         f'<div class="state {state}"><b>{state}</b> at step 12 of 12 · SIGTERM, and so on</div>'
         in render(read_run(folder))
+    )
+
+
+def test_how_much_of_the_wall_time_was_training(tmp_path):
+    folder = make_run(tmp_path / "run", state="running")
+    without = render(read_run(folder))
+    assert "Goodput" not in without and "there is no attempts.jsonl" in without
+    log = AttemptLog(folder / "attempts.jsonl", 0, False, print, now=iter([10, 20, 50]).__next__)
+    log.loop_begins(10.0)
+    log.open()
+    log.add({"forward_backward": 20.0, "step": 8.0, "data": 1.0})
+    log.note(12)
+    log.close()
+    run = read_run(folder)
+    assert dict(facts(run))["Goodput"] == "70.0% of 0:40"
+    text = render(run)
+    assert (
+        "Training was 70.0% of 0:40. The rest: start 25.0%, waiting for data 2.5%, other 2.5%."
+        in text
     )
 
 

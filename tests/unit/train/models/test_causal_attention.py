@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,20 @@ from train.models import spec_of
 from train.models.build import build_model
 
 LENGTH = 12
-MODEL = ModelConfig(
+LLAMA = ModelConfig(
     vocab_size=67, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2
 )
+MODELS = [
+    LLAMA,
+    replace(LLAMA, architecture="qwen3", tie_embeddings=True),
+    replace(LLAMA, architecture="gpt2", num_kv_heads=0, tie_embeddings=True),
+]
 TOKENS = torch.arange(2 * LENGTH).view(2, LENGTH)
+
+
+@pytest.fixture(params=MODELS, ids=[model.architecture for model in MODELS])
+def config(request) -> ModelConfig:
+    return request.param
 
 
 @pytest.fixture
@@ -48,19 +59,19 @@ class Watch(TorchDispatchMode):
         return found
 
 
-def test_no_mask_is_made_and_nothing_read(calls):
-    model = build_model(MODEL, LENGTH, seed=3).train()
+def test_no_mask_is_made_and_nothing_read(calls, config):
+    model = build_model(config, LENGTH, seed=3).train()
     with Watch() as watch:
         model(input_ids=TOKENS, labels=TOKENS).loss.backward()
-    assert len(calls) == MODEL.num_layers
+    assert len(calls) == config.num_layers
     assert all(call["attn_mask"] is None and call["is_causal"] for call in calls)
     assert (watch.reads, watch.masks) == (0, 0)
 
 
-def test_the_bits_are_those_of_the_model_as_transformers_builds_it():
-    spec = spec_of(MODEL)
-    model = build_model(MODEL, LENGTH, seed=3).train()
-    plain: Any = spec.bare(spec.config(MODEL, LENGTH)).train()
+def test_the_bits_are_those_of_the_model_as_transformers_builds_it(config):
+    spec = spec_of(config)
+    model = build_model(config, LENGTH, seed=3).train()
+    plain: Any = spec.bare(spec.config(config, LENGTH)).train()
     plain.load_state_dict(model.state_dict())
     losses = [one(input_ids=TOKENS, labels=TOKENS).loss for one in (model, plain)]
     assert torch.equal(*losses)
@@ -70,8 +81,8 @@ def test_the_bits_are_those_of_the_model_as_transformers_builds_it():
         assert torch.equal(one.grad, other.grad)
 
 
-def test_what_comes_later_changes_nothing():
-    model = build_model(MODEL, LENGTH, seed=3).eval()
+def test_what_comes_later_changes_nothing(config):
+    model = build_model(config, LENGTH, seed=3).eval()
     other = TOKENS.clone()
     other[:, 7:] += 5
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""Has a LLaMA attend causally by torch's kernel, with no mask made and no wait for the device.
+"""Has a language model attend causally by torch's kernel: no mask is made, the host waits for
+nothing.
 
 transformers looks at the positions of every batch for packed documents, on the host, which then
 waits for all that the device still has to do. Our rows are causal and nothing else: windows over

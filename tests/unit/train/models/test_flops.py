@@ -1,5 +1,7 @@
 """FLOPs of a token against torch's own count."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,15 +29,16 @@ SHAPES = [
         attention="eager",
     ),
 ]
+SHAPES += [replace(SHAPES[1], architecture="qwen3"), replace(SHAPES[0], architecture="gpt2")]
 
 
-@pytest.mark.parametrize("model", SHAPES, ids=["multi-head", "grouped queries"])
+@pytest.mark.parametrize("model", SHAPES, ids=["multi-head", "grouped queries", "qwen3", "gpt2"])
 @pytest.mark.parametrize("length", [16, 64])
 def test_against_torchs_counter(model, length):
-    llama = build_model(model, length, seed=1)
+    built = build_model(model, length, seed=1)
     tokens = torch.randint(0, model.vocab_size, (2, length))
     with FlopCounterMode(display=False) as counter:
-        llama(input_ids=tokens, labels=tokens).loss.backward()
+        built(input_ids=tokens, labels=tokens).loss.backward()
     # The rotary angles are an outer product, which torch counts and the model does not learn
     # through.
     rotary = 2 * (model.hidden_size // model.num_heads // 2) * length

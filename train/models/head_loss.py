@@ -1,4 +1,4 @@
-"""Has a LLaMA compute its loss inside the head, from the head's inputs.
+"""Has a language model compute its loss inside the head, from the head's inputs.
 
 The loss is computed in the head's own forward, so that whatever gathers the head's weight for it
 (ZeRO-3, FSDP2) does so for the loss.
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from train.models.spec import LossOfHead
 
 
-def fuse_llama_loss(model: Any, loss_of_head: LossOfHead) -> None:
-    """Change how a LlamaForCausalLM computes its loss from labels, and nothing else.
+def fuse_head_loss(model: Any, loss_of_head: LossOfHead) -> None:
+    """Change how a model of transformers computes its loss from labels, and nothing else.
 
     Without labels it returns logits as before; with labels its logits are None.
     """
-    head = model.lm_head
+    head = model.get_output_embeddings()
     logits_of = head.forward
     plain = model.forward
 
@@ -37,7 +37,7 @@ def fuse_llama_loss(model: Any, loss_of_head: LossOfHead) -> None:
     def forward(input_ids: Tensor, labels: Tensor | None = None, **options: Any) -> Any:
         if labels is None:
             return plain(input_ids=input_ids, **options)
-        hidden_BLD = model.model(input_ids=input_ids, **options).last_hidden_state
+        hidden_BLD = model.base_model(input_ids=input_ids, **options).last_hidden_state
         # a position predicts the token after it; the last has none
         targets_BL = functional.pad(labels, (0, 1), value=IGNORED)[:, 1:]
         return CausalLMOutputWithPast(loss=head(hidden_BLD, labels_BL=targets_BL))
