@@ -100,7 +100,7 @@ def read_state(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path
     Raises:
         UserError: the folder holds no state of this engine, or of another model.
     """
-    _make_moments(optimizer)
+    make_moments(optimizer)
     tensors = flat_state(module, optimizer)
     try:
         dcp.load(tensors, storage_reader=RestrictedReader(folder))
@@ -124,7 +124,7 @@ def flat_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
     return tensors
 
 
-def _make_moments(optimizer: torch.optim.Optimizer) -> None:
+def make_moments(optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the state it makes at its first step, to be filled from the files."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
