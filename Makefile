@@ -123,8 +123,12 @@ kill: $(READY) ## 500 kills -9 of two ranks, both engines, with second jobs, and
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
 	$(PYTHON) -m tests.trials.kill --engine deepspeed fsdp2 --async --trials 300 --naive 90 --out tests/trials/results/kill-async.json
 
-week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON
-	$(PYTHON) -m tests.trials.bad_week --out tests/trials/results/bad-week.json
+# Under slurm: a SLURM made of this machine, with root and the packages of tests/cluster/packages.txt.
+UNDER ?= torchrun
+WEEK = bad-week$(if $(filter slurm,$(UNDER)),-slurm)
+
+week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON; UNDER=slurm too
+	$(PYTHON) -m tests.trials.bad_week --under $(UNDER) --out tests/trials/results/$(WEEK).json $(ARGS)
 
 image: ## the image alphadecay:$(FLAVOUR)
 	$(BUILD) --target run --tag alphadecay:$(FLAVOUR) $(ARGS) .

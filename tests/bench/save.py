@@ -86,7 +86,7 @@ class Loop:
             self.step()
             if self.all_over(saver):
                 stall += self.slowest(saver.advance)
-        assert saver.failures == 0
+        assert saver.outcomes.failures == 0
         return stall
 
     def steps_beside(self) -> list[float]:

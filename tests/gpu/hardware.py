@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 import alphadecay
+from alphadecay.inspect.run.versions import versions
 from train.system.cpu_count import cpu_count
-from train.system.provenance import ROOT, commit_of, versions
+from train.system.provenance import ROOT, commit_of
 
 ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 _FEATURES = re.compile(r"(\d+\.\d+)[a-z]+")  # 9.0a: with what later architectures will not have

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.telemetry.known_peaks import card_named
-
 import alphadecay
+from alphadecay.inspect.plan.known_peaks import card_named
 from tests.gpu.report import read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
 from train.planning import sizing

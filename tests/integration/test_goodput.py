@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from alphadecay.inspect.run.goodput import read_attempts
 from tests.integration.program import STEPS, metrics
 from tests.integration.stopping import held_ranks
-from train.telemetry.goodput import read_attempts
 
 CLOCK = 2.0  # seconds: a process's start is known to no better than that
 ROUNDED = 1e-4  # seconds of a part in a line

@@ -110,7 +110,7 @@ def _train(trainer: Any, say: Callable[..., None]) -> None:
     _check_whole(trainer)
     main = trainer.world.is_main
     save = trainer.save
-    note = trainer.saver.on_saved
+    note = trainer.saver.outcomes.on_saved
 
     def told_save(last: bool = False) -> None:
         if main:
@@ -123,7 +123,7 @@ def _train(trainer: Any, say: Callable[..., None]) -> None:
             say("saved", saved.step)
 
     trainer.save = told_save
-    trainer.saver.on_saved = told_note
+    trainer.saver.outcomes.on_saved = told_note
     _tell_of_writing(trainer, say)
     if main:
         say("loaded", trainer.step)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from train.checkpoint.async_saves import AsyncSaves
 from train.checkpoint.beginning import Beginning
 from train.checkpoint.finite import weights_are_finite
 from train.checkpoint.in_flight import SaveInFlight
+from train.checkpoint.outcomes import NotFinite, Outcomes, Saved
 from train.checkpoint.prune import clear_temporary, prune
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
 from train.checkpoint.write import begin, save
@@ -26,31 +26,8 @@ from train.system.lease import Lease
 LAST_TRIES = 3  # no later save makes up for the last; a shared disk fails for moments
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint that is there.
-
-    Args:
-        step: optimizer steps done when it was taken.
-        path: its folder.
-        seconds: from its beginning to its commit, whether or not the training went on.
-    """
-
-    step: int
-    path: Path
-    seconds: float
-
-
-def _ignore(saved: Saved) -> None:
-    """Do nothing."""
-
-
 def _nothing() -> None:
     """Do nothing."""
-
-
-class NotFinite(UserError):
-    """The weights are not finite, and were not saved. Raised on every rank."""
 
 
 class Saver:
@@ -69,8 +46,7 @@ class Saver:
         consumed: the universal checkpoint that it goes on from, to be removed once it has.
 
     Attributes:
-        failures: saves that failed so far.
-        on_saved: is told of every checkpoint that is there, on every rank.
+        outcomes: what became of the saves; it counts them, and tells of each that is there.
 
     Raises:
         UserError: the disk has no room for even one.
@@ -100,16 +76,14 @@ class Saver:
         self._needed = bytes_needed(
             count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
         )
-        self.failures = 0
-        self.on_saved: Callable[[Saved], None] = _ignore
-        self._in_a_row = 0
+        self.outcomes = Outcomes(config.max_failures, folder, world)
         self._in_flight: SaveInFlight | None = None
         self._told_wait = False
         self._async = AsyncSaves(
             config.asynchronous, engine, world, self._run_identity, lease, self._say
         )
         world.run_on_main(self._clear)
-        short = world.run_on_main(lambda: shortage(folder, self._needed))
+        short = world.run_on_main(self._shortage)
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
@@ -133,7 +107,7 @@ class Saver:
         """Write one checkpoint, or begin to; a save that is in flight is awaited first.
 
         Returns its folder; None while it is being written, and where that failed and the run goes
-        on without. `on_saved` is told of every one that is there.
+        on without. `outcomes.on_saved` is told of every one that is there.
 
         Args:
             rank_state: what this rank alone gets back.
@@ -142,7 +116,8 @@ class Saver:
 
         Raises:
             NotFinite: the weights are not finite. On every rank; all older ones are there.
-            UserError: it failed, and it was the last or one of too many in a row. On every rank.
+            LastNotSaved: it failed, and it was the last. On every rank.
+            UserError: it failed, and it was one of too many in a row. On every rank.
         """
         self._make_way(bears=last)
         if not weights_are_finite(self._engine, self._world):
@@ -158,10 +133,9 @@ class Saver:
                 return None
             path = self._try(step, client_state, rank_state, LAST_TRIES if last else 1)
         except NotSaved as failure:
-            self._note_failure(step, failure, last)
+            self.outcomes.failed(step, failure, last)
             return None
-        self._in_a_row = 0
-        self.on_saved(Saved(step, path, time.monotonic() - began))
+        self.outcomes.saved(Saved(step, path, time.monotonic() - began))
         if self._world.is_main:
             after()
         return path
@@ -183,13 +157,12 @@ class Saver:
         try:
             path = on_its_way.advance()
         except NotSaved as failure:
-            self._note_failure(step, failure, last=False, bears=bears)
+            self.outcomes.failed(step, failure, bears=bears)
             return
         if path is None:
             self._in_flight = on_its_way
         else:
-            self.on_saved(Saved(step, path, on_its_way.seconds))
-            self._in_a_row = 0
+            self.outcomes.saved(Saved(step, path, on_its_way.seconds))
 
     def settle(self, bears: bool = False) -> None:
         """Wait for the end of the save in flight. Collective.
@@ -271,6 +244,14 @@ class Saver:
         except OSError as error:
             self._warn(f"what a killed save left could not be removed: {error}")
 
+    def _shortage(self) -> str:
+        """Return what to say where there is too little room; what cannot be told is enough."""
+        try:
+            return shortage(self._folder, self._needed)
+        except OSError as error:
+            self._warn(f"the room in {self._folder} is not known: {error}")
+            return ""
+
     def _prune(self) -> None:
         """Remove what is no longer needed; the same of that."""
         config = self._config
@@ -287,25 +268,3 @@ class Saver:
     def _say(self, text: str) -> None:
         if self._world.is_main:
             print(text, flush=True)
-
-    def _note_failure(self, step: int, failure: NotSaved, last: bool, bears: bool = False) -> None:
-        """Count and tell a failure.
-
-        Raises:
-            UserError: the run is not to go on without.
-        """
-        self.failures += 1
-        self._in_a_row += 1
-        news = f"the checkpoint of step {step} was NOT saved: {failure}"
-        if last or (self._in_a_row >= self._config.max_failures and not bears):
-            reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
-            if last:
-                reason = "it was to be the run's last"
-            raise UserError(
-                f"{news}. {reason}; make room and start the run again: it goes on from the newest "
-                f"in {self._folder}"
-            )
-        if self._world.is_main:
-            self._warn(
-                f"{news} ({self._in_a_row} in a row, {self.failures} in all); the run goes on"
-            )

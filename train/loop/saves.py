@@ -44,7 +44,7 @@ class Saves:
         self._world = world
         self._telemetry = telemetry
         self._budget = budget
-        saver.on_saved = self._note
+        saver.outcomes.on_saved = self._note
 
     def gone_on_from(self, step: int, path: Path) -> None:
         """Note the checkpoint that the run was resumed from."""

@@ -36,7 +36,7 @@ class Run:
         self.saved: list[int] = []
         config = CheckpointConfig(asynchronous=choice, **settings)
         self.saver = checkpoint.Saver(config, folder, engine(), identity(), WORLD)
-        self.saver.on_saved = lambda saved: self.saved.append(saved.step)
+        self.saver.outcomes.on_saved = lambda saved: self.saved.append(saved.step)
 
     def process(self) -> psutil.Process:
         (own,) = psutil.Process().children()
@@ -139,7 +139,7 @@ def test_older_ones_are_pruned_by_the_commit(start: Any, tmp_path: Path) -> None
 def until_failed(run: Run, failures: int) -> None:
     def done() -> bool:
         run.boundary()
-        return run.saver.failures == failures
+        return run.saver.outcomes.failures == failures
 
     until(done, f"failure {failures}")
 
@@ -200,7 +200,7 @@ def test_a_killed_process_costs_one_checkpoint(start: Any, tmp_path: Path, capsy
 def test_a_state_that_cannot_be_taken_is_a_failure(start: Any, tmp_path: Path) -> None:
     run = start()
     assert run.saver.save(1, {}, {"no pickle": lambda: None}) is None
-    assert run.saver.failures == 1 and run.saver.step_in_flight == -1
+    assert run.saver.outcomes.failures == 1 and run.saver.step_in_flight == -1
     assert names(tmp_path) == []
 
 
@@ -235,7 +235,7 @@ def test_nothing_is_committed_once_another_job_has_the_folder(tmp_path: Path) ->
     own.save(1, {})
     with pytest.raises(UserError, match="taken over"):
         own.settle()
-    assert names(tmp_path) == [] and own.failures == 0
+    assert names(tmp_path) == [] and own.outcomes.failures == 0
     own.close()
 
 

@@ -20,7 +20,7 @@ _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "s
 
 
 # Its own unpickler finds a list of classes and no more: test_fsdp2_state.py
-RESTRICTED = "train/engines/fsdp2_state.py"
+RESTRICTED = "alphadecay/inspect/sources/dcp.py"
 
 
 def findings(source: str) -> Iterator[str]:
