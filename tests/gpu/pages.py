@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.telemetry.known_peaks import card_named
-
 import alphadecay
+from alphadecay.inspect.plan.known_peaks import card_named
 from tests.gpu.report import read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
 from train.planning import sizing
@@ -63,9 +62,8 @@ def section(name: str, results: Sequence[Figures]) -> str:
 def origin(results: Figures) -> str:
     """Return what a table's figures are of."""
     machine = results["machine"]
-    return (
-        f"Version {_release(machine['version'])} ({machine['commit']}) on one {machine['device']}"
-    )
+    commit = f" ({machine['commit']})" if machine["commit"] else ""
+    return f"Version {_release(machine['version'])}{commit} on one {machine['device']}"
 
 
 def headline(results: Figures) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from alphadecay.inspect.module_names import layer_and_type
-from train.telemetry.metrics import Record
+from alphadecay.inspect.run.metrics import Record
 
 NONE = "–"
 

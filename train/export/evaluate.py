@@ -100,7 +100,7 @@ def _figures(score: Score) -> str:
 
 
 def _write(path: Path, source: Path, scores: Sequence[Score], limit: int) -> None:
-    from train.system.provenance import versions
+    from alphadecay.inspect.run.versions import versions
 
     found = {
         "source": source.name,

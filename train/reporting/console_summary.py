@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run import goodput_words
+from alphadecay.inspect.run.grid import figures
+from alphadecay.inspect.run.metrics import finite_or_none
+from alphadecay.inspect.run.words import clock, number
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
-from train.reporting import goodput_words
-from train.reporting.heatmap import figures
 from train.system.provenance import ROOT
-from train.telemetry.metrics import finite_or_none
-from train.telemetry.progress import clock, number
 
 EXTREMES = 3
 

@@ -1,6 +1,6 @@
 """Keeps attempts.jsonl: when each start of a run began, and how far it came, also if it is killed.
 
-Its lines are never cut back: `train.telemetry.goodput` reads from them what a restart cost.
+Its lines are never cut back: `alphadecay.inspect.run.goodput` reads from them what a restart cost.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from train.telemetry.clock import PARTS
-from train.telemetry.goodput import read_attempts
+from alphadecay.inspect.run.goodput import read_attempts
+from alphadecay.inspect.run.parts import PARTS
 from train.telemetry.json_lines import JsonLines
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.metrics import Record
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import METRICS
 from train.telemetry.attempts import AttemptLog
-from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
+from train.telemetry.metrics import MetricsWriter, check_metrics, make_record
 from train.telemetry.sinks import Guarded, make_sinks
 
 

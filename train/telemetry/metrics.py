@@ -6,17 +6,18 @@ A line's kind is train, validation, downstream, refresh or notice.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run import metrics
+from alphadecay.inspect.run.metrics import Record, finite_or_none
 from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
 from train.telemetry.json_lines import JsonLines
-
-Record = dict[str, Any]
 
 
 class MetricsWriter(JsonLines):
@@ -40,12 +41,7 @@ class MetricsWriter(JsonLines):
     ) -> None:
         super().__init__(Path(path), say)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume_step is not None:
-                _truncate(self.path, resume_step)
-            elif self.path.exists():
-                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-            self._open()
+            patiently(lambda: self._begin(resume_step), say)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -54,6 +50,14 @@ class MetricsWriter(JsonLines):
         record = make_record(kind, step, values)
         self.append(record)
         return record
+
+    def _begin(self, resume_step: int | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._open()
 
 
 def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
@@ -81,32 +85,14 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
     Raises:
         UserError: the file is missing, or a line before the last is damaged.
     """
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = patiently(lambda: Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); delete that line"
-            ) from error
-        if kind is None or record["kind"] == kind:
-            records.append(record)
-    return records
-
-
-def perplexity(loss: float) -> float:
-    """Return exp(loss), infinite rather than an error where that overflows."""
     try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
+        return metrics.parse_metrics(text, path, kind)
+    except InspectError as error:
+        raise UserError(str(error)) from error
 
 
 def scalars(record: Record) -> dict[str, float]:
@@ -127,15 +113,6 @@ def scalars(record: Record) -> dict[str, float]:
         if key not in ("kind", "step"):
             walk(f"{record['kind']}/{key}", value)
     return figures
-
-
-def finite_or_none(value: Any) -> Any:
-    """Return the value with every NaN and infinity in it replaced by None."""
-    if isinstance(value, Mapping):
-        return {key: finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _truncate(path: Path, step: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from alphadecay.inspect.run.parts import training_seconds
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import ATTEMPTS, METRICS
@@ -17,7 +18,7 @@ from train.models import spec_of
 from train.models.compiling import compile_seconds
 from train.models.kernels import compiles_layers, why_not_compiled
 from train.telemetry.attempts import AttemptLog
-from train.telemetry.clock import StepClock, training_seconds
+from train.telemetry.clock import StepClock
 from train.telemetry.cumulative import CumulativeDecay, half_lives
 from train.telemetry.journal import Journal
 from train.telemetry.norms import WeightNorms

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU, PEAK_BF16
+from alphadecay.inspect.run.words import number
 from train.config import TrainConfig
 from train.experiments.grids.cells import Grid
 from train.experiments.grids.resolved_run import Planned
@@ -18,7 +19,6 @@ from train.experiments.sweeps.sweep_status import (
     run_status,
 )
 from train.models import spec_of
-from train.telemetry.progress import number
 
 GPU = "H100"
 

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from alphadecay.inspect.run.words import number
 from train.config import ModelConfig, TrainConfig
 from train.config.decay import METHODS
 from train.config.in_words import data_words, schedule_words, tokenizer_words
 from train.experiments.tables.collect import Record
-from train.telemetry.progress import number
 
 PAPER = "2506.14562"
 # SentencePiece model of google-t5/t5-small, t5-base and the others, which share it.

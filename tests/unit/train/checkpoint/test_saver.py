@@ -37,7 +37,11 @@ def folder(tmp_path):
 
 def saver(folder, writer=None, **settings):
     return checkpoint.Saver(
-        CheckpointConfig(**settings), folder, engine(writer=writer), identity(), WORLD
+        CheckpointConfig(asynchronous=False, **settings),
+        folder,
+        engine(writer=writer),
+        identity(),
+        WORLD,
     )
 
 
@@ -111,6 +115,23 @@ def test_the_last_save_is_tried_again_where_the_disk_failed_for_a_moment(folder,
         "step-00000001",
         "step-00000009",
     ]
+
+
+def test_a_disk_that_tells_no_room_stops_no_run(folder, monkeypatch, capsys):
+    """What fails a write, a stale handle, often fails the look at the room as well."""
+
+    class Stale(Writer):
+        def save(self, state_dict, path):
+            monkeypatch.setattr(space.shutil, "disk_usage", stale)
+            stale()
+
+    def stale(*_):
+        raise OSError(116, "Stale file handle")
+
+    assert saver(folder, Stale()).save(2, {}) is None
+    assert "step 2 was NOT saved: rank 0: Stale file handle (" in capsys.readouterr().err
+    saver(folder)
+    assert f"warning: the room in {folder} is not known" in capsys.readouterr().err
 
 
 def test_too_little_room_is_said_before_anything_is_written(folder, monkeypatch):

@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run.grid import grid
 from train.config.command_line import load_config
 from train.config.recipe_file import RECIPES
 from train.reporting.command import main as report_main
 from train.reporting.console_summary import closing_summary, print_closing_summary
-from train.reporting.heatmap import grid, write_heatmaps
+from train.reporting.heatmap import write_heatmaps
 from train.telemetry.summary import write_summary
 
 KINDS = {"self_attn.q_proj": 2.1, "self_attn.o_proj": 2.5, "mlp.down_proj": 3.0, "mlp.up_proj": 3.2}

@@ -1,4 +1,4 @@
-"""train.telemetry.goodput and attempts: wall time by part, over starts that ended in all ways."""
+"""Goodput from attempts: wall time by part, over starts that ended in all ways."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 
 import pytest
 
+from alphadecay.inspect.run.goodput import goodput, read_attempts
 from train.telemetry.attempts import AttemptLog
-from train.telemetry.goodput import goodput, read_attempts
 
 
 class Clock:
