@@ -15,5 +15,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "estimate": "print alpha of a matrix, the fit's distance and the size of its tail",
         "plan": "say what a refresh costs and what a rank holds, before anything is run",
         "report": "write the page of a run, one HTML file",
+        "compare": "put runs side by side, as a table and as one HTML file",
+        "watch": "follow the alphas and decays of a run under way",
     }
 )
