@@ -121,8 +121,12 @@ gpu: $(READY) ## what needs a GPU, in order of worth, within BUDGET seconds; JSO
 kill: $(READY) ## 200 kills -9 of two ranks, with second jobs, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
 
-week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON
-	$(PYTHON) -m tests.trials.bad_week --out tests/trials/results/bad-week.json
+# Under slurm: a SLURM made of this machine, with root and the packages of tests/cluster/packages.txt.
+UNDER ?= torchrun
+WEEK = bad-week$(if $(filter slurm,$(UNDER)),-slurm)
+
+week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON; UNDER=slurm too
+	$(PYTHON) -m tests.trials.bad_week --under $(UNDER) --out tests/trials/results/$(WEEK).json $(ARGS)
 
 image: ## the image alphadecay:$(FLAVOUR)
 	$(BUILD) --target run --tag alphadecay:$(FLAVOUR) $(ARGS) .

@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
+    "hang": Command("train.loop.hanging.command", "say which rank a run that hung waited for"),
     "state": Command("train.loop.run_status", "print how a run stands"),
     "where": Command("train.config.output_dir", "print the folder a recipe writes to"),
     "completion": Command("train.config.shtab_completion", "print a shell's completion script"),

@@ -20,6 +20,7 @@ from train.system.cpu_count import cpu_count
 
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
+CANNOT_BE_READ = "cannot be read"  # in a reason that is the file system's, and may pass
 _THREADS = min(8, cpu_count())
 _CHUNK = 4 << 20  # bytes read at once
 
@@ -77,7 +78,7 @@ def why_incomplete(path: Path, hashed: bool = True) -> str:
     try:
         return why_files_differ(path) or (why_damaged(path) if hashed else "")
     except OSError as error:
-        return f"{error.filename or path} cannot be read: {error.strerror or error}"
+        return f"{error.filename or path} {CANNOT_BE_READ}: {error.strerror or error}"
 
 
 def why_damaged(

@@ -24,11 +24,12 @@ from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
-from train.loop.stopping.signals import StopRequests
+from train.loop.stopping.signals import StopRequests, own_stop_files
 from train.loop.trainer import Trainer
 from train.models import spec_of
 from train.models.kernels import check_machine
 from train.system.lease import Lease
+from train.system.patience import patiently
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry
 
@@ -53,14 +54,14 @@ def build(
     folder = config.folder
     requests = requests or StopRequests()
     if world.is_main:
-        requests.file = folder / STOP
+        requests.files = (folder / STOP, *own_stop_files())
         requests.until = Budget(config.run.max_hours).ends()
     plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
     world.run_on_main(lambda: refuse_if_diverged(config))
-    world.run_on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
+    world.run_on_main(lambda: patiently(lambda: folder.mkdir(parents=True, exist_ok=True)))
     check_shared("output_dir", folder, world)
     prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
     for corpus in prepared:  # a node's own copy will do, if it is there
@@ -174,8 +175,8 @@ def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
         UserError: it cannot be written; the next start would begin again.
     """
     try:
-        checkpoint.write_beginning(folder, resume.beginning)
-        forget_divergence(folder)
+        patiently(lambda: checkpoint.write_beginning(folder, resume.beginning))
+        patiently(lambda: forget_divergence(folder))
     except OSError as error:
         raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from error
 

@@ -130,7 +130,10 @@ class Trainer:
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
-                self.save(last=True)
+                try:
+                    self.save(last=True)
+                except checkpoint.LastNotSaved as failure:  # it goes on from the one before
+                    self.telemetry.message(f"warning: {failure}")
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.

@@ -16,6 +16,7 @@ from alphadecay.inspect.run import metrics
 from alphadecay.inspect.run.metrics import Record, finite_or_none
 from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
 from train.telemetry.json_lines import JsonLines
 
 
@@ -40,12 +41,7 @@ class MetricsWriter(JsonLines):
     ) -> None:
         super().__init__(Path(path), say)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume_step is not None:
-                _truncate(self.path, resume_step)
-            elif self.path.exists():
-                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-            self._open()
+            patiently(lambda: self._begin(resume_step), say)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -54,6 +50,14 @@ class MetricsWriter(JsonLines):
         record = make_record(kind, step, values)
         self.append(record)
         return record
+
+    def _begin(self, resume_step: int | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._open()
 
 
 def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
@@ -82,7 +86,11 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
         UserError: the file is missing, or a line before the last is damaged.
     """
     try:
-        return metrics.read_metrics(path, kind)
+        text = patiently(lambda: Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return metrics.parse_metrics(text, path, kind)
     except InspectError as error:
         raise UserError(str(error)) from error
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 # name -> what it does, in the list of `alphadecay --help`
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
+        "analyze": "alpha, scores and decay of every weight of a model",
         "estimate": "print alpha of a matrix, the fit's distance and the size of its tail",
         "plan": "say what a refresh costs and what a rank holds, before anything is run",
         "report": "write the page of a run, one HTML file",

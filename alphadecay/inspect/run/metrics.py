@@ -19,11 +19,20 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
     Raises:
         InspectError: the file is missing, or a line before the last is damaged.
     """
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InspectError(f"cannot read {path}: {error.strerror}") from error
+    return parse_metrics(text, path, kind)
+
+
+def parse_metrics(text: str, path: str | Path, kind: str | None = None) -> list[Record]:
+    """Return the records of a file's text; arguments and errors as `read_metrics`.
+
+    Args:
+        path: for the message of an error.
+    """
+    lines = text.splitlines()
     records = []
     for number, line in enumerate(lines, 1):
         try:

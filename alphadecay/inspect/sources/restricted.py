@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -111,11 +111,13 @@ def _asked_for(path: Path, error: BaseException) -> str:
 
 class Mapped(Generic[T]):
     """These are opened files, opened anew now and then: the pages of a mapped file that were read
-    stay in memory for as long as it is mapped.
+    stay in memory for as long as it is mapped. Files of one of these are mapped at a time.
 
     Args:
         reopen: maps the files and returns what they hold.
     """
+
+    _newest: ClassVar[Mapped[Any] | None] = None
 
     def __init__(self, reopen: Callable[[], T]) -> None:
         self._reopen = reopen
@@ -124,6 +126,10 @@ class Mapped(Generic[T]):
 
     def get(self, count: int) -> T:
         """Return what the files hold, of which `count` bytes will be read."""
+        if Mapped._newest is not self:
+            if Mapped._newest is not None:
+                Mapped._newest._held = None
+            Mapped._newest = self
         if self._held is None or count > self._left:
             self._held = None  # unmapped before it is mapped again
             self._held = self._reopen()

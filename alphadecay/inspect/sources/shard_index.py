@@ -32,8 +32,10 @@ def open_index(path: Path) -> Source:
     places = read_json(path).get("weight_map")
     if not isinstance(places, Mapping) or not places:
         raise InspectError(f"{path} is no index of shards: it has no weight_map")
-    names = sorted({str(name) for name in places.values()})
-    files = {name: inside(path.parent, name) for name in names}
+    files: dict[str, Path] = {}
+    for name in places.values():
+        if not isinstance(name, str) or name not in files:
+            files[name] = inside(path.parent, name)
     shards: dict[str, Source] = {}
     unread: dict[str, str] = {}
     for name, file in files.items():

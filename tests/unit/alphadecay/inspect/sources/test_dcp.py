@@ -11,7 +11,9 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from alphadecay.inspect.sources.dcp import METADATA, RestrictedReader
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.sources import BrokenTensor
+from alphadecay.inspect.sources.dcp import METADATA, RestrictedReader, open_dcp
 
 
 class Hostile:
@@ -57,3 +59,37 @@ def test_no_call_is_made(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError):
         RestrictedReader(folder).read_metadata()
     assert not (tmp_path / "made").exists()
+
+
+def test_a_table_that_names_files_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
+    with (folder / METADATA).open("rb") as file:
+        contents = pickle.load(file)
+    for place in contents.storage_data.values():
+        place.relative_path = "../secret"
+    (folder / METADATA).write_bytes(pickle.dumps(contents))
+    with pytest.raises(InspectError, match="which is outside of it"):
+        open_dcp(folder)
+
+
+def test_a_tensor_larger_than_its_files_is_not_read(folder: Path) -> None:
+    with (folder / METADATA).open("rb") as file:
+        contents = pickle.load(file)
+    contents.state_dict_metadata["model.w"].size = torch.Size([10**6, 10**6])
+    (folder / METADATA).write_bytes(pickle.dumps(contents))
+    source = open_dcp(folder)
+    assert not source.tensors and "it claims 4,000,000,000,000 bytes" in source.broken["w"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", pickle.dumps({}), pickle.dumps([1])])
+def test_what_is_no_table_is_told(content: bytes, folder: Path) -> None:
+    (folder / METADATA).write_bytes(content)
+    with pytest.raises(InspectError, match="cannot be read as a distributed checkpoint"):
+        open_dcp(folder)
+
+
+def test_a_missing_file_breaks_its_tensors_alone(folder: Path) -> None:
+    source = open_dcp(folder)
+    for file in folder.glob("*.distcp"):
+        file.unlink()
+    with pytest.raises(BrokenTensor):
+        source.tensors["w"].read()
