@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="MODEL",
         help="llama-60m, -130m, -350m, -1b, -7b, -8b, -13b, -33b, -65b or -70b; a config.json of "
-        "Hugging Face; a folder that has one",
+        "Hugging Face; a folder that has one, or a stored model, of which the headers are read",
     )
     parser.add_argument(
         "--world-size", type=_count, metavar="N", help="ranks in all; default those of --fsdp, or 1"
