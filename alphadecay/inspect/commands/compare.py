@@ -5,7 +5,7 @@ settings that set the runs apart. Runs may differ in method, size and length,
 be under way or lack pieces: what one has not got is said. One that cannot be
 read is left out, and the exit status is 1 then.
 
-  alphadecay compare runs/uniform runs/alphadecay --out compare.html
+Example: alphadecay compare runs/uniform runs/alphadecay --out compare.html
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 On a terminal the last refresh stands in place, with how it has moved; piped, a
 line comes for each refresh. It ends with the run, or by Ctrl-C.
 
-  alphadecay watch runs/llama-1b
-  alphadecay watch runs/llama-1b --once
+Example: alphadecay watch runs/llama-1b
 """
 
 from __future__ import annotations

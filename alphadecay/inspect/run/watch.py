@@ -91,13 +91,15 @@ def watch(
     if once and not (folder / METRICS).is_file():
         raise InspectError(f"{folder} has no {METRICS}: no run has begun there")
     follower = Follower(folder / METRICS)
+    shot: Snapshot | None = None
     try:
         while True:
             # before the lines: a run writes its last line and then its end
             state = str(read_object(folder / STATUS).get("state") or "")
             news = follower.look()
-            shot = _snapshot(folder, state, follower)
-            display.show(shot, news)
+            if shot is None or news.records or news.gone or state != shot.state:
+                shot = _snapshot(folder, state, follower)
+                display.show(shot, news)
             if once or state in ENDS:
                 return shot
             wait()

@@ -193,6 +193,7 @@ def test_what_is_no_model_is_said(
     [
         (["--world-size", "6", "--fsdp", "4"], "--fsdp 4 does not divide --world-size 6"),
         (["--world-size", "0"], "0 is not at least 1"),
+        (["--world-size", "99999999"], "99,999,999 is more than 65,536"),
         (["--zero", "1", "--fsdp", "2"], "not allowed with"),
         (["--step-seconds", "nan"], "nan is not above 0"),
     ],
