@@ -184,7 +184,7 @@ class Trainer:
     def _tell_refresh(self, decay: Decay) -> None:
         first = max(1, decay.last_refresh_step)
         lr = learning_rate(self.config.optim, first, self.config.run.steps)
-        self.engine.set_weight_decay(base_decay(self.config, first))  # the decays told are of it
+        self.engine.set_weight_decay(base_decay(self.config, first))  # decays are told of it
         self.telemetry.refresh(decay, lr)
 
     def _one_step(self, step: int) -> None:
