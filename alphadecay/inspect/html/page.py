@@ -51,6 +51,7 @@ class Section:
         charts: side by side where there is room.
         steps: the refreshes that a slider above the charts moves over; fewer than two need none.
         types: the module types that a list above the charts chooses from; none needs no list.
+        table: rows of cells, the first of them the head; none needs no table.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Section:
     charts: Sequence[Chart] = ()
     steps: Sequence[int] = ()
     types: Sequence[str] = ()
+    table: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Page:
     """Everything on the page, from top to bottom. All text is plain.
 
     Args:
-        name: the run's.
-        state: how the run stands, in a word.
-        standing: the line that explains the state.
+        name: the run's, or what else the page is about.
+        state: how the run stands, in a word; empty where it is no run.
+        standing: the line that explains the state, or what the page is about.
         cards: the figures at the top.
         sections: text and charts.
         notices: (step, text) of those shown.
@@ -94,18 +96,32 @@ class Page:
 def render_page(page: Page) -> str:
     """Return the whole HTML file."""
     charts = [chart for section in page.sections for chart in section.charts]
+    return render_template("page.html.j2", charts, page.refreshes, page=page)
+
+
+def render_template(
+    name: str, charts: Iterable[Chart], refreshes: Mapping[str, Any] | None = None, **text: Any
+) -> str:
+    """Return an HTML file made of a template, with its charts, style and script.
+
+    Args:
+        name: of the template.
+        charts: that it has, in their order.
+        refreshes: what the script moves the maps with; None leaves them still.
+        text: the template's own values.
+    """
     figures = [{"id": chart.id, **json.loads(chart.figure.to_json())} for chart in charts]
     scripts = [get_plotlyjs(), _resource("page.js")]
-    template = _templates().get_template("page.html.j2")
+    template = _templates().get_template(name)
     return template.render(
-        page=page,
+        **text,
         paper=PAPER,
         policy=_policy(scripts),
         style=Markup(_resource("page.css")),
         scripts=[Markup(script) for script in scripts],
         islands={
             "figures": _island(figures),
-            "refreshes": _island(page.refreshes),
+            "refreshes": _island(refreshes),
             "dark": _island(DARK),
         },
     )
