@@ -24,6 +24,7 @@ from tests.forked import wait_for_ranks
 from tests.integration.program import Outcome, command, environment, fork_ranks
 from tests.waiting import PATIENCE, until
 from train.checkpoint import LATEST
+from train.checkpoint.names import TEMPORARY
 from train.engines.fsdp2_state import CLIENT_STATE, METADATA
 from train.loop.run_status import read_state
 
@@ -150,9 +151,15 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def checkpoints(folder: Path) -> list[int]:
-    """The steps of its checkpoints; nothing but them and the pointer may lie there."""
+def checkpoints(folder: Path, killed: bool = False) -> list[int]:
+    """The steps of its checkpoints; nothing but them and the pointer may lie there.
+
+    Args:
+        killed: what was being written may lie there, too.
+    """
     names = {path.name for path in (folder / "checkpoints").glob("*")} - {LATEST}
+    if killed:
+        names = {name for name in names if not name.startswith(TEMPORARY)}
     return sorted(int(name.removeprefix("step-")) for name in names)
 
 
@@ -191,7 +198,7 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
     found = {}
     state = checkpoint / "state"
     if (state / METADATA).exists():
-        found["sharded"] = _hash(_sharded(state))
+        found["sharded"] = hash_of(_sharded(state))
     for path in sorted(state.iterdir()):
         if path.name == METADATA or path.suffix == ".distcp":
             continue
@@ -201,7 +208,7 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
         elif path.name.endswith("model_states.pt") or path.name == CLIENT_STATE:
             kept = ("module", "optimizer", "alphadecay", "step", "progress")
             content = {key: content[key] for key in kept if key in content}
-        found[path.name] = _hash(content)
+        found[path.name] = hash_of(content)
     assert any("own_rank" in name for name in found)
     return found
 
@@ -220,7 +227,8 @@ def _sharded(state: Path) -> dict[str, Any]:
     return content
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """Return a hash of tensors and plain values, however they are nested."""
     digest = hashlib.sha256()
     _feed(digest, value)
     return digest.hexdigest()
