@@ -15,7 +15,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alphadecay.inspect.plan.memory import predict_memory
-from tests.distributed.harness import run_ranks
+from tests.conftest import ROOT
+from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.engines import PlainEngine
 from train.checkpoint.stored_state import read_masters
 from train.config import TrainConfig
@@ -129,7 +130,11 @@ class Run:
             mean = torch.stack(losses).mean()
             dist.all_reduce(mean)
             self.losses.append(float(mean) / self.ranks)
-        weights = {name: whole(weight) for name, weight in self.engine.module.named_parameters()}
+        weights = {
+            name: whole(weight)
+            for name, weight in self.engine.module.named_parameters()
+            if self.engine.layout["engine"] == "fsdp2"
+        }
         decays = dict(self.decay.weight_decays) if self.decay else {}
         return Trained(self.losses, decays, self.engine.gradient_norm(), weights)
 
@@ -160,10 +165,22 @@ def assert_same(found: Trained, expected: Trained) -> None:
         torch.testing.assert_close(found.weights[name], weight, rtol=0, atol=5e-6, msg=name)
 
 
-def test_every_method_on_two_ranks() -> None:
+def both_engines(rank: int, arguments: list[tuple[str, ...]]) -> list[tuple[Trained, ...]]:
+    """The same runs under FSDP2 and under DeepSpeed's ZeRO-3."""
+    init_deepspeed()
+    engines = (("--engine.kind=fsdp2",), (f"--deepspeed.config={ROOT}/ds_configs/zero3.json",))
+    return [
+        tuple(Run(config_of(*engine, *own)).take(range(STEPS)) for engine in engines)
+        for own in arguments
+    ]
+
+
+def test_every_method_on_two_ranks_is_that_of_deepspeed_and_of_one_process() -> None:
     cases = [method(name) for name in METHODS]
-    for found, own in zip(run_ranks(2, sharded, cases)[0], cases, strict=True):
-        assert_same(found, alone(config_of(*own)))
+    for (ours, theirs), own in zip(run_ranks(2, both_engines, cases)[0], cases, strict=True):
+        assert_same(ours, alone(config_of(*own)))
+        assert ours.losses == pytest.approx(theirs.losses, rel=1e-6), own
+        assert ours.decays == pytest.approx(theirs.decays, abs=1e-6), own
 
 
 CASES = {

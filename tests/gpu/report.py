@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU
-from tests.gpu.tables import TABLES, Figures, ablations, measured
+from tests.gpu.tables import TABLES, Figures, ablations, engines, measured
 from tests.gpu.version_0_1 import read_version_0_1
 from train.system.files import write_atomically
 
+# Tables that compare with the recipes as shipped.
+BESIDE_SPEED = {"engines": engines, "ablations": ablations}
 VERSION_0_1 = Path(__file__).parents[1] / "bench" / "results" / "h200-0.1"
 
 
@@ -54,14 +56,14 @@ def stored(folder: Path) -> list[dict[str, Any]]:
 def table(results: Figures, name: str) -> str:
     """Return one table by the name of its part; empty where there are no figures for it."""
     parts = results["parts"]
-    if name == "ablations":
-        return ablations(parts.get(name, {}), measured(parts.get("speed", {})))
+    if name in BESIDE_SPEED:
+        return BESIDE_SPEED[name](parts.get(name, {}), measured(parts.get("speed", {})))
     return TABLES[name](parts.get(name, {})) if name in TABLES else ""
 
 
 def tables(results: Figures) -> Iterator[str]:
     """Yield every table that has a row, and what was not measured."""
-    for name in (*TABLES, "ablations"):
+    for name in (*TABLES, *BESIDE_SPEED):
         if text := table(results, name):
             yield text
     missing = [
