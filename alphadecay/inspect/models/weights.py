@@ -35,6 +35,7 @@ from alphadecay.modules.split import split
 
 ONE_MATRIX = "taken as one matrix, for how it divides is not known"
 BY_SHAPE = "taken for its two axes: no linear layer is known by this name"
+_PATTERN = frozenset("[]*?")
 CONVOLUTION = "a convolution: AlphaDecay leaves it at the base decay unless include names it"
 
 
@@ -113,6 +114,8 @@ def find_weights(
             continue
         if reason := _why_no_weight(tensor):
             left_out[name] = reason
+        elif bare_name(name) in usable:
+            set_aside[name] = "another tensor has its name, but for what wrappers put in front"
         else:
             usable[bare_name(name)] = tensor
     if not usable:
@@ -124,10 +127,7 @@ def find_weights(
         raise InspectError(str(error)) from error
     is_stored = source.model is None
     weights = [
-        *(
-            _weight(module, usable, _note(module.name, chosen, is_stored))
-            for module in chosen.modules
-        ),
+        *(_weight(module, usable, _note(module, chosen, is_stored)) for module in chosen.modules),
         *(_weight(module, usable, CONVOLUTION, takes_part=False) for module in chosen.beside),
     ]
     order = {name: place for place, name in enumerate(named_parameters(model))}
@@ -141,7 +141,7 @@ def matrices(weights: Sequence[Weight]) -> Iterator[tuple[Weight, Tensor | Broke
     """Yield every weight with its matrix [M, N], or with why it cannot be read; what several
     weights lie in is read once, and one tensor is in memory at a time.
     """
-    for (_, elements), group in groupby(weights, lambda w: (w.tensor.name, w.module.flat_range)):
+    for (_, elements), group in groupby(weights, _reading):
         members = list(group)
         flat: Tensor | BrokenTensor
         try:
@@ -149,8 +149,19 @@ def matrices(weights: Sequence[Weight]) -> Iterator[tuple[Weight, Tensor | Broke
         except BrokenTensor as error:
             flat = error
         for weight in members:
-            yield weight, flat if isinstance(flat, BrokenTensor) else weight.module.matrix(flat)
+            yield weight, flat if isinstance(flat, BrokenTensor) else _matrix(weight, flat)
         del flat
+
+
+def _matrix(weight: Weight, flat: Tensor) -> Tensor:
+    """Return the matrix of a weight in what `_reading` says."""
+    whole = not weight.tensor.in_ranges
+    return weight.module.matrix(flat[slice(*weight.module.flat_range)] if whole else flat)
+
+
+def _reading(weight: Weight) -> tuple[str, tuple[int, int] | None]:
+    """Return what is read for a weight: of which tensor, and which elements; None for all."""
+    return weight.tensor.name, weight.module.flat_range if weight.tensor.in_ranges else None
 
 
 @dataclass(frozen=True)
@@ -225,6 +236,8 @@ def _why_no_weight(tensor: StoredTensor) -> str:
     """Return why a tensor cannot be a weight, whatever its name; empty where it may be one."""
     if tensor.name.count(".") >= MOST_PARTS:
         return "its name has more parts than a model's"
+    if not _PATTERN.isdisjoint(tensor.name):
+        return "its name holds characters of shell patterns"
     if tensor.dtype is None or not tensor.dtype.is_floating_point:
         return "it holds no real floats"
     return "" if tensor.count else "it is empty"
@@ -241,12 +254,13 @@ def _parameter(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _note(name: str, chosen: _Chosen, is_stored: bool) -> str:
-    parameter = _parameter(name)
+def _note(module: WeightModule, chosen: _Chosen, is_stored: bool) -> str:
+    parameter = _parameter(module.name)
     if parameter in chosen.undivided:
         return ONE_MATRIX
     known = is_known_linear(parameter.removesuffix(".weight"))
-    return "" if known or "[" in name or not is_stored else BY_SHAPE
+    plain = module.parameter.dim() == 2 and parameter == module.name
+    return BY_SHAPE if is_stored and plain and not known else ""
 
 
 def _warnings(weights: Sequence[Weight], chosen: _Chosen) -> Iterator[str]:

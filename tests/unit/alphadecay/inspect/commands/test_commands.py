@@ -155,6 +155,12 @@ def test_explain_says_why_there_is_no_alpha(
     assert "It keeps the base decay, 0.1" in words
 
 
+def test_explain_of_a_broken_weight_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"q_proj.weight": torch.full((9, 9), torch.nan)}, "x.pt")
+    assert main(["explain", "x.pt", "q_proj"]) == 2
+    assert "error: q_proj.weight has no spectrum: it is not_finite" in capsys.readouterr().err
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
