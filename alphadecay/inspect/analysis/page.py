@@ -26,12 +26,10 @@ def render(analysis: Analysis, spectra: Mapping[str, Spectrum]) -> str:
 
     Args: spectra: those that are drawn, by name of the weight.
     """
-    sections = [
-        _maps(analysis.rows),
-        _extremes(analysis, spectra),
-        _table(analysis.rows),
-        *_rest(analysis),
-    ]
+    sections = _rest(analysis)
+    if analysis.rows:
+        measured = [_maps(analysis.rows), _extremes(analysis, spectra), _table(analysis.rows)]
+        sections = measured + sections
     cards = [
         *(
             (in_title(words), number(analysis.quality[name], ".4g"))

@@ -105,6 +105,32 @@ def find_weights(
     Raises:
         InspectError: there is no weight, or a pattern matches none.
     """
+    usable, set_aside, left_out = _sort_out(source)
+    try:
+        model = source.model or build_skeleton(usable, source.config)
+        chosen = _choose(as_trained(model), include, exclude)
+    except NoModules as error:
+        if not set_aside:
+            raise InspectError(_nothing(source)) from error
+        return Weights((), set_aside, {**left_out, **error.reasons}, ())
+    except ValueError as error:
+        raise InspectError(str(error)) from error
+    is_stored = source.model is None
+    weights = [
+        *(_weight(module, usable, _note(module, chosen, is_stored)) for module in chosen.modules),
+        *(_weight(module, usable, CONVOLUTION, takes_part=False) for module in chosen.beside),
+    ]
+    order = {name: place for place, name in enumerate(named_parameters(model))}
+    weights.sort(key=lambda weight: order[_parameter(weight.name)])
+    measured = {_parameter(weight.name) for weight in weights}
+    left_out |= {n: why for n, why in chosen.reasons.items() if n not in measured}
+    return Weights(tuple(weights), set_aside, left_out, tuple(_warnings(weights, chosen)))
+
+
+def _sort_out(source: Source) -> tuple[dict[str, StoredTensor], dict[str, str], dict[str, str]]:
+    """Return the tensors that may hold weights by their bare names, and why the others do not: what
+    is set aside, and what is no weight whatever its name.
+    """
     reasons, belongs = quantised(source.tensors)
     set_aside = {**source.broken, **reasons}
     left_out = dict.fromkeys(sorted(belongs), "it belongs to a quantised weight")
@@ -118,23 +144,7 @@ def find_weights(
             set_aside[name] = "another tensor has its name, but for what wrappers put in front"
         else:
             usable[bare_name(name)] = tensor
-    if not usable:
-        raise InspectError(_nothing(source, set_aside))
-    model = source.model or build_skeleton(usable, source.config)
-    try:
-        chosen = _choose(as_trained(model), include, exclude)
-    except ValueError as error:
-        raise InspectError(str(error)) from error
-    is_stored = source.model is None
-    weights = [
-        *(_weight(module, usable, _note(module, chosen, is_stored)) for module in chosen.modules),
-        *(_weight(module, usable, CONVOLUTION, takes_part=False) for module in chosen.beside),
-    ]
-    order = {name: place for place, name in enumerate(named_parameters(model))}
-    weights.sort(key=lambda weight: order[_parameter(weight.name)])
-    measured = {_parameter(weight.name) for weight in weights}
-    left_out |= {n: why for n, why in chosen.reasons.items() if n not in measured}
-    return Weights(tuple(weights), set_aside, left_out, tuple(_warnings(weights, chosen)))
+    return usable, set_aside, left_out
 
 
 def matrices(weights: Sequence[Weight]) -> Iterator[tuple[Weight, Tensor | BrokenTensor]]:
@@ -225,7 +235,9 @@ def _divides(site: Site) -> bool:
 
 
 def _is_table(site: Site) -> bool:
-    return site.parameter.dim() == 2 and not is_exempt(site.name, site.parameter)
+    """Return whether a parameter of no known layer is a matrix."""
+    known = site.kind is not None or isinstance(site.layer, nn.Embedding)
+    return not known and site.parameter.dim() == 2 and not is_exempt(site.name, site.parameter)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -272,8 +284,8 @@ def _warnings(weights: Sequence[Weight], chosen: _Chosen) -> Iterator[str]:
             yield f"{subject} {note}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
 
 
-def _nothing(source: Source, set_aside: Mapping[str, str]) -> str:
-    if not set_aside:
-        return f"{source.place} holds no tensor of real floats"
-    name, reason = next(iter(set_aside.items()))
-    return f"{source.place} holds no tensor that can be measured; {name}: {reason}"
+def _nothing(source: Source) -> str:
+    return (
+        f"{source.place} holds {len(source.tensors)} tensors, and none of them is a linear weight, "
+        "a convolution or a matrix of real floats; --include names others"
+    )

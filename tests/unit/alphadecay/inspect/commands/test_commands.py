@@ -92,6 +92,10 @@ def test_something_set_aside_is_status_1(
     assert "set aside:\n  k_proj.weight: it is not_finite" in capsys.readouterr().out
     assert main(["analyze", str(tmp_path / "x.pt"), "--json"]) == 1
     assert "1 set aside" in capsys.readouterr().err
+    torch.save({"q_proj.qweight": torch.ones(9, 9, dtype=torch.int32)}, tmp_path / "x.pt")
+    assert main(["analyze", str(tmp_path / "x.pt"), "--html", "page.html"]) == 1
+    assert "q_proj.qweight: it is quantised" in capsys.readouterr().out
+    assert "q_proj.qweight" in shown(Path("page.html"))
 
 
 @pytest.mark.parametrize(

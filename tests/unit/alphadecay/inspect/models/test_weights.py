@@ -132,10 +132,9 @@ def test_patterns_choose(pattern: str) -> None:
 
 
 def test_what_holds_no_weight_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InspectError, match="no linear weight"):
-        saved(tmp_path, {"a": torch.randn(3)})
-    with pytest.raises(InspectError, match="holds no tensor of real floats"):
-        saved(tmp_path, {"a": torch.arange(3)})
+    for nothing in (torch.randn(3), torch.arange(3)):
+        with pytest.raises(InspectError, match=r"x?\.pt holds 1 tensors, and none of them is"):
+            saved(tmp_path, {"a": nothing})
     with pytest.raises(InspectError, match="pattern 'x' matches no trainable parameter"):
         find_weights(open_source(nn.Linear(8, 8)), include=["x"])
 
