@@ -99,7 +99,8 @@ dist: $(READY) ## a wheel and an sdist in dist/, tried where nothing but torch i
 	for file in dist/*; do \
 		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
 		build/empty/bin/python -m pip install --quiet --constraint constraints.txt $$file && \
-		build/empty/bin/python -m pip check || exit 1; \
+		build/empty/bin/python -m pip check && \
+		build/empty/bin/python -P tests/unit/packaging/installed_whole.py || exit 1; \
 	done
 
 bench: $(READY) ## the benchmarks; JSON beside them
@@ -109,6 +110,7 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json
+	$(PYTHON) tests/bench/analyze.py --out tests/bench/results/analyze-cpu.json
 	$(PYTHON) tests/bench/train.py --size toy 60m --out tests/bench/results/train-cpu.json
 	$(PYTHON) tests/bench/save.py --out tests/bench/results/save-cpu.json
 

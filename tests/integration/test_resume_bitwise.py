@@ -41,18 +41,21 @@ STOPS = (  # launcher, held at, signal, saves every, stops at, reason
     ("deepspeed", "evaluation:1", signal.SIGUSR1, 0, 5, GONE),
     ("torchrun", "saving:1", signal.SIGTERM, 10, 10, "SIGTERM"),
 )
-STAGES = [pytest.param(stage, marks=() if stage == 2 else pytest.mark.slow) for stage in range(4)]
+ENGINES = {
+    **{
+        f"zero{stage}": ("--deepspeed.config", f"ds_configs/zero{stage}.json") for stage in range(4)
+    },
+    "fsdp2": ("--engine.kind", "fsdp2"),
+}
+IN_SUITE = "zero2"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_five_interruptions_leave_no_trace(workplace, tmp_path, stage):
-    data = (
-        "--config",
-        str(workplace.recipe),
-        *SETTINGS,
-        "--deepspeed.config",
-        f"ds_configs/zero{stage}.json",
-    )
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=() if name == IN_SUITE else pytest.mark.slow) for name in ENGINES],
+)
+def test_five_interruptions_leave_no_trace(workplace, tmp_path, engine):
+    data = ("--config", str(workplace.recipe), *SETTINGS, *ENGINES[engine])
     one = tmp_path / "one"
     many = tmp_path / "many"
     for folder in (one, many):

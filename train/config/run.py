@@ -133,7 +133,8 @@ class DeepSpeedConfig:
             fits the device's memory.
         timeout_minutes: limit of every collective.
         leaf_layers: ZeRO-3 gathers and releases each decoder layer as a whole, not each of its
-            matrices; much less work for the host, same results.
+            matrices; much less work for the host, same results. Without it model.compile gains
+            little: compiled code ends wherever ZeRO-3 gathers.
     """
 
     config: str = AUTO
