@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.distributed.harness import init_deepspeed
 from tests.engines import PlainEngine
+from train.checkpoint.writer import Writer
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine, engine_kind, plan_engine
@@ -20,6 +21,7 @@ from train.engines.optimizer import build_optimizer
 from train.loop.decay_methods import build_decay
 from train.loop.schedules import base_decay, learning_rate
 from train.models.build import build_model
+from train.system.shared_memory import Arena
 
 ROWS = 12  # of a step: divisible by 1, 2, 3 and 4 ranks
 LENGTH = 16
@@ -148,6 +150,29 @@ class Run:
         written = self.engine.write_state(folder, state)
         assert written.failure is None
         assert all(path.is_file() for path in written.paths)
+        dist.barrier()
+
+    @torch.no_grad()
+    def save_later(self, folder: Path) -> None:
+        """Save once the training has gone on, by a process beside this rank."""
+        state = {} if self.decay is None else {"alphadecay": self.decay.state_dict()}
+        snapshot = self.engine.snapshot_state(folder, state)
+        writer = Writer(Arena(CPU))
+        written = writer.write(snapshot, folder)
+        shards = [weight.to_local() for weight in self.engine.module.parameters()]
+        kept = [shard.clone() for shard in shards]
+        for shard in shards:
+            shard.zero_()
+        report = written.result()
+        assert report.failure is None
+        for shard, own in zip(shards, kept, strict=True):
+            shard.copy_(own)
+        every: list[Any] = [None] * self.ranks
+        dist.all_gather_object(every, report.places)
+        places = {folder / name: lie for own in every for name, lie in own.items()}
+        if dist.get_rank() == 0:
+            assert snapshot.closing is not None and snapshot.closing(places).is_file()
+        writer.close()
         dist.barrier()
 
     def load(self, folder: Path) -> None:

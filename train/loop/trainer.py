@@ -138,6 +138,7 @@ class Trainer:
                     self.save(last=True)
                 except checkpoint.LastNotSaved as failure:  # it goes on from the one before
                     self.telemetry.message(f"warning: {failure}")
+        self.saver.close()
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step, or begin to; the last must not fail. Collective.
