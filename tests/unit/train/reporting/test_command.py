@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from alphadecay.cli import main as library_main
 from alphadecay.inspect.html import write
 from tests.conftest import ROOT
 from tests.unit.alphadecay.inspect.html.made_run import (
@@ -85,6 +86,14 @@ def test_it_writes_where_it_is_told_and_replaces(run, tmp_path):
     # the same run, the same report
     assert main([str(run), "--out", str(out)]) == 0 and out.read_bytes() == before
     assert not (run / "report.html").exists()
+
+
+def test_the_librarys_command_writes_the_same_page(run, tmp_path, capsys):
+    assert main([str(run)]) == 0
+    assert library_main(["report", str(run), "--out", str(tmp_path / "a.html")]) == 0
+    assert (tmp_path / "a.html").read_bytes() == (run / "report.html").read_bytes()
+    assert library_main(["report", str(tmp_path)]) == 2
+    assert "has no metrics.jsonl" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["missing", ""])
