@@ -109,7 +109,7 @@ def test_a_step_that_fails_leaves_the_decay(monkeypatch: pytest.MonkeyPatch) -> 
     model = model_of()
     optimizer = SGDW(model.parameters(), LR, weight_decay=ETA)
     loss_of(model, 0).backward()
-    monkeypatch.setattr(torch.optim.SGD, "step", fail)
+    monkeypatch.setattr(SGD, "step", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         optimizer.step()
     assert optimizer.param_groups[0]["weight_decay"] == ETA
