@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alphadecay.optim.arithmetic import refuse_coarse
 from alphadecay.optim.cuts import Bound
 
 _CHUNK = 1 << 22  # elements compared at once: what is needed beside the copy stays small
@@ -34,8 +35,12 @@ class CautiousDecay:
             bound: the tensor with its cuts.
             amounts: lr · λ of each cut: a number, a tensor of none or of the cut's dimensions; 0.0
                 where nothing decays.
+
+        Raises:
+            ValueError: the tensor is too coarse for decay.
         """
         if any(isinstance(amount, Tensor) or amount for amount in amounts):
+            refuse_coarse(bound.tensor.dtype)
             self._waiting.append((bound, bound.local(bound.tensor).clone(), amounts))
 
     def apply(self) -> None:
@@ -49,7 +54,8 @@ class CautiousDecay:
                     view.sub_(old.mul_(amount))
                 elif isinstance(amount, Tensor) or amount:
                     # torch takes a batch singly where one view in it is strided
-                    kind = (view.device, view.dtype, view.dim(), isinstance(amount, Tensor))
+                    plain = view.is_contiguous()
+                    kind = (view.device, view.dtype, plain, isinstance(amount, Tensor))
                     batch = batches.setdefault(kind, ([], [], []))
                     for entries, entry in zip(batch, (view, old, amount), strict=True):
                         entries.append(entry)

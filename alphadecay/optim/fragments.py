@@ -179,7 +179,6 @@ class Fragments:
         for group, decay in held:
             lr = rate_of(group)
             for bound in self._active(group):
-                refuse_coarse(bound.tensor.dtype)
                 cautious.keep(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
 
     def _amount(self, cut: Cut, gradient: Tensor, lr: Any, decay: float) -> Any:
