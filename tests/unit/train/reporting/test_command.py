@@ -97,7 +97,7 @@ def test_no_run_there(tmp_path, capsys, what):
 
 def test_a_place_that_cannot_be_written(run, capsys):
     assert main([str(run), "--out", str(run / "config.yaml" / "a.html")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_without_plotly_it_says_what_to_install(run, capsys, monkeypatch):
