@@ -40,10 +40,15 @@ def read(place: Path) -> dict[str, Any]:
     return results
 
 
+def is_of_a_gpu(results: Figures) -> bool:
+    """Return whether a GPU was measured: neither small models nor a CPU."""
+    return not results.get("toy", False) and results["machine"]["device"] != "CPU"
+
+
 def stored(folder: Path) -> list[dict[str, Any]]:
-    """Return the results in a folder but rehearsals', and version 0.1's, the newest first."""
+    """Return the results in a folder that are of a GPU, and version 0.1's, the newest first."""
     found = [read(path) for path in folder.glob("*.json")]
-    found = [results for results in found if not results["toy"]]
+    found = [results for results in found if is_of_a_gpu(results)]
     found.append(read_version_0_1(VERSION_0_1))
     return sorted(found, key=lambda results: str(results["machine"]["date"]), reverse=True)
 

@@ -144,7 +144,8 @@ def test_a_stop_whose_save_fails_goes_on_from_the_checkpoint_before(workplace, f
     notes.mkdir()
     log = tmp_path / "log"
     log.touch()
-    start = arguments(workplace, tmp_path, "--checkpoint.every", "1")
+    saves = ("--checkpoint.every", "1", "--checkpoint.async", "false")  # that of step 2 is there
+    start = arguments(workplace, tmp_path, *saves)
     more = {"HELD_IN": str(notes), "HELD_AT": "step:10"}  # four micro batches a step: in step 3
     [rank] = fork_ranks(1, tmp_path, log, HELD, *start, **more)
     until((notes / "reached").exists, log.read_text)

@@ -115,6 +115,7 @@ def test_stored_results_are_the_newest_first_without_rehearsals(tmp_path: Path) 
     stored_file(tmp_path, "a", date="2027-02-01T10:00:00+00:00", commit="second")
     stored_file(tmp_path, "b", date="2027-01-01T10:00:00+00:00", commit="first")
     stored_file(tmp_path, "c", date="2027-03-01T10:00:00+00:00", commit="rehearsal", toy=True)
+    stored_file(tmp_path, "d", date="2027-04-01T10:00:00+00:00", commit="no GPU", device="CPU")
     found = [results["machine"]["commit"] for results in stored(tmp_path)]
     assert found == ["second", "first", "19b176b"]
 
