@@ -120,6 +120,11 @@ class Fsdp2Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
+    def set_weight_decay(self, weight_decay: float) -> None:
+        """Set it in every param group; whoever decays reads it at step time."""
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = weight_decay
+
     @contextmanager
     def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """Give a function from tokens to logits."""

@@ -26,7 +26,7 @@ from train.loop.hold import make_sure_held
 from train.loop.random_state import set_random_state
 from train.loop.run_state import Progress, RunState
 from train.loop.saves import Saves
-from train.loop.schedules import learning_rate
+from train.loop.schedules import base_decay, learning_rate
 from train.loop.stopping.agreement import Agreed, StopAgreement
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
@@ -185,6 +185,7 @@ class Trainer:
     def _tell_refresh(self, decay: Decay) -> None:
         first = max(1, decay.last_refresh_step)
         lr = learning_rate(self.config.optim, first, self.config.run.steps)
+        self.engine.set_weight_decay(base_decay(self.config, first))  # decays are told of it
         self.telemetry.refresh(decay, lr)
 
     def _one_step(self, step: int) -> None:
@@ -217,7 +218,9 @@ class Trainer:
         run = self.config.run
         world = self.world
         lr = learning_rate(self.config.optim, step, run.steps)
+        base = base_decay(self.config, step)
         self.engine.set_learning_rate(lr)
+        self.engine.set_weight_decay(base)
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
@@ -233,7 +236,7 @@ class Trainer:
                 self.engine.step()
             losses.append(loss.detach())
         if self.engine.step_was_applied():
-            self.telemetry.stepped(lr, self.decay)
+            self.telemetry.stepped(lr, base, self.decay)
         with part("step"):  # the ranks wait for the slowest here
             mean, agreed = self.stops.ask_with_loss(torch.stack(losses).double().mean())
         return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, agreed

@@ -13,6 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from alphadecay.inspect.run.comparison import Comparison
 
 EXIT_LEFT_OUT = 1
 
@@ -34,17 +38,18 @@ def run(options: argparse.Namespace) -> int:
     from alphadecay.inspect.run.comparison_text import comparison_rows, comparison_text
 
     comparison = read_comparison(options.runs)
+    said = _write(comparison, options.out) if options.out is not None else ""
     if options.json:
         print(json.dumps(comparison_rows(comparison)))
     else:
-        print(comparison_text(comparison))
-    if options.out is not None:
-        from alphadecay.inspect.html.write import require_plotly, write_page
-
-        require_plotly()
-        from alphadecay.inspect.html.compare import render
-
-        said = write_page(options.out, render(comparison))
-        if not options.json:
-            print(f"\n{said}")
+        print("\n\n".join(filter(None, [comparison_text(comparison), said])))
     return EXIT_LEFT_OUT if comparison.left_out else 0
+
+
+def _write(comparison: Comparison, out: Path) -> str:
+    from alphadecay.inspect.html.write import require_plotly, write_page
+
+    require_plotly()
+    from alphadecay.inspect.html.compare import render
+
+    return write_page(out, render(comparison))

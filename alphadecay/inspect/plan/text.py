@@ -13,7 +13,6 @@ from alphadecay.inspect.plan.refresh import PlannedModule
 
 WIDTH = 80
 MOST_WARNINGS = 5
-_GB = 1e9
 
 
 def plan_text(plan: Plan, every_module: bool = False) -> str:

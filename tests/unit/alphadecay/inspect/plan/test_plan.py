@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import save_file
 
 from alphadecay.cli import main
+from alphadecay.inspect.plan.model import read_model
 from alphadecay.inspect.plan.sizes import SIZES
 from alphadecay.inspect.plan.text import ranges, type_of
 from tests.conftest import ROOT
@@ -71,6 +72,10 @@ def test_the_public_sizes_have_the_parameters_that_they_have(
     assert sum(rank["modules"] for rank in plan["refresh"]["ranks"]) == len(
         plan["refresh"]["modules"]
     )
+
+
+def test_nothing_is_allocated() -> None:
+    assert all(module.parameter.is_meta for module in read_model("llama-70b").modules)
 
 
 def test_a_plan_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
