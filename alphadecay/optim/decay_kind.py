@@ -38,6 +38,7 @@ _KNOWN = {
         "FusedLion": True,
         "DeepSpeedCPUAdagrad": False,
     },
+    "alphadecay": {"SGDW": True},
     # from its source, for its sharding has no place on a twin: p.mul_(1 - lr * weight_decay)
     "torchtitan": {"DistMuon": True},
 }

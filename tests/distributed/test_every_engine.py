@@ -5,11 +5,15 @@ process does, whose steps the unit tests compare with the formulas.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.distributed.engine_runs import (
     ENGINES,
+    STEPS,
+    Run,
     Trained,
     alone,
     assert_same,
@@ -22,10 +26,22 @@ from tests.distributed.harness import run_ranks
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
+    "sgd": ("--optim.name=sgd",),
+    "sgdw": ("--optim.name=sgdw",),
+    "sgdw by itself": (
+        "--optim.name=sgdw",
+        "--decay.method=uniform",
+        "--decay.compat=published",  # no hook: the optimizer's own decay
+    ),
+    "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
 }
 WITHOUT = {
     "cautious": (),
     "cautious by element": ("--decay.method=adadecay_parameters",),
+    "sgd": ("--optim.name=sgdw",),
+    "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
+    "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
+    "sgdw, cautious": ("--optim.name=sgdw",),
 }
 
 
@@ -39,6 +55,27 @@ def test_two_ranks_equal_one_process(engine: str) -> None:
     found = run_ranks(2, sharded, list(CASES.values()), (engine,))[0]
     for case, run in zip(CASES, found, strict=True):
         assert_same(run, expected(case))
+
+
+def cut(rank: int, engine: str, folder: str) -> tuple[Trained, Trained]:
+    """A run in one go, and the same one saved and loaded half-way."""
+    own = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
+    config = config_of(*ENGINES[engine], *own)
+    whole = Run(config).take(range(STEPS))
+    first = Run(config)
+    first.take(range(STEPS // 2))
+    first.save(Path(folder))
+    second = Run(config)
+    second.load(Path(folder))
+    return whole, second.take(range(STEPS // 2, STEPS))
+
+
+@pytest.mark.parametrize("engine", ["fsdp2", "zero0", "zero2", "zero3"])
+def test_a_run_that_was_cut_goes_on_bit_for_bit(engine: str, tmp_path: Path) -> None:
+    for whole, resumed in run_ranks(2, cut, engine, str(tmp_path / "step-00000003")):
+        assert resumed.losses == whole.losses[STEPS // 2 :]
+        assert resumed.decays == whole.decays
+        assert all(torch.equal(resumed.weights[name], w) for name, w in whole.weights.items())
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -111,9 +111,9 @@ def test_a_checkpoint_goes_on_at_any_number_of_ranks_and_is_read_by_one(tmp_path
     assert all(torch.equal(stored[name], weight) for name, weight in found.weights.items())
 
 
-def held(rank: int) -> tuple[dict[str, int], dict[str, int]]:
+def held(rank: int, optimizer: str) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes of this rank's weights and moments after a step, and what a dry run says of them."""
-    config = config_of("--engine.kind=fsdp2")
+    config = config_of("--engine.kind=fsdp2", f"--optim.name={optimizer}")
     run = Run(config)
     run.take(range(1))
     engine = run.engine
@@ -136,8 +136,9 @@ def nbytes(shards: Iterable[Any]) -> int:
     return sum(shard.to_local().nbytes for shard in shards)
 
 
-def test_the_first_rank_holds_what_the_dry_run_says() -> None:
-    found, said = run_ranks(3, held)[0]
+@pytest.mark.parametrize("optimizer", ["adamw", "sgdw"])
+def test_the_first_rank_holds_what_the_dry_run_says(optimizer: str) -> None:
+    found, said = run_ranks(3, held, optimizer)[0]
     assert found == said
 
 

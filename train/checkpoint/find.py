@@ -14,7 +14,7 @@ from alphadecay.inspect.run_folder import newest_first
 from train.checkpoint.beginning import Resume, may_be_begun_by
 from train.checkpoint.manifest import CANNOT_BE_READ, LATEST, Checkpoint, read, why_incomplete
 from train.checkpoint.names import step_folders
-from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
+from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, OptimConfig, TrainConfig
 from train.engines.precision import resolve_precision
 from train.errors import UserError
 
@@ -40,7 +40,7 @@ def identity(
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
         "optimizer": {
             key: getattr(config.optim, key)
-            for key in ("name", "beta1", "beta2", "eps", "weight_decay")
+            for key in ("name", "beta1", "beta2", "eps", "momentum", "weight_decay")
         },
         # A manifest has lists where the configuration has tuples.
         "decay": json.loads(json.dumps(asdict(config.decay))),
@@ -180,7 +180,14 @@ def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = asdict(ModelConfig()) | manifest.get("model", {})
     decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
-    return {"engine": "deepspeed", **manifest, "model": model, "decay": decay}
+    optimizer = {"momentum": OptimConfig.momentum} | manifest.get("optimizer", {})
+    return {
+        "engine": "deepspeed",
+        **manifest,
+        "model": model,
+        "decay": decay,
+        "optimizer": optimizer,
+    }
 
 
 def _layout_may_differ(
@@ -191,7 +198,12 @@ def _layout_may_differ(
     if _fits_any(saved, run_identity):
         return True
     stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
-    return convert == "auto" and 0 not in stages
+    return convert == "auto" and 0 not in stages and not _by_sgd(run_identity)
+
+
+def _by_sgd(identity: Mapping[str, Any]) -> bool:
+    """Return whether the optimizer has no moments of Adam's, which the universal form is of."""
+    return str(identity["optimizer"]["name"]).startswith("sgd")
 
 
 def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
@@ -201,6 +213,8 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
         return "; between DeepSpeed's checkpoints and FSDP2's there is no conversion"
     if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
         return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
+    if _by_sgd(run_identity):
+        return "; the form for other layouts is of Adam's moments, and SGD's momentum has none"
     return "; --checkpoint.convert auto converts it" if convert == "never" else ""
 
 

@@ -102,8 +102,8 @@ class DecayConfig:
             so that lr times decay goes as its square (AdamC, arXiv 2506.02285, which does so where
             a norm follows; here everything that decays does).
         cautious: a weight decays only where the optimizer's step does not take it away from zero
-            (arXiv 2510.12402), whatever the method; with adamw, and a copy of the float32 weights
-            while a step lasts.
+            (arXiv 2510.12402), whatever the method; with adamw or sgdw, and a copy of the float32
+            weights while a step lasts.
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.

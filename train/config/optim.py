@@ -7,20 +7,24 @@ from typing import Annotated, Literal
 
 from train.config.ranges import at_least, greater_than, within
 
+DECOUPLED = ("adamw", "sgdw")  # those whose decay shrinks weights
+
 
 @dataclass(frozen=True)
 class OptimConfig:
     """The optimizer and its learning-rate schedule.
 
     Args:
-        name: adamw (decoupled decay) or adam (L2 added to the gradient).
+        name: adamw (decoupled decay) or adam (L2 added to the gradient); sgdw or sgd, with momentum
+            and decoupled decay or L2 (arXiv 1711.05101).
         lr: peak learning rate.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         eps: Adam's epsilon.
+        momentum: of sgdw and sgd, which read no beta and no eps.
         weight_decay: the base decay, eta.
-        fused: one kernel for the whole update, torch's, in place of a dozen; its figures differ in
-            the last bits.
+        fused: of adamw and adam: one kernel for the whole update, torch's, in place of a dozen; its
+            figures differ in the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
@@ -28,11 +32,12 @@ class OptimConfig:
         wsd_decay_share: share of all steps, the last ones, over which wsd falls.
     """
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "sgdw", "sgd"] = "adamw"
     lr: Annotated[float, greater_than(0)] = 1e-3
     beta1: Annotated[float, within(0, 1, high_open=True)] = 0.9
     beta2: Annotated[float, within(0, 1, high_open=True)] = 0.999
     eps: Annotated[float, greater_than(0)] = 1e-8
+    momentum: Annotated[float, within(0, 1, low_open=True, high_open=True)] = 0.9
     weight_decay: Annotated[float, at_least(0)] = 0.1
     fused: bool = True
     grad_clip: Annotated[float, at_least(0)] = 1.0

@@ -108,6 +108,9 @@ def make_moments(optimizer: torch.optim.Optimizer) -> None:
         for parameter in group["params"]:
             fused = bool(group.get("fused"))
             device = parameter.device if fused else torch.device("cpu")
+            if "momentum" in group:
+                optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+                continue
             optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=device),
                 "exp_avg": torch.zeros_like(parameter),

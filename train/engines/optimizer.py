@@ -7,18 +7,27 @@ from typing import Any
 import torch
 
 from alphadecay import Adam, AdamW
+from alphadecay.optim import SGD, SGDW
 from train.config import TrainConfig
+
+_ADAM: dict[str, Any] = {"adamw": AdamW, "adam": Adam}
+_SGD: dict[str, Any] = {"sgdw": SGDW, "sgd": SGD}
 
 
 def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimizer:
     """Build the optimizer of the optim section; the method "none" decays nothing."""
-    kind = AdamW if config.optim.name == "adamw" else Adam
     optim = config.optim
-    return kind(
+    own: dict[str, Any] = {
+        "betas": (optim.beta1, optim.beta2),
+        "eps": optim.eps,
+        "fused": optim.fused,
+    }
+    if optim.name in _SGD:
+        own = {"momentum": optim.momentum}  # FSDP2's shards have no fused kernel of it
+    optimizer: torch.optim.Optimizer = (_ADAM | _SGD)[optim.name](
         parameters,
         lr=optim.lr,
-        betas=(optim.beta1, optim.beta2),
-        eps=optim.eps,
         weight_decay=0.0 if config.decay.method == "none" else optim.weight_decay,
-        fused=optim.fused,
+        **own,
     )
+    return optimizer

@@ -22,7 +22,7 @@ FILE = "README.md"
 C4 = "allenai/c4"
 PAPER = "https://arxiv.org/abs/2506.14562"
 DECAY_KEYS = {"interval", "s1", "s2", "assign", "tail"}
-OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam"}
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgdw": "SGDW", "sgd": "SGD"}
 
 Facts = list[tuple[str, str]]
 
@@ -137,7 +137,8 @@ def _training(sources: Sources) -> Facts:
 def _optimizer(saved: Mapping[str, Any]) -> str:
     if "name" not in saved:
         return ""
-    constants = [f"{key} {saved[key]:g}" for key in ("beta1", "beta2", "eps") if key in saved]
+    keys = ("momentum",) if saved["name"].startswith("sgd") else ("beta1", "beta2", "eps")
+    constants = [f"{key} {saved[key]:g}" for key in keys if key in saved]
     return ", ".join([OPTIMIZERS.get(saved["name"], str(saved["name"])), *constants])
 
 

@@ -10,6 +10,7 @@ from alphadecay.baselines.gradient_decay import GradientDecay
 from alphadecay.baselines.uniform import bind_uniform
 from train.config import TrainConfig
 from train.config.decay import METHODS, Family
+from train.config.optim import DECOUPLED
 from train.engines.protocol import Engine
 from train.errors import UserError
 
@@ -73,14 +74,13 @@ def _check_amount(config: TrainConfig) -> None:
             f"{chosen[0]}, and nothing decays: decay.method is {decay.method}, optim.weight_decay "
             f"{config.optim.weight_decay:g}; leave it out, or give a decay"
         )
-    if config.optim.name != "adam":
-        return
-    if decay.cautious:
+    name = config.optim.name
+    if decay.cautious and name not in DECOUPLED:
         raise UserError(
-            "decay.cautious compares decay with the optimizer's own step, and optim.name adam has "
-            "its decay, an L2 penalty, inside it; set --optim.name adamw"
+            f"decay.cautious compares decay with the optimizer's own step, and optim.name {name} "
+            f"has its decay, an L2 penalty, inside it; set --optim.name {name}w"
         )
-    if decay.schedule == "lr":
+    if decay.schedule == "lr" and name == "adam":
         raise UserError(
             "decay.schedule lr has lr times decay go as the learning rate squared, and the L2 "
             "penalty of optim.name adam is not lr times decay; set --optim.name adamw"

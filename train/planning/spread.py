@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from alphadecay.inspect.plan.memory import FLOAT32, Spread
-from train.config import TrainConfig
+from train.config import OptimConfig, TrainConfig
 from train.engines.build import EnginePlan
 from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.models import spec_of
@@ -20,8 +21,9 @@ def spread_of(c: TrainConfig, plan: EnginePlan, model: nn.Module, ranks: int) ->
     Args:
         model: for the units that FSDP2 gathers.
     """
+    moments = moments_of(c.optim)
     if plan.ds_config is not None:
-        return zero_spread(plan.ds_config, ranks)
+        return replace(zero_spread(plan.ds_config, ranks), moments=moments)
     return Spread(
         stage=3,
         ranks=c.engine.shard or ranks,
@@ -31,8 +33,14 @@ def spread_of(c: TrainConfig, plan: EnginePlan, model: nn.Module, ranks: int) ->
         offload_parameters=c.engine.cpu_offload,
         live_parameters=_gathered_units(c, model),
         fsdp2=True,
+        moments=moments,
         whole_gradients=plan.accumulation > 1,
     )
+
+
+def moments_of(optim: OptimConfig) -> int:
+    """Return how many numbers the optimizer keeps of each weight."""
+    return 1 if optim.name in ("sgdw", "sgd") else 2
 
 
 def _gathered_units(c: TrainConfig, model: nn.Module) -> int:

@@ -30,6 +30,7 @@ class Spread:
         live_parameters: weights that ZeRO-3 has gathered at most: those in use, fetched ahead or
             about to be used again; units such as a decoder layer are within it.
         fsdp2: FSDP2 shards, not ZeRO: float32 weights like ZeRO-3's slices, and no masters.
+        moments: float32 numbers that the optimizer keeps of each weight: two of Adam, one of SGD.
         whole_gradients: FSDP2 keeps them whole until a step's last micro batch.
     """
 
@@ -42,6 +43,7 @@ class Spread:
     live_parameters: int = 0
     fsdp2: bool = False
     whole_gradients: bool = False
+    moments: int = 2
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ class Memory:
     Args:
         weights: what the model computes with.
         gradients: what is kept until the step.
-        optimizer: float32 masters and the two moments.
+        optimizer: float32 masters and the moments.
     """
 
     weights: int
@@ -85,10 +87,11 @@ def predict_memory(shapes: Sequence[Sequence[int]], spread: Spread) -> Memory:
         spread: how they are spread.
     """
     elements = sum(prod(shape) for shape in shapes)
+    moments = spread.moments * FLOAT32
     if spread.fsdp2:
         share = sum(map(spread.full_piece, shapes))
         whole = elements if spread.whole_gradients else 0
-        return Memory(FLOAT32 * share, FLOAT32 * (share + whole), 2 * FLOAT32 * share)
+        return Memory(FLOAT32 * share, FLOAT32 * (share + whole), moments * share)
     if spread.stage == 3:
         share = sum(map(spread.full_piece, shapes))
     elif spread.stage:
@@ -106,7 +109,7 @@ def predict_memory(shapes: Sequence[Sequence[int]], spread: Spread) -> Memory:
     return Memory(
         weights=spread.itemsize * (share if spread.stage == 3 else elements),
         gradients=gradients,
-        optimizer=(masters + 2 * FLOAT32) * share,
+        optimizer=(masters + moments) * share,
     )
 
 

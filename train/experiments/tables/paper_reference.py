@@ -149,11 +149,12 @@ def _optimizer(config: TrainConfig, size: Size | None) -> Iterator[Point]:
     yield Point("gradient clipping", clip, "1 (published code: none)", optim.grad_clip == 1.0)
     adam = (optim.beta1, optim.beta2, optim.eps)
     words = "beta1 {:g}, beta2 {:g}, eps {:g}"
+    is_adam = optim.name in ("adamw", "adam")
     yield Point(
         "Adam",
-        words.format(*adam),
+        words.format(*adam) if is_adam else f"{optim.name}, momentum {optim.momentum:g}",
         words.format(0.9, 0.999, 1e-8) + " (published code)",
-        adam == (0.9, 0.999, 1e-8),
+        is_adam and adam == (0.9, 0.999, 1e-8),
     )
 
 

@@ -290,6 +290,21 @@ def test_stage_0_and_the_others_do_not_convert(folder, was, now):
         checkpoint.check_identity(found(folder)[0], identity() | {"zero_stage": now})
 
 
+def test_sgd_goes_on_at_its_own_layout_alone(folder):
+    sgd = identity("--optim.name", "sgd")
+    checkpoint.save(engine(), folder, 11, {}, sgd | {"world_size": 2}, WORLD)
+    checkpoint.check_identity(found(folder)[0], sgd | {"world_size": 2})
+    with pytest.raises(UserError, match=r"world_size was 2, is 4.*SGD's momentum has none"):
+        checkpoint.check_identity(found(folder)[0], sgd | {"world_size": 4})
+
+
+def test_a_checkpoint_from_before_there_was_a_momentum_goes_on(folder):
+    older = identity() | {"optimizer": dict(identity()["optimizer"])}
+    del older["optimizer"]["momentum"]
+    checkpoint.save(engine(), folder, 11, {}, older, WORLD)
+    checkpoint.check_identity(found(folder)[0], identity())
+
+
 @pytest.mark.parametrize(
     ("was", "now"), [("deepspeed", "fsdp2"), ("fsdp2", "deepspeed"), ("fsdp2", "zero0")]
 )

@@ -25,8 +25,8 @@ def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:
     )
 
 
-def by_adam(chosen: TrainConfig) -> TrainConfig:
-    return dataclasses.replace(chosen, optim=dataclasses.replace(chosen.optim, name="adam"))
+def by(chosen: TrainConfig, name: str = "adam") -> TrainConfig:
+    return dataclasses.replace(chosen, optim=dataclasses.replace(chosen.optim, name=name))
 
 
 def test_every_method_is_somebodys() -> None:
@@ -58,9 +58,10 @@ def test_choices_are_the_librarys(method: str) -> None:
         (config("spectral_norm", estimator="moments"), "leave method"),
         (config("none", schedule="cosine"), "decay.schedule is cosine, and nothing decays"),
         (config("uniform", weight_decay=0.0, schedule="lr"), "optim.weight_decay 0; leave"),
+        (by(config("awd", cautious=True), "sgd"), "an L2 penalty, .* --optim.name sgdw"),
         (config("none", cautious=True), "decay.cautious is set, and nothing decays"),
-        (by_adam(config("awd", cautious=True)), "decay.cautious compares .* --optim.name adamw"),
-        (by_adam(config("alphadecay", schedule="lr")), "penalty of optim.name adam is not lr"),
+        (by(config("awd", cautious=True)), "decay.cautious compares .* --optim.name adamw"),
+        (by(config("alphadecay", schedule="lr")), "penalty of optim.name adam is not lr"),
     ],
 )
 def test_refused_in_words(chosen: TrainConfig, words: str) -> None:
