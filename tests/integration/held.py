@@ -24,7 +24,7 @@ sys.path[0] = str(ROOT)
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
 from train.data.loading.read_ahead import ReadAhead  # noqa: E402
-from train.loop import build, trainer  # noqa: E402
+from train.loop import prepared, trainer  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
 PHASES = {
@@ -34,7 +34,7 @@ PHASES = {
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "save"),
     "data": (ReadAhead, "batch"),
-    "preparation": (build, "prepare_all"),
+    "preparation": (prepared, "prepare_all"),
 }
 FOLDER = Path(os.environ["HELD_IN"])
 RANK = os.environ.get("RANK", "0")

@@ -15,9 +15,9 @@ import torch
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.data.loading.read_ahead import ReadAhead
 from train.data.loading.rows import Labelled
 from train.data.loading.sampler import Batches
+from train.data.preparing.beside import PreparationBeside
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
@@ -34,6 +34,7 @@ from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
+from train.loop.supply import Supply
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
 
@@ -49,6 +50,7 @@ class Trainer:
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
+        beside: rank 0's preparation of what is still to come; None where all is there.
         progress: how far it has come.
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
         saved: that checkpoint.
@@ -67,6 +69,7 @@ class Trainer:
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
+    beside: PreparationBeside | None = None
     progress: Progress = field(default_factory=Progress)
     saved_step: int = -1
     saved: Path | None = None
@@ -77,12 +80,7 @@ class Trainer:
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
-        self.reader = ReadAhead(
-            lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
-            self.config.data.read_ahead,
-            run.steps,
-            self.world.device,
-        )
+        self.reader = Supply(self.config, self.world, self.batches, self.telemetry, self.beside)
         self.state = RunState()
         self.state.register("progress", self.progress)
         self.state.register("telemetry", self.telemetry)
@@ -102,7 +100,8 @@ class Trainer:
 
         Raises:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
-            UserError: another job has taken output_dir over; nothing was written since.
+            UserError: another job has taken output_dir over, and nothing was written since; or the
+                preparation of the data beside it has failed, and the run is saved.
         """
         if self.decay is not None and self.saved_step < 0:
             self._tell_refresh(self.decay)
@@ -118,6 +117,7 @@ class Trainer:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
                 self.save(last=True)
+            self.reader.check()
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step; the last must not fail. Collective.
@@ -177,6 +177,9 @@ class Trainer:
 
     def _one_step(self, step: int) -> None:
         """Take one optimizer step over the global batch, and do the refresh due after it."""
+        self.stopped = self.reader.wait(self.step, self.stops.ask)
+        if self.stopped:
+            return
         self.telemetry.begin(step)
         with self.budget.timed("step"):
             values, stop = self._forward_backward_step(step)
