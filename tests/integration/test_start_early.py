@@ -148,7 +148,7 @@ def test_a_killed_preparation_and_a_stopped_run_go_on(place, reference):
     for process in (preparation.pid, run.pid):
         os.kill(process, signal.SIGTERM)
     assert wait_for_ranks([run]) == 75, place.log("one")
-    until(gone([preparation]), place.log("one"))
+    until(gone([preparation]), lambda: place.log("one"))
     assert place.state("one")["reason"] == "SIGTERM"
 
     place.go("one")
@@ -158,8 +158,16 @@ def test_a_killed_preparation_and_a_stopped_run_go_on(place, reference):
 
 
 def test_two_ranks_fail_alike_and_go_on(place, reference):
-    ranks = place.start(2, "two", "two", EARLY_FAIL=FAILURE)
+    ranks = place.start(2, "two", "two")
     place.until_it_waits("two", ranks[0])
+    preparation = preparation_of(ranks[0])
+    for rank in ranks:
+        rank.kill()
+    wait_for_ranks(ranks)
+    until(gone([preparation]), lambda: place.log("two"))  # nobody had to end it
+
+    ranks = place.start(2, "two", "two", EARLY_FAIL=FAILURE)
+    place.until_it_waits("two", ranks[0], times=2)
     (place.folder / "two" / "fail").touch()
     assert wait_for_ranks(ranks) == 2
     assert [rank.exitcode for rank in ranks] == [2, 2]

@@ -65,8 +65,11 @@ class Supply:
 
     def __exit__(self, *_: object) -> None:
         self._reader.__exit__()
-        if self._beside is not None:
-            self._beside.end()
+        if self._beside is not None and self._beside.end():
+            self._telemetry.message(
+                "the preparation stops where it is; the next run, or python -m train prepare, goes "
+                "on from there"
+            )
 
     def batch(self, k: int) -> MicroBatches:
         """Return batch k, which is there."""
@@ -146,15 +149,15 @@ def on_all(world: World, action: Callable[[], T]) -> T:
         UserError: it was raised on any rank; on every one.
     """
     failure = ""
-    result: T | None = None
+    results: list[T] = []
     try:
-        result = action()
+        results.append(action())
     except UserError as error:
         failure = f"{error}"
     failures = [text for text in world.gather(failure) if text]
-    if failures or result is None:
+    if failures:
         raise UserError(failures[0])
-    return result
+    return results[0]
 
 
 def _there(part: PartialCorpus | None) -> str:

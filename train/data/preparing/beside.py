@@ -73,14 +73,16 @@ class PreparationBeside:
         except (OSError, UserError):  # it was moved meanwhile
             return None
 
-    def end(self) -> None:
-        """Have it end, and wait until it has; a second call does nothing."""
+    def end(self) -> bool:
+        """Have it end, and wait until it has; return whether it was still at work."""
+        worked = self._process.is_alive()
         with suppress(OSError):
             self._link.send("end")
         self._process.join(_END)
         if self._process.is_alive():
             self._process.kill()  # its own processes end with it
             self._process.join()
+        return worked
 
     def _look_at_work(self) -> PartialCorpus | None:
         work = work_folder(self.folder)
