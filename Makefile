@@ -86,7 +86,7 @@ docs: $(READY) ## pages and the reference of the code, as a site that needs no n
 	$(PYTHON) -m sphinx --builder html --conf-dir docs --fail-on-warning --quiet . build/docs
 	@echo open build/docs/index.html
 
-dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but torch is installed
+dist: $(READY) ## a wheel and an sdist in dist/, tried where nothing but torch is installed, and with what they ask for
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dist]'
 	rm -rf dist build/lib build/bdist.* build/empty
 	$(PYTHON) -m build --no-isolation --outdir dist
@@ -94,8 +94,12 @@ dist: $(READY) ## a wheel and an sdist in dist/, each tried where nothing but to
 	build/empty/bin/python -m pip install --quiet --constraint constraints.txt torch numpy
 	for file in dist/*; do \
 		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
-		build/empty/bin/python -m pip check && \
 		build/empty/bin/python -P tests/unit/packaging/installed.py || exit 1; \
+	done
+	for file in dist/*; do \
+		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
+		build/empty/bin/python -m pip install --quiet --constraint constraints.txt $$file && \
+		build/empty/bin/python -m pip check || exit 1; \
 	done
 
 bench: $(READY) ## the benchmarks; JSON beside them
@@ -117,8 +121,12 @@ gpu: $(READY) ## what needs a GPU, in order of worth, within BUDGET seconds; JSO
 kill: $(READY) ## 200 kills -9 of two ranks, with second jobs, and a naive writer beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
 
-week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON
-	$(PYTHON) -m tests.trials.bad_week --out tests/trials/results/bad-week.json
+# Under slurm: a SLURM made of this machine, with root and the packages of tests/cluster/packages.txt.
+UNDER ?= torchrun
+WEEK = bad-week$(if $(filter slurm,$(UNDER)),-slurm)
+
+week: $(READY) ## one run through a bad week: kills, stops, second jobs, failing file calls; JSON; UNDER=slurm too
+	$(PYTHON) -m tests.trials.bad_week --under $(UNDER) --out tests/trials/results/$(WEEK).json $(ARGS)
 
 image: ## the image alphadecay:$(FLAVOUR)
 	$(BUILD) --target run --tag alphadecay:$(FLAVOUR) $(ARGS) .

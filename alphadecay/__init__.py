@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alphadecay.config import AlphaDecayConfig as AlphaDecayConfig
     from alphadecay.controller import AlphaDecay as AlphaDecay
+    from alphadecay.inspect.analyze import analyze as analyze
     from alphadecay.optim import Adam as Adam
     from alphadecay.optim import AdamW as AdamW
     from alphadecay.policy import assign_weight_decay as assign_weight_decay
@@ -20,6 +21,7 @@ _HOMES = {
     "AdamW": "optim",
     "AlphaDecay": "controller",
     "AlphaDecayConfig": "config",
+    "analyze": "inspect.analyze",
     "assign_weight_decay": "policy",
     "pl_alpha_hill": "spectral",
 }
@@ -28,6 +30,7 @@ __all__ = [
     "AdamW",
     "AlphaDecay",
     "AlphaDecayConfig",
+    "analyze",
     "assign_weight_decay",
     "pl_alpha_hill",
 ]

@@ -38,11 +38,13 @@ COMMANDS = {
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),
     "export": Command("train.export.command", "write a checkpoint as a Hugging Face folder"),
     "generate": Command("train.export.generate", "write text with a trained model"),
+    "evaluate": Command("train.export.evaluate", "score a trained model on lm-eval's tasks"),
     "convert": Command(
         "train.checkpoint.convert_command", "make a checkpoint load at any world size"
     ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
+    "hang": Command("train.loop.hanging.command", "say which rank a run that hung waited for"),
     "state": Command("train.loop.run_status", "print how a run stands"),
     "where": Command("train.config.output_dir", "print the folder a recipe writes to"),
     "completion": Command("train.config.shtab_completion", "print a shell's completion script"),

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from alphadecay.inspect.errors import InspectError
+
 EXIT_USER_ERROR = 2
 
 T = TypeVar("T")
@@ -71,6 +73,6 @@ def as_command(work: Callable[[], int | None]) -> int:
     """Run a command and return its exit code; a user's mistake is a message on stderr."""
     try:
         return work() or 0
-    except UserError as error:
+    except (UserError, InspectError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

@@ -18,7 +18,8 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from train.cluster.launch_environment import environment, tell_launcher  # noqa: E402
 from train.cluster.restart import open_descriptors  # noqa: E402
 from train.errors import EXIT_USER_ERROR, Stopped, UserError  # noqa: E402
-from train.loop.run_status import note_refusal, write_state  # noqa: E402
+from train.loop.run_status import note_refusal, read_state, write_state  # noqa: E402
+from train.loop.stopping.diverged import refuse_if_diverged  # noqa: E402
 from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.determinism import make_deterministic  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
@@ -73,6 +74,9 @@ def _start(requests: StopRequests) -> int:
         if rank == 0:
             note_refusal(config.folder, f"{error}", held=False)
         raise
+    if read_state(config.folder).get("state") == "failed":
+        # Now, not in the building of the run: a launcher starts ranks that end again and again.
+        refuse_if_diverged(config)
     return _run(config, requests)
 
 
@@ -148,6 +152,7 @@ def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
 def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: float) -> int:
     """Build the run and take its steps. Collective."""
     from train.loop.build import build, documents_ready
+    from train.loop.hanging.watch import watched
     from train.reporting.finish import close, leave, running
 
     config, world = attempt.config, attempt.world
@@ -172,9 +177,10 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
 
     trainer.telemetry.journal.on_open = begun
     if attempt.chosen:
-        trainer.telemetry.notice(trainer.step, attempt.chosen)
+        trainer.telemetry.chose(trainer.step, attempt.chosen)
     with running(trainer), attempt.guarded():
-        trainer.train()
+        with watched(trainer):
+            trainer.train()
         if not trainer.stopped:
             close(trainer, time.perf_counter() - started, attempt.chosen)
     return leave(trainer)

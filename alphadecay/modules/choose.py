@@ -25,6 +25,19 @@ from alphadecay.modules.weight import (
 _FROZEN = "it is not trained"
 
 
+class NoModules(ValueError):
+    """No weight of a model is a module.
+
+    Args:
+        message: for the user.
+        reasons: every parameter's name -> why it is none.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 @dataclass(frozen=True)
 class Choice:
     """This holds the modules of a model, and why its other weights are none.
@@ -85,8 +98,9 @@ def choose_modules(
         published: as the published code: the first `nn.Linear` is left out, `nn.Conv2d` taken in.
 
     Raises:
+        NoModules: no module is left.
         ValueError: a pattern matches no parameter, a split does not add up or is unknown, a weight
-            has no values to measure, names collide, or no module is left.
+            has no values to measure, or names collide.
     """
     if isinstance(include, str) or isinstance(exclude, str):
         raise ValueError(f"include={include!r}, exclude={exclude!r}: write a list of patterns")
@@ -104,9 +118,10 @@ def choose_modules(
         refuse_experts_of_ranks(site)
         modules += split(site, splits or {}, published)
     if not modules:
-        raise ValueError(
+        raise NoModules(
             f"{type(model).__name__} has no linear weight to decay by module; name some with "
-            "include=[...]"
+            "include=[...]",
+            reasons,
         )
     shapes = {name: whole_shape(p) for name, p in parameters.items()}
     chosen = {site.name for site in taken}

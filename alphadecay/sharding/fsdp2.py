@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from alphadecay.modules import WeightModule, bare_name
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.exchange import Exchange
+from alphadecay.sharding.layout import block_rows, overlap
 
 _STAGE_NAMES = ("pp", "pipe", "stage")  # how users and torchtitan call the axis
 
@@ -68,10 +69,9 @@ class Fsdp2(Exchange):
             return module.rows[0] * (last - first), module.rows[1] * (last - first)
         # not parameter[0].numel(): indexing a DTensor gathers it
         per_index = prod(module.parameter.shape[1:])
-        start, stop = module.flat_range
-        low = max(start, first * per_index)
-        high = min(stop, last * per_index)
-        return (low - first * per_index, high - first * per_index) if high > low else (0, 0)
+        size = block_rows(module.parameter.shape[0], self.shards) * per_index
+        start, stop = overlap(module.flat_range, size, shard)
+        return start - first * per_index, stop - first * per_index
 
 
 def fsdp2_sharding(named: Mapping[str, Any]) -> Fsdp2:
@@ -119,7 +119,7 @@ def sharded_axis(parameter: Any) -> int:
 def local_range(parameter: Any, shard: int, shards: int) -> tuple[int, int]:
     """Return [first, last) along the sharded axis that a rank holds."""
     length = parameter.shape[sharded_axis(parameter)]
-    size = -(-length // shards)
+    size = block_rows(length, shards)
     return min(shard * size, length), min((shard + 1) * size, length)
 
 

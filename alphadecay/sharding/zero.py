@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from alphadecay.modules import WeightModule
 from alphadecay.sharding.base import Sharding, Span
 from alphadecay.sharding.exchange import Exchange
+from alphadecay.sharding.layout import overlap
 from alphadecay.sharding.replicated import Replicated
 
 
@@ -86,11 +87,7 @@ class _Partitioned(Exchange):
         """The part of the module's flat range that a rank holds, as [start, stop) of the parameter;
         empty where stop == start.
         """
-        size = _slice(module).ds_numel
-        start, stop = module.flat_range
-        low = max(start, shard * size)
-        high = max(low, min(stop, (shard + 1) * size))
-        return (low, high) if high > low else (shard * size, shard * size)
+        return overlap(module.flat_range, _slice(module).ds_numel, shard)
 
 
 def _slice(module: WeightModule) -> Any:

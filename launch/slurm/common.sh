@@ -98,7 +98,8 @@ read_arguments() {
     ARGUMENTS+=(--output_dir "$RUN_DIR")
     LOGS=$RUN_DIR/logs/$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}
     mkdir -p "$LOGS"
-    rm -f "$RUN_DIR/stop" # of a start that was killed before it could obey
+    # Asks this start alone: $RUN_DIR/stop would stop whichever job has the folder.
+    export TRAIN_STOP_FILE=$LOGS/stop
 }
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -164,7 +165,8 @@ attend() {
 ask_to_stop() {
     ASKED_BY=$1 ASKED=${ASKED:-$1}
     say "SIG$1: asking the run to stop after a checkpoint"
-    touch "$RUN_DIR/stop"
+    # A full or failing disk may not take the file: then by a signal, for which torchrun gives the ranks 30 s.
+    touch "$TRAIN_STOP_FILE" || scancel --signal=TERM "$SLURM_JOB_ID" || say "the run could not be asked"
 }
 
 # conclude: after the launcher's end. Back into the queue if SLURM or run.max_hours asked for the stop and there is more to do.
@@ -182,7 +184,7 @@ conclude() {
     if [[ $(cat "$RUN_DIR/requeued" 2>/dev/null) == "$progress" ]]; then
         fail "no step was done since the last requeue, at step $step; not requeued again: give the job more --time"
     fi
-    echo "$progress" >"$RUN_DIR/requeued"
+    echo "$progress" >"$RUN_DIR/requeued" || say "cannot write $RUN_DIR/requeued; requeued all the same"
     say "requeued to go on from step $step"
     trap - USR1 TERM
     scontrol requeue "$SLURM_JOB_ID"

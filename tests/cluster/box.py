@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tests.waiting import until
 SCRIPT = str(ROOT / "tests" / "cluster" / "slurm.sh")
 # A limit for what hangs; nothing is expected to come near it.
 HANGS = 600.0
+PROGRAMS = ("slurmctld", "slurmd", "munged", "ip", "nsenter")
+IN_QUEUE = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SIGNALING"}
 
 
 @dataclass
@@ -31,14 +34,12 @@ class Job:
 
     def end(self) -> set[str]:
         """Its state or its tasks' states after its end, e.g. {"COMPLETED"}."""
-        until(
-            lambda: (
-                not self._states()
-                & {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SIGNALING"}
-            ),
-            f"job {self.id}",
-        )
+        until(self.ended, f"job {self.id}")
         return self._states()
+
+    def ended(self) -> bool:
+        """Whether it and all its tasks have left the queue."""
+        return not self._states() & IN_QUEUE
 
     def output(self) -> str:
         """What it wrote, all tasks of an array one after the other."""
@@ -48,6 +49,14 @@ class Job:
 
     def _states(self) -> set[str]:
         return set(re.findall(r"JobState=(\S+)", self.facts()))
+
+
+def why_no_box() -> str:
+    """Why there can be no such SLURM here; empty where there can."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"needs {', '.join(missing)}: see tests/cluster/packages.txt, or make cluster"
+    return "" if os.geteuid() == 0 else "needs root, for network namespaces"
 
 
 @dataclass

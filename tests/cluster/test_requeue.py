@@ -66,7 +66,7 @@ def held(box: Box, script: Path, folder: Path, *options: str) -> Job:
 
 def let_go(folder: Path) -> None:
     """Once it has been asked to stop."""
-    until(lambda: (folder / "stop").exists(), "the stop file")
+    until(lambda: list((folder / "logs").glob("*/stop")), "the stop file")
     signal_ranks(folder, signal.SIGCONT)
 
 
@@ -76,7 +76,7 @@ def assert_as_if_whole(job: Job, folder: Path, whole: list[Any]) -> None:
     assert "Restarts=1 " in job.facts() and len(list((folder / "logs").iterdir())) == 2, (
         job.output()
     )
-    assert not (folder / "stop").exists()
+    assert not list(folder.rglob("stop"))
     assert figures(folder) == whole
     found = find("auto", folder / "checkpoints", pytest.fail)
     assert found is not None and found.step == STEPS

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from alphadecay.inspect.plan.memory import predict_memory
 from tests.distributed.harness import run_ranks
 from tests.engines import PlainEngine
 from train.checkpoint.stored_state import read_masters
@@ -25,7 +26,7 @@ from train.engines.optimizer import build_optimizer
 from train.errors import UserError
 from train.loop.decay_methods import build_decay
 from train.models.build import build_model, model_on_meta
-from train.planning.memory import predict_memory, sharding_of
+from train.planning.spread import spread_of
 
 ROWS = 12  # of a step: divisible by 1, 2, 3 and 4 ranks
 LENGTH = 16
@@ -237,7 +238,7 @@ def held(rank: int) -> tuple[dict[str, int], dict[str, int]]:
     plan = plan_engine(config, ROWS // run.ranks, run.ranks)
     model = model_on_meta(config.model, LENGTH)
     shapes = [tuple(parameter.shape) for parameter in model.parameters()]
-    said = predict_memory(shapes, sharding_of(config, plan, model, run.ranks))
+    said = predict_memory(shapes, spread_of(config, plan, model, run.ranks))
     return found, {key: getattr(said, key) for key in found}
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from alphadecay.inspect.plan.memory import predict_memory
 from tests.conftest import ROOT
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config.command_line import load_config
 from train.engines.deepspeed import build_engine
 from train.engines.ds_config import load_ds_config
-from train.planning.memory import predict_memory, zero_sharding
+from train.planning.spread import zero_spread
 
 RANKS = 2
 LENGTH = 8
@@ -127,7 +128,7 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         )
         predicted = predict_memory(
             [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters],
-            zero_sharding(ds_config, RANKS),
+            zero_spread(ds_config, RANKS),
         )
         kinds = {
             "weights": sum(weights.values()),

@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace) -> int:
 def main(arguments: list[str]) -> int:
     """Measure, or print tables of what was measured."""
     if arguments[:1] == ["table"]:
-        from tests.gpu.report import table_command
+        from tests.gpu.pages import table_command
 
         return table_command(arguments[1:], RESULTS)
     options = parse(arguments)

@@ -6,12 +6,15 @@ import os
 import platform
 import re
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
+import alphadecay
+from alphadecay.inspect.run.versions import versions
 from train.system.cpu_count import cpu_count
-from train.system.provenance import ROOT, commit_of, versions
+from train.system.provenance import ROOT, commit_of
 
 ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 _FEATURES = re.compile(r"(\d+\.\d+)[a-z]+")  # 9.0a: with what later architectures will not have
@@ -44,6 +47,8 @@ def facts(device: torch.device) -> dict[str, Any]:
         "cores": cpu_count(),
         "platform": platform.platform(),
         "commit": commit_of(ROOT),
+        "version": alphadecay.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions() | _more_versions(),
     }
     if device.type == "cuda":

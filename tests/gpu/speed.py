@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from alphadecay import AlphaDecay
+from alphadecay.inspect.run.parts import training_seconds
 from tests.bench.corpus import prepare_rows
 from tests.gpu.cases import Case, Figures, Session
 from tests.gpu.engines import release
@@ -32,7 +33,6 @@ from train.planning.auto import choose_here
 from train.planning.device import device_here
 from train.planning.size_plan import plan_sizes
 from train.system.out_of_memory import is_out_of_memory
-from train.telemetry.clock import training_seconds
 from train.telemetry.metrics import read_metrics
 
 PAPERS_INTERVAL = 500

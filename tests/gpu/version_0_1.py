@@ -19,7 +19,12 @@ def read_version_0_1(folder: Path) -> dict[str, Any]:
         return json.loads((folder / f"{name}.json").read_text())
 
     return {
-        "machine": {"device": "NVIDIA H200", "commit": "19b176b"},
+        "machine": {
+            "device": "NVIDIA H200",
+            "commit": "19b176b",
+            "version": "0.1",
+            "date": "2026-11-26",
+        },
         "parts": {
             "speed": {"60m alphadecay": _speed(content("program-recipes"))},
             "steps": {_step_name(name): _step(one) for name, one in content("step").items()},

@@ -5,7 +5,8 @@ HELD_AT="phase:n" makes every rank wait at its n-th call of that phase until it 
 stop (or for ever, where the test kills); rank 0 then makes the file HELD_IN/reached.
 HELD_IN/batches-RANK.txt gets a line a batch: its number and a hash of its tokens. HELD_NAN=n makes
 the gradients NaN from the n-th micro batch on. HELD_RUIN=n takes step n with an infinite learning
-rate, which ruins the weights.
+rate, which ruins the weights. HELD_RANK=r holds that rank alone. HELD_LIMIT=seconds has the ranks
+say so once they have stood still for three quarters of that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
 from train.data.loading.read_ahead import ReadAhead  # noqa: E402
 from train.loop import prepared, trainer  # noqa: E402
+from train.loop.hanging import watch  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
 PHASES = {
@@ -55,9 +57,11 @@ def before(place, name, action):
 
 
 def hold(wanted):
+    held = os.environ.get("HELD_RANK", RANK) == RANK
+
     def action(call, _arguments):
-        if call == wanted:
-            if RANK == "0":
+        if call == wanted and held:
+            if os.environ.get("HELD_RANK", "0") == RANK:
                 (FOLDER / "reached").touch()
             # there the signal itself interrupts
             while phase == "preparation" or not any(REQUESTS[0].flags()):
@@ -93,6 +97,13 @@ if "HELD_RUIN" in os.environ:
     learning_rate = trainer.learning_rate
     trainer.learning_rate = lambda optim, step, steps: (
         math.inf if step == ruined else learning_rate(optim, step, steps)
+    )
+
+if "HELD_LIMIT" in os.environ:
+    limit = float(os.environ["HELD_LIMIT"])
+    original_watch = watch.HangWatch
+    watch.HangWatch = lambda folder, world, _limit, *more: original_watch(
+        folder, world, limit, *more
     )
 
 runpy.run_path(str(ROOT / "train" / "pretrain.py"), run_name="__main__")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from tests.integration.program import PROGRAM, environment
 from tests.integration.stopping import checkpoints, held_ranks
+from tests.waiting import PATIENCE
 from train.loop.run_status import main as state_of
 from train.loop.run_status import read_state
 
@@ -42,6 +46,17 @@ def test_ruined_weights_are_not_saved_and_the_same_command_is_refused(
     again = held_ranks(tmp_path, ranks, *command)  # as a launcher or a queue would start it
     assert again.code == 2 and "has diverged with the same settings" in last_error(again.output)
     assert checkpoints(run) == left and state_of([str(run)]) == 1
+
+    # at once: a launcher starts it several times
+    (tmp_path / "torch.py").write_text("raise SystemExit('imports torch')")
+    quick = subprocess.run(
+        [sys.executable, PROGRAM, *command],
+        env=environment(PYTHONPATH=str(tmp_path)),
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert quick.returncode == 2 and "has diverged with the same settings" in quick.stderr, quick
 
     other = held_ranks(tmp_path, ranks, *command, "--resume", str(good))
     assert other.code == 0 and f"going on from {good}" in other.output, other.output

@@ -8,13 +8,13 @@ import json
 
 import pytest
 
+from alphadecay.inspect.html.spectra import measure
+from alphadecay.inspect.html.summary_cards import facts
+from alphadecay.inspect.run.reader import read_run
+from alphadecay.inspect.run.words import number
 from tests.integration.program import STEPS, VOCABULARY
 from train.checkpoint.stored_state import read_masters
-from train.loop.run_reader import read_run
 from train.reporting.command import main
-from train.reporting.html.spectra import measure
-from train.reporting.html.summary_cards import facts
-from train.telemetry.progress import number
 
 
 def test_a_real_run(finished, tmp_path):

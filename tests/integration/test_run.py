@@ -13,12 +13,12 @@ import pytest
 import torch
 import yaml
 
+from alphadecay.inspect.run.parts import PARTS
 from tests.integration.comparing import BY_MODULE, REFRESHES, assert_same_run
 from tests.integration.program import GLOBAL_BATCH, SEQUENCE, STEPS, VOCABULARY, metrics
 from train.checkpoint import find
 from train.config.command_line import load_config
 from train.system.provenance import own_provenance
-from train.telemetry.clock import PARTS
 
 PROJECTIONS = [f"self_attn.{kind}_proj" for kind in "qkvo"] + [
     f"mlp.{kind}_proj" for kind in ("gate", "up", "down")

@@ -5,13 +5,23 @@ again as if nothing had been.
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
 
+from tests.forked import wait_for_ranks
 from tests.integration.comparing import assert_same_run
-from tests.integration.program import STEPS, metrics
-from tests.integration.stopping import checkpoints, expect_stop, fingerprint, held, held_ranks
+from tests.integration.program import STEPS, fork_ranks, metrics
+from tests.integration.stopping import (
+    HELD,
+    checkpoints,
+    expect_stop,
+    fingerprint,
+    held,
+    held_ranks,
+)
+from tests.waiting import PATIENCE, until
 from train.loop.run_status import main as state_of
 from train.loop.run_status import read_state
 
@@ -126,6 +136,33 @@ def test_one_process_is_stopped_by_a_signal_a_file_and_the_clock_and_then_ends(
     assert end.code == 0 and read_state(run)["state"] == "finished", end.output
     assert_same_run(run, whole)
     assert fingerprint(run / LAST) == fingerprint(whole / LAST)
+
+
+def test_a_stop_whose_save_fails_goes_on_from_the_checkpoint_before(workplace, finished, tmp_path):
+    run = tmp_path / "run"
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    log = tmp_path / "log"
+    log.touch()
+    start = arguments(workplace, tmp_path, "--checkpoint.every", "1")
+    more = {"HELD_IN": str(notes), "HELD_AT": "step:10"}  # four micro batches a step: in step 3
+    [rank] = fork_ranks(1, tmp_path, log, HELD, *start, **more)
+    until((notes / "reached").exists, log.read_text)
+    kept = (run / "checkpoints").rename(tmp_path / "kept")
+    (run / "checkpoints").touch()  # no folder can be made there
+    os.kill(rank.pid, signal.SIGTERM)
+    assert wait_for_ranks([rank], PATIENCE) == 75, log.read_text()
+    said = log.read_text()
+    assert "warning: the checkpoint of step 3 was NOT saved" in said and "Traceback" not in said
+    state = read_state(run)
+    assert (state["state"], state["step"], state["reason"]) == ("stopped", 2, "SIGTERM")
+    assert state["checkpoint"].endswith("step-00000002")
+
+    (run / "checkpoints").unlink()
+    kept.rename(run / "checkpoints")
+    again = held_ranks(tmp_path, 1, *start)
+    assert again.code == 0 and "step-00000002, step 2 of" in again.output, again.output
+    assert_same_run(run, finished("python"))
 
 
 def test_too_many_skipped_steps_end_the_run_with_a_checkpoint(workplace, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ LIBRARY = (
     ("alphadecay.refresh",),
     ("alphadecay.baselines", "alphadecay.controller"),
     ("alphadecay.integrations",),
+    ("alphadecay.inspect",),
     ("alphadecay",),
     ("alphadecay.cli", "alphadecay.examples"),
 )
@@ -62,13 +65,19 @@ LIBRARY_OPTIONAL = {
         "sentencepiece",
         "wandb",
         "tensorboard",
-        "rich",
         "matplotlib",
         "jsonargparse",
-        "yaml",
     )
 }
-PROGRAM_OPTIONAL = {"wandb": "wandb", "tensorboard": "tensorboard", "liger_kernel": "liger"}
+# What is installed with the library for its command alone, and the one part that imports it.
+FOR_THE_COMMAND = frozenset({"safetensors", "rich", "plotly", "jinja2", "markupsafe", "yaml"})
+COMMAND = "alphadecay.inspect"
+PROGRAM_OPTIONAL = {
+    "wandb": "wandb",
+    "tensorboard": "tensorboard",
+    "liger_kernel": "liger",
+    "lm_eval": "lm_eval",
+}
 # What an example is about.
 EXAMPLES = {
     "alphadecay.examples.zero imports deepspeed",
@@ -123,6 +132,20 @@ def test_optional_packages_are_imported_only_under_their_name(root: Path) -> Non
     found = set(layering.misplaced(root, "alphadecay", LIBRARY_OPTIONAL))
     assert found == EXAMPLES
     assert layering.misplaced(root, "train", PROGRAM_OPTIONAL) == []
+
+
+def test_only_the_command_needs_more_than_torch_and_numpy(root: Path) -> None:
+    users = set()
+    for name, path in layering.modules(root, "alphadecay").items():
+        needed = {target.split(".")[0] for target in layering.imports(path, name)}
+        if needed & FOR_THE_COMMAND:
+            users.add(layering.part_of(name, [COMMAND, "alphadecay"]))
+    assert users <= {COMMAND}
+    # What everyone imports, imports none of it.
+    code = (
+        f"import sys, alphadecay.cli; sys.exit(bool({set(FOR_THE_COMMAND)!r} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0
 
 
 # -- the checks see what they are for

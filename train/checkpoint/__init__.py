@@ -14,7 +14,7 @@ from train.checkpoint.finite import weights_are_finite
 from train.checkpoint.load import load, load_rank_state
 from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
 from train.checkpoint.prune import prune
-from train.checkpoint.saver import NotFinite, Saver
+from train.checkpoint.saver import LastNotSaved, NotFinite, Saver
 from train.checkpoint.space import NotSaved
 from train.checkpoint.together import find_together
 from train.checkpoint.universal import convert, convert_if_needed
@@ -25,6 +25,7 @@ __all__ = [
     "MANIFEST",
     "STATE",
     "Checkpoint",
+    "LastNotSaved",
     "NotFinite",
     "NotSaved",
     "Resume",

@@ -19,7 +19,9 @@ from train.checkpoint.names import step_folders
 from train.config import TrainConfig
 from train.config.deciding import changes, deciding
 from train.config.run_folder import BEGUN, CHECKPOINTS
+from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,15 @@ class Beginning:
 
 
 def read_beginning(folder: Path) -> Beginning | None:
-    """Return what the run in its folder was begun from; None where it was not told how to begin."""
+    """Return what the run in its folder was begun from; None where it was not told how to begin.
+
+    Raises:
+        OSError: it cannot be read at the moment; that must not pass for none.
+    """
     try:
         values = json.loads((folder / BEGUN).read_text(encoding="utf-8"))
         return Beginning(str(values["resume"]), str(values["name"]), dict(values["settings"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -78,8 +84,17 @@ def how_to_resume(config: TrainConfig, say: Callable[[str], None]) -> Resume:
 
     The same command as the one that began the run goes on from the newest checkpoint since; another
     one begins anew. Writes nothing: `write_beginning` does, once the run is known to start.
+
+    Raises:
+        UserError: it cannot be told, for the file system gives nothing.
     """
-    earlier = read_beginning(config.folder)
+    try:
+        earlier = patiently(lambda: read_beginning(config.folder), say)
+        folders = patiently(lambda: step_folders(config.folder / CHECKPOINTS), say)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {error.filename or config.folder}: {error.strerror}; start again later"
+        ) from error
     if config.resume == "auto":
         return Resume("auto", beginning=earlier)
     new = wanted(config)
@@ -93,8 +108,7 @@ def how_to_resume(config: TrainConfig, say: Callable[[str], None]) -> Resume:
             "--resume auto would go on from the newest checkpoint"
         )
         return Resume(config.resume, beginning=new)
-    folders = step_folders(config.folder / CHECKPOINTS)
-    if not any(begun_by(path) == earlier.name for path in folders):
+    if not any(may_be_begun_by(path, earlier.name) for path in folders):
         return Resume(config.resume, beginning=earlier)
     say(f"{begun} and goes on; to begin again, remove {config.folder / BEGUN}")
     return Resume("auto", earlier.name, earlier)
@@ -107,9 +121,21 @@ def write_beginning(folder: Path, beginning: Beginning | None) -> None:
 
 
 def begun_by(path: Path) -> str:
-    """Return the name of the beginning that a checkpoint's manifest bears; empty without one."""
+    """Return the name of the beginning that a checkpoint's manifest bears; empty without one.
+
+    Raises:
+        OSError: it cannot be read at the moment.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         return str(manifest.get("begun") or "")
-    except (OSError, ValueError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         return ""
+
+
+def may_be_begun_by(path: Path, name: str) -> bool:
+    """Return whether a checkpoint bears a name, or cannot be read: it must not count as none."""
+    try:
+        return begun_by(path) == name
+    except OSError:
+        return True

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from train.checkpoint.beginning import Resume, begun_by
-from train.checkpoint.manifest import LATEST, Checkpoint, commit_number, read, why_incomplete
+from alphadecay.inspect.run_folder import newest_first
+from train.checkpoint.beginning import Resume, may_be_begun_by
+from train.checkpoint.manifest import CANNOT_BE_READ, LATEST, Checkpoint, read, why_incomplete
 from train.checkpoint.names import step_folders
 from train.config import HOW_IT_COMPUTES, DecayConfig, ModelConfig, TrainConfig
 from train.engines.precision import resolve_precision
@@ -19,6 +20,10 @@ from train.errors import UserError
 
 NONE_DAMAGED: Mapping[Path, str] = MappingProxyType({})
 LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
+
+
+class NoneReadable(UserError):
+    """There are checkpoints, and the file system gives none of them: a later look may find one."""
 
 
 def identity(
@@ -68,6 +73,7 @@ def find(
         damaged: checkpoints that are known to be, and why.
 
     Raises:
+        NoneReadable: not one is complete, and some cannot be read at the moment.
         UserError: the path given is no complete checkpoint; or there are checkpoints and not one is
             complete.
     """
@@ -76,26 +82,44 @@ def find(
     if resume == "never":
         return None
     if resume != "auto":
-        reason = damaged.get(Path(resume)) or why_incomplete(Path(resume), hashed)
-        if reason:
-            raise UserError(
+        found, reason = _read(Path(resume), hashed, damaged)
+        if found is None:
+            raise _kind([reason])(
                 f"resume: {resume} is no complete checkpoint: {reason}; name a folder such as "
                 f"{folder}/step-00000100"
             )
-        return read(Path(resume))
+        return found
     candidates = _newest_first(folder, since)
     _check_latest(folder, say)
+    reasons = []
     for path in candidates:
-        reason = damaged.get(path) or why_incomplete(path, hashed)
-        if not reason:
-            return read(path)
+        found, reason = _read(path, hashed, damaged)
+        if found is not None:
+            return found
+        reasons.append(reason)
         say(f"passing over {path}: {reason}")
     if candidates:
-        raise UserError(
+        raise _kind(reasons)(
             f"{folder} has checkpoints and none is complete; where the file system fails for a "
             "moment, start again later; --resume never begins anew, in an output_dir of its own"
         )
     return None
+
+
+def _read(path: Path, hashed: bool, damaged: Mapping[Path, str]) -> tuple[Checkpoint | None, str]:
+    """Return a complete checkpoint; else None, and why it is none."""
+    reason = damaged.get(path) or why_incomplete(path, hashed)
+    if reason:
+        return None, reason
+    try:
+        return read(path), ""
+    except (OSError, ValueError) as error:
+        return None, f"its manifest {CANNOT_BE_READ}: {error}"
+
+
+def _kind(reasons: list[str]) -> type[UserError]:
+    """Return what to raise: whether a later look may find what this one did not."""
+    return NoneReadable if any(CANNOT_BE_READ in reason for reason in reasons) else UserError
 
 
 def peek(resume: Resume, folder: Path) -> Checkpoint | None:
@@ -181,27 +205,21 @@ def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: st
 
 
 def _newest_first(folder: Path, since: str = "") -> list[Path]:
-    """Return the folders of checkpoints, newest first, by commit number.
-
-    Those without a readable manifest come first: they were being written when the run died.
+    """Return the folders of checkpoints, newest first.
 
     Args:
         since: only those of the beginning of this name; empty takes all.
 
     Raises:
-        UserError: the folder cannot be read; it must not pass for an empty one.
+        NoneReadable: the folder cannot be read; it must not pass for an empty one.
     """
-
-    def rank(path: Path) -> tuple[bool, int, str]:
-        number = commit_number(path)
-        return (number is None, number or 0, path.name)
 
     try:
         folders = step_folders(folder)
     except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}") from error
-    own = [path for path in folders if not since or begun_by(path) == since]
-    return sorted(own, key=rank, reverse=True)
+        raise NoneReadable(f"cannot read {folder}: {error.strerror}") from error
+    own = [path for path in folders if not since or may_be_begun_by(path, since)]
+    return newest_first(own)
 
 
 def _check_latest(folder: Path, say: Callable[[str], None]) -> None:

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.checkpoints import FORMAT as FORMAT
+from alphadecay.inspect.run.checkpoints import PICKLES, why_files_differ
+from alphadecay.inspect.run_folder import MANIFEST as MANIFEST
+from alphadecay.inspect.run_folder import STATE as STATE
+from alphadecay.inspect.run_folder import commit_number as commit_number
 from train.checkpoint.byte_progress import ByteProgress
 from train.system.cpu_count import cpu_count
 
-MANIFEST = "manifest.json"
-STATE = "state"
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
-FORMAT = 3
-_PICKLES = (".pt", ".pth", ".bin", ".pkl")  # what DeepSpeed might open, and unpickle in full
+CANNOT_BE_READ = "cannot be read"  # in a reason that is the file system's, and may pass
 _THREADS = min(8, cpu_count())
 _CHUNK = 4 << 20  # bytes read at once
 
@@ -74,9 +76,9 @@ def why_incomplete(path: Path, hashed: bool = True) -> str:
         hashed: read every byte; without, files are told apart by their sizes.
     """
     try:
-        return _why_incomplete(path) or (why_damaged(path) if hashed else "")
+        return why_files_differ(path) or (why_damaged(path) if hashed else "")
     except OSError as error:
-        return f"{error.filename or path} cannot be read: {error.strerror or error}"
+        return f"{error.filename or path} {CANNOT_BE_READ}: {error.strerror or error}"
 
 
 def why_damaged(
@@ -105,46 +107,10 @@ def why_damaged(
         if facts["sha256"] != files[name]["sha256"]:
             return f"{name} is not what was written (sha256 differs)"
     for name in files:
-        unsafe = why_unsafe(path / name) if name.endswith(_PICKLES) else ""
+        unsafe = why_unsafe(path / name) if name.endswith(PICKLES) else ""
         if unsafe:
             return f"{name} is no state of a run and would run code when loaded: {unsafe}"
     return ""
-
-
-def _why_incomplete(path: Path) -> str:
-    if not path.is_dir():
-        return "no such folder"
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(name): int(facts["bytes"]) for name, facts in manifest["files"].items()}
-        [str(facts["sha256"]) for facts in manifest["files"].values()]
-        int(manifest["step"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} is missing or unreadable"
-    if manifest.get("format") != FORMAT:
-        return f"format {manifest.get('format')}, this version reads {FORMAT}"
-    if not files:
-        return f"{MANIFEST} names no files"
-    for name, size in files.items():
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if (path / name).stat().st_size != size:
-            return f"{name} has {(path / name).stat().st_size} bytes, the manifest says {size}"
-    pickles = [file for file in path.rglob("*") if file.suffix in _PICKLES]
-    unknown = sorted({str(file.relative_to(path)) for file in pickles} - set(files))
-    return f"{unknown[0]} is not in the manifest" if unknown else ""
-
-
-def commit_number(path: Path) -> int | None:
-    """Return the number of the commit, which grows by one with each; None where none is noted.
-
-    It is not the step: after going back to an earlier step, the newest is not the one of the
-    highest.
-    """
-    try:
-        return int(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["commit"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _sha256(path: Path, read: Callable[[int], None]) -> str:

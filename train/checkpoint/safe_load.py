@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from alphadecay.inspect.sources.restricted import load_restricted
+
 # What torch reads at each torch.load: the first overrules its caller, the second may not be there.
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _FORCE_NOT = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -30,8 +32,7 @@ def safe_load(path: Path, mmap: bool = False) -> Any:
     Raises:
         pickle.UnpicklingError, ValueError: it holds anything else.
     """
-    with torch.serialization.safe_globals(_allowed()):
-        return torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
+    return load_restricted(path, _allowed(), mmap)
 
 
 @contextmanager

@@ -26,6 +26,10 @@ class NotFinite(UserError):
     """The weights are not finite, and were not saved. Raised on every rank."""
 
 
+class LastNotSaved(UserError):
+    """The last checkpoint could not be written; the older ones are there. Raised on every rank."""
+
+
 class Saver:
     """Saves a run's checkpoints and counts those that could not be saved.
 
@@ -72,7 +76,7 @@ class Saver:
         self.failures = 0
         self._in_a_row = 0
         world.run_on_main(self._clear)
-        short = world.run_on_main(lambda: shortage(folder, self._needed))
+        short = world.run_on_main(self._shortage)
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
 
@@ -93,7 +97,8 @@ class Saver:
 
         Raises:
             NotFinite: the weights are not finite. On every rank; all older ones are there.
-            UserError: it failed, and it was the last or one of too many in a row. On every rank.
+            LastNotSaved: it failed, and it was the last. On every rank.
+            UserError: it failed, and it was one of too many in a row. On every rank.
         """
         if not weights_are_finite(self._engine, self._world):
             raise NotFinite(f"the weights are not finite after step {step}")
@@ -148,6 +153,14 @@ class Saver:
         except OSError as error:
             self._warn(f"what a killed save left could not be removed: {error}")
 
+    def _shortage(self) -> str:
+        """Return what to say where there is too little room; what cannot be told is enough."""
+        try:
+            return shortage(self._folder, self._needed)
+        except OSError as error:
+            self._warn(f"the room in {self._folder} is not known: {error}")
+            return ""
+
     def _prune(self) -> None:
         """Remove what is no longer needed; the same of that."""
         config = self._config
@@ -164,10 +177,10 @@ class Saver:
     def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
         news = f"the checkpoint of step {step} was NOT saved: {failure}"
         if last or self._in_a_row >= self._config.max_failures:
-            reason = f"that is {self._in_a_row} in a row (checkpoint.max_failures)"
+            reason = f"That is {self._in_a_row} in a row (checkpoint.max_failures)"
             if last:
-                reason = "it was to be the run's last"
-            raise UserError(
+                reason = "It was to be the run's last"
+            raise (LastNotSaved if last else UserError)(
                 f"{news}. {reason}; make room and start the run again: it goes on from the newest "
                 f"in {self._folder}"
             )

@@ -33,7 +33,11 @@ def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int
 
 
 def shortage(folder: Path, needed: int) -> str:
-    """Return what to say where a folder's disk has too little room, empty where it has enough."""
+    """Return what to say where a folder's disk has too little room, empty where it has enough.
+
+    Raises:
+        OSError: it cannot be told.
+    """
     free = shutil.disk_usage(_existing(folder)).free
     if free >= needed:
         return ""
@@ -50,7 +54,10 @@ def describe_failure(error: BaseException, folder: Path) -> str:
     else:
         reason = str(error).partition("\n")[0][:200]
     reason = reason or type(error).__name__
-    free = shutil.disk_usage(_existing(folder)).free
+    try:
+        free = shutil.disk_usage(_existing(folder)).free
+    except OSError:  # what failed the write may fail this too
+        return f"{reason} ({folder})"
     return f"{reason} ({_size(free)} free in {folder})"
 
 

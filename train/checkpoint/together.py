@@ -7,14 +7,16 @@ while the others wait.
 from __future__ import annotations
 
 import re
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from train.checkpoint.beginning import Resume
-from train.checkpoint.find import find
-from train.checkpoint.manifest import Checkpoint, why_damaged
+from train.checkpoint.find import NoneReadable, find
+from train.checkpoint.manifest import CANNOT_BE_READ, Checkpoint, why_damaged
 from train.cluster.distributed import World
+from train.system.patience import PAUSES
 
 _OF_RANK = re.compile(r"(?:zero_pp_rank|own_rank)_0*(\d+)")
 
@@ -35,14 +37,36 @@ def find_together(
             said.add(text)
             say(text)
 
+    pauses = iter(PAUSES)
     while True:
-        found = world.run_on_main(lambda: find(resume, folder, once, hashed=False, damaged=damaged))
+        found = world.run_on_main(lambda: _look(resume, folder, once, damaged))
         if found is None:
             return None
+        if isinstance(found, NoneReadable):
+            pause = next(pauses, None)
+            if pause is None:
+                raise found
+            say(f"no checkpoint in {folder} can be read now; looking again in {pause:.0f} s")
+            time.sleep(pause)
+            damaged.clear()
+            continue
         reason = damage(found.path, world, say)
         if not reason:
             return found
         damaged[found.path] = reason
+
+
+def _look(
+    resume: str | Resume,
+    folder: Path,
+    say: Callable[[str], None],
+    damaged: Mapping[Path, str],
+) -> Checkpoint | NoneReadable | None:
+    """Return what `find` returns or, so that every rank gets it, what it says of the disk."""
+    try:
+        return find(resume, folder, say, hashed=False, damaged=damaged)
+    except NoneReadable as error:
+        return error
 
 
 def damage(path: Path, world: World, say: Callable[[str], None]) -> str:
@@ -57,7 +81,7 @@ def damage(path: Path, world: World, say: Callable[[str], None]) -> str:
             say if world.is_main else lambda text: None,
         )
     except OSError as error:
-        reason = f"{error.filename or path} cannot be read: {error.strerror or error}"
+        reason = f"{error.filename or path} {CANNOT_BE_READ}: {error.strerror or error}"
     world.wait_for_all()
     return next(filter(None, world.gather(reason)), "")
 

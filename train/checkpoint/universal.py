@@ -45,7 +45,8 @@ from train.cluster.distributed import World
 from train.errors import UserError
 from train.system.cpu_count import cpu_count
 from train.system.files import sync
-from train.system.lease import Lease, LeaseLost, remove_leases
+from train.system.lease import Lease, LeaseLost
+from train.system.lease_files import remove_leases
 
 ALONE = World(0, 0, 1, torch.device("cpu"))
 _THREADS = min(4, cpu_count())  # each holds one parameter at a time

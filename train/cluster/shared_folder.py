@@ -6,10 +6,12 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from train.cluster.distributed import World
 from train.errors import UserError
+from train.system.patience import patiently
 
 PATIENCE = 75.0  # seconds; NFS may show a folder as it was for a minute
 _PAUSE = 0.5
@@ -30,7 +32,8 @@ def check_shared(key: str, folder: Path, world: World, patience: float = PATIENC
         check_seen(key, path, world, patience)
     finally:
         if world.is_main:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # an empty file stays
+                path.unlink(missing_ok=True)
 
 
 def check_seen(key: str, path: Path, world: World, patience: float = PATIENCE) -> None:
@@ -52,7 +55,7 @@ def check_seen(key: str, path: Path, world: World, patience: float = PATIENCE) -
 def _leave(key: str, folder: Path) -> Path:
     path = folder / f".seen-by-all-{uuid.uuid4().hex}"
     try:
-        path.touch()
+        patiently(path.touch)
     except OSError as error:
         raise UserError(f"{key}: cannot write to {folder}: {error.strerror}") from None
     return path

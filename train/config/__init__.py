@@ -44,7 +44,7 @@ class TrainConfig:
         output_dir: folder of its results; empty means runs/<name>.
         resume: auto goes on from the last complete checkpoint in output_dir; never starts afresh,
             and a path from that checkpoint, once: the same command again goes on from there.
-        model: the LLaMA to build.
+        model: the model to build.
         data: where text comes from.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.

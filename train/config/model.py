@@ -13,7 +13,8 @@ class ModelConfig:
     """The model to build.
 
     Args:
-        architecture: its kind; a file of train/models.
+        architecture: its kind; a file of train/models: llama, qwen3 (llama with norms on queries
+            and keys) or gpt2 (learned positions, biases, one matrix for queries, keys and values).
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -21,8 +22,8 @@ class ModelConfig:
         num_layers: decoder layers.
         num_heads: attention heads.
         num_kv_heads: key/value heads; 0 means as many as num_heads.
-        rms_norm_eps: epsilon of RMSNorm.
-        rope_theta: base of the rotary embedding.
+        rms_norm_eps: epsilon of RMSNorm, or of LayerNorm where the architecture has that.
+        rope_theta: base of the rotary embedding; gpt2 has none.
         init_std: standard deviation of the normal initialisation.
         tie_embeddings: share the embedding with the head.
         attention: attention kernel of transformers.
@@ -34,7 +35,7 @@ class ModelConfig:
             CUDA, else false.
     """
 
-    architecture: Literal["llama"] = "llama"
+    architecture: Literal["llama", "qwen3", "gpt2"] = "llama"
     vocab_size: Annotated[int, at_least(1)] = 32000
     hidden_size: Annotated[int, at_least(1)] = 512
     intermediate_size: Annotated[int, at_least(1)] = 1376

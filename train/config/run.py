@@ -76,12 +76,22 @@ class EvalConfig:
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
             depends on it; see train/loop/evaluation.py.
+        downstream: optimizer steps between asking the tasks of lm-eval, also after the last; 0
+            asks none. It takes the extra `zeroshot`.
+        downstream_tasks: names of tasks that are answered by likelihood; paper stands for the
+            paper's seven.
+        downstream_limit: questions of each task, at most; 0 asks all.
+        downstream_folder: of task YAML files of your own; empty for none.
     """
 
     every: Annotated[int, at_least(1)] = 500
     tokens: Annotated[int, at_least(0)] = 2_000_000
     micro_batch: Annotated[int, at_least(0)] = 0
     published_batch: Annotated[int, at_least(1)] = 512
+    downstream: Annotated[int, at_least(0)] = 0
+    downstream_tasks: tuple[str, ...] = ("paper",)
+    downstream_limit: Annotated[int, at_least(0)] = 0
+    downstream_folder: str = ""
 
 
 @dataclass(frozen=True)

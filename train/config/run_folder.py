@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from alphadecay.inspect.run_folder import ATTEMPTS as ATTEMPTS
+from alphadecay.inspect.run_folder import CHECKPOINTS as CHECKPOINTS
+from alphadecay.inspect.run_folder import CONFIG as CONFIG
+from alphadecay.inspect.run_folder import METRICS as METRICS
+from alphadecay.inspect.run_folder import REPORT as REPORT
+from alphadecay.inspect.run_folder import STATUS as STATUS
+from alphadecay.inspect.run_folder import SUMMARY as SUMMARY
+
 BEGUN = "begun.json"
-CHECKPOINTS = "checkpoints"
-CONFIG = "config.yaml"
 DIVERGED = "diverged.json"
+HANG = "hang"
 HEATMAP = "heatmap.png"
-METRICS = "metrics.jsonl"
-REPORT = "report.html"
-STATUS = "state.json"
 STOP = "stop"
-SUMMARY = "summary.json"
 TENSORBOARD = "tensorboard"
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_MODEL = "tokenizer.model"
+ZERO_SHOT = "zero_shot.json"

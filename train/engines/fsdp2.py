@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,9 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     module.to_empty(device="cpu" if config.engine.cpu_offload else device)
     if config.model.tie_embeddings:
         module.tie_weights()  # to_empty gave each of the two names a tensor of its own
-    initialise(module, config.model.init_std, config.run.seed_of_init)
-    spec_of(config.model).restore_buffers(module)
+    spec = spec_of(config.model)
+    initialise(module, partial(spec.initial_std, config.model), config.run.seed_of_init)
+    spec.restore_buffers(module)
     finish_model(module, config.model)
     optimizer = build_optimizer(config, module.parameters())
     return Fsdp2Engine(module, optimizer, mesh, accumulation, config.optim.grad_clip, dtype)

@@ -6,7 +6,6 @@ Nothing is unpickled but through restricted loaders.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,33 +14,13 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint import FileSystemWriter
 
+from alphadecay.inspect.sources.dcp import METADATA, MODEL, RestrictedReader
 from train.engines.protocol import WrittenState
 from train.errors import UserError
 
 CLIENT_STATE = "client_state.pt"
-METADATA = ".metadata"
-MODEL = "model."  # before the name of a weight
-# What a table of contents is pickled of, beside dtypes.
-_CONTENTS = "torch.distributed.checkpoint.metadata"
-_KNOWN = frozenset(
-    {
-        (_CONTENTS, "Metadata"),
-        (_CONTENTS, "MetadataIndex"),
-        (_CONTENTS, "TensorStorageMetadata"),
-        (_CONTENTS, "BytesStorageMetadata"),
-        (_CONTENTS, "ChunkStorageMetadata"),
-        (_CONTENTS, "TensorProperties"),
-        (_CONTENTS, "StorageMeta"),
-        (_CONTENTS, "_MEM_FORMAT_ENCODING"),
-        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
-        ("torch", "Size"),
-        ("torch.serialization", "_get_layout"),
-        ("pathlib", "PosixPath"),
-    }
-)
 
 
 def write_state(
@@ -116,34 +95,3 @@ def _make_moments(optimizer: torch.optim.Optimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-
-
-class RestrictedReader(FileSystemReader):
-    """Reads a distributed checkpoint's files, and of its pickled table of contents only the classes
-    that such a table consists of.
-    """
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Read the table of contents.
-
-        Raises:
-            pickle.UnpicklingError: it asks for anything else.
-        """
-        with (Path(self.path) / METADATA).open("rb") as file:
-            metadata: Metadata = _Restricted(file).load()
-        if metadata.storage_meta is None:
-            metadata.storage_meta = StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
-
-
-class _Restricted(pickle.Unpickler):
-    """Finds the classes of a table of contents, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if dtype or (module, name) in _KNOWN:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(
-            f"the checkpoint's {METADATA} asks for {module}.{name}, which is no part of one"
-        )

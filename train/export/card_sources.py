@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.reader import Run, read_run
 from train.checkpoint import Checkpoint
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.config.run_folder import CONFIG
 from train.errors import UserError
-from train.loop.run_reader import Run, read_run
-from train.telemetry.metrics import Record
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_sources(exported: Exported) -> Sources:
     folder = exported.checkpoint.path.parent.parent
     try:
         run = read_run(folder)
-    except UserError:
+    except InspectError:
         return Sources(exported, None, None)
     try:
         config = load_config(["--config", str(folder / CONFIG)])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from train.telemetry.metrics import Record
-from train.telemetry.module_names import layer_and_type
+from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run.metrics import Record
 
 NONE = "–"
 

@@ -102,6 +102,11 @@ def generate(
     end: int = model.config.eos_token_id
     ids = encode(prompt) or [end]
     longest = model.config.max_position_embeddings
+    if len(ids) + tokens > longest and model.config.model_type == "gpt2":
+        raise UserError(
+            f"{len(ids)} + {tokens} tokens, and this gpt2 has positions for {longest}; give fewer "
+            "--tokens or a shorter prompt"
+        )
     if len(ids) + tokens > longest:
         print(
             f"note: {len(ids)} + {tokens} tokens is beyond the {longest} that the model was "

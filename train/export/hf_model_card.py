@@ -11,12 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.words import number
 from train.config.decay import METHODS
 from train.config.in_words import data_words, schedule_words, tokenizer_words
 from train.export.card_sources import Exported, Sources, read_sources
 from train.export.decay_table import decay_table
-from train.telemetry.metrics import Record
-from train.telemetry.progress import number
 
 FILE = "README.md"
 C4 = "allenai/c4"

@@ -4,12 +4,13 @@ and where they came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from train import checkpoint
@@ -60,7 +61,9 @@ class Trained:
         weights = read_masters(self.checkpoint.path / checkpoint.STATE)
         with torch.device("meta"):
             shapes: Any = spec_of(self.model).bare(config)
-        wanted = {name: weight.shape for name, weight in shapes.state_dict().items()}
+        named = shapes.state_dict(keep_vars=True)
+        weights = _under_every_name(weights, named)
+        wanted = {name: weight.shape for name, weight in named.items()}
         stored = {name: weight.shape for name, weight in weights.items() if name in wanted}
         odd = sorted(name for name in wanted if stored.get(name) != wanted[name])
         if odd:
@@ -72,6 +75,20 @@ class Trained:
             None, config=config, state_dict={name: weights[name] for name in wanted}, dtype=dtype
         )
         return model.eval()
+
+
+def _under_every_name(
+    weights: Mapping[str, Tensor], named: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Add the names of tied weights that an engine stored once.
+
+    Args:
+        weights: as they were stored.
+        named: the model's own, in which tied weights are one tensor.
+    """
+    stored = {id(named[name]): weights[name] for name in weights if name in named}
+    ties = {name: stored[id(one)] for name, one in named.items() if id(one) in stored}
+    return ties | dict(weights)
 
 
 def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trained:

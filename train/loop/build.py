@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,22 @@ from train.data.loading.dataset import (
     same_data,
 )
 from train.data.preparing.corpora import documents_prepared
-from train.data.tokenizers.load import load_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
+from train.loop.downstream import load_downstream
 from train.loop.prepared import Prepared, prepare_together
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
-from train.loop.stopping.signals import StopRequests
+from train.loop.stopping.signals import StopRequests, own_stop_files
 from train.loop.supply import on_all
 from train.loop.trainer import Trainer
 from train.models import spec_of
 from train.models.kernels import check_machine
 from train.system.lease import Lease
+from train.system.patience import patiently
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry
 
@@ -59,19 +59,19 @@ def build(
     folder = config.folder
     requests = requests or StopRequests()
     if world.is_main:
-        requests.file = folder / STOP
+        requests.files = (folder / STOP, *own_stop_files())
         requests.until = Budget(config.run.max_hours).ends()
     plan = plan_engine(config, accumulation_steps(config, world.size), world.size)
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
     world.run_on_main(lambda: refuse_if_diverged(config))
-    world.run_on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
+    world.run_on_main(lambda: patiently(lambda: folder.mkdir(parents=True, exist_ok=True)))
     check_shared("output_dir", folder, world)
     prepared = prepare_together(config, world, requests)
     try:
         trainer = _build_trainer(config, world, requests, prepared, plan, lease)
-        world.run_on_main(lambda: _keep_tokenizer(prepared.places, folder))
+        world.run_on_main(lambda: _keep_tokenizer(prepared, folder))
     except BaseException:
         prepared.end()
         raise
@@ -89,6 +89,8 @@ def _build_trainer(
     folder = config.folder
     part = prepared.part
     batches, validation = on_all(world, lambda: open_data(prepared.folders, config, part))
+    length = config.data.sequence_length
+    downstream = load_downstream(config.eval, prepared.tokenizer(), length, world)
     data = world.run_on_main(lambda: data_identity(prepared.folders, config.data))
     run_identity = checkpoint.identity(config, world.size, plan.layout, data)
     resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
@@ -119,6 +121,7 @@ def _build_trainer(
         saver,
         requests,
         lease,
+        downstream,
         prepared.beside,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
@@ -193,21 +196,16 @@ def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
         UserError: it cannot be written; the next start would begin again.
     """
     try:
-        checkpoint.write_beginning(folder, resume.beginning)
-        forget_divergence(folder)
+        patiently(lambda: checkpoint.write_beginning(folder, resume.beginning))
+        patiently(lambda: forget_divergence(folder))
     except OSError as error:
         raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from error
 
 
-def _keep_tokenizer(places: Sequence[Path], folder: Path) -> None:
-    """Keep the tokenizer beside the checkpoints: exports look for it there.
-
-    Args:
-        places: folders, one of which has it.
-    """
+def _keep_tokenizer(prepared: Prepared, folder: Path) -> None:
+    """Keep the tokenizer beside the checkpoints: exports look for it there."""
     try:
-        place = next((place for place in places if place.exists()), places[-1])
-        load_prepared(place).save(folder)
+        prepared.tokenizer().save(folder)
     except OSError as error:
         print(
             f"warning: the tokenizer is not copied to {folder}: {error.strerror}; exports need "

@@ -17,10 +17,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
+from alphadecay.inspect.run.metrics import perplexity
 from train.cluster.distributed import World
 from train.data.loading.rows import IGNORED, Labelled
 from train.engines.protocol import Engine
-from train.telemetry.metrics import perplexity
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from train.cluster.distributed import World
 from train.errors import UserError
-from train.loop.stopping.signals import StopRequests
+from train.loop.stopping.signals import StopRequests, own_stop_files
 from train.system.lease import Lease
+from train.system.patience import patiently
 
 _WAY_OUT = "give this run an --output_dir of its own, or stop the other first"
 
@@ -48,8 +49,9 @@ def make_sure_held(lease: Lease | None) -> None:
 
 
 def _take(lease: Lease, folder: Path, requests: StopRequests) -> None:
+    requests.files = own_stop_files()  # the folder's own may be for the job that holds it
     try:
         with requests.interrupting():
-            lease.take()
+            patiently(lease.take)
     except OSError as error:
         raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from None

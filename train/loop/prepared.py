@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from train.data.loading.partial import PartialCorpus
 from train.data.preparing.beside import PreparationBeside
 from train.data.preparing.corpora import prepare_all
 from train.data.preparing.prepare import find_prepared
+from train.data.tokenizers.load import AnyTokenizer, load_prepared
 from train.errors import UserError
 from train.loop.stopping.signals import StopRequests
 from train.models import spec_of
@@ -36,10 +38,13 @@ class Prepared:
     part: PartialCorpus | None = None
     beside: PreparationBeside | None = None
 
-    @property
-    def places(self) -> tuple[Path, ...]:
-        """Return where the first corpus may be: it is in the first of these that is there."""
-        return self.part.folders if self.part is not None else tuple(self.folders[:1])
+    def tokenizer(self) -> AnyTokenizer:
+        """Load the tokenizer of the first corpus, from wherever its files are by now."""
+        *before, last = self.part.folders if self.part is not None else self.folders[:1]
+        for folder in before:
+            with suppress(UserError):  # it has been moved
+                return load_prepared(folder)
+        return load_prepared(last)
 
     def end(self) -> None:
         """End what still prepares."""

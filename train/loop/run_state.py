@@ -27,12 +27,14 @@ class Progress:
         tokens: real tokens of those steps over all ranks.
         val_perplexity: first and latest.
         validated_step: of the latest validation.
+        asked_step: of the latest questions of eval.downstream.
     """
 
     step: int = 0
     tokens: int = 0
     val_perplexity: tuple[float, float] = (nan, nan)
     validated_step: int = -1
+    asked_step: int = -1
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers."""
@@ -45,6 +47,7 @@ class Progress:
         self.tokens = int(state["tokens"])
         self.val_perplexity = (first, latest)
         self.validated_step = int(state["validated_step"])
+        self.asked_step = int(state.get("asked_step", -1))  # checkpoints of before lack it
 
 
 class RunState:

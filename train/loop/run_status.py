@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from alphadecay.inspect.run_folder import read_object
 from train.config.run_folder import STATUS
 from train.loop.stopping.signals import TO_BE_CONTINUED
 from train.system.files import write_atomically
+from train.system.lease_files import is_held
+from train.system.patience import patiently
 
 State = Literal["running", "stopped", "finished", "failed"]
 _CODES = {"finished": 0, "stopped": TO_BE_CONTINUED, "running": TO_BE_CONTINUED}
@@ -49,6 +52,8 @@ def note_refusal(folder: Path, reason: str, held: bool) -> None:
         reason: why it was refused.
         held: whether this job alone writes into the folder.
     """
+    if not held and is_held(folder):
+        return
     known = read_state(folder).get("state")
     if known == "stopped" or (held and known != "finished"):
         write_state(folder, "failed", reason=reason)
@@ -68,11 +73,28 @@ def note_checkpoint(folder: Path, step: int, path: Path) -> None:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """Return what state.json says, or nothing where there is none to be read."""
+    return read_object(folder / STATUS)
+
+
+def _read(folder: Path) -> dict[str, Any]:
     try:
         state = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _read_patiently(folder: Path) -> dict[str, Any]:
+    """Return what state.json says: a job script asks once whether the run goes on."""
+
+    def say(line: str) -> None:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+
+    try:
+        return patiently(lambda: _read(folder), say)
+    except OSError as error:
+        say(f"{folder / STATUS}: {error.strerror}")
+        return {}
 
 
 def main(arguments: list[str]) -> int:
@@ -80,7 +102,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (1, 2) or arguments[0].startswith("-"):
         print(__doc__, file=sys.stderr)
         return 0 if arguments in (["--help"], ["-h"]) else 2
-    state = read_state(Path(arguments[0]))
+    state = _read_patiently(Path(arguments[0]))
     value = state.get(arguments[1] if len(arguments) == 2 else "state")
     print("unknown" if value is None else value)
     return _CODES.get(str(state.get("state")), 1)

@@ -85,10 +85,19 @@ class Supply:
         Returns:
             Why to stop instead, which may be that they will not come; empty when they are there.
         """
-        if self._batches.holds(k):
-            return ""
-        with self._telemetry.clock.part("data"):
-            return self._wait(k, ask)
+        told = False
+        while not self._batches.holds(k):
+            with self._telemetry.clock.part("data"):  # anew each time: the loop still moves
+                part, reason = self._look_together(k, ask)
+                if reason:
+                    return reason
+                if self._batches.holds(k):
+                    break
+                if not told:
+                    self._telemetry.message(f"step {k + 1} waits for its rows; {_there(part)}")
+                told = True
+                time.sleep(_PAUSE)
+        return ""
 
     def check(self) -> None:
         """Check, where a run has stopped, that it was not for rows that will not come.
@@ -99,25 +108,17 @@ class Supply:
         if self._failure:
             raise UserError(self._failure)
 
-    def _wait(self, k: int, ask: Callable[[], str]) -> str:
-        told = False
-        while True:
-            part, failure = self._world.run_on_main(self._look)
-            self._grow(part)
-            if self._batches.holds(k):
-                return ""
-            reason = ask()
-            if reason:
-                return reason
-            if failure:
-                self._failure = (
-                    f"step {k + 1} needs rows that are not prepared, and no more are: {failure}"
-                )
-                return "the preparation of the data has failed"
-            if not told:
-                self._telemetry.message(f"step {k + 1} waits for its rows; {_there(part)}")
-            told = True
-            time.sleep(_PAUSE)
+    def _look_together(self, k: int, ask: Callable[[], str]) -> tuple[PartialCorpus | None, str]:
+        """Take in what is prepared by now; return it, and why not to wait for more. Collective."""
+        part, failure = self._world.run_on_main(self._look)
+        self._grow(part)
+        reason = ask()
+        if not reason and failure and not self._batches.holds(k):
+            self._failure = (
+                f"step {k + 1} needs rows that are not prepared, and no more are: {failure}"
+            )
+            reason = "the preparation of the data has failed"
+        return part, reason
 
     def _look(self) -> tuple[PartialCorpus | None, str]:
         assert self._beside is not None

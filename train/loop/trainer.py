@@ -5,7 +5,6 @@ Every rank does the same in the same order.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from train.data.preparing.beside import PreparationBeside
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
-from train.loop.evaluation import evaluate
+from train.loop.downstream import Downstream
 from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
 from train.loop.random_state import random_state, set_random_state
@@ -35,6 +34,7 @@ from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
 from train.loop.supply import Supply
+from train.loop.validations import Validations
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
 
@@ -50,6 +50,7 @@ class Trainer:
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
+        downstream: the tasks of eval.downstream; None where it is off.
         beside: rank 0's preparation of what is still to come; None where all is there.
         progress: how far it has come.
         saved_step: of the checkpoint it last wrote or read; -1 before the first.
@@ -69,6 +70,7 @@ class Trainer:
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
+    downstream: Downstream | None = None
     beside: PreparationBeside | None = None
     progress: Progress = field(default_factory=Progress)
     saved_step: int = -1
@@ -80,6 +82,16 @@ class Trainer:
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
+        self.validations = Validations(
+            self.config,
+            self.world,
+            self.engine,
+            self.validation,
+            self.downstream,
+            self.telemetry,
+            self.progress,
+            self.budget,
+        )
         self.reader = Supply(self.config, self.world, self.batches, self.telemetry, self.beside)
         self.state = RunState()
         self.state.register("progress", self.progress)
@@ -103,6 +115,7 @@ class Trainer:
             UserError: another job has taken output_dir over, and nothing was written since; or the
                 preparation of the data beside it has failed, and the run is saved.
         """
+        self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved_step < 0:
             self._tell_refresh(self.decay)
         self._ask()
@@ -116,7 +129,10 @@ class Trainer:
         if self.stopped:
             self.world.run_on_main(lambda: make_sure_held(self.lease))
             if self.step:
-                self.save(last=True)
+                try:
+                    self.save(last=True)
+                except checkpoint.LastNotSaved as failure:  # it goes on from the one before
+                    self.telemetry.message(f"warning: {failure}")
             self.reader.check()
 
     def save(self, last: bool = False) -> None:
@@ -260,11 +276,10 @@ class Trainer:
         last = self.step == self.config.run.steps
         if last:
             self.stopped = ""  # nothing is left to stop
-        validated = self.progress.validated_step == self.step
-        due = last or self.step % self.config.eval.every == 0
-        if due and not validated and not self.stopped:
-            self._validate()
-            self._ask()
+        for validate in self.validations.due(self.step):
+            if not self.stopped:
+                validate()
+                self._ask()
         every = self.config.checkpoint.every
         due = last or (every > 0 and self.step % every == 0)
         if due and self.step and not self.stopped and not (self._saved_in_streak() and not last):
@@ -275,22 +290,6 @@ class Trainer:
         """Return whether the weights have not changed since they were saved: only skips since."""
         in_a_row = self.watch.skips.in_a_row
         return bool(in_a_row) and self.saved_step >= self.step - in_a_row
-
-    def _validate(self) -> None:
-        config = self.config.eval
-        with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = evaluate(
-                self.engine,
-                self.validation,
-                config.micro_batch or self.config.run.micro_rows,
-                self.world,
-                published_batch=config.published_batch,
-            ).record()
-        perplexity = record["val_perplexity"]
-        first, _ = self.progress.val_perplexity
-        self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
-        self.progress.validated_step = self.step
-        self.telemetry.validation(self.step, record)
 
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""

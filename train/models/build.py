@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -44,7 +45,7 @@ def build_model(
         module = spec.bare(config)
     if _stage(ds_config) != 3:
         _make_room(module, dtype, device)
-    initialise(module, model.init_std, seed)
+    initialise(module, partial(spec.initial_std, model), seed)
     finish_model(module, model)
     return module
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -52,16 +52,19 @@ class SkipRandomFills(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def initialise(module: nn.Module, std: float, seed: int) -> None:
-    """Fill in normal weights and gains of one, each parameter from a generator of its own.
+def initialise(module: nn.Module, std_of: Callable[[str], float], seed: int) -> None:
+    """Fill in normal weights, gains of one and biases of zero, each from a generator of its own.
 
     Under zero.Init transformers' own initialisation sees empty parameters and leaves torch's
     defaults. Collective there.
+
+    Args:
+        std_of: from the name of a weight to its standard deviation.
     """
     parameters = dict(module.named_parameters())
     shapes = {name: whole_shape(parameter) for name, parameter in parameters.items()}
     matrices = {name: shape for name, shape in shapes.items() if len(shape) > 1}
-    drawn = _drawn_in_order(matrices, std, seed)
+    drawn = _drawn_in_order(matrices, std_of, seed)
     with torch.no_grad():
         for name, parameter in parameters.items():
             with _Gathered(parameter) as writes:
@@ -70,7 +73,7 @@ def initialise(module: nn.Module, std: float, seed: int) -> None:
                 if name in matrices:
                     _put(parameter, next(drawn))
                 else:
-                    parameter.fill_(1.0)
+                    parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
 def _put(parameter: nn.Parameter, whole: Tensor) -> None:
@@ -105,7 +108,9 @@ class _Gathered:
         self._context.__exit__(*exc)
 
 
-def _drawn_in_order(shapes: Mapping[str, Shape], std: float, seed: int) -> Iterator[Tensor]:
+def _drawn_in_order(
+    shapes: Mapping[str, Shape], std_of: Callable[[str], float], seed: int
+) -> Iterator[Tensor]:
     """Yield the values of each parameter in order.
 
     Threads draw ahead, a parameter each, for torch fills from one generator on one core. As many
@@ -115,7 +120,7 @@ def _drawn_in_order(shapes: Mapping[str, Shape], std: float, seed: int) -> Itera
     waiting: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for name, shape in shapes.items():
-            waiting.append(pool.submit(_draw, name, shape, std, seed))
+            waiting.append(pool.submit(_draw, name, shape, std_of(name), seed))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:

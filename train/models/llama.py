@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from train.config import ModelConfig
+from train.models.causal_lm import CausalLanguageModel
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from train.models.spec import LossOfHead
 
-
-class Llama:
+class Llama(CausalLanguageModel):
     """The LLaMA of the paper's tables."""
 
     parts: Mapping[str, str] = MappingProxyType(
@@ -32,23 +30,7 @@ class Llama:
         """Return transformers' description of the model."""
         from transformers import LlamaConfig
 
-        # Every configuration takes it, and none has a field for it.
-        options: dict[str, Any] = {"attn_implementation": model.attention}
-        return LlamaConfig(
-            vocab_size=model.vocab_size,
-            hidden_size=model.hidden_size,
-            intermediate_size=model.intermediate_size,
-            num_hidden_layers=model.num_layers,
-            num_attention_heads=model.num_heads,
-            num_key_value_heads=model.num_kv_heads or model.num_heads,
-            max_position_embeddings=sequence_length,
-            rms_norm_eps=model.rms_norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
-            initializer_range=model.init_std,
-            tie_word_embeddings=model.tie_embeddings,
-            use_cache=False,
-            **options,
-        )
+        return LlamaConfig(**gated_decoder(model, sequence_length))
 
     def bare(self, config: LlamaConfig) -> LlamaForCausalLM:
         """Build the model of `config` on the current default device."""
@@ -66,42 +48,25 @@ class Llama:
         attention = model.num_layers * 2 * width * sequence_length
         return 3.0 * 2.0 * (weights + attention)
 
-    def vocabulary(self, model: ModelConfig) -> int:
-        """Return the rows of the embedding."""
-        return model.vocab_size
 
-    def layers(self, module: nn.Module) -> Sequence[nn.Module]:
-        """Return every LlamaDecoderLayer."""
-        from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-
-        return [layer for layer in module.modules() if isinstance(layer, LlamaDecoderLayer)]
-
-    def ends(self, module: nn.Module) -> Sequence[nn.Module]:
-        """Return embed_tokens and lm_head."""
-        model: Any = module
-        return [model.model.embed_tokens, model.lm_head]
-
-    def restore_buffers(self, module: nn.Module) -> None:
-        """Compute the rotary frequencies in float32 again: in bf16 far positions blur."""
-        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
-
-        for layer in module.modules():
-            if isinstance(layer, LlamaRotaryEmbedding):
-                fresh = LlamaRotaryEmbedding(layer.config)
-                for name, buffer in fresh.named_buffers():
-                    setattr(layer, name, buffer.to(getattr(layer, name).device))
-
-    def attend_causally(self, module: nn.Module) -> None:
-        """Register torch's attention as one that needs no mask."""
-        from train.models.llama_attention import attend_causally
-
-        attend_causally(module)
-
-    def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
-        """Have the head compute the loss."""
-        from train.models.llama_loss import fuse_llama_loss
-
-        fuse_llama_loss(module, loss_of_head)
+def gated_decoder(model: ModelConfig, sequence_length: int) -> dict[str, Any]:
+    """Return the settings that configurations of LLaMA's kind share."""
+    return {
+        "vocab_size": model.vocab_size,
+        "hidden_size": model.hidden_size,
+        "intermediate_size": model.intermediate_size,
+        "num_hidden_layers": model.num_layers,
+        "num_attention_heads": model.num_heads,
+        "num_key_value_heads": model.num_kv_heads or model.num_heads,
+        "max_position_embeddings": sequence_length,
+        "rms_norm_eps": model.rms_norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": model.rope_theta},
+        "initializer_range": model.init_std,
+        "tie_word_embeddings": model.tie_embeddings,
+        "use_cache": False,
+        # Every configuration takes it, and none has a field for it.
+        "attn_implementation": model.attention,
+    }
 
 
 SPEC = Llama()

@@ -27,6 +27,9 @@ class ModelSpec(Protocol):
 
         Args:
             sequence_length: tokens in a row, the longest the model sees.
+
+        Raises:
+            UserError: a setting that the architecture has no place for.
         """
 
     def bare(self, config: Any) -> nn.Module:
@@ -39,6 +42,9 @@ class ModelSpec(Protocol):
         activations do not count. Attention counts as whole rows, without the half that a causal
         kernel saves, as is usual; the embedding's look-up counts as nothing.
         """
+
+    def initial_std(self, model: ModelConfig, name: str) -> float:
+        """Return the standard deviation of a weight's initial values, by its name."""
 
     def vocabulary(self, model: ModelConfig) -> int:
         """Return how many pieces a tokenizer may have."""

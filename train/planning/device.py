@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
+from alphadecay.inspect.plan.known_peaks import CARDS, card_named
 from train.cluster.distributed import World
 from train.errors import UserError
 from train.system.device import has_bf16, uses_cuda
 from train.system.host_memory import host_memory
-from train.telemetry.known_peaks import CARDS, card_named
 
 GB = 1e9
 _SIZE = re.compile(r"(?:^|[-_ ])(\d+(?:\.\d+)?)\s*GB?\b", re.IGNORECASE)

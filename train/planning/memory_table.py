@@ -8,13 +8,14 @@ from math import prod
 
 import torch
 
-from alphadecay.modules import WeightModule, find_modules
+from alphadecay.inspect.plan.memory import Memory, Spread, predict_memory, refresh_bytes
+from alphadecay.modules import find_modules
 from train.config import TrainConfig
 from train.config.decay import METHODS
 from train.engines.build import EnginePlan
 from train.planning.activations import count_activations, evaluation_bytes, loss_bytes
 from train.planning.device import GB
-from train.planning.memory import Memory, Sharding, predict_memory, sharding_of
+from train.planning.spread import spread_of
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def memory_table(
     Args:
         fused_loss: the loss is computed without the logits in memory.
     """
-    sharding = sharding_of(c, plan, model, world_size)
-    bf16 = sharding.itemsize == 2
+    spread = spread_of(c, plan, model, world_size)
+    bf16 = spread.itemsize == 2
     shapes = [tuple(parameter.shape) for parameter in model.parameters()]
-    gathered = min(sum(map(prod, shapes)), sharding.live_parameters) * sharding.itemsize
+    gathered = min(sum(map(prod, shapes)), spread.live_parameters) * spread.itemsize
     live = (Part("gathered", gathered),) if gathered else ()
     rows = c.run.micro_rows
     length = c.data.sequence_length
@@ -115,45 +116,29 @@ def memory_table(
     logits = evaluation_bytes(c.model, (c.eval.micro_batch or rows) * length, bf16)
     return MemoryTable(
         title=(
-            f"{sharding.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
+            f"{spread.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
             f"batch {rows}"
         ),
-        lasting=_lasting(predict_memory(shapes, sharding), sharding),
+        lasting=_lasting(predict_memory(shapes, spread), spread),
         training=(*live, Part("activations", kept.layers), Part("logits, loss", loss)),
-        refresh=_refresh(c, model, sharding),
+        refresh=_refresh(c, model, spread),
         evaluation=(Part("validation", logits + gathered),),
     )
 
 
-def _lasting(held: Memory, sharding: Sharding) -> tuple[Part, ...]:
+def _lasting(held: Memory, spread: Spread) -> tuple[Part, ...]:
     return (
-        Part("weights", held.weights, sharding.offload_parameters),
-        Part("gradients", held.gradients, sharding.offload_optimizer),
-        Part("optimizer", held.optimizer, sharding.offload_optimizer),
+        Part("weights", held.weights, spread.offload_parameters),
+        Part("gradients", held.gradients, spread.offload_optimizer),
+        Part("optimizer", held.optimizer, spread.offload_optimizer),
     )
 
 
-def _refresh(c: TrainConfig, model: torch.nn.Module, sharding: Sharding) -> tuple[Part, ...]:
+def _refresh(c: TrainConfig, model: torch.nn.Module, spread: Spread) -> tuple[Part, ...]:
     if METHODS[c.decay.method].family != "spectral":
         return ()
-    size = _refresh_bytes(find_modules(model), sharding)
+    size = refresh_bytes([module.shape for module in find_modules(model)], spread)
     return (Part("refresh", size),)
-
-
-def _refresh_bytes(modules: list[WeightModule], sharding: Sharding) -> int:
-    """Return the bytes of the largest module on its owner.
-
-    It is gathered (ZeRO-3), in float64 with its Gram matrix and the solver's work space, as a GPU
-    takes it that solves by four threads; in float32 it is less (2.2 to 2.7 times the matrix on an
-    H200).
-    """
-    gathered = sharding.itemsize if sharding.stage == 3 else 0
-    sizes = []
-    for module in modules:
-        long, short = max(module.shape), min(module.shape)
-        solved = max(8 * long * short + 32 * short * short, 72 * short * short)
-        sizes.append(gathered * long * short + solved)
-    return max(sizes)
 
 
 def _sum(parts: Iterable[Part]) -> int:

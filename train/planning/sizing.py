@@ -1,29 +1,53 @@
 """The command `python -m train sizing`: model x GPUs -> ZeRO stage, micro batch, memory and hours.
 
-Everything is arithmetic of the dry run on shapes; no GPU is needed and nothing is measured.
+Everything is arithmetic of the dry run on shapes; no GPU is needed. Hours follow from an MFU that
+is assumed, or was measured where the caller says so.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU, PEAK_BF16
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.errors import UserError, as_command
 from train.models import spec_of
 from train.planning.auto import Choice, choose
 from train.planning.device import GB, Device
+from train.planning.sizes import Size
 from train.system.environment import prepare_environment
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
 
 MODELS = ("60m", "130m", "350m", "1b")
 GPUS = (1, 8, 64)
 # Memory of a card in GB -> a card that has it, whose peak the hours are reckoned with.
 CARDS = {24: "RTX 4090", 80: "H100", 141: "H200"}
 AS_ON_A_GPU = ("--run.precision", "bf16", "--model.fused_cross_entropy", "true")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the MFU of a recipe depends on.
+
+    Args:
+        model: one of MODELS.
+        ranks: GPUs.
+        card: of known_peaks.
+        size: ZeRO file and micro batch.
+    """
+
+    model: str
+    ranks: int
+    card: str
+    size: Size
+
+
+NOTHING: Mapping[Run, float] = MappingProxyType({})
 
 
 def find_fit(model: str, ranks: int, card: str, memory: float) -> Choice | None:
@@ -56,24 +80,35 @@ def _recipe(model: str) -> TrainConfig:
     return load_config(["--config", str(file), *AS_ON_A_GPU])
 
 
-def table(mfu: float = ASSUMED_MFU) -> Iterator[str]:
-    """Return the table in Markdown, a line for each model, number of GPUs and card."""
-    yield "| model | GPUs | memory of each | ZeRO | micro batch | GB a rank | hours |"
-    yield "|---|---|---|---|---|---|---|"
+def table(assumed: float = ASSUMED_MFU, measured: Mapping[Run, float] = NOTHING) -> Iterator[str]:
+    """Return the table in Markdown, a line for each model, number of GPUs and card.
+
+    Args:
+        assumed: the MFU of every run that was not measured.
+        measured: the MFU of those that were.
+    """
+    yield "| model | GPUs | memory of each | ZeRO | micro batch | GB a rank | MFU | hours |"
+    yield "|---|---|---|---|---|---|---|---|"
     for model in MODELS:
         for ranks in GPUS:
-            yield from (_line(model, ranks, memory, mfu) for memory in CARDS)
+            yield from (_line(model, ranks, memory, assumed, measured) for memory in CARDS)
 
 
-def _line(model: str, ranks: int, memory: int, mfu: float) -> str:
-    fit = find_fit(model, ranks, CARDS[memory], memory * GB)
+def _line(
+    model: str, ranks: int, memory: int, assumed: float, measured: Mapping[Run, float]
+) -> str:
+    card = CARDS[memory]
+    fit = find_fit(model, ranks, card, memory * GB)
     head = f"| {model.upper()} | {ranks} | {memory} GB"
     if fit is None:
-        return f"{head} | does not fit | | | |"
-    reckoned = hours(model, ranks, CARDS[memory], mfu)
-    last = "the CPUs decide" if fit.size.offloads else f"{reckoned:.2g}"
-    used = f"{fit.size.micro_batch} | {fit.memory.peak / GB:.1f}"
-    return f"{head} | `{fit.size.ds_config}` | {used} | {last} |"
+        return f"{head} | does not fit | | | | |"
+    used = f"`{fit.size.ds_config}` | {fit.size.micro_batch} | {fit.memory.peak / GB:.1f}"
+    if fit.size.offloads:
+        return f"{head} | {used} | – | the CPUs decide |"
+    run = Run(model, ranks, card, fit.size)
+    mfu = measured.get(run, assumed)
+    source = "measured" if run in measured else "assumed"
+    return f"{head} | {used} | {mfu:.0%} {source} | {hours(model, ranks, card, mfu):.2g} |"
 
 
 def main(arguments: Sequence[str]) -> int:

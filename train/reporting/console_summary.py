@@ -13,12 +13,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run import goodput_words
+from alphadecay.inspect.run.grid import figures
+from alphadecay.inspect.run.metrics import finite_or_none
+from alphadecay.inspect.run.words import clock, number
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
-from train.reporting.heatmap import figures
 from train.system.provenance import ROOT
-from train.telemetry.metrics import finite_or_none
-from train.telemetry.module_names import layer_and_type
-from train.telemetry.progress import clock, number
 
 EXTREMES = 3
 
@@ -101,12 +102,17 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _costs(summary: Mapping[str, Any]) -> list[str]:
-    """Tell where time and memory went."""
+    """Tell what was chosen for the device, and where time and memory went."""
     lines = []
+    if summary.get("chosen"):
+        lines.append(f"Sizes: {summary['chosen']}")
     shares = {
         name: share for name, share in (summary.get("time_shares") or {}).items() if share >= 0.001
     }
-    if shares:
+    if goodput := summary.get("goodput"):
+        lines.append(f"Training was {goodput_words.headline(goodput)}")
+        lines += filter(None, [goodput_words.rest(goodput), goodput_words.remarks(goodput)])
+    elif shares:
         parts = sorted(shares.items(), key=lambda item: -item[1])
         lines.append(
             "Time: " + ", ".join(f"{name.replace('_', '+')} {share:.1%}" for name, share in parts)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from train.config.run_folder import HEATMAP, METRICS, SUMMARY
+from alphadecay.inspect.run.goodput import goodput, read_attempts
+from alphadecay.inspect.run.metrics import finite_or_none
+from train.config.run_folder import ATTEMPTS, HEATMAP, METRICS, SUMMARY
 from train.loop.run_status import State, write_state
 from train.loop.stopping.signals import exit_code
 from train.loop.trainer import Trainer
@@ -15,7 +17,7 @@ from train.models.build import count_parameters
 from train.reporting.console_summary import print_closing_summary
 from train.reporting.heatmap import write_heatmaps
 from train.system.provenance import own_provenance
-from train.telemetry.metrics import finite_or_none, read_metrics
+from train.telemetry.metrics import read_metrics
 from train.telemetry.summary import read_summary, write_summary
 
 
@@ -57,10 +59,12 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
     taken_over = trainer.lease is not None and trainer.lease.lost
     if trainer.world.is_main and not taken_over:  # else it is another job's to say
         saved = str(trainer.saved) if trainer.saved else None
+        # Where the last save failed, the next start goes on from an earlier step.
+        step = max(trainer.saved_step, 0) if state == "stopped" else trainer.step
         write_state(
             trainer.folder,
             state,
-            step=trainer.step,
+            step=step,
             steps=trainer.config.run.steps,
             reason=reason,
             checkpoint=saved,
@@ -138,4 +142,5 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "val_perplexity_first": trainer.progress.val_perplexity[0],
         "val_perplexity": trainer.progress.val_perplexity[1],
         "model_parameters": count_parameters(trainer.engine.module),
+        "goodput": goodput(read_attempts(trainer.folder / ATTEMPTS)),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.telemetry.module_names import NO_LAYER, layer_and_type
+from alphadecay.inspect.run.grid import Grid, figures, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 if find_spec("matplotlib") is None:
     raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
 
-# The order in which a token meets them; other types follow in the order of their names in the
-# model.
-TYPE_ORDER = ("q", "k", "v", "qkv", "o", "gate", "up", "down")
-
-# values (NaN where there is no module), row labels, column labels
-Grid = tuple[np.ndarray, list[str], list[str]]
 Panel = tuple[Grid, str, str]  # values, heading, scale of colours
 
 
@@ -81,32 +75,6 @@ def _draw(panels: Sequence[Panel], history: Sequence[Mapping[str, Any]], title: 
     if history:
         _history(parts[1].subplots(), history)
     return figure
-
-
-def grid(values: Mapping[str, float]) -> Grid:
-    """Arrange the values as rows of layers and columns of types."""
-    cells = {layer_and_type(name): value for name, value in values.items()}
-    layers = sorted({layer for layer, _ in cells}, key=lambda layer: (layer == NO_LAYER, layer))
-    seen = list(dict.fromkeys(kind for _, kind in cells))
-    kinds = sorted(
-        seen,
-        key=lambda kind: (
-            TYPE_ORDER.index(kind) if kind in TYPE_ORDER else len(TYPE_ORDER) + seen.index(kind)
-        ),
-    )
-    table = np.array(
-        [[_number(cells.get((layer, kind))) for kind in kinds] for layer in layers], dtype=float
-    )
-    return table, ["other" if layer == NO_LAYER else str(layer) for layer in layers], kinds
-
-
-def figures(value: float) -> str:
-    """Write three significant figures, trailing zeros kept so that columns line up."""
-    return f"{value:#.3g}" if value else "0"
-
-
-def _number(value: float | None) -> float:
-    return value if value is not None and math.isfinite(value) else math.nan
 
 
 def _map(axis: Axes, cells: Grid, heading: str, colours: str) -> None:

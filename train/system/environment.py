@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from importlib.metadata import version
+from pathlib import Path
 
 from train.system.cpu_count import cores_of_rank, cpu_count
 from train.system.device import gpu_installed
@@ -26,6 +28,7 @@ def prepare_environment() -> None:
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", level.lower())
     logging.getLogger("DeepSpeed").setLevel(level)
     _share_cores()
+    _record_collectives()
     if gpu_installed():
         _prepare_cuda()
     if level == "WARNING":
@@ -47,5 +50,24 @@ def _prepare_cuda() -> None:
     names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
     if not any(name in os.environ for name in names):
         os.environ.update(dict.fromkeys(names, "expandable_segments:True"))
-    # The last collectives of each rank, for when one hangs (launch/README.md).
-    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
+
+
+def _record_collectives() -> None:
+    """Have torch remember the last collectives of each rank, for when one hangs."""
+    size, _ = _flight_recorder()
+    os.environ.setdefault(size, "2000")
+    os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
+
+
+def send_flight_records(prefix: Path) -> None:
+    """Name the files that NCCL's watchdog writes at a timeout: the prefix and a rank's number."""
+    _, file = _flight_recorder()
+    os.environ.setdefault(file, str(prefix))
+
+
+def _flight_recorder() -> tuple[str, str]:
+    """Return what torch calls the recorder's size and its file; newer ones warn of old names."""
+    major, minor = version("torch").split(".")[:2]
+    if (int(major), int(minor)) < (2, 8):
+        return "TORCH_NCCL_TRACE_BUFFER_SIZE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE"
+    return "TORCH_FR_BUFFER_SIZE", "TORCH_FR_DUMP_TEMP_FILE"

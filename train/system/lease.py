@@ -1,6 +1,6 @@
 """Holds a folder for one job at a time, where file locks may reach no further than their node.
 
-A holder is a file `.lease-NUMBER` made with O_EXCL, which the file system itself decides: of two
+A holder is a file `.NAME-NUMBER` made with O_EXCL, which the file system itself decides: of two
 jobs that want the same number one gets it. The highest number has the folder. The file says who
 holds it and carries a count that grows while the holder lives. Nobody needs to clean up: a holder
 that was killed is taken over, at once where its process can be looked for, else after its count has
@@ -11,24 +11,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from train.errors import UserError
+from train.system.lease_files import NAME, PATIENCE, Seen, lease_files, lease_path, newest
 from train.system.processes import Holder, this_process
 
 BEAT = 10.0  # seconds
-# Longer than a network file system may show a reader what it remembers (NFS: 60 s), and than an
-# interruption of a few beats.
-PATIENCE = 120.0
 SAME_JOB = 3  # times that patience for the earlier start of a requeued job to end
 _POLL = 0.5
-_NAME = re.compile(r"\.lease-(\d{8})")
 
 
 class LeaseTaken(UserError):
@@ -37,16 +33,6 @@ class LeaseTaken(UserError):
 
 class LeaseLost(UserError):
     """Another job has taken the folder over: this one must write nothing more there."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A lease file as it was read: its number, its bytes and what they say."""
-
-    number: int
-    content: bytes
-    holder: Holder | None
-    released: bool
 
 
 class Lease:
@@ -60,6 +46,7 @@ class Lease:
         say: takes a line for a person who waits.
         beat: seconds between two counts.
         patience: seconds after which a count that stands still is a dead holder's.
+        name: of the files; leases of two names know nothing of each other.
     """
 
     def __init__(
@@ -71,6 +58,7 @@ class Lease:
         say: Callable[[str], None] = print,
         beat: float = BEAT,
         patience: float = PATIENCE,
+        name: str = NAME,
     ) -> None:
         self.holder = this_process()
         self.nonce = uuid.uuid4().hex[:12]
@@ -81,6 +69,7 @@ class Lease:
         self._say = say
         self._beat_seconds = beat
         self._patience = patience
+        self._name = name
         self._number = 0
         self._count = 0
         self._lost = False
@@ -109,7 +98,7 @@ class Lease:
         while True:
             self._folder.mkdir(parents=True, exist_ok=True)
             try:
-                seen = _newest(self._folder)
+                seen = newest(self._folder, self._name)
             except FileNotFoundError:
                 continue  # its holder has moved or removed the folder
             if seen is None or self._is_free(seen, watch):
@@ -126,7 +115,7 @@ class Lease:
             LeaseLost: another has it.
             OSError: it cannot be told.
         """
-        seen = _newest(self._folder)
+        seen = newest(self._folder, self._name)
         holder = seen.holder if seen is not None else None
         if holder is not None and holder.nonce == self.nonce and not self._lost:
             return
@@ -144,7 +133,7 @@ class Lease:
             self._write(released=True)
         self._number = 0
 
-    def _is_free(self, seen: _Seen, watch: _Watch) -> bool:
+    def _is_free(self, seen: Seen, watch: _Watch) -> bool:
         """Return whether the folder can be taken.
 
         Raises:
@@ -179,7 +168,7 @@ class Lease:
 
     def _create(self, number: int) -> bool:
         """Make the lease of this number; return False where another job was quicker."""
-        path = self._folder / f".lease-{number:08d}"
+        path = self._path(number)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except (FileExistsError, FileNotFoundError):
@@ -188,15 +177,18 @@ class Lease:
             file.write(self._content(released=False))
             file.flush()
             os.fsync(file.fileno())
-        newest = _newest(self._folder)
-        if newest is None or newest.number != number:  # numbers went on between look and make
+        there = newest(self._folder, self._name)
+        if there is None or there.number != number:  # numbers went on between look and make
             path.unlink(missing_ok=True)
             return False
         self._number = number
-        for other, old in _files(self._folder):
+        for other, old in lease_files(self._folder, self._name):
             if other < number:
                 old.unlink(missing_ok=True)
         return True
+
+    def _path(self, number: int) -> Path:
+        return lease_path(self._folder, self._name, number)
 
     def _content(self, released: bool) -> bytes:
         """Return the file's bytes, always as many: they are written over each other."""
@@ -209,7 +201,7 @@ class Lease:
         self._count += 1
         try:
             # Without O_CREAT: a file that is gone was taken over, and stays gone.
-            with (self._folder / f".lease-{self._number:08d}").open("r+b") as file:
+            with self._path(self._number).open("r+b") as file:
                 file.write(self._content(released))
                 file.flush()
                 os.fsync(file.fileno())
@@ -223,19 +215,13 @@ class Lease:
             self._write(released=False)
 
 
-def remove_leases(folder: Path) -> None:
-    """Remove the leases of a folder that nobody will write in any more."""
-    for _, path in _files(folder):
-        path.unlink(missing_ok=True)
-
-
 class _Watch:
     """Watches the count of a lease by this process's own clock: clocks of two hosts differ."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._began = time.monotonic()
-        self._last: _Seen | None = None
+        self._last: Seen | None = None
         self._changed = self._began
         self.first_look = True
 
@@ -254,7 +240,7 @@ class _Watch:
         """Seconds since the count was seen to change."""
         return time.monotonic() - self._changed
 
-    def look(self, seen: _Seen) -> bool:
+    def look(self, seen: Seen) -> bool:
         """Take a look in, and return whether the same holder's count has grown since the last."""
         before = self._last
         self.first_look = before is None
@@ -263,34 +249,3 @@ class _Watch:
         self._last = seen
         self._changed = time.monotonic()
         return before is not None and before.number == seen.number
-
-
-def _files(folder: Path) -> list[tuple[int, Path]]:
-    names = ((_NAME.fullmatch(entry.name), entry) for entry in folder.iterdir())
-    return sorted((int(match[1]), path) for match, path in names if match)
-
-
-def _newest(folder: Path) -> _Seen | None:
-    """Read the lease of the highest number; None where there is none.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
-    while files := _files(folder):
-        number, path = files[-1]
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            time.sleep(0.01)  # taken over meanwhile
-            continue
-        return _Seen(number, content, *_parse(content))
-    return None
-
-
-def _parse(content: bytes) -> tuple[Holder | None, bool]:
-    """Return who a lease names, and whether it was given back; nobody where it says nothing yet."""
-    try:
-        facts = json.loads(content)
-        return Holder.from_facts(facts), str(facts["released"]).strip() == "yes"
-    except (ValueError, KeyError, TypeError):
-        return None, False

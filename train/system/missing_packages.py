@@ -34,6 +34,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "transformers": "train",
         "yaml": "train",
         "liger_kernel": "liger",
+        "lm_eval": "zeroshot",
         "tensorboard": "tensorboard",
         "wandb": "wandb",
     }

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 import subprocess
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "deepspeed", "transformers", "alphadecay")
 _FILES = ("alphadecay/**/*.py", "train/**/*.py", "train/recipes/*.yaml", "ds_configs/*.json")
 
 
@@ -52,17 +49,3 @@ def commit_of(root: Path) -> str:
         return f"{commit}+" if changed else commit
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that decide the result.
-
-    One that is not installed is None.
-    """
-    installed: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            installed[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            installed[package] = None
-    return installed

@@ -10,16 +10,13 @@ device needed it costs nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from alphadecay.inspect.run.parts import PARTS
 from train.models.compiling import compile_seconds
-
-# Tokens per second are reckoned over these parts.
-TRAINING = ("data", "forward_backward", "step", "refresh")
-PARTS = (*TRAINING, "evaluation", "checkpoint", "compiling")
 
 
 class StepClock:
@@ -27,22 +24,33 @@ class StepClock:
 
     Args:
         device: where the work runs; decides between host time and CUDA events.
+
+    Attributes:
+        moved: when a part was last entered, or left without an exception, in the seconds of
+            time.monotonic(); other threads see by it whether the loop goes on.
+        at: the part it is in; empty between parts.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._events = device.type == "cuda"
         self._unread: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._since = dict.fromkeys(PARTS, 0.0)
+        self.moved = time.monotonic()
+        self.at = ""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time of the block for `name`, one of PARTS, also where an exception ends it."""
         if name not in self._since:
             raise ValueError(f"{name} is no part of a step; use one of {', '.join(PARTS)}")
+        self.moved = time.monotonic()
+        self.at = name
         start = self._now()
         compiled = compile_seconds()
         try:
             yield
+            self.moved = time.monotonic()
+            self.at = ""
         finally:
             end = self._now()
             compiled = compile_seconds() - compiled  # the device waited for it, too
@@ -70,8 +78,3 @@ class StepClock:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
-
-
-def training_seconds(seconds: Mapping[str, float]) -> float:
-    """Sum the seconds of those parts in which the model learned."""
-    return sum(seconds[name] for name in TRAINING)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.metrics import Record
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import METRICS
-from train.telemetry.metrics import MetricsWriter, Record, check_metrics, make_record
+from train.telemetry.attempts import AttemptLog
+from train.telemetry.metrics import MetricsWriter, check_metrics, make_record
 from train.telemetry.sinks import Guarded, make_sinks
 
 
@@ -24,6 +26,7 @@ class Journal:
         folder: its output_dir.
         world: this rank.
         resume_step: the step gone on from; None starts afresh.
+        attempt: what attempts.jsonl says of this start.
         say: shows a line to the person watching.
     """
 
@@ -33,12 +36,14 @@ class Journal:
         folder: Path,
         world: World,
         resume_step: int | None,
+        attempt: AttemptLog,
         say: Callable[[str], None],
     ) -> None:
         self._config = config
         self._folder = folder
         self._world = world
         self._resume_step = resume_step
+        self._attempt = attempt
         self._say = say
         self._waiting: list[Record] = []
         self._opened = False
@@ -74,6 +79,7 @@ class Journal:
             sink.close()
         if self._metrics is not None:
             self._metrics.close()
+        self._attempt.close()
 
     def _open(self) -> None:
         self._metrics = MetricsWriter(self._folder / METRICS, self._resume_step, self._say)
@@ -81,6 +87,7 @@ class Journal:
         waiting, self._waiting = self._waiting, []
         for record in waiting:
             self._put(self._metrics, record)
+        self._attempt.open()
 
     def _put(self, metrics: MetricsWriter, record: Record) -> None:
         metrics.append(record)

@@ -1,29 +1,27 @@
 """Writes and reads metrics.jsonl: one JSON object a line, append-only, cut back on resume.
 
-A line's kind is train, validation, refresh or notice.
+A line's kind is train, validation, downstream, refresh or notice.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run import metrics
+from alphadecay.inspect.run.metrics import Record, finite_or_none
 from train.errors import UserError
 from train.system.files import write_atomically
+from train.system.patience import patiently
+from train.telemetry.json_lines import JsonLines
 
-Record = dict[str, Any]
 
-
-class MetricsWriter:
+class MetricsWriter(JsonLines):
     """Writes metrics.jsonl; one process does, rank 0.
-
-    Where the file system takes no line, as a full disk does, the lines wait in memory and are
-    written once it does.
 
     Args:
         path: the file; its folder is made.
@@ -41,18 +39,9 @@ class MetricsWriter:
         resume_step: int | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.path = Path(path)
-        self._say = say
-        self._waiting = b""  # begins in the middle of a line where the disk took a part of it
-        self._ailing = False
-        self._file = -1
+        super().__init__(Path(path), say)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume_step is not None:
-                _truncate(self.path, resume_step)
-            elif self.path.exists():
-                os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
-            self._open()
+            patiently(lambda: self._begin(resume_step), say)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -62,54 +51,13 @@ class MetricsWriter:
         self.append(record)
         return record
 
-    def append(self, record: Record) -> None:
-        """Append a line that `make_record` made."""
-        self._waiting += json.dumps(record, allow_nan=False).encode() + b"\n"
-        self._flush()
-
-    def close(self) -> None:
-        """Write what still waits, and close the file; a second call does nothing."""
-        if self._waiting:
-            self._flush()
-        if self._waiting:
-            lines = self._waiting.count(b"\n")
-            self._waiting = b""
-            self._say(f"warning: the last {lines} lines of {self.path} could not be written")
-        self._close()
-
-    def __enter__(self) -> MetricsWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def _flush(self) -> None:
-        """Write as much of what waits as the file takes."""
-        try:
-            self._open()
-            while self._waiting:
-                self._waiting = self._waiting[os.write(self._file, self._waiting) :]
-        except OSError as error:
-            self._close()  # a stale handle stays one
-            self._tell(f"warning: {self.path}: {error.strerror}; its lines wait in memory", True)
-        else:
-            self._tell(f"{self.path} is written again, the lines that waited too", False)
-
-    def _tell(self, text: str, ailing: bool) -> None:
-        """Say a line where the state has changed."""
-        if ailing != self._ailing:
-            self._ailing = ailing
-            self._say(text)
-
-    def _open(self) -> None:
-        if self._file < 0:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-
-    def _close(self) -> None:
-        file, self._file = self._file, -1
-        if file >= 0:
-            with suppress(OSError):
-                os.close(file)
+    def _begin(self, resume_step: int | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            os.replace(self.path, self.path.with_name(self.path.name + ".previous"))
+        self._open()
 
 
 def make_record(kind: str, step: int, values: Mapping[str, Any]) -> Record:
@@ -137,32 +85,14 @@ def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:
     Raises:
         UserError: the file is missing, or a line before the last is damaged.
     """
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = patiently(lambda: Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path}, line {number}: not valid JSON ({error.msg}); delete that line"
-            ) from error
-        if kind is None or record["kind"] == kind:
-            records.append(record)
-    return records
-
-
-def perplexity(loss: float) -> float:
-    """Return exp(loss), infinite rather than an error where that overflows."""
     try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
+        return metrics.parse_metrics(text, path, kind)
+    except InspectError as error:
+        raise UserError(str(error)) from error
 
 
 def scalars(record: Record) -> dict[str, float]:
@@ -183,15 +113,6 @@ def scalars(record: Record) -> dict[str, float]:
         if key not in ("kind", "step"):
             walk(f"{record['kind']}/{key}", value)
     return figures
-
-
-def finite_or_none(value: Any) -> Any:
-    """Return the value with every NaN and infinity in it replaced by None."""
-    if isinstance(value, Mapping):
-        return {key: finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite_or_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _truncate(path: Path, step: int) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from alphadecay.inspect.module_names import layer_and_type
 from alphadecay.modules import whole_shape
 from alphadecay.sharding.base import Span
 from train.cluster.distributed import World
 from train.engines.protocol import Engine
-from train.telemetry.module_names import layer_and_type
 
 
 class WeightNorms:

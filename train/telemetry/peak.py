@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
+from alphadecay.inspect.plan.known_peaks import CARDS, card_named
 from train.cluster.distributed import World
-from train.telemetry.known_peaks import CARDS, card_named
 
 _SIZE = {"cuda": 4096, "cpu": 1024}  # rows and columns of the matrices measured
 _REPEATS = 4

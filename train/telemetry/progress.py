@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from train.telemetry.metrics import perplexity
+from alphadecay.inspect.run.metrics import perplexity
+from alphadecay.inspect.run.words import clock, number_or_dash
 
 Mode = Literal["auto", "bar", "lines", "off"]
 SECONDS_BETWEEN_LINES = 2.0
@@ -164,28 +165,3 @@ def _figures(record: Mapping[str, Any]) -> dict[str, str]:
         "speed": number_or_dash(record.get("tokens_per_second")),
         "mfu": number_or_dash(record.get("mfu"), "{:.1%}"),
     }
-
-
-def number_or_dash(value: float | None, form: str = "") -> str:
-    """Format a value, or write it as `number` does; a dash where there is none."""
-    if value is None:
-        return "-"
-    return form.format(value) if form else number(value)
-
-
-def number(value: float) -> str:
-    """Write a number in three or four figures: 0.123, 45.6, 1,234, 12.3k, 4.56M, 7.89B."""
-    for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if limit <= abs(value) < float("inf"):
-            scaled = value / (1e3 if suffix == "k" else limit)
-            return f"{scaled:.2f}{suffix}" if scaled < 10 else f"{scaled:.1f}{suffix}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
-
-
-def clock(seconds: float) -> str:
-    """Write seconds as m:ss, or h:mm:ss from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

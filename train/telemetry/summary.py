@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.metrics import finite_or_none
+from alphadecay.inspect.run.versions import versions
+from alphadecay.inspect.run_folder import read_object
 from train.system.files import write_atomically
-from train.system.provenance import versions
-from train.telemetry.metrics import finite_or_none
 
 
 def write_summary(path: str | Path, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,8 +23,4 @@ def write_summary(path: str | Path, summary: Mapping[str, Any]) -> dict[str, Any
 
 def read_summary(path: str | Path) -> dict[str, Any] | None:
     """Read a summary written before; None where there is none that can be read."""
-    try:
-        summary = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) else None
+    return read_object(Path(path)) or None

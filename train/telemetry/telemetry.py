@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from alphadecay.inspect.run.parts import training_seconds
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.config.run_folder import METRICS
+from train.config.run_folder import ATTEMPTS, METRICS
 from train.engines.protocol import Engine
 from train.models import spec_of
 from train.models.compiling import compile_seconds
 from train.models.kernels import compiles_layers, why_not_compiled
-from train.telemetry.clock import StepClock, training_seconds
+from train.telemetry.attempts import AttemptLog
+from train.telemetry.clock import StepClock
 from train.telemetry.cumulative import CumulativeDecay, half_lives
 from train.telemetry.journal import Journal
 from train.telemetry.norms import WeightNorms
@@ -93,7 +95,13 @@ class Telemetry:
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )
-        self.journal = Journal(config, folder, world, resume_step, self.message)
+        self._attempt = AttemptLog(
+            folder / ATTEMPTS,
+            resume_step or 0,
+            resume_step is None and config.resume == "never",
+            self.message,
+        )
+        self.journal = Journal(config, folder, world, resume_step, self._attempt, self.message)
         self._progress.start(config.run.steps, resume_step or 0)
         self._norms = self._weight_norms()
 
@@ -101,6 +109,14 @@ class Telemetry:
     def began(self) -> bool:
         """True once this process took a step."""
         return self._began
+
+    def loop_begins(self, job_began: float) -> None:
+        """Note that the start is over.
+
+        Args:
+            job_began: when the job did, its launcher's part included; seconds of time.time().
+        """
+        self._attempt.loop_begins(job_began)
 
     def begin(self, step: int) -> None:
         """Prepare for a training step. Collective at the first."""
@@ -144,11 +160,16 @@ class Telemetry:
         self._tell_trace(lambda: self._profile.end(step), f"of steps up to {step}")
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
+            self._attempt.note(step)
 
     def validation(self, step: int, record: Mapping[str, float]) -> None:
         """Write the line of a validation."""
         self._validation = dict(record)
         self._write("validation", step, self._validation)
+
+    def downstream(self, step: int, record: Mapping[str, Any]) -> None:
+        """Write the line of a downstream evaluation."""
+        self._write("downstream", step, record)
 
     def refresh(self, decay: DecayReadings, lr: float) -> None:
         """Write the line of a refresh; its step is the first that runs on these decays.
@@ -177,6 +198,18 @@ class Telemetry:
         """
         self._write("notice", step, {"notice": text, **values})
 
+    def chose(self, step: int, text: str) -> None:
+        """Record which sizes auto took and why, with those sizes.
+
+        The console had the line before the model was built.
+        """
+        if self._world.is_main:
+            sizes = {
+                "micro_batch": self._config.run.micro_rows,
+                "ds_config": self._config.deepspeed.config,
+            }
+            self.journal.write("notice", step, {"notice": text, **sizes})
+
     def message(self, text: str) -> None:
         """Show a line to the person watching; it is kept nowhere."""
         self._progress.message(text)
@@ -184,6 +217,7 @@ class Telemetry:
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers for a checkpoint, the same on every rank. Collective."""
         self._tally(self._step)
+        self._attempt.note(self._step)
         return {
             "totals": self._totals.state_dict(),
             "window": self._window.state_dict(),
@@ -218,6 +252,8 @@ class Telemetry:
         """End the bar, the file and the dashboards."""
         self._tell_trace(self._profile.close, "up to the last step")
         self._progress.close()
+        self._attempt.add(self.clock.read())
+        self._attempt.note(self._step)
         self.journal.close()
 
     def _tell_trace(self, write: Callable[[], Path | None], which: str) -> None:
@@ -251,7 +287,9 @@ class Telemetry:
 
         Returns the memory of the fullest rank.
         """
-        used, seconds = over_ranks(memory(self._world.device), self.clock.read(), self._world)
+        own = self.clock.read()
+        self._attempt.add(own)
+        used, seconds = over_ranks(memory(self._world.device), own, self._world)
         steps = step - self._timed_step
         self._timed_step = step
         flops = steps * self._positions_per_step * self._flops_per_token

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from alphadecay.inspect.run.parts import PARTS, training_seconds
 from train.cluster.distributed import World
-from train.telemetry.clock import PARTS, training_seconds
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Tables of what was measured, and pages that have them."""
+"""Tables of what was measured."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.gpu.report import fill_in, out_file, table, table_command, tables
+from tests.gpu.report import out_file, stored, table, tables
 from tests.gpu.version_0_1 import read_version_0_1
 
 RESULTS: dict[str, Any] = {
@@ -90,47 +88,20 @@ def test_version_0_1s_files_are_read(root: Path) -> None:
     assert len(rows(table(results, "eigvalsh"))) == 4
 
 
-def test_the_page_has_the_tables_of_the_files(root: Path) -> None:
-    page = (root / "tests" / "gpu" / "README.md").read_text()
-    results = read_version_0_1(root / "tests" / "bench" / "results" / "h200-0.1")
-    assert fill_in(page, results) == page, (
-        "python -m tests.gpu table FOLDER --into tests/gpu/README.md"
-    )
+def stored_file(folder: Path, name: str, **facts: Any) -> None:
+    """Store results that a machine had, of a day or of a rehearsal."""
+    toy = facts.pop("toy", False)
+    machine = RESULTS["machine"] | facts
+    (folder / f"{name}.json").write_text(json.dumps(RESULTS | {"machine": machine, "toy": toy}))
 
 
-def test_a_marked_table_is_renewed_and_the_rest_kept(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- gpu: speed -->\nold\n<!-- end -->\nafter\n")
-    results = tmp_path / "results.json"
-    results.write_text(json.dumps(RESULTS))
-    assert table_command([str(results), "--into", str(page)], tmp_path) == 0
-    table_text = table(RESULTS, "speed")
-    expected = f"before\n<!-- gpu: speed -->\n{table_text}\n<!-- end -->\nafter\n"
-    assert page.read_text() == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("plain", "nothing is marked"),
-        ("<!-- gpu: stacks -->\n<!-- end -->", "no figures for the table 'stacks'"),
-        ("<!-- gpu: nonsense -->\n<!-- end -->", "no figures for the table 'nonsense'"),
-    ],
-)
-def test_a_page_that_cannot_be_renewed_is_kept(
-    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(text)
-    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
-    assert table_command(["--into", str(page)], tmp_path) == 2  # the newest results
-    assert message in capsys.readouterr().err
-    assert page.read_text() == text
-
-
-def test_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert table_command([], tmp_path) == 2
-    assert "make gpu" in capsys.readouterr().err
+def test_stored_results_are_the_newest_first_without_rehearsals(tmp_path: Path) -> None:
+    """By the day in the file: a clone gives all of them one age."""
+    stored_file(tmp_path, "a", date="2027-02-01T10:00:00+00:00", commit="second")
+    stored_file(tmp_path, "b", date="2027-01-01T10:00:00+00:00", commit="first")
+    stored_file(tmp_path, "c", date="2027-03-01T10:00:00+00:00", commit="rehearsal", toy=True)
+    found = [results["machine"]["commit"] for results in stored(tmp_path)]
+    assert found == ["second", "first", "19b176b"]
 
 
 def test_the_file_is_named_after_card_and_commit() -> None:

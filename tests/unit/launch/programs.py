@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 import subprocess
-from functools import cache
+from functools import cache, partial
 
 from tests.conftest import ROOT
 from train.commands import COMMANDS, run_command
@@ -95,9 +95,8 @@ def _help(program: str) -> str:
     if program == LIBRARY:
         from alphadecay import cli
 
-        return _printed(lambda: cli.main(["--help"])) + _printed(
-            lambda: cli.main(["estimate", "--help"])
-        )
+        lines = ([], *([name] for name in cli.COMMANDS))
+        return "".join(_printed(partial(cli.main, [*line, "--help"])) for line in lines)
     if program == PROGRAM:
         from train.config.command_line import load_command
 

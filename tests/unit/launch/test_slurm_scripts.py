@@ -41,6 +41,10 @@ case "$1 $2" in
     requeue*) kill -TERM "$PPID" ;;
 esac
 """
+SCANCEL = """#!/bin/bash
+printf "scancel %s\\n" "$*" >>"$CALLS"
+touch "$LAUNCHED.signalled"
+"""
 # torchrun, deepspeed and the preflight are written down; anything else is the real interpreter.
 PYTHON = """#!/bin/bash
 case "$*" in
@@ -114,6 +118,7 @@ def job(tmp_path: Path) -> Job:
     stand_ins = {
         "srun": SRUN,
         "scontrol": SCONTROL,
+        "scancel": SCANCEL,
         "apptainer": APPTAINER,
         "python": PYTHON,
         "deepspeed": DEEPSPEED,
@@ -275,14 +280,14 @@ def test_the_deepspeed_launcher_gets_a_hostfile_and_its_traps_are_stepped_over(j
     assert code == 2 and "NCCL_IB_HCA: a value with a comma" in output
 
 
-STOPPABLE = 'until [[ -e "$LAUNCHED.stop" || -e {run}/stop ]]; do sleep 0.05; done'
+STOPPABLE = "until [[ -e $TRAIN_STOP_FILE ]]; do sleep 0.05; done"
 
 
 @pytest.mark.parametrize(("name", "requeued"), [("USR1", True), ("TERM", False)])
 def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(
     job: Job, name: str, requeued: bool
 ) -> None:
-    job.leaves("stopped", 5, "stop file", then=STOPPABLE.format(run=job.run_dir))
+    job.leaves("stopped", 5, "stop file", then=STOPPABLE)
     started = job.start("torchrun.sbatch", *out(job))
     until(
         lambda: (
@@ -292,9 +297,26 @@ def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(
     )
     started.send_signal(getattr(signal, f"SIG{name}"))
     output = started.communicate(timeout=120)[0]
-    assert (job.run_dir / "stop").exists() and f"SIG{name}: asking the run to stop" in output
+    assert f"SIG{name}: asking the run to stop" in output
+    # the folder's own would stop whichever job has it
+    assert [str(path.relative_to(job.run_dir)) for path in job.run_dir.rglob("stop")] == [
+        "logs/10007.0/stop"
+    ]
     assert ("scontrol requeue 10007" in job.calls) == requeued, output
     assert started.returncode == (-signal.SIGTERM if requeued else 0)
+
+
+def test_a_disk_that_takes_no_stop_file_leaves_a_signal(job: Job) -> None:
+    """The job script must live on: SLURM ends the ranks with it."""
+    wait = 'until [[ -e "$LAUNCHED.signalled" ]]; do sleep 0.05; done'
+    job.leaves("stopped", 5, "SIGTERM", then=f'rm -r "$(dirname "$TRAIN_STOP_FILE")"\n{wait}')
+    started = job.start("torchrun.sbatch", *out(job))
+    logs = job.run_dir / "logs" / "10007.0"
+    until(lambda: job.run_dir.exists() and (job.folder / "calls").exists() and not logs.exists())
+    started.send_signal(signal.SIGUSR1)
+    output = started.communicate(timeout=120)[0]
+    assert "scancel --signal=TERM 10007" in job.calls, output
+    assert "scontrol requeue 10007" in job.calls and "stopped at step 5" in output
 
 
 def test_the_time_budget_requeues_and_a_crash_does_not(job: Job) -> None:
@@ -330,7 +352,7 @@ def test_documents_that_were_prepared_are_progress(job: Job) -> None:
 def test_a_run_that_was_killed_in_its_last_save_goes_on_from_the_one_before(job: Job) -> None:
     """At each time limit it is still saving; state.json has the step of its newest checkpoint."""
     for step in (5, 9):
-        job.leaves("running", step, then=STOPPABLE.format(run=job.run_dir))
+        job.leaves("running", step, then=STOPPABLE)
         started = job.start("torchrun.sbatch", *out(job))
         (job.folder / "calls").unlink(missing_ok=True)
         until(
@@ -352,10 +374,12 @@ def test_the_job_says_when_it_began(job: Job) -> None:
     assert before <= began <= time.time()
 
 
-def test_a_stop_file_of_an_earlier_start_is_forgotten(job: Job) -> None:
+def test_a_stop_file_of_somebody_else_is_left_to_the_run(job: Job) -> None:
+    """It may be for the job that has the folder, where this one will be refused."""
     job.run_dir.mkdir()
     (job.run_dir / "stop").touch()
-    assert job.run("torchrun.sbatch", *out(job))[0] == 0 and not (job.run_dir / "stop").exists()
+    job.leaves("finished", 10)
+    assert job.run("torchrun.sbatch", *out(job))[0] == 0 and (job.run_dir / "stop").exists()
 
 
 def test_outside_a_job_it_says_how_to_submit_it(job: Job) -> None:

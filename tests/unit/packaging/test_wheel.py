@@ -41,7 +41,7 @@ def test_the_wheel_holds_every_file_of_the_library_and_no_other(wheel: Path) -> 
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = {
         str(path.relative_to(ROOT))
-        for kind in ("*.py", "py.typed")
+        for kind in ("*.py", "py.typed", "*.css", "*.js", "*.j2")
         for path in (ROOT / "alphadecay").rglob(kind)
     }
     assert held == ours

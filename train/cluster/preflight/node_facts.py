@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.versions import versions
 from train.system.device import uses_cuda
-from train.system.provenance import ROOT, commit_of, source_hash, versions
+from train.system.provenance import ROOT, commit_of, source_hash
 
 # NCCL's and the data loaders' messages on one node go through it; containers begin with 64
 _SMALL_SHM_MB = 512

@@ -29,7 +29,8 @@ from train.data.preparing.encode import Encoded
 from train.data.preparing.state import FILES, State
 from train.errors import UserError
 from train.system.files import sync, write_atomically
-from train.system.lease import Lease, remove_leases
+from train.system.lease import Lease
+from train.system.lease_files import remove_leases
 
 STATE_NAME = "state.json"
 SPOOL = "spool"  # what is encoded ahead of its turn

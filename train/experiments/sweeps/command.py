@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU
 from train.config.tokenizer_name import PREFIX
 from train.errors import UserError, as_command
 from train.experiments.arguments import add_choice, cut_overrides, overrides_of, whole
@@ -27,13 +28,12 @@ from train.experiments.sweeps.listing import Speed, list_grids, list_runs
 from train.experiments.sweeps.local import LocalSweep, command_line
 from train.experiments.sweeps.sweep_status import (
     RunStatus,
-    acquire_lock,
     count,
     refuse_mixtures,
     run_status,
+    take_run,
 )
 from train.system.provenance import ROOT
-from train.telemetry.known_peaks import ASSUMED_MFU
 
 EPILOG = """Overrides of every run come last, after `--`:
 python -m train sweep adam --only '60M*' -- --run.micro_batch 64. A folder keeps the settings that
@@ -104,10 +104,10 @@ def _submit(options: argparse.Namespace, grid: Grid, runs: Sequence[Planned], ro
     if Path.cwd() != ROOT:  # the job script takes the folder it is submitted from for the project
         raise UserError(f"submit from the project's folder: cd {ROOT}")
     folder = root / grid.name
-    lock = acquire_lock(folder)
-    if lock is None:
+    lease = take_run(folder, _say)
+    if lease is None:
         raise UserError(f"another sweep is submitting runs of {folder}; wait for it")
-    with lock:
+    try:
         statuses = _statuses(options, grid, runs)
         failed = [(run, now) for run, now in statuses if now.state == "failed"]
         left = [] if options.retry_failed else failed
@@ -122,6 +122,8 @@ def _submit(options: argparse.Namespace, grid: Grid, runs: Sequence[Planned], ro
             slurm.submit(todo, folder, grid.name, options.jobs, options.ranks, options.sbatch, _say)
         else:
             _say("nothing to submit")
+    finally:
+        lease.release()
     return 1 if left else 0
 
 

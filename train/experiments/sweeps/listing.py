@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU, PEAK_BF16
+from alphadecay.inspect.run.words import number
 from train.config import TrainConfig
 from train.experiments.grids.cells import Grid
 from train.experiments.grids.resolved_run import Planned
@@ -17,8 +19,6 @@ from train.experiments.sweeps.sweep_status import (
     run_status,
 )
 from train.models import spec_of
-from train.telemetry.known_peaks import ASSUMED_MFU, PEAK_BF16
-from train.telemetry.progress import number
 
 GPU = "H100"
 

@@ -6,7 +6,6 @@ Each is started as a user would start it, and asked to stop when the sweep is.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -17,32 +16,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from train.config.run_folder import STOP
+from alphadecay.inspect.run.words import number
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
+from train.experiments.sweeps.last_words import last_words
 from train.experiments.sweeps.places import places
 from train.experiments.sweeps.sweep_status import (
     JOB,
     KILLED,
     Queue,
     RunStatus,
-    acquire_lock,
     modified_ns,
     perplexity,
     run_status,
+    take_run,
 )
 from train.loop.run_status import write_state
-from train.loop.stopping.signals import SIGNALS, TO_BE_CONTINUED
+from train.loop.stopping.signals import OWN_STOP_FILE, SIGNALS, TO_BE_CONTINUED
+from train.system.lease import Lease
 from train.system.provenance import ROOT
-from train.telemetry.progress import number
 
 TORCHRUN = ROOT / "launch" / "torchrun.sh"
 LOG = "sweep.log"
 _POLL = 0.1  # seconds
-# The last line of a traceback; torchrun writes more after it.
-_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 @dataclass
@@ -51,7 +48,7 @@ class _Active:
 
     planned: Planned
     process: subprocess.Popen[bytes]
-    lock: IO[bytes]
+    lease: Lease
     slot: int
     began: float
     modified_ns: int
@@ -60,6 +57,11 @@ class _Active:
     @property
     def folder(self) -> Path:
         return self.planned.run.folder
+
+    @property
+    def stop(self) -> Path:
+        """The file that asks this start to stop, and no other job that may have the folder."""
+        return stop_file(self.folder, self.lease)
 
 
 class LocalSweep:
@@ -137,19 +139,33 @@ class LocalSweep:
     def _start(self, planned: Planned) -> None:
         """Start a run, unless there is nothing to do for it, or another does it."""
         folder = planned.run.folder
-        lock = acquire_lock(folder)
-        if lock is None:
+        lease = take_run(folder, self._say)
+        if lease is None:
             self._leave(planned, RunStatus("running"))
             return
         now = run_status(folder, self._queue, ours=True)
         if self._leave(planned, now):
-            lock.close()
+            lease.release()
             return
-        # Left by a start that was killed before it could obey.
-        (folder / STOP).unlink(missing_ok=True)
+        try:
+            self._launch(planned, lease)
+        except BaseException:
+            lease.release()
+            raise
+        again = ""
+        if now.state == "stopped":
+            again = f" again at step {now.step} ({now.reason})"
+        elif now.state == "failed":
+            again = f" again after: {now.reason}"
+        self._say(f"{planned.run.label}: started{again}; output in {folder / LOG}")
+
+    def _launch(self, planned: Planned, lease: Lease) -> None:
+        """Start a run's program. It is asked to stop by a file of its own."""
+        folder = planned.run.folder
         (folder / JOB).unlink(missing_ok=True)
         command = command_line(planned, self._ranks)
         slot = min(set(range(self._jobs)) - {active.slot for active in self._active})
+        own_stop = {OWN_STOP_FILE: str(stop_file(folder, lease).absolute())}
         with (folder / LOG).open("ab") as log:
             log.write(f"=== {time.strftime('%Y-%m-%d %H:%M:%S')} {shlex.join(command)}\n".encode())
             log.flush()
@@ -160,19 +176,11 @@ class LocalSweep:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=(lock.fileno(),),
-                env=os.environ | self._places[slot],
+                env=os.environ | self._places[slot] | own_stop,
             )
             began = time.monotonic()
-            self._active.append(
-                _Active(planned, process, lock, slot, began, modified_ns(folder), log.tell())
-            )
-        again = ""
-        if now.state == "stopped":
-            again = f" again at step {now.step} ({now.reason})"
-        elif now.state == "failed":
-            again = f" again after: {now.reason}"
-        self._say(f"{planned.run.label}: started{again}; output in {folder / LOG}")
+            start = (slot, began, modified_ns(folder), log.tell())
+            self._active.append(_Active(planned, process, lease, *start))
 
     def _leave(self, planned: Planned, now: RunStatus) -> bool:
         """Note and tell how a run stands that is not to be started."""
@@ -193,9 +201,10 @@ class LocalSweep:
 
     def _end(self, active: _Active) -> None:
         self._active.remove(active)
-        active.lock.close()
+        active.stop.unlink(missing_ok=True)
         label = active.planned.run.label
         outcome = self._judge(active)
+        active.lease.release()
         self.outcomes[label] = outcome
         minutes = f"{(time.monotonic() - active.began) / 60:.1f} minutes"
         log = active.folder / LOG
@@ -205,6 +214,8 @@ class LocalSweep:
             self._say(f"{label}: finished, perplexity {shown}, {minutes}")
         elif outcome.state == "failed":
             self._say(f"{label}: failed after {minutes}: {outcome.reason}; see {log}")
+        elif outcome.state == "running":
+            self._say(f"{label}: left to another, who has it: {outcome.reason}; see {log}")
         else:
             self._say(
                 f"{label}: stopped at step {outcome.step} ({outcome.reason}), {minutes}; see {log}"
@@ -213,16 +224,19 @@ class LocalSweep:
     def _judge(self, active: _Active) -> RunStatus:
         """Return how a run ended, by what it wrote.
 
-        One that ended before it wrote anything has failed, unless it was asked to end.
+        One that ended before it wrote anything has failed, unless it was asked to end, or another
+        program has the folder: then what state.json says is not about this one.
         """
         now = run_status(active.folder, self._queue, ours=True)
         begun = modified_ns(active.folder) != active.modified_ns
+        log = active.folder / LOG
+        reason = last_words(log, active.log_start, active.process.returncode)
+        if now.state == "running":
+            return RunStatus("running", now.step, reason)
         if begun:
             return now
         if self._asked:
             return RunStatus("stopped", now.step, "before it began")
-        log = active.folder / LOG
-        reason = _last_words(log, active.log_start, active.process.returncode)
         write_state(active.folder, "failed", reason=reason)
         return run_status(active.folder, self._queue, ours=True)
 
@@ -258,11 +272,16 @@ class LocalSweep:
         for active in self._active:
             if first and self._ranks > 1:
                 # Not SIGTERM: torchrun kills ranks that need more than 30 s.
-                (active.folder / STOP).touch()
+                active.stop.touch()
             elif first or self._ranks > 1:
                 active.process.send_signal(signal.SIGTERM)
             else:
                 active.process.send_signal(signal.SIGKILL)
+
+
+def stop_file(folder: Path, lease: Lease) -> Path:
+    """Return the file by which a sweep asks the one start to stop that it made with this lease."""
+    return folder / f"stop.{lease.nonce}"
 
 
 def command_line(planned: Planned, ranks: int) -> list[str]:
@@ -270,15 +289,3 @@ def command_line(planned: Planned, ranks: int) -> list[str]:
     if ranks == 1:
         return [sys.executable, str(ROOT / "train" / "pretrain.py"), *planned.arguments]
     return [str(TORCHRUN), "--ranks", str(ranks), *planned.arguments]
-
-
-def _last_words(log: Path, start: int, code: int) -> str:
-    """Return the last error or exception that a run printed, else its last line."""
-    with log.open("rb") as file:
-        file.seek(start)
-        text = file.read().decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error: ")]
-    exceptions = [line for line in lines if _EXCEPTION.match(line)]
-    candidates = errors or exceptions or lines
-    return candidates[-1] if candidates else f"it ended with {code} and said nothing"

@@ -1,16 +1,14 @@
-"""Tells how the runs of a grid stand, by their folders, their locks and SLURM's queue."""
+"""Tells how the runs of a grid stand, by their folders, their leases and SLURM's queue."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from train.config.command_line import load_config
 from train.config.deciding import changes, deciding
@@ -19,11 +17,13 @@ from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.loop.run_status import read_state
 from train.system.files import write_atomically
+from train.system.lease import Lease, LeaseTaken
+from train.system.lease_files import is_held
 from train.telemetry.summary import read_summary
 
 Queue = Callable[[], Collection[str]]  # the jobs that SLURM has, waiting or running
 State = Literal["missing", "queued", "running", "stopped", "finished", "failed"]
-LOCK = "sweep.lock"
+LEASE = "sweep"  # beside that of the run itself, which its program takes
 JOB = "slurm.json"
 KILLED = "killed"
 
@@ -50,19 +50,21 @@ def run_status(folder: Path, queue: Queue, ours: bool = False) -> RunStatus:
     Args:
         folder: its output folder.
         queue: asked where the run was submitted to SLURM.
-        ours: this process holds the run, and its program has ended.
+        ours: this process has the run, and its program has ended or was not started.
     """
     written = read_state(folder)
     job = read_job(folder)
     state = str(written.get("state", "missing"))
     step = _whole(written.get("step"))
     reason = str(written.get("reason") or "")
-    if not ours and is_locked(folder):
+    if not ours and is_held(folder, LEASE):
         return RunStatus("running", step)
     begun = not job or job["before"] != modified_ns(folder)
     if job and job["job"] in queue():
         in_queue: State = "running" if begun and state == "running" else "queued"
         return RunStatus(in_queue, step, f"job {job['job']}")
+    if is_held(folder):  # by a program that no sweep started, or whose sweep is gone
+        return RunStatus("running", step)
     if not begun:
         reason = f"job {job['job']} ended before the run began; its output says why"
         return RunStatus("failed", step, reason)
@@ -123,46 +125,25 @@ def refuse_mixtures(runs: Collection[Planned]) -> None:
 # --- who has it -----------------------------------------------------------------------------
 
 
-def acquire_lock(folder: Path) -> IO[bytes] | None:
-    """Return the run's lock, or None where another has it.
+def take_run(folder: Path, say: Callable[[str], None]) -> Lease | None:
+    """Return the right to start a run, or to submit runs; None where another sweep has it.
 
-    Every process that inherits the file holds the lock until it ends.
+    Args:
+        say: takes a line where it takes a while to see whether the other still lives.
 
     Raises:
         UserError: the folder cannot be written.
     """
+    lease = Lease(folder, str(folder), "it is left to that one", say=say, name=LEASE)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("ab")
+        lease.take()
+    except LeaseTaken:
+        return None
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; mend it, or give the sweep another --root"
         ) from error
-    for _ in range(5):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            time.sleep(0.02)  # somebody who only looks has it for a moment
-        except OSError as error:
-            raise UserError(
-                f"cannot lock {folder / LOCK}: {error.strerror}; give the sweep a --root where "
-                "files can be locked"
-            ) from error
-    file.close()
-    return None
-
-
-def is_locked(folder: Path) -> bool:
-    """Return whether a sweep's process has the run."""
-    try:
-        with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # there is none, or no locks at all
-        return False
-    return False
+    return lease
 
 
 def modified_ns(folder: Path) -> int:

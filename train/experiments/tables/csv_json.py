@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from alphadecay.inspect.run.metrics import finite_or_none
+from alphadecay.inspect.run.versions import PACKAGES
 from train.experiments.tables.aggregate import Entry, Figures
 from train.experiments.tables.collect import Absent, Record
 from train.experiments.tables.statistics import CONFIDENCE
 from train.experiments.tables.table import Table
-from train.system.provenance import PACKAGES
-from train.telemetry.metrics import finite_or_none
 
 FROM_SUMMARY = (
     "steps",

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from alphadecay.inspect.run.words import number
 from train.config import ModelConfig, TrainConfig
 from train.config.decay import METHODS
 from train.config.in_words import data_words, schedule_words, tokenizer_words
 from train.experiments.tables.collect import Record
-from train.telemetry.progress import number
 
 PAPER = "2506.14562"
 # SentencePiece model of google-t5/t5-small, t5-base and the others, which share it.
@@ -83,7 +83,11 @@ def points(record: Record) -> Iterator[Point]:
 def size_of(model: ModelConfig) -> Size | None:
     """Return the paper's model of the same shape; None where it has none."""
     shape = (model.hidden_size, model.intermediate_size, model.num_heads, model.num_layers)
-    if model.tie_embeddings or model.num_kv_heads not in (0, model.num_heads):
+    if (
+        model.architecture != "llama"
+        or model.tie_embeddings
+        or model.num_kv_heads not in (0, model.num_heads)
+    ):
         return None
     shapes = {(size.hidden, size.intermediate, size.heads, size.layers): size for size in SIZES}
     return shapes.get(shape)

@@ -23,6 +23,7 @@ STOP_FILE = "stop file"
 HOURS = "run.max_hours"
 TAKEN_OVER = "output_dir was taken over by another job"
 REASONS = (TAKEN_OVER, *SIGNALS, LAUNCHER, STOP_FILE, HOURS)
+OWN_STOP_FILE = "TRAIN_STOP_FILE"  # names the file of own_stop_files
 TO_BE_CONTINUED = 75  # EX_TEMPFAIL of sysexits.h: run it again
 _LAUNCHERS = {
     "deepspeed",
@@ -40,14 +41,14 @@ class StopRequests:
     Call `install` first, before anything slow is imported.
 
     Args:
-        file: the stop file, looked for by rank 0; set once the output folder is known.
+        files: the stop files, looked for by rank 0; set once the output folder is known.
 
     Attributes:
         until: seconds of time.time() at which what has nothing to save is interrupted; None never.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        self.file = file
+    def __init__(self, *files: Path) -> None:
+        self.files = files
         self.until: float | None = None
         self._received: set[str] = set()
         self._launchers: list[Any] = []
@@ -94,10 +95,10 @@ class StopRequests:
             over.set()
 
     def honoured(self) -> None:
-        """Remove the stop file: the next start is a new decision."""
-        if self.file is not None:
+        """Remove the stop files: the next start is a new decision."""
+        for file in self.files:
             with suppress(OSError):  # it stays, and is honoured again
-                self.file.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
 
     def _watch(self, over: threading.Event) -> None:
         while not self._asked() and not over.wait(1.0):
@@ -115,7 +116,7 @@ class StopRequests:
         return STOP_FILE if self._file_is_there() else ""
 
     def _file_is_there(self) -> bool:
-        return self.file is not None and _is_there(self.file)
+        return any(_is_there(file) for file in self.files)
 
     def _note(self, number: int, _frame: Any) -> None:
         name = self._instead or signal.Signals(number).name
@@ -126,6 +127,15 @@ class StopRequests:
         if self._raise:
             self._raise = False
             raise Stopped(name)
+
+
+def own_stop_files() -> tuple[Path, ...]:
+    """Return the file that asks this start alone to stop, if whoever started it named one.
+
+    A job script and a sweep do: a file in the output folder would stop whichever job has that.
+    """
+    own = os.environ.get(OWN_STOP_FILE)
+    return (Path(own),) if own else ()
 
 
 def _is_there(file: Path) -> bool:

@@ -1,11 +1,16 @@
 """`--resume never` and `--resume PATH` begin a run once; the same command then goes on."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from tests.unit.train.checkpoint.saving import WORLD, engine, identity, steps
 from train import checkpoint
 from train.config import CheckpointConfig
 from train.config.command_line import load_config
+from train.errors import UserError
+from train.system import patience
 
 
 class Run:
@@ -49,6 +54,44 @@ def test_never_begins_once(run):
     assert run.start("never") == 10
     assert run.start("never") == 20
     assert any("was begun with --resume never and goes on" in line for line in run.said)
+
+
+class Unreadable:
+    """Has a file's text fail so many times, as a stale handle does."""
+
+    def __init__(self, monkeypatch, name, failures):
+        self.failures = failures
+        real = Path.read_text
+
+        def read_text(path, **more):
+            if path.name == name and self.failures:
+                self.failures -= 1
+                raise OSError(errno.ESTALE, "Stale file handle", str(path))
+            return real(path, **more)
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+        monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+
+
+@pytest.mark.parametrize("name", ["begun.json", "manifest.json"])
+def test_what_cannot_be_read_for_a_moment_is_no_reason_to_begin_again(run, monkeypatch, name):
+    run.start("never")
+    run.start("never")
+    flaky = Unreadable(monkeypatch, name, failures=1)
+    assert run.start("never") in (10, 20) and flaky.failures == 0
+    assert run.start("never") == 30 or name == "manifest.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("begun.json", "begun.json: Stale file handle; start again later"), ("manifest.json", "none")],
+)
+def test_what_cannot_be_read_at_all_refuses_the_start(run, monkeypatch, name, said):
+    run.start("never")
+    Unreadable(monkeypatch, name, failures=1000)
+    with pytest.raises(UserError, match=said):
+        run.start("never")
+    assert steps(run.folder / "checkpoints") == [10]
 
 
 def test_killed_before_its_first_save_it_begins_again_and_not_from_the_run_before(run):

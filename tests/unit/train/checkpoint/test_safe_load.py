@@ -19,8 +19,10 @@ from train.checkpoint.safe_load import restricted, safe_load, why_unsafe
 _PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
-# Its own unpickler finds a list of classes and no more: test_fsdp2_state.py
-RESTRICTED = "train/engines/fsdp2_state.py"
+EXEMPT = (
+    "alphadecay/inspect/sources/dcp.py",  # finds a list of classes: test_dcp.py
+    "train/loop/hanging/evidence.py",  # what torch's flight recorder gives of its own memory
+)
 
 
 def findings(source: str) -> Iterator[str]:
@@ -57,7 +59,8 @@ def findings(source: str) -> Iterator[str]:
 
 def test_no_source_unpickles_in_full(root: Path) -> None:
     sources = [path for folder in ("train", "alphadecay") for path in (root / folder).rglob("*.py")]
-    sources.remove(root / RESTRICTED)
+    for path in EXEMPT:
+        sources.remove(root / path)
     assert len(sources) > 40
     assert [
         f"{path}: {finding}" for path in sources for finding in findings(path.read_text())

@@ -113,6 +113,23 @@ def test_the_last_save_is_tried_again_where_the_disk_failed_for_a_moment(folder,
     ]
 
 
+def test_a_disk_that_tells_no_room_stops_no_run(folder, monkeypatch, capsys):
+    """What fails a write, a stale handle, often fails the look at the room as well."""
+
+    class Stale(Writer):
+        def save(self, state_dict, path):
+            monkeypatch.setattr(space.shutil, "disk_usage", stale)
+            stale()
+
+    def stale(*_):
+        raise OSError(116, "Stale file handle")
+
+    assert saver(folder, Stale()).save(2, {}) is None
+    assert "step 2 was NOT saved: rank 0: Stale file handle (" in capsys.readouterr().err
+    saver(folder)
+    assert f"warning: the room in {folder} is not known" in capsys.readouterr().err
+
+
 def test_too_little_room_is_said_before_anything_is_written(folder, monkeypatch):
     run = saver(folder)
     free(monkeypatch, 3 << 20)

@@ -1,28 +1,15 @@
-"""Weights out of the pieces of flattened groups; every layout of an engine's own is under
-tests/distributed.
+"""Weights out of the pieces of flattened groups, with this program's errors; every layout of an
+engine's own is under tests/distributed.
 """
 
 import pytest
 import torch
 
-from train.checkpoint.stored_state import cut, open_masters, read_masters
+from train.checkpoint.stored_state import open_masters, read_masters
 from train.errors import UserError
 
 FLAT = torch.arange(20.0)
 SHAPES = {"a": torch.Size([3, 2]), "b": torch.Size([5]), "c": torch.Size([2, 2])}
-
-
-@pytest.mark.parametrize("sizes", [[20], [1, 19], [7, 6, 7], [1] * 20, [0, 20, 0]])
-@pytest.mark.parametrize(("start", "count"), [(0, 20), (0, 1), (6, 3), (19, 1), (5, 9)])
-def test_a_cut_is_that_of_the_whole(sizes, start, count):
-    pieces = FLAT.split(sizes)
-    assert torch.equal(cut(pieces, start, count), FLAT[start : start + count])
-
-
-@pytest.mark.parametrize(("start", "count"), [(0, 21), (19, 2), (25, 1)])
-def test_a_cut_beyond_the_end_is_refused(start, count):
-    with pytest.raises(UserError, match="elements before the weight does"):
-        cut(FLAT.split(7), start, count)
 
 
 def write(folder, name, content):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from train.cluster.distributed import World
 from train.cluster.shared_folder import check_seen, check_shared
 from train.errors import UserError
+from train.system import patience
 
 ALONE = World(0, 0, 1, torch.device("cpu"))
 
@@ -25,6 +27,25 @@ def test_a_shared_folder_passes_and_nothing_is_left(tmp_path):
     check_shared("output_dir", tmp_path, ALONE)
     check_shared("output_dir", tmp_path, ranks(("n2", True), ("n2", True)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fails_for_a_moment_refuses_nothing(tmp_path, monkeypatch):
+    failures = [OSError(116, "Stale file handle")] * 2
+    real = Path.touch
+
+    def touch(path):
+        if failures:
+            raise failures.pop()
+        real(path)
+
+    def unlink(path, **more):
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(Path, "touch", touch)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    check_shared("output_dir", tmp_path, ALONE)
+    assert failures == [] and len(list(tmp_path.iterdir())) == 1
 
 
 def test_hosts_that_see_nothing_are_named(tmp_path):

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from train.config.command_line import load_config
 from train.config.recipe_file import RECIPES
 from train.config.validate import accumulation_steps, rows_per_rank
+from train.models.build import model_on_meta
 
 DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
 # name: parameters in millions, steps, peak learning rate (arXiv 2506.14562)
 EXPECTED = {
     "quickstart": (6.84, 150, 2e-3),
     "evidence": (0.84, 500, 3e-3),
+    "gpt_nano": (109.83, 20_000, 6e-4),
     "llama_60m": (58.07, 10_000, 1e-3),
     "llama_130m": (134.11, 20_000, 1e-3),
     "llama_350m": (367.97, 60_000, 1e-3),
@@ -23,7 +23,13 @@ EXPECTED = {
 }
 
 
-def parameters(model):
+def parameters(model, length):
+    if model.architecture == "gpt2":  # biases, two gains a norm, positions; a tied head
+        width = model.hidden_size
+        attention = 4 * width**2 + 4 * width
+        mlp = 2 * width * model.intermediate_size + model.intermediate_size + width
+        layers = model.num_layers * (attention + mlp + 4 * width)
+        return (model.vocab_size + length) * width + layers + 2 * width
     attention = 4 * model.hidden_size**2
     mlp = 3 * model.hidden_size * model.intermediate_size
     norms = 2 * model.hidden_size
@@ -42,7 +48,9 @@ def test_every_recipe_is_expected():
 def test_recipe(name):
     config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
     millions, steps, lr = EXPECTED[name]
-    assert parameters(config.model) / 1e6 == pytest.approx(millions, abs=0.01)
+    assert parameters(config.model, config.data.sequence_length) / 1e6 == pytest.approx(
+        millions, abs=0.01
+    )
     assert (config.run.steps, config.optim.lr) == (steps, lr)
     assert config.optim.warmup_steps == steps // 10
     assert (
@@ -53,7 +61,7 @@ def test_recipe(name):
     ) == ("adamw", 0.1, 1.0, 0.1)
     assert (config.decay.method, config.decay.s1, config.decay.s2) == ("alphadecay", 0.67, 5.0)
     sizes = (config.run.micro_batch, config.deepspeed.config)
-    if name.startswith("llama"):
+    if name.startswith(("llama", "gpt")):
         assert sizes == ("auto", "auto")
         assert [rows_per_rank(config, ranks) for ranks in (1, 2)]
     else:  # the same on every machine
@@ -78,19 +86,10 @@ def test_the_papers_setting(name):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_transformers_counts_the_same(name):
-    model = load_config(["--config", str(RECIPES / f"{name}.yaml")]).model
-    with torch.device("meta"):
-        llama = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=model.vocab_size,
-                hidden_size=model.hidden_size,
-                intermediate_size=model.intermediate_size,
-                num_hidden_layers=model.num_layers,
-                num_attention_heads=model.num_heads,
-                tie_word_embeddings=model.tie_embeddings,
-            )
-        )
-    assert sum(parameter.numel() for parameter in llama.parameters()) == parameters(model)
+    config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
+    length = config.data.sequence_length
+    built = model_on_meta(config.model, length)
+    assert sum(one.numel() for one in built.parameters()) == parameters(config.model, length)
 
 
 @pytest.mark.parametrize("path", sorted(DS_CONFIGS.glob("*.json")), ids=lambda path: path.stem)

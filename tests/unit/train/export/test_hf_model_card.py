@@ -7,7 +7,7 @@ import statistics
 import pytest
 import yaml
 
-from tests.unit.train.reporting.html.made_run import make_run
+from tests.unit.alphadecay.inspect.html.made_run import make_run
 from train.checkpoint import Checkpoint
 from train.config.command_line import dump_config, load_config
 from train.errors import UserError

@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.leases import held_by_another
 from train.config.run_folder import STATUS
 from train.loop import run_status
 from train.loop.run_status import main, note_checkpoint, note_refusal, read_state, write_state
+from train.system import patience
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,24 @@ def test_what_cannot_be_read_is_unknown(tmp_path, capsys, content):
         (tmp_path / STATUS).write_text(content)
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().out == "unknown\n"
+
+
+def test_a_script_that_asks_once_gets_its_answer(tmp_path, monkeypatch, capsys):
+    write_state(tmp_path, "stopped", step=3)
+    pauses = []
+    real = Path.read_text
+
+    def read_text(path, **more):
+        if len(pauses) < 2:
+            raise OSError(116, "Stale file handle", str(path))
+        return real(path, **more)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
+    assert read_state(tmp_path) == {}  # within a run nobody waits
+    assert main([str(tmp_path)]) == 75
+    said = capsys.readouterr()
+    assert said.out == "stopped\n" and said.err.count("Stale file handle") == 2
 
 
 def test_facts_stay_until_they_are_given_again(tmp_path, capsys):
@@ -102,6 +123,15 @@ def test_a_first_start_that_is_refused_has_failed(tmp_path):
     note_refusal(tmp_path, "no", held=False)
     assert read_state(tmp_path) == {}
     note_refusal(tmp_path, "no", held=True)
+    assert read_state(tmp_path)["state"] == "failed"
+
+
+def test_a_refused_start_says_nothing_of_a_run_that_another_job_has(tmp_path):
+    write_state(tmp_path, "stopped", step=3, reason="SIGTERM")  # the other is about to go on
+    with held_by_another(tmp_path):
+        note_refusal(tmp_path, "no", held=False)
+        assert read_state(tmp_path)["state"] == "stopped"
+    note_refusal(tmp_path, "no", held=False)
     assert read_state(tmp_path)["state"] == "failed"
 
 

@@ -1,4 +1,4 @@
-"""The sizing table: its memory against the dry run's, its hours, and the page that shows it."""
+"""The sizing table: its memory against the dry run's, its hours, and the command."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from tests.conftest import ROOT
 from train.config.command_line import load_config
 from train.planning import sizing
 from train.planning.device import GB, named_device
 from train.planning.dry_run import dry_run
+from train.planning.sizes import Size
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,14 @@ def test_hours_by_hand() -> None:
     assert sizing.hours("60m", 8, "H100", 0.5) == pytest.approx(flops / 8 / 0.5 / 989.4e12 / 3600)
 
 
-def test_the_page_shows_what_the_command_prints() -> None:
-    page = (ROOT / "docs" / "sizing.md").read_text().splitlines()
-    shown = [line for line in page if line.startswith("| ")]
-    printed = [line for line in sizing.table() if line.startswith("| ")]
-    assert len(printed) == 1 + len(sizing.MODELS) * len(sizing.GPUS) * len(sizing.CARDS)
-    assert shown == printed
+def test_a_line_a_recipe_card_and_number_of_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    run = sizing.Run("60m", 8, "H100", Size("ds_configs/zero1.json", 64))
+    assert sizing.main(["--mfu", "0.2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    measured = list(sizing.table(0.2, {run: 0.25}))
+    assert len(printed) == 2 + len(sizing.MODELS) * len(sizing.GPUS) * len(sizing.CARDS)
+    [(plain, other)] = [pair for pair in zip(printed, measured, strict=True) if pair[0] != pair[1]]
+    head = "| 60M | 8 | 80 GB | `ds_configs/zero1.json` | 64 | 5.8 |"
+    assert plain == f"{head} 20% assumed | {sizing.hours('60m', 8, 'H100', 0.2):.2g} |"
+    assert other == f"{head} 25% measured | {sizing.hours('60m', 8, 'H100', 0.25):.2g} |"
+    assert sum(line.endswith("| – | the CPUs decide |") for line in printed) == 1

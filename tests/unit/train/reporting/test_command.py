@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
+from alphadecay.inspect.html import write
 from tests.conftest import ROOT
-from tests.unit.train.reporting.html.made_run import (
+from tests.unit.alphadecay.inspect.html.made_run import (
     island,
     make_run,
     weight_names,
@@ -17,7 +18,6 @@ from tests.unit.train.reporting.html.made_run import (
 )
 from train.config import TrainConfig
 from train.config.command_line import dump_config
-from train.reporting import command as module
 from train.reporting.command import main
 
 
@@ -101,7 +101,7 @@ def test_a_place_that_cannot_be_written(run, capsys):
 
 
 def test_without_plotly_it_says_what_to_install(run, capsys, monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "plotly" else object())
+    monkeypatch.setattr(write, "find_spec", lambda name: None if name == "plotly" else object())
     assert main([str(run)]) == 2
     assert "pip install plotly" in capsys.readouterr().err and not (run / "report.html").exists()
 

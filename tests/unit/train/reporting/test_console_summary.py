@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from alphadecay.inspect.module_names import layer_and_type
+from alphadecay.inspect.run.grid import grid
 from train.config.command_line import load_config
 from train.config.recipe_file import RECIPES
 from train.reporting.command import main as report_main
 from train.reporting.console_summary import closing_summary, print_closing_summary
-from train.reporting.heatmap import grid, write_heatmaps
-from train.telemetry.module_names import layer_and_type
+from train.reporting.heatmap import write_heatmaps
 from train.telemetry.summary import write_summary
 
 KINDS = {"self_attn.q_proj": 2.1, "self_attn.o_proj": 2.5, "mlp.down_proj": 3.0, "mlp.up_proj": 3.2}
@@ -175,6 +176,32 @@ def test_the_closing_summary_of_a_run_with_less_to_tell(tmp_path, alphas, decays
 def test_it_prints(tmp_path, capsys):
     print_closing_summary(SUMMARY, ALPHAS, DECAYS, tmp_path, 1.0)
     assert "4,213" in capsys.readouterr().out
+
+
+def test_the_closing_summary_says_how_much_was_training():
+    seconds = {"start": 360.0, "training": 2880.0, "lost": 357.0, "save_stall": 3.0, "other": 0.0}
+    seconds |= dict.fromkeys(("data_wait", "refresh", "evaluation", "compile"), 0.0)
+    goodput = {
+        "share": 0.8,
+        "wall_seconds": 3600.0,
+        "between_seconds": 61.0,
+        "attempts": 2,
+        "lost_steps": 12,
+        "first_step": 0,
+        "seconds": seconds,
+    }
+    console = Console(file=io.StringIO(), width=160, color_system=None)
+    print_closing_summary(SUMMARY | {"goodput": goodput}, {}, {}, "runs/x", 60.0, console)
+    text = console.file.getvalue()
+    assert "Training was 80.0% of 1:00:00 in 2 attempts" in text
+    assert "start 10.0%, steps lost to a restart 9.9%" in text and "saves" not in text
+    assert "12 steps had to be done again; 1:01 between attempts" in text
+
+
+def test_the_closing_summary_says_what_auto_took():
+    said = "auto takes a micro batch of 4: about 6 GB on a card of 24 GB; 8 would take 20 GB"
+    assert f"Sizes: {said}" in shown(SUMMARY | {"chosen": said}, {}, {}, "runs/x", 1.0, width=200)
+    assert "Sizes" not in shown(SUMMARY | {"chosen": ""}, {}, {}, "runs/x", 1.0)
 
 
 def test_the_closing_summary_says_what_it_cost():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,14 @@ LAUNCHERS = (
     "SLURM_CPUS_PER_TASK",
 )
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+BEFORE_2_8 = ("TORCH_NCCL_TRACE_BUFFER_SIZE", "TORCH_NCCL_DEBUG_INFO_TEMP_FILE")
+RECORDER = ("TORCH_FR_BUFFER_SIZE", "TORCH_FR_DUMP_TEMP_FILE", "TORCH_NCCL_DUMP_ON_TIMEOUT")
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """A node of 64 cores with GPUs, nothing set; what is set here is taken back."""
-    for name in (*LAUNCHERS, *ALLOCATOR, "OMP_NUM_THREADS", "TORCH_FR_BUFFER_SIZE"):
+    for name in (*LAUNCHERS, *ALLOCATOR, "OMP_NUM_THREADS", *BEFORE_2_8, *RECORDER):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("DS_ACCELERATOR", os.environ.get("DS_ACCELERATOR", "cpu"))
@@ -69,7 +72,18 @@ def test_what_the_user_has_set_stays(monkeypatch, name):
     assert os.environ["TORCH_FR_BUFFER_SIZE"] == "7"
 
 
+def test_the_flight_recorder_goes_by_the_name_that_torch_knows(monkeypatch):
+    monkeypatch.setattr(environment, "version", lambda package: "2.6.0+cu124")
+    environment.prepare_environment()
+    environment.send_flight_records(Path("/run/flight-"))
+    assert [os.environ.get(name) for name in BEFORE_2_8] == ["2000", "/run/flight-"]
+    assert "TORCH_FR_BUFFER_SIZE" not in os.environ
+    monkeypatch.setattr(environment, "version", lambda package: "2.13.0")
+    environment.send_flight_records(Path("/run/flight-"))
+    assert os.environ["TORCH_FR_DUMP_TEMP_FILE"] == "/run/flight-"
+
+
 def test_nothing_of_cuda_is_set_without_a_gpu(monkeypatch):
     monkeypatch.setattr(environment, "gpu_installed", lambda: False)
     environment.prepare_environment()
-    assert not any(name in os.environ for name in (*ALLOCATOR, "TORCH_FR_BUFFER_SIZE"))
+    assert not any(name in os.environ for name in ALLOCATOR)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.waiting import until
 from train.system.lease import Lease, LeaseLost, LeaseTaken
+from train.system.lease_files import PATIENCE as LONG
+from train.system.lease_files import is_held
 from train.system.processes import this_process
 
 BEAT = 0.02
@@ -207,6 +210,40 @@ def test_of_many_that_find_it_dead_one_gets_it(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["refused"] * 7 + ["taken"]
+
+
+def test_one_look_tells_whether_a_folder_is_held(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    assert is_held(tmp_path) and not is_held(tmp_path, "other")
+    assert not is_held(tmp_path / "nowhere")
+    os.kill(holder.pid, signal.SIGKILL)
+    until(lambda: this_process_sees_dead(tmp_path))
+    assert not is_held(tmp_path)
+
+
+def test_a_look_at_another_hosts_lease_goes_by_its_last_beat(tmp_path: Path) -> None:
+    held = other(tmp_path, [], name="sweep")
+    held.take()
+    stop_beating(held)
+    path = tmp_path / ".sweep-00000001"
+    assert is_held(tmp_path, "sweep")
+    os.utime(path, (time.time() - 2 * LONG,) * 2)
+    assert not is_held(tmp_path, "sweep")
+    os.utime(path)
+    held.release()
+    assert not is_held(tmp_path, "sweep")
+
+
+def test_leases_of_two_names_know_nothing_of_each_other(tmp_path: Path) -> None:
+    first, second = lease(tmp_path), other(tmp_path, [], name="sweep")
+    first.take()
+    second.take()
+    first.check()
+    second.check()
+    first.release()
+    second.check()
+    second.release()
 
 
 def test_an_earlier_start_of_the_same_job_is_waited_for(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
+from alphadecay.inspect.run.parts import PARTS, training_seconds
 from train.telemetry import clock
-from train.telemetry.clock import PARTS, StepClock, training_seconds
+from train.telemetry.clock import StepClock
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import os
 
 import pytest
 
+from alphadecay.inspect.run.metrics import perplexity
 from train.errors import UserError
+from train.system import patience
 from train.telemetry import metrics
-from train.telemetry.metrics import MetricsWriter, perplexity, read_metrics, scalars
+from train.telemetry.metrics import MetricsWriter, read_metrics, scalars
 
 FIGURES = {"loss": 4.0, "lr": 1e-3, "grad_norm": 0.5, "tokens": 100, "tokens_per_second": 9.5}
 
@@ -163,6 +165,26 @@ def test_lines_that_find_no_room_to_the_end_are_counted(tmp_path, monkeypatch):
     writer.close()
     assert said[-1] == f"warning: the last 2 lines of {writer.path} could not be written"
     assert len(said) == 2
+
+
+def test_a_file_that_fails_for_a_moment_is_begun_later(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    write_steps(path, [1, 2, 3])
+    pauses = []
+    real = os.open
+
+    def stale(file, *more):
+        if len(pauses) < 2 and str(file).startswith(str(path)):
+            raise OSError(errno.ESTALE, "Stale file handle", str(file))
+        return real(file, *more)
+
+    monkeypatch.setattr(metrics.os, "open", stale)
+    monkeypatch.setattr(patience.time, "sleep", pauses.append)
+    said = []
+    with MetricsWriter(path, resume_step=2, say=said.append) as writer:
+        writer.write("train", 3, FIGURES)
+    assert [record["step"] for record in read_metrics(path)] == [1, 2, 3]
+    assert pauses == list(patience.PAUSES[:2]) and len(said) == 2
 
 
 def test_a_file_that_cannot_be_begun_is_named(tmp_path):

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
+from alphadecay.inspect.plan.known_peaks import PEAK_BF16
 from train.cluster.distributed import World
-from train.telemetry.known_peaks import PEAK_BF16
 from train.telemetry.peak import Peak, find_peak
 
 CPU = World(0, 0, 1, torch.device("cpu"))

@@ -5,9 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from alphadecay.inspect.run.metrics import perplexity
+from alphadecay.inspect.run.words import clock, number
 from train.telemetry import progress
-from train.telemetry.metrics import perplexity
-from train.telemetry.progress import Bar, Lines, Progress, clock, make_progress, number
+from train.telemetry.progress import Bar, Lines, Progress, make_progress
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from train.cluster.distributed import World
 from train.config import (
     DataConfig,
     DecayConfig,
+    DeepSpeedConfig,
     LogConfig,
     ModelConfig,
     OptimConfig,
@@ -71,6 +72,23 @@ def take(shown, now, steps):
         if step % 2 == 0:
             with shown.clock.part("evaluation"):
                 now[0] += 1.0
+
+
+def test_what_auto_took_is_recorded_with_the_sizes_and_not_shown_again(tmp_path, capsys):
+    sizes = {"micro_batch": 2, "ds_config": "ds_configs/zero1.json"}
+    config = replace(
+        CONFIG,
+        run=replace(CONFIG.run, micro_batch=2),
+        deepspeed=DeepSpeedConfig(config="ds_configs/zero1.json"),
+        log=replace(CONFIG.log, progress="lines"),
+    )
+    shown = telemetry(tmp_path, config=config)
+    shown.chose(3, "auto takes a micro batch of 2")
+    shown.close()
+    [notice] = read_metrics(tmp_path / "metrics.jsonl", "notice")
+    assert notice["step"] == 3 and notice["notice"] == "auto takes a micro batch of 2"
+    assert sizes.items() <= notice.items()
+    assert "auto" not in capsys.readouterr().out
 
 
 def test_compiling_is_told_and_no_part_of_the_speed(tmp_path, now, monkeypatch, capsys):
@@ -200,11 +218,11 @@ def test_an_earlier_runs_lines_stay_until_it_is_opened(tmp_path, now, capsys):
     take(first, now, range(1, 7))
     first.close()
     path = tmp_path / "metrics.jsonl"
-    before = path.read_text()
+    before = {file.name: file.read_text() for file in tmp_path.iterdir()}
     shown = telemetry(tmp_path, resume_step=3, opened=False)
     shown.notice(3, "held back")
     take(shown, now, [4])
-    assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
     shown.journal.open()
     shown.journal.open()
     take(shown, now, [5, 6])

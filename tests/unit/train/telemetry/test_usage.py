@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from alphadecay.inspect.run.parts import PARTS
 from train.cluster.distributed import World
-from train.telemetry.clock import PARTS
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.usage import Totals, memory, over_ranks
 

@@ -39,6 +39,7 @@ try:
 except FileNotFoundError:
     behaviour = ""
 asked = []
+own_stop = os.environ["TRAIN_STOP_FILE"]
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 print("so far", flush=True)
 if behaviour == "refused":
@@ -52,11 +53,11 @@ if behaviour == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
 if behaviour == "waits":
     for _ in range(3000):
-        if asked or os.path.exists(folder + "/stop") or os.path.exists(folder + "/go"):
+        if asked or any(map(os.path.exists, (own_stop, folder + "/go"))):
             break
         time.sleep(0.01)
-if asked or os.path.exists(folder + "/stop"):
-    state("stopped", 5, "SIGTERM")
+if asked or os.path.exists(own_stop):
+    state("stopped", 5, "SIGTERM" if asked else "stop file")
     sys.exit(75)
 json.dump({"val_perplexity": 12.5}, open(folder + "/summary.json", "w"))
 state("finished", 20)

@@ -10,17 +10,26 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.unit.train.experiments.sweeps.sweeping import behave, planned, stand_in, starts
+from tests.leases import held_by_another
+from tests.unit.train.experiments.sweeps.sweeping import (
+    behave,
+    planned,
+    stand_in,
+    starts,
+)
 from tests.waiting import PATIENCE, until
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
+from train.experiments.sweeps import local
 from train.experiments.sweeps.local import LocalSweep, command_line
-from train.experiments.sweeps.sweep_status import acquire_lock, write_job
-from train.loop.run_status import read_state
+from train.experiments.sweeps.sweep_status import LEASE, RunStatus, write_job
+from train.loop.run_status import read_state, write_state
+from train.system.lease_files import is_held
 
 __all__ = ["stand_in"]
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -140,15 +149,18 @@ def test_a_signal_goes_on_to_the_runs_and_starts_no_more(
         and len(one.outcomes) == 2
     )
     assert any("asked to stop: waiting for 2" in line for line in said) and after is before
-    # torchrun would kill ranks that take their time
-    assert (runs[0].run.folder / "stop").exists() == (ranks == 2)
+    # Torchrun would kill ranks that take their time; and a second job may look for the folder's
+    # own stop file.
+    how = "stop file" if ranks == 2 else "SIGTERM"
+    assert [read_state(run.run.folder)["reason"] for run in runs[:2]] == [how, how]
+    assert not list(tmp_path.rglob("stop*"))
 
     for run in runs:
         behave(run, "")
     code, said, _ = sweep(runs)
     assert (
         code == 0
-        and "started again at step 5 (SIGTERM)" in said[0]
+        and f"started again at step 5 ({how})" in said[0]
         and states(runs) == ["finished"] * 4
     )
 
@@ -184,39 +196,37 @@ def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
 
 def test_runs_that_another_has_are_left_to_it(tmp_path: Path) -> None:
     runs = planned(tmp_path)
-    lock = acquire_lock(runs[0].run.folder)
     write_job(runs[1].run.folder, "7_1", 0)
-    code, said, _ = sweep(runs)
-    assert code == 75 and [len(starts(run)) for run in runs] == [0, 0, 1, 1]
+    with held_by_another(runs[0].run.folder, LEASE), held_by_another(runs[2].run.folder):
+        code, said, _ = sweep(runs)
+    assert code == 75 and [len(starts(run)) for run in runs] == [0, 0, 0, 1]
     assert said[0] == "three-7m-uniform seed 1: left to another, who has it: running"
     assert said[1] == "three-7m-alphadecay seed 1: left to another, who has it: queued job 7_1"
-    assert lock is not None
-    lock.close()
-    assert sweep(runs[:1])[0] == 0
+    assert said[2] == "three-7m-uniform seed 2: left to another, who has it: running"
+    assert sweep([runs[0], runs[2]])[0] == 0
 
 
-def test_two_sweeps_at_once_start_each_run_once(tmp_path: Path) -> None:
-    runs = planned(tmp_path)
-    behave(runs[0], "waits")
-    first = LocalSweep(runs, 1, 1, False, set, lambda text: None)
-    said = list[str]()
-    second = LocalSweep(runs, 1, 1, False, set, said.append)
-    first._start(first._waiting.popleft())
-    assert second.run() == 75 and [len(starts(run)) for run in runs] == [1, 1, 1, 1]
-    (runs[0].run.folder / "go").touch()
-    assert first.run() == 0 and [len(starts(run)) for run in runs] == [1, 1, 1, 1]
-
-
-def test_the_run_keeps_its_lock_when_the_sweep_is_gone(tmp_path: Path) -> None:
+def test_a_start_that_another_program_was_quicker_than_leaves_its_state_alone(
+    tmp_path: Path,
+) -> None:
     [run] = planned(tmp_path)[:1]
-    behave(run, "waits")
-    gone = LocalSweep([run], 1, 1, False, set, lambda text: None)
-    gone._start(run)
-    gone._active[0].lock.close()  # as its end would do
-    assert sweep([run])[0] == 75
-    (run.run.folder / "go").touch()
-    gone._active[0].process.wait(PATIENCE)
-    assert sweep([run])[0] == 0 and len(starts(run)) == 1
+    behave(run, "refused")
+    write_state(run.run.folder, "running", step=4)
+    before = (run.run.folder / "state.json").read_text()
+    one = LocalSweep([run], 1, 1, False, set, lambda text: None)
+    one._start(one._waiting.popleft())
+    with held_by_another(run.run.folder):
+        assert one.run() == 75
+    assert (run.run.folder / "state.json").read_text() == before
+    reason = "error: data.files: nothing.txt is not there"
+    assert list(one.outcomes.values()) == [RunStatus("running", 4, reason)]
+
+
+def test_one_that_does_not_start_is_given_back(tmp_path: Path, monkeypatch: Any) -> None:
+    [run] = planned(tmp_path)[:1]
+    monkeypatch.setattr(local, "command_line", lambda run, ranks: [str(tmp_path / "nowhere")])
+    assert sweep([run])[0] == 1
+    assert not is_held(run.run.folder, LEASE)
 
 
 def test_each_of_several_at_a_time_has_gpus_of_its_own(
@@ -228,8 +238,8 @@ def test_each_of_several_at_a_time_has_gpus_of_its_own(
     for run in runs[:2]:
         behave(run, "waits")
     one = LocalSweep(runs[:2], 2, 2, False, set, lambda text: None)
-    one._start(runs[0])
-    one._start(runs[1])
+    one._start(one._waiting.popleft())
+    one._start(one._waiting.popleft())
     for run in runs[:2]:
         (run.run.folder / "go").touch()
     assert one.run() == 0 and [starts(run) for run in runs[:2]] == [["2,3"], ["5,7"]]

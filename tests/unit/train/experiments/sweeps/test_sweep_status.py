@@ -1,29 +1,27 @@
-"""How a run stands: by its state, its lock and its job; and what may not share its folder."""
+"""How a run stands: by its state, its leases and its job; and what may not share its folder."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.leases import held_by_another
 from tests.unit.train.experiments.sweeps.sweeping import planned
 from train.config.command_line import dump_config
 from train.errors import UserError
 from train.experiments.sweeps.sweep_status import (
+    LEASE,
     RunStatus,
-    acquire_lock,
     differences,
-    is_locked,
     modified_ns,
     refuse_mixtures,
     run_status,
+    take_run,
     write_job,
 )
 from train.loop.run_status import write_state
+from train.system.lease_files import NAME
 
 
 def nothing() -> set[str]:
@@ -65,37 +63,22 @@ def test_by_its_job(tmp_path: Path) -> None:
     assert run_status(tmp_path, nothing).state == "finished"
 
 
-def test_the_lock_is_held_for_as_long_as_a_process_that_inherited_it_lives(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
-    lock = acquire_lock(tmp_path)
-    assert lock is not None and is_locked(tmp_path) and acquire_lock(tmp_path) is None
-    write_state(tmp_path, "finished", step=9)
-    assert run_status(tmp_path, never) == RunStatus("running", 9)
-    child = subprocess.Popen(
-        [sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)
-    )
-    lock.close()
-    assert is_locked(tmp_path)
-    child.communicate(b"\n")
-    assert not is_locked(tmp_path) and run_status(tmp_path, never) == RunStatus("finished", 9)
+@pytest.mark.parametrize("name", [LEASE, NAME])
+def test_a_sweep_or_a_program_that_lives_has_the_run(tmp_path: Path, name: str) -> None:
+    assert run_status(tmp_path, never) == RunStatus("missing")
+    write_state(tmp_path, "running", step=9)
+    with held_by_another(tmp_path, name):
+        assert run_status(tmp_path, never) == RunStatus("running", 9)
+        # the right to start it is the sweep's; its program has a right of its own
+        assert (take_run(tmp_path, print) is None) == (name == LEASE)
+        assert (run_status(tmp_path, never, ours=True).state == "running") == (name == NAME)
+    assert run_status(tmp_path, never, ours=True) == RunStatus("stopped", 9, "killed")
 
 
-def test_a_folder_that_cannot_be_made_or_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*file/run: .*another --root"):
-        acquire_lock(tmp_path / "file" / "run")
-
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")  # as Lustre has it, mounted without
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(
-        UserError, match=r"cannot lock .*sweep.lock: Function not implemented; .*--root"
-    ):
-        acquire_lock(tmp_path)
-    assert not is_locked(tmp_path)
+        take_run(tmp_path / "file" / "run", print)
 
 
 def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import pytest
 from tests.conftest import ROOT
 from train.loop.stopping.signals import (
     LAUNCHER,
+    OWN_STOP_FILE,
     REASONS,
     TAKEN_OVER,
     StopRequests,
     _program,
     agreed,
     exit_code,
+    own_stop_files,
 )
 
 
@@ -87,7 +89,7 @@ def test_where_there_is_nothing_to_save_a_signal_interrupts():
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ("requests.file.touch()", "stop file"),
+        ("requests.files[1].touch()", "stop file"),
         ("requests.until = time.time() - 1", "run.max_hours"),
     ],
 )
@@ -98,7 +100,7 @@ def test_where_there_is_nothing_to_save_a_file_and_the_clock_interrupt(
     """One that was there before interrupts at once, a later one within seconds."""
     body = f"""
     from pathlib import Path
-    requests.file = Path({str(tmp_path / "stop")!r})
+    requests.files = tuple(Path({str(tmp_path)!r}) / name for name in ("stop", "own"))
     try:
         if {early}:
             {asked}
@@ -193,6 +195,16 @@ def test_the_stop_file(tmp_path):
     requests.honoured()
     requests.honoured()
     assert agreed(requests.flags()) == "" and not list(Path(tmp_path).iterdir())
+
+
+def test_who_starts_a_run_may_name_a_stop_file_of_its_own(tmp_path, monkeypatch):
+    assert own_stop_files() == ()
+    monkeypatch.setenv(OWN_STOP_FILE, str(tmp_path / "own"))
+    requests = StopRequests(tmp_path / "stop", *own_stop_files())
+    (tmp_path / "own").touch()
+    assert agreed(requests.flags()) == "stop file"
+    requests.honoured()
+    assert agreed(requests.flags()) == "" and not list(tmp_path.iterdir())
 
 
 def test_one_rank_is_enough_and_the_first_reason_counts():

@@ -1,0 +1,20 @@
+"""The commands of `alphadecay`: one module each, of the command's own name.
+
+Each has `add_arguments(parser)` and `run(options) -> int`, the exit status; it imports torch and
+what draws in `run`, so that a `--help` comes at once. What it says of itself is its docstring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+# name -> what it does, in the list of `alphadecay --help`
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "analyze": "alpha, scores and decay of every weight of a model",
+        "estimate": "print alpha of a matrix, the fit's distance and the size of its tail",
+        "plan": "say what a refresh costs and what a rank holds, before anything is run",
+        "report": "write the page of a run, one HTML file",
+    }
+)

@@ -1,0 +1,1 @@
+"""A run of the pre-training program, read from its folder; nothing here needs torch."""
