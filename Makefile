@@ -99,7 +99,8 @@ dist: $(READY) ## a wheel and an sdist in dist/, tried where nothing but torch i
 	for file in dist/*; do \
 		build/empty/bin/python -m pip install --quiet --force-reinstall --no-deps $$file && \
 		build/empty/bin/python -m pip install --quiet --constraint constraints.txt $$file && \
-		build/empty/bin/python -m pip check || exit 1; \
+		build/empty/bin/python -m pip check && \
+		build/empty/bin/python -P tests/unit/packaging/installed_whole.py || exit 1; \
 	done
 
 bench: $(READY) ## the benchmarks; JSON beside them
@@ -109,7 +110,9 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json
+	$(PYTHON) tests/bench/analyze.py --out tests/bench/results/analyze-cpu.json
 	$(PYTHON) tests/bench/train.py --size toy 60m --out tests/bench/results/train-cpu.json
+	$(PYTHON) tests/bench/save.py --out tests/bench/results/save-cpu.json
 
 # Seconds in all, so that it fits a short lease of a machine.
 BUDGET ?= 480
@@ -118,8 +121,9 @@ gpu: $(READY) ## what needs a GPU, in order of worth, within BUDGET seconds; JSO
 	-$(PYTHON) -m pip install --quiet --constraint constraints.txt ".[liger]"  # the faster of two losses without logits
 	$(PYTHON) -m tests.gpu --budget $(BUDGET) $(ARGS)
 
-kill: $(READY) ## 200 kills -9 of two ranks, with second jobs, and a naive writer beside; JSON
+kill: $(READY) ## 500 kills -9 of two ranks, both engines, with second jobs, and naive writers beside; JSON
 	$(PYTHON) -m tests.trials.kill --out tests/trials/results/kill.json
+	$(PYTHON) -m tests.trials.kill --engine deepspeed fsdp2 --async --trials 300 --naive 90 --out tests/trials/results/kill-async.json
 
 # Under slurm: a SLURM made of this machine, with root and the packages of tests/cluster/packages.txt.
 UNDER ?= torchrun

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from train.system.lease import Lease
 from train.system.lease_files import NAME
+from train.system.processes import started
 
 
 @contextmanager
@@ -20,8 +19,7 @@ def held_by_another(folder: Path, name: str = NAME) -> Iterator[Lease]:
     """Another living process has the folder within."""
     with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
         lease = Lease(folder, "it", name=name)
-        started = psutil.Process(other.pid).create_time()
-        lease.holder = replace(lease.holder, pid=other.pid, started=started)
+        lease.holder = replace(lease.holder, pid=other.pid, started=started(other.pid))
         lease.take()
         yield lease
         lease.release()

@@ -121,16 +121,12 @@ def estimate_from_gram(
 
 
 def estimate_norm(
-    weight_MN: Tensor,
-    name: str,
-    *,
-    tail: str = "hill",
-    published: bool = False,
-    precision: torch.dtype = torch.float32,
-    minimum: int = MINIMUM,
-    kernel: int = 1,
+    weight_MN: Tensor, name: str, *, precision: torch.dtype = torch.float32, **_ignored: object
 ) -> EstimateRow:
-    """Return a norm of a weight [..., M, N] in the place of α; only `precision` concerns it."""
+    """Return a norm of a weight [..., M, N] in the place of α.
+
+    Of an estimator's options only `precision` concerns it.
+    """
     _check(weight_MN, precision)
     if min(weight_MN.shape[-2:]) < 2:
         return EstimateRow.too_small(weight_MN.shape[:-2], weight_MN.device)
@@ -160,16 +156,16 @@ def estimate_without_spectrum(
     weight_MN: Tensor,
     method: str,
     *,
-    tail: str = "hill",
     published: bool = False,
-    precision: torch.dtype = torch.float32,
     minimum: int = MINIMUM,
     kernel: int = 1,
+    **_ignored: object,
 ) -> EstimateRow:
-    """Estimate α of one weight [M, N] by a key of GRAM_METHODS; a pooled spectrum, and so
-    kernel > 1, is taken by its eigenvalues, in float64 as the Gram is. The tail is "hill".
+    """Estimate α of one weight [M, N] by a key of GRAM_METHODS, with the tail "hill".
+
+    A pooled spectrum, and so kernel > 1, is taken by its eigenvalues, in float64 as the Gram is.
     """
-    _check(weight_MN, precision)
+    _check(weight_MN)
     if kernel != 1 or min(weight_MN.shape) < 2:
         return estimate(
             weight_MN,
@@ -238,7 +234,7 @@ def _require(name: str, value: str, registry: Mapping[str, object]) -> None:
         raise ValueError(f"{name}={value!r}: choose one of {', '.join(registry)}")
 
 
-def _check(weight: Tensor, precision: torch.dtype) -> None:
+def _check(weight: Tensor, precision: torch.dtype = torch.float64) -> None:
     if precision not in (torch.float32, torch.float64):
         raise ValueError(f"precision={precision}: choose torch.float32 or torch.float64")
     if weight.dim() not in (2, 3) or not weight.is_floating_point():

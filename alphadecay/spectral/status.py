@@ -13,7 +13,7 @@ ADVICE = {
         "skip the module"
     ),
     "not_finite": "it holds NaN or Inf; find the step at which the run diverged",
-    "too_small": "it has too few eigenvalues for a tail; skip the module or lower minimum",
+    "too_small": "it has too few eigenvalues for a tail; skip the module",
     "zero": "it is the zero matrix; skip the module until it has been trained",
     "not_converged": (
         "no solver converged on it, in float32, in float64 or on the CPU; skip the module"

@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,69 @@ def new_parser(doc: str | None, repeats: int, judged: str = "") -> argparse.Argu
     )
     parser.add_argument("--out", type=Path, help="write the figures as JSON to this file")
     return parser
+
+
+def add_grid(
+    parser: argparse.ArgumentParser, sizes: Sequence[str], chosen: Sequence[str], stages: list[int]
+) -> None:
+    """Add --size, --stages and --ranks, of models that are trained under ZeRO.
+
+    Args:
+        sizes: that there are.
+        chosen: those timed by default.
+        stages: likewise.
+    """
+    parser.add_argument(
+        "--size",
+        choices=list(sizes),
+        nargs="+",
+        default=list(chosen),
+        help=f"models to time (default {' '.join(chosen)})",
+    )
+    parser.add_argument(
+        "--stages",
+        type=int,
+        nargs="+",
+        default=stages,
+        choices=[0, 1, 2, 3],
+        help=f"ZeRO stages (default {' '.join(map(str, stages))})",
+    )
+    parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+
+
+def run_grid(
+    options: argparse.Namespace,
+    sizes: Mapping[str, Any],
+    bench: Callable[[str, int], dict[str, Any]],
+    report: Callable[[dict[str, Any], float], bool],
+    note: str = "",
+) -> tuple[dict[str, Any], list[bool]]:
+    """Time the sizes and stages that `add_grid` read; return the figures and the targets met.
+
+    Args:
+        sizes: with rows, length and target.
+        bench: of a size and a stage.
+        report: prints figures, and says whether they meet the target.
+        note: on the tokens.
+    """
+    found: dict[str, Any] = {}
+    met = []
+    for name in options.size:
+        size = sizes[name]
+        stages = []
+        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
+        for stage in options.stages:
+            stages.append(bench(name, stage))
+            met.append(report(stages[-1], size.target))
+        tokens = f"{size.rows} x {size.length} a rank and step{note}"
+        found[name] = {"tokens": tokens, "target": size.target, "stages": stages}
+    return found, met
+
+
+def about(doc: str | None, options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return what results say of themselves: the bench, the machine, and options by name."""
+    given = {name: getattr(options, name) for name in names}
+    return {"what": " ".join(str(doc).split()), "machine": machine(), **given}
 
 
 def machine() -> dict[str, Any]:

@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from torch import Tensor
 
-from tests.bench.common import ENVIRONMENT, ROOT, finish, machine, new_parser, rotated, spread
+from tests.bench.common import ENVIRONMENT, ROOT, about, finish, new_parser, rotated, spread
 from tests.bench.host_kernels import count_kernels
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config.command_line import load_config
@@ -172,9 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, counts in kernels.items():
         print(f"kernels of a step, {name}: {counts}", flush=True)
     results = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine(),
-        "repeats": options.repeats,
+        **about(__doc__, options, "repeats"),
         "dtype": "float32",
         "tokens": f"{ROWS} x {LENGTH}",
         "targets": TARGETS,

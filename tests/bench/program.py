@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from tests.bench.common import ROOT, finish, machine, new_parser, spread
+from tests.bench.common import ROOT, about, finish, new_parser, spread
 from train.config.run_folder import METRICS, SUMMARY
 from train.experiments.arguments import overrides_of
 from train.telemetry.metrics import read_metrics
@@ -149,10 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
     results = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine(),
-        "ranks": options.ranks,
-        "steps": options.steps,
+        **about(__doc__, options, "ranks", "steps"),
         "runs": [],
     }
     if torch.cuda.is_available():

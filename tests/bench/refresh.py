@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from alphadecay.owners import plan_owners
-from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, spread
+from tests.bench.common import ENVIRONMENT, about, finish, new_parser, spread
 from tests.bench.refresh_jobs import SIZES, bench_rank
 from tests.distributed.harness import run_ranks
 
@@ -191,9 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
     results: dict[str, Any] = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine(),
-        "repeats": options.repeats,
+        **about(__doc__, options, "repeats"),
         "targets": TARGETS,
     }
     rows = []

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from tests.bench.common import ROOT, finish, machine, new_parser, spread
+from tests.bench.common import ROOT, about, finish, new_parser, spread
 from tests.bench.corpus import DOCUMENTS, small_tokenizer
 from tests.integration.program import free_port
 
@@ -207,12 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
         for ranks in options.ranks
         for launcher in options.launchers
     ]
-    results = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine() | ({"other": str(options.other)} if options.other else {}),
-        "repeats": options.repeats,
-        "starts": rows,
-    }
+    results = about(__doc__, options, "repeats") | {"starts": rows}
+    if options.other:
+        results["machine"]["other"] = str(options.other)
     return finish(options, results, [])
 
 

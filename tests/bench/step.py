@@ -35,7 +35,16 @@ import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.modules import find_modules
-from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
+from tests.bench.common import (
+    ENVIRONMENT,
+    about,
+    add_grid,
+    finish,
+    new_parser,
+    rotated,
+    run_grid,
+    spread,
+)
 from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
@@ -251,22 +260,7 @@ def report(row: dict[str, Any], target: float) -> bool:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 24)
-    parser.add_argument(
-        "--size",
-        choices=list(SIZES),
-        nargs="+",
-        default=list(SIZES),
-        help="models to time (default all)",
-    )
-    parser.add_argument(
-        "--stages",
-        type=int,
-        nargs="+",
-        default=[0, 1, 2, 3],
-        choices=[0, 1, 2, 3],
-        help="ZeRO stages (default all)",
-    )
-    parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+    add_grid(parser, list(SIZES), list(SIZES), [0, 1, 2, 3])
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
     return parser.parse_args(arguments)
 
@@ -275,26 +269,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    results: dict[str, Any] = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine(),
-        "ranks": options.ranks,
-        "repeats": options.repeats,
-        "dtype": "float32",
-        "fused": options.fused,
-        "sizes": {},
-    }
-    met = []
-    for name in options.size:
-        size = SIZES[name]
-        rows = []
-        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
-        for stage in options.stages:
-            rows.append(bench_stage(name, stage, options.ranks, options.repeats, options.fused))
-            met.append(report(rows[-1], size.target))
-        tokens = f"{size.rows} x {size.length} a rank and step, few so that a CPU can afford it"
-        results["sizes"][name] = {"tokens": tokens, "target": size.target, "stages": rows}
-    return finish(options, results, met)
+    sizes, met = run_grid(
+        options,
+        SIZES,
+        lambda name, stage: bench_stage(name, stage, options.ranks, options.repeats, options.fused),
+        report,
+        ", few so that a CPU can afford it",
+    )
+    told = about(__doc__, options, "ranks", "repeats", "fused")
+    return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 import torch.distributed as dist
 
-from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
+from tests.bench.common import (
+    ENVIRONMENT,
+    about,
+    add_grid,
+    finish,
+    new_parser,
+    rotated,
+    run_grid,
+    spread,
+)
 from tests.bench.train_arms import SIZES, ours, theirs
 from tests.bench.turns import Turn
 from tests.distributed.harness import init_deepspeed, run_ranks
@@ -159,22 +168,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--starts", type=int, default=3, help="times the processes are started (default 3)"
     )
-    parser.add_argument(
-        "--size",
-        choices=list(SIZES),
-        nargs="+",
-        default=["60m"],
-        help="models to time (default 60m)",
-    )
-    parser.add_argument(
-        "--stages",
-        type=int,
-        nargs="+",
-        default=[2, 3],
-        choices=[0, 1, 2, 3],
-        help="ZeRO stages (default 2 and 3)",
-    )
-    parser.add_argument("--ranks", type=int, default=2, help="gloo ranks (default 2)")
+    add_grid(parser, list(SIZES), ["60m"], [2, 3])
     return parser.parse_args(arguments)
 
 
@@ -182,29 +176,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    results: dict[str, Any] = {
-        "what": " ".join(str(__doc__).split()),
-        "machine": machine(),
-        "ranks": options.ranks,
-        "repeats": options.repeats,
-        "starts": options.starts,
-        "dtype": "float32",
-        "sizes": {},
-    }
-    met = []
-    for name in options.size:
-        size = SIZES[name]
-        stages = []
-        print(f"{name}: {size.rows} x {size.length} tokens a rank", flush=True)
-        for stage in options.stages:
-            stages.append(bench_stage(name, stage, options.ranks, options.repeats, options.starts))
-            met.append(report(stages[-1], size.target))
-        results["sizes"][name] = {
-            "tokens": f"{size.rows} x {size.length} a rank and step",
-            "target": size.target,
-            "stages": stages,
-        }
-    return finish(options, results, met)
+    sizes, met = run_grid(
+        options,
+        SIZES,
+        lambda name, stage: bench_stage(
+            name, stage, options.ranks, options.repeats, options.starts
+        ),
+        report,
+    )
+    told = about(__doc__, options, "ranks", "repeats", "starts")
+    return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 
 if __name__ == "__main__":

@@ -8,74 +8,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from alphadecay import AlphaDecay
 from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.distributed.tiny_engine import (
+    ARGUMENTS,
+    LAYERS,
+    LENGTH,
+    ds_config,
+    losses_of,
+    tokens,
+)
 from train.config.command_line import load_config
 from train.engines.deepspeed import DeepSpeedEngine, build_engine
 from train.models import spec_of
 from train.models.build import build_model
 
 RANKS = 2
-LENGTH = 12
-LAYERS = 3
 STEPS = 5
-ARGUMENTS = (
-    "--model.vocab_size=67",
-    "--model.hidden_size=16",
-    "--model.intermediate_size=24",
-    f"--model.num_layers={LAYERS}",
-    "--model.num_heads=2",
-    f"--data.sequence_length={LENGTH}",
-    "--optim.lr=0.01",
-)
 
 
-def ds_config(bf16: bool = False, prefetch: int = 10**6) -> dict[str, Any]:
-    """Two micro batches a step; norm gains persist, every matrix is partitioned."""
-    return {
-        "train_micro_batch_size_per_gpu": 2,
-        "gradient_accumulation_steps": 2,
-        "gradient_clipping": 1.0,
-        "steps_per_print": 10**9,
-        "bf16": {"enabled": bf16},
-        "zero_optimization": {
-            "stage": 3,
-            "stage3_param_persistence_threshold": 32,
-            "stage3_prefetch_bucket_size": prefetch,
-        },
-    }
-
-
-def build(leaf: bool, recompute: bool, **settings: Any) -> DeepSpeedEngine:
+def build(leaf: bool, recompute: bool, bf16: bool = False, **zero: Any) -> DeepSpeedEngine:
     arguments = (
         *ARGUMENTS,
         f"--deepspeed.leaf_layers={leaf}",
         f"--model.activation_checkpointing={recompute}",
     )
-    return build_engine(load_config(list(arguments)), ds_config(**settings))
-
-
-def tokens(rank: int, index: int) -> Tensor:
-    generator = torch.Generator().manual_seed(100 * index + rank)
-    return torch.randint(67, (2, LENGTH), generator=generator)
+    return build_engine(load_config(list(arguments)), ds_config(3, bf16, **zero))
 
 
 def run(rank: int, leaf: bool, recompute: bool, bf16: bool) -> list[float]:
-    """Return the losses of a few steps, with refreshes and evaluations between them."""
-    engine = build(leaf, recompute, bf16=bf16)
-    decay = AlphaDecay(engine.handle, interval=2)
-    losses = []
-    for index in range(2 * STEPS):
-        if index in (0, 4):
-            with torch.no_grad(), engine.evaluating() as logits_of:
-                losses.append(float(logits_of(tokens(rank, 0)).float().logsumexp(-1).mean()))
-        loss = engine.forward(tokens(rank, index), tokens(rank, index))
-        engine.backward(loss)
-        engine.step()
-        decay.step()
-        losses.append(float(loss.detach()))
-    return losses
+    return losses_of(build(leaf, recompute, bf16), rank, STEPS)
 
 
 def losses(rank: int) -> dict[str, list[float]]:
@@ -93,7 +55,7 @@ def gathers(leaf: bool, recompute: bool, expected: list[Tensor]) -> list[int]:
     """Count the gathers of each micro step, without prefetching; all ranks have one batch."""
     import deepspeed
 
-    engine = build(leaf, recompute, prefetch=0)
+    engine = build(leaf, recompute, stage3_prefetch_bucket_size=0)
     batch = tokens(0, 0)
     counts = []
     for micro_step in range(4):

@@ -20,6 +20,7 @@ from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config.command_line import load_config
 from train.engines.deepspeed import build_engine
 from train.engines.ds_config import load_ds_config
+from train.planning.memory_table import snapshot_bytes
 from train.planning.spread import zero_spread
 
 RANKS = 2
@@ -102,7 +103,8 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
         ds_config = load_ds_config(config, 2, RANKS)
         kept = alive()  # held on to, so that no new tensor takes the address of one of them
         before = storages(kept)
-        engine: Any = build_engine(config, ds_config).handle
+        wrapped = build_engine(config, ds_config)
+        engine: Any = wrapped.handle
         tokens = torch.arange(LENGTH)[None]
         most = 0
         for micro_step in range(4):
@@ -126,21 +128,23 @@ def held(rank: int, folder: str) -> dict[tuple[int, str], dict[str, int]]:
             if flat is not None
             else (p for group in optimizer.param_groups for p in group["params"])
         )
-        predicted = predict_memory(
-            [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters],
-            zero_spread(ds_config, RANKS),
-        )
+        spread = zero_spread(ds_config, RANKS)
+        shapes = [tuple(getattr(p, "ds_shape", p.shape)) for p in parameters]
+        predicted = predict_memory(shapes, spread)
         kinds = {
             "weights": sum(weights.values()),
             "optimizer": sum((moments | masters).values()),
             "all": most,
         }
+        # After a first step: moments are made there.
+        kinds["snapshot"] = wrapped.snapshot_state(Path(folder) / "state", {}).size
         kinds["optimizer"] -= sum(size for address, size in masters.items() if address in weights)
         result[stage, precision] = kinds | {
             f"predicted {name}": size for name, size in vars(predicted).items()
         }
+        result[stage, precision]["predicted snapshot"] = snapshot_bytes(predicted, spread)
         engine.destroy()
-        del engine, optimizer, parameters, flat, kept
+        del wrapped, engine, optimizer, parameters, flat, kept
     return result
 
 
@@ -155,5 +159,6 @@ def test_predicted_memory(measured, case):
     # Padding of shards, and rotary frequencies and scalars, which are not counted.
     assert m["weights"] == pytest.approx(m["predicted weights"], rel=0.005)
     assert m["optimizer"] == pytest.approx(m["predicted optimizer"], rel=0.005)
+    assert m["snapshot"] == pytest.approx(m["predicted snapshot"], rel=0.01)  # places are aligned
     whole = sum(m[f"predicted {name}"] for name in ("weights", "gradients", "optimizer"))
     assert m["all"] == pytest.approx(whole, rel=0.02), m

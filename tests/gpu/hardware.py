@@ -14,7 +14,7 @@ import torch
 import alphadecay
 from alphadecay.inspect.run.versions import versions
 from train.system.cpu_count import cpu_count
-from train.system.provenance import ROOT, commit_of
+from train.system.provenance import ROOT, commit_of, source_hash
 
 ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 _FEATURES = re.compile(r"(\d+\.\d+)[a-z]+")  # 9.0a: with what later architectures will not have
@@ -46,7 +46,8 @@ def facts(device: torch.device) -> dict[str, Any]:
         "device": "CPU",
         "cores": cpu_count(),
         "platform": platform.platform(),
-        "commit": commit_of(ROOT),
+        "commit": commit_of(ROOT),  # empty where the files are there without their history
+        "sources": source_hash(ROOT),
         "version": alphadecay.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions() | _more_versions(),

@@ -62,9 +62,8 @@ def section(name: str, results: Sequence[Figures]) -> str:
 def origin(results: Figures) -> str:
     """Return what a table's figures are of."""
     machine = results["machine"]
-    return (
-        f"Version {_release(machine['version'])} ({machine['commit']}) on one {machine['device']}"
-    )
+    commit = f" ({machine['commit']})" if machine["commit"] else ""
+    return f"Version {_release(machine['version'])}{commit} on one {machine['device']}"
 
 
 def headline(results: Figures) -> str:

@@ -117,35 +117,40 @@ def ablations(part: Figures, base: Figures) -> str:
     return markdown(headings, rows)
 
 
-def refreshes(part: Figures) -> str:
+def _by_columns(part: Figures, head: str, columns: Mapping[str, tuple[str, str]]) -> str:
+    """Return a row a case.
+
+    Args:
+        head: of the names.
+        columns: figure -> its heading and its form.
+    """
     rows = [
-        (
-            name.upper(),
-            number(case, "modules", ".0f"),
-            number(case, "refresh", ".2f"),
-            number(case, "first", ".2f"),
-            number(case, "moments", ".2f"),
-            number(case, "published", ".2f"),
-            number(case, "extra_over_largest", ".1f"),
-        )
+        (name.upper(), *(number(case, key, form) for key, (_, form) in columns.items()))
         for name, case in measured(part).items()
     ]
-    headings = (
-        "refresh of",
-        "modules",
-        "s",
-        "the first, s",
-        "by moments, s",
-        "svdvals, as published, s",
-        "extra memory ÷ largest matrix",
-    )
-    return markdown(headings, rows)
+    return markdown((head, *(heading for heading, _ in columns.values())), rows)
+
+
+def refreshes(part: Figures) -> str:
+    columns = {
+        "modules": ("modules", ".0f"),
+        "refresh": ("s", ".2f"),
+        "first": ("the first, s", ".2f"),
+        "moments": ("by moments, s", ".2f"),
+        "published": ("svdvals, as published, s", ".2f"),
+        "extra_over_largest": ("extra memory ÷ largest matrix", ".1f"),
+    }
+    return _by_columns(part, "refresh of", columns)
 
 
 def eigvalsh(part: Figures) -> str:
-    keys = ("float32", "float64", "svdvals", "gram")
-    rows = [(n, *(number(case, key) for key in keys)) for n, case in measured(part).items()]
-    return markdown(("side", "eigvalsh float32, ms", "float64", "svdvals", "Gram product"), rows)
+    columns = {
+        "float32": ("eigvalsh float32, ms", ".3g"),
+        "float64": ("float64", ".3g"),
+        "svdvals": ("svdvals", ".3g"),
+        "gram": ("Gram product", ".3g"),
+    }
+    return _by_columns(part, "side", columns)
 
 
 def stacks(part: Figures) -> str:

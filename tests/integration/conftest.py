@@ -52,12 +52,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @pytest.fixture(scope="session")
 def finished(workplace: Workplace) -> Callable[[str], Path]:
-    """The output_dir of an uninterrupted run by one launcher."""
+    """The output_dir of an uninterrupted run by one launcher; "fsdp2" is that engine's."""
     done: dict[str, Path] = {}
 
     def run(launcher: str) -> Path:
         if launcher not in done:
-            outcome = workplace.start(launcher, f"whole-{launcher}")
+            folder = f"whole-{launcher}"
+            if launcher == "fsdp2":
+                outcome = workplace.run(2, folder, "--engine.kind", "fsdp2")
+            else:
+                outcome = workplace.start(launcher, folder)
             assert outcome.code == 0, outcome.output
             done[launcher] = workplace.folder / f"whole-{launcher}"
         return done[launcher]

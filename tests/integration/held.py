@@ -34,7 +34,7 @@ PHASES = {
     "step": (trainer, "poison_nonfinite_loss"),
     "evaluation": (trainer, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
-    "saving": (saver, "save"),
+    "saving": (saver, "weights_are_finite"),
     "data": (ReadAhead, "batch"),
     "preparation": (prepared, "prepare_all"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -12,20 +13,25 @@ import torch
 from torch import Tensor
 
 from train.engines.deepspeed import DeepSpeedEngine
+from train.engines.fsdp2 import Fsdp2Engine
 from train.pretrain import _leave, main
 
-forward = DeepSpeedEngine.forward
+
+def fail_if_short(engine: Any) -> None:
+    """Have a class of engines fail as torch does."""
+    forward = engine.forward
+
+    def forward_if_it_fits(self: Any, tokens_BL: Tensor, labels_BL: Tensor) -> Any:
+        here = os.environ["RANK"] == os.environ["SHORT_RANK"]
+        if here and len(tokens_BL) > int(os.environ["SHORT_ROWS"]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+        return forward(self, tokens_BL, labels_BL)
+
+    engine.forward = forward_if_it_fits
 
 
-def forward_if_it_fits(engine: DeepSpeedEngine, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
-    """Fail as torch does."""
-    here = os.environ["RANK"] == os.environ["SHORT_RANK"]
-    if here and len(tokens_BL) > int(os.environ["SHORT_ROWS"]):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
-    return forward(engine, tokens_BL, labels_BL)
-
-
-DeepSpeedEngine.forward = forward_if_it_fits  # type: ignore[method-assign]
+for each in (DeepSpeedEngine, Fsdp2Engine):
+    fail_if_short(each)
 
 if __name__ == "__main__":
     _leave(main())

@@ -16,11 +16,16 @@ from typing import Any
 
 import psutil
 import torch
+from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 from tests.forked import wait_for_ranks
 from tests.integration.program import Outcome, command, environment, fork_ranks
 from tests.waiting import PATIENCE, until
 from train.checkpoint import LATEST
+from train.checkpoint.names import TEMPORARY
+from train.engines.fsdp2_state import CLIENT_STATE, METADATA
 from train.loop.run_status import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
@@ -146,9 +151,15 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def checkpoints(folder: Path) -> list[int]:
-    """The steps of its checkpoints; nothing but them and the pointer may lie there."""
+def checkpoints(folder: Path, killed: bool = False) -> list[int]:
+    """The steps of its checkpoints; nothing but them and the pointer may lie there.
+
+    Args:
+        killed: what was being written may lie there, too.
+    """
     names = {path.name for path in (folder / "checkpoints").glob("*")} - {LATEST}
+    if killed:
+        names = {name for name in names if not name.startswith(TEMPORARY)}
     return sorted(int(name.removeprefix("step-")) for name in names)
 
 
@@ -185,21 +196,39 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
     every rank.
     """
     found = {}
-    for path in sorted((checkpoint / "state").iterdir()):
+    state = checkpoint / "state"
+    if (state / METADATA).exists():
+        found["sharded"] = hash_of(_sharded(state))
+    for path in sorted(state.iterdir()):
+        if path.name == METADATA or path.suffix == ".distcp":
+            continue
         content = torch.load(path, map_location="cpu", weights_only=False)
         if path.name.endswith("optim_states.pt"):
             content = content["optimizer_state_dict"]
-        elif path.name.endswith("model_states.pt"):
-            content = {
-                key: content[key]
-                for key in ("module", "optimizer", "alphadecay", "step", "progress")
-            }
-        found[path.name] = _hash(content)
+        elif path.name.endswith("model_states.pt") or path.name == CLIENT_STATE:
+            kept = ("module", "optimizer", "alphadecay", "step", "progress")
+            content = {key: content[key] for key in kept if key in content}
+        found[path.name] = hash_of(content)
     assert any("own_rank" in name for name in found)
     return found
 
 
-def _hash(value: Any) -> str:
+def _sharded(state: Path) -> dict[str, Any]:
+    """Every tensor that torch.distributed.checkpoint wrote, whole."""
+    content: dict[str, Any] = {}
+    planner = _EmptyStateDictLoadPlanner()
+    _load_state_dict(content, FileSystemReader(state), planner=planner, no_dist=True)
+    assert {name.partition(".")[0] for name in content} == {
+        "model",
+        "exp_avg",
+        "exp_avg_sq",
+        "step",
+    }
+    return content
+
+
+def hash_of(value: Any) -> str:
+    """Return a hash of tensors and plain values, however they are nested."""
     digest = hashlib.sha256()
     _feed(digest, value)
     return digest.hexdigest()

@@ -17,6 +17,14 @@ from train import checkpoint
 TOLERANCE = 1e-6
 LEG = 3
 LEGS = (2, 4, 1, 2)
+FSDP2 = ("--engine.kind", "fsdp2")
+HSDP = (*FSDP2, "--engine.shard", "2")  # two copies on four ranks
+HSDP_OF_1 = (*FSDP2, "--engine.shard", "1")  # a copy on every rank
+
+
+def zero(stages):
+    """The legs by their ZeRO stages."""
+    return tuple(("--deepspeed.config", f"ds_configs/zero{stage}.json") for stage in stages)
 
 
 def test_two_ranks_of_stage_3_go_on_as_one_of_stage_2(workplace, finished):
@@ -79,14 +87,20 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "stages",
-    [(2, 2, 2, 2), (3, 3, 3, 3), (1, 1, 1, 1), (2, 3, 3, 2)],
-    ids=lambda stages: "-".join(map(str, stages)),
+    "engines",
+    [
+        *(zero(stages) for stages in ((2, 2, 2, 2), (3, 3, 3, 3), (1, 1, 1, 1), (2, 3, 3, 2))),
+        (FSDP2,) * 4,
+        (FSDP2, HSDP, FSDP2, HSDP_OF_1),
+    ],
+    ids=("2-2-2-2", "3-3-3-3", "1-1-1-1", "2-3-3-2", "fsdp2", "fsdp2-hsdp"),
 )
-def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(workplace, finished, stages):
+def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(
+    workplace, finished, engines, request
+):
     finished("python")  # the corpus is prepared
 
-    def leg(world_size, stage, output):
+    def leg(world_size, engine, output):
         return run_ranks(
             world_size,
             train_watched,
@@ -98,8 +112,7 @@ def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(workplace, finishe
                 str(workplace.folder / output),
                 "--run.steps",
                 str(LEG * len(LEGS)),
-                "--deepspeed.config",
-                f"ds_configs/zero{stage}.json",
+                *engine,
                 "--checkpoint.every",
                 str(LEG),
                 "--checkpoint.keep",
@@ -109,12 +122,12 @@ def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(workplace, finishe
             ],
         )
 
-    name = "-".join(map(str, stages))
-    whole = leg(2, stages[0], f"other-whole-{name}")[0]
+    name = request.node.callspec.id
+    whole = leg(2, engines[0], f"other-whole-{name}")[0]
     assert sorted(whole["losses"]) == list(range(1, LEG * len(LEGS) + 1))
     folder = workplace.folder / f"other-{name}"
-    for turn, (ranks, stage) in enumerate(zip(LEGS, stages, strict=True)):
-        gone_on = leg(ranks, stage, folder.name)
+    for turn, (ranks, engine) in enumerate(zip(LEGS, engines, strict=True)):
+        gone_on = leg(ranks, engine, folder.name)
         for rank in gone_on:
             assert rank["first"] == LEG * turn
             assert rank["decays"] == gone_on[0]["decays"]  # bit for bit

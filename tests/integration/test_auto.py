@@ -78,3 +78,19 @@ def test_a_rank_that_alone_is_short_has_all_start_again(
     (folder / "metrics.jsonl").unlink()
     (folder / "metrics.jsonl.previous").rename(folder / "metrics.jsonl")
     assert figures(folder) == lines and metrics(folder, "notice") == []
+
+
+def test_copies_of_an_fsdp2_model_start_again_too(workplace: Workplace, tmp_path: Path) -> None:
+    """HSDP: a rank that is short has the other copy start again with it."""
+    copies = {"engine.kind": "fsdp2", "engine.shard": 1}
+    given = run(workplace, tmp_path / "given", 2, PLENTY, **copies, **{"run.micro_batch": 1})
+    assert given.code == 0, given.output
+    outcome = run(workplace, tmp_path / "auto", 2, 1, **copies, **AUTO)
+    assert outcome.code == 0, outcome.output
+    said = outcome.output
+    assert said.count("rank 1 is out of memory with a micro batch of 2 and FSDP2 (CUDA") == 1
+    assert "auto takes a micro batch of 1: about " in said and "ds_configs" not in said
+    assert sizes(tmp_path / "auto") == (1, "auto")
+    assert figures(tmp_path / "auto") == figures(tmp_path / "given")
+    [notice] = metrics(tmp_path / "auto", "notice")
+    assert notice["micro_batch"] == 1 and notice["ds_config"] == "auto"

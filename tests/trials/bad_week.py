@@ -20,6 +20,7 @@ import argparse
 import json
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -72,6 +73,7 @@ class Week:
         self._back: str = known.get("back", "")
         self._before = float(known.get("seconds", 0.0))
         self._began = time.monotonic()
+        self._all: list[Started] = []
         self._chance = random.Random(f"{given.seed} {len(self.starts)}")
         self.events: dict[str, Callable[[Started], None]] = {
             "kill -9 of a rank": lambda started: started.kill(self._one(started.ranks())),
@@ -102,7 +104,14 @@ class Week:
         if faulty:
             added |= {"FAULTS_BELOW": output_dir, "FAULTS_SHARE": str(self._given.share)}
             added |= {"FAULTS_SEED": str(self._chance.random())}
-        return self._under.start(arguments, added, f"{name}-{time.time_ns()}", restarts)
+        started = self._under.start(arguments, added, f"{name}-{time.time_ns()}", restarts)
+        self._all.append(started)
+        return started
+
+    def leave(self) -> None:
+        """Leave no process behind, however the trial ends."""
+        for started in self._all:
+            started.kill(*started.processes())
 
     def undisturbed(self) -> list[Any]:
         """Return the figures of a run that nobody disturbs."""
@@ -259,12 +268,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1e6, help="end after these")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         place = given.folder or stack.enter_context(tempfile.TemporaryDirectory())
         folder = Path(place).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         path = write_week(folder, given.steps)
         week = Week(folder, stack.enter_context(launcher(given.under, folder, path)), given)
+        stack.callback(week.leave)
         whole = week.undisturbed()
         try:
             week.go_through(given.steps * 2 // 3)

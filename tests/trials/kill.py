@@ -5,10 +5,12 @@ python -m tests.trials.kill --trials 120 --out tests/trials/results/kill.json
 Every trial goes on from what the one before left, trains and saves every step, and is killed. The
 next one's resume is the check: it must load, and at no earlier step than the last that was reported
 as saved. Kills are drawn from a seed: mostly inside a save, else anywhere, start-up and loading
-included. In some trials a second job starts in the same folder, together with the first or while
-it works: one has the folder, the other is refused, and the one that has it is killed all the same.
-A naive writer goes through the same, without a second job. A process is killed, not the machine:
-what fsync is for is not tested here.
+included; with --async also while the process beside a rank writes and while rank 0 commits. In
+some trials a second job starts in the same folder, together with the first or while it works: one
+has the folder, the other is refused, and the one that has it is killed all the same. A naive writer
+goes through the same, without a second job: in the final place, and with --async from a thread
+that reads the tensors as they change. A process is killed, not the machine: what fsync is for is
+not tested here.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.integration.program import recipe, write_corpus, write_recipe
+from tests.trials.arm import ENGINES, Arm
 from tests.trials.pair import RANKS, Pair
 
 STEPS = 100_000
@@ -176,7 +179,7 @@ def _run_on(pair: Pair, chance: random.Random, saved: int) -> tuple[str, int]:
     return moment, saved
 
 
-def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) -> Tally:
+def run_trials(folder: Path, trials: int, naive: bool, arm: Arm, seed: int) -> Tally:
     """Kill `trials` times in one output folder, and start once more after the last."""
     tally = Tally("naive" if naive else "commit by rename")
     chance = random.Random(seed)
@@ -193,8 +196,7 @@ def run_trials(folder: Path, trials: int, naive: bool, stage: int, seed: int) ->
         str(path),
         "--output_dir",
         str(folder / "out"),
-        "--deepspeed.config",
-        f"ds_configs/zero{stage}.json",
+        *arm.arguments(),
     ]
     if naive:
         arguments += ["--resume", "never"]
@@ -252,21 +254,28 @@ def versions() -> dict[str, str]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--trials", type=int, default=200, help="over all stages")
+    parser.add_argument("--trials", type=int, default=200, help="over all engines and stages")
     parser.add_argument("--naive", type=int, default=30, help="the same, of the naive writer")
-    parser.add_argument("--stages", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=["deepspeed"])
+    parser.add_argument("--stages", type=int, nargs="+", default=[2, 3], help="of DeepSpeed's ZeRO")
+    parser.add_argument("--async", action="store_true", dest="asynchronous")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     tallies = []
-    each = len(given.stages)
-    for stage in given.stages:
+    arms = [
+        Arm(engine, stage, given.asynchronous)
+        for engine in given.engine
+        for stage in (given.stages if engine == "deepspeed" else [None])
+    ]
+    each = len(arms)
+    for number, arm in enumerate(arms):
         for naive, trials in ((False, given.trials // each), (True, given.naive // each)):
             if not trials:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                tally = run_trials(Path(folder), trials, naive, stage, given.seed + stage)
-            tallies.append({"zero_stage": stage, **asdict(tally)})
+                tally = run_trials(Path(folder), trials, naive, arm, given.seed + number)
+            tallies.append({**asdict(arm), **asdict(tally)})
             print(json.dumps({**tallies[-1], "failures": len(tally.failures)}), flush=True)
             given.out.write_text(
                 json.dumps(

@@ -141,8 +141,9 @@ def launcher(under: str, folder: Path, recipe: Path) -> Iterator[Launcher]:
         return
     if reason := why_no_box():
         raise SystemExit(f"no SLURM to try it under: {reason}")
-    box = Box(folder / "box")
-    box.folder.mkdir(exist_ok=True)
+    # its jobs are numbered from 1, and their logs grow: each time a folder of its own
+    box = Box(folder / f"box-{len(list(folder.glob('box-*')))}")
+    box.folder.mkdir()
     try:
         box.up()
         yield Slurm(box, recipe)

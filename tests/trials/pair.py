@@ -14,12 +14,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.trials.naive import NaiveSaves, optimizer_of
+
 RANKS = 2
 GUARD = 300.0  # seconds without a word from a rank: it hangs
 
 
 class Pair:
-    """Two forked ranks; this process has imported everything and started no thread."""
+    """Two forked ranks; this process has imported everything and started no thread.
+
+    Args:
+        folder: where they meet and log.
+        arguments: of the program.
+        naive: they save as a first version would.
+    """
 
     def __init__(self, folder: Path, arguments: Sequence[str], naive: bool) -> None:
         self._read, write = os.pipe()
@@ -90,33 +98,73 @@ def _rank(rank: int, meet: str, arguments: Sequence[str], naive: bool, tell: int
     _join(rank, meet)
     if naive:
         trainer = make_trainer(rank, RANKS, arguments)
-        _train(rank, trainer, _naive(trainer), say)
+        in_thread = trainer.config.checkpoint.asynchronous is not False
+        _train_naive(trainer, NaiveSaves(trainer, in_thread, say), say)
     else:
         with held_trainer(rank, RANKS, arguments) as trainer:
-            _train(rank, trainer, trainer.save, say)
+            _train(trainer, say)
 
 
-def _train(rank: int, trainer: Any, save: Callable[..., None], say: Callable[..., None]) -> None:
+def _train(trainer: Any, say: Callable[..., None]) -> None:
     """Train for ever, and tell of every file written and every checkpoint saved."""
+    _check_whole(trainer)
+    main = trainer.world.is_main
+    save = trainer.save
+    note = trainer.saver.outcomes.on_saved
+
+    def told_save(last: bool = False) -> None:
+        if main:
+            say("saving", trainer.step)
+        save(last)
+
+    def told_note(saved: Any) -> None:
+        note(saved)
+        if main:
+            say("saved", saved.step)
+
+    trainer.save = told_save
+    trainer.saver.outcomes.on_saved = told_note
+    _tell_of_writing(trainer, say)
+    if main:
+        say("loaded", trainer.step)
+    trainer.train()
+
+
+def _tell_of_writing(trainer: Any, say: Callable[..., None]) -> None:
+    """Have this rank tell when it writes, and its process when that writes beside it."""
+    from train.checkpoint.writer import Writer
+
+    state = trainer.engine.write_state
+    write = Writer.write
+
+    def told_state(*args: Any) -> Any:
+        say("writing")
+        written = state(*args)
+        say("wrote")
+        return written
+
+    def told_write(*args: Any) -> Any:
+        written = write(*args)
+        say("writing")
+        written.add_done_callback(lambda _: say("wrote"))
+        return written
+
+    trainer.engine.write_state = told_state
+    Writer.write = told_write  # type: ignore[method-assign]
+
+
+def _train_naive(trainer: Any, saves: NaiveSaves, say: Callable[..., None]) -> None:
+    """Do the same with saves as a first version has them."""
+    saves.load()
     _check_whole(trainer)
 
     def told_save(last: bool = False) -> None:
-        if rank == 0:
+        if trainer.world.is_main:
             say("saving", trainer.step)
-        save()
-        if rank == 0:
-            say("saved", trainer.step)
+        saves.save()
 
-    write = trainer.engine.handle.checkpoint_engine.save
-
-    def told_write(*args: Any, **kwargs: Any) -> None:
-        say("writing")
-        write(*args, **kwargs)
-        say("wrote")
-
-    trainer.engine.handle.checkpoint_engine.save = told_write
     trainer.save = told_save
-    if rank == 0:
+    if trainer.world.is_main:
         say("loaded", trainer.step)
     trainer.train()
 
@@ -143,23 +191,8 @@ def _check_whole(trainer: Any) -> None:
 
     That loads without a word, and is no state the run ever had.
     """
-    states = trainer.engine.handle.optimizer.optimizer.state.values()
+    states = optimizer_of(trainer).state.values()
     counts = {int(state["step"]) for state in states if "step" in state}
     steps = {rank: sorted(taken) for rank, taken in enumerate(trainer.world.gather(counts))}
     if trainer.step and any(counts != [trainer.step] for counts in steps.values()):
         raise AssertionError(f"step {trainer.step} is torn: the moments are of {steps}")
-
-
-def _naive(trainer: Any) -> Callable[[], None]:
-    """Return a save as a first version has it: one folder, and DeepSpeed's own `latest`."""
-    folder = str(trainer.folder / "naive")
-    if os.path.exists(folder):
-        path, state = trainer.engine.handle.load_checkpoint(folder)
-        trainer.step = 0 if path is None else int(state["step"])
-
-    def save() -> None:
-        trainer.engine.handle.save_checkpoint(
-            folder, tag="checkpoint", client_state={"step": trainer.step}
-        )
-
-    return save

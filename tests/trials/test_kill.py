@@ -34,14 +34,24 @@ def trials(out: Path, *arguments: str) -> list[dict[str, Any]]:
     return tallies
 
 
-def test_a_few_kills_lose_nothing(tmp_path: Path) -> None:
-    (ours,) = trials(tmp_path / "kill.json", "--trials", "5", "--naive", "0", "--stages", "3")
-    assert ours["trials"] == 5 and ours["failures"] == [] and ours["steps"] >= 1
+KINDS = {
+    "plain saves": ("--stages", "3"),
+    "asynchronous saves": ("--engine", "fsdp2", "--async"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_kills_lose_nothing(tmp_path: Path, kind: str) -> None:
+    (ours,) = trials(tmp_path / "kill.json", "--trials", "4", "--naive", "0", *KINDS[kind])
+    assert ours["trials"] == 4 and ours["failures"] == [] and ours["steps"] >= 1
 
 
 @pytest.mark.slow
-def test_a_hundred_kills_lose_nothing_where_a_naive_writer_loses_often(tmp_path: Path) -> None:
-    tallies = trials(tmp_path / "kill.json", "--trials", "100", "--naive", "40")
+@pytest.mark.parametrize("more", [(), ("--async",), ("--async", "--engine", "fsdp2")])
+def test_a_hundred_kills_lose_nothing_where_a_naive_writer_loses_often(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    tallies = trials(tmp_path / "kill.json", "--trials", "100", "--naive", "40", *more)
     ours = [tally for tally in tallies if tally["writer"] == "commit by rename"]
     naive = [tally for tally in tallies if tally["writer"] == "naive"]
     assert sum(tally["trials"] for tally in ours) == 100

@@ -67,10 +67,12 @@ LIBRARY_OPTIONAL = {
         "tensorboard",
         "matplotlib",
         "jsonargparse",
+        "pandas",
+        "safetensors",
     )
 }
 # What is installed with the library for its command alone, and the one part that imports it.
-FOR_THE_COMMAND = frozenset({"safetensors", "rich", "plotly", "jinja2", "markupsafe", "yaml"})
+FOR_THE_COMMAND = frozenset({"rich", "plotly", "jinja2", "markupsafe", "yaml"})
 COMMAND = "alphadecay.inspect"
 PROGRAM_OPTIONAL = {
     "wandb": "wandb",

@@ -13,8 +13,9 @@ from train.checkpoint.find import check_identity, find, identity, peek
 from train.checkpoint.finite import weights_are_finite
 from train.checkpoint.load import load, load_rank_state
 from train.checkpoint.manifest import LATEST, MANIFEST, STATE, Checkpoint
+from train.checkpoint.outcomes import LastNotSaved, NotFinite, Saved
 from train.checkpoint.prune import prune
-from train.checkpoint.saver import LastNotSaved, NotFinite, Saver
+from train.checkpoint.saver import Saver
 from train.checkpoint.space import NotSaved
 from train.checkpoint.together import find_together
 from train.checkpoint.universal import convert, convert_if_needed
@@ -29,6 +30,7 @@ __all__ = [
     "NotFinite",
     "NotSaved",
     "Resume",
+    "Saved",
     "Saver",
     "check_identity",
     "convert",

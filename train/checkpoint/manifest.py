@@ -20,6 +20,7 @@ from train.system.cpu_count import cpu_count
 
 RANK_STATE = "own_rank_{:05d}.pt"  # within STATE
 LATEST = "latest"
+CONTENTS = ".metadata"  # of FSDP2's shards; a pickle, too
 CANNOT_BE_READ = "cannot be read"  # in a reason that is the file system's, and may pass
 _THREADS = min(8, cpu_count())
 _CHUNK = 4 << 20  # bytes read at once
@@ -107,7 +108,7 @@ def why_damaged(
         if facts["sha256"] != files[name]["sha256"]:
             return f"{name} is not what was written (sha256 differs)"
     for name in files:
-        unsafe = why_unsafe(path / name) if name.endswith(PICKLES) else ""
+        unsafe = why_unsafe(path / name) if name.endswith((*PICKLES, CONTENTS)) else ""
         if unsafe:
             return f"{name} is no state of a run and would run code when loaded: {unsafe}"
     return ""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from alphadecay.inspect.sources.restricted import load_restricted
+from train.checkpoint.manifest import CONTENTS
 
 # What torch reads at each torch.load: the first overrules its caller, the second may not be there.
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -54,14 +55,27 @@ def restricted() -> Iterator[None]:
 def why_unsafe(path: Path) -> str:
     """Return what in a file of torch.save is beyond the restricted loader, empty where nothing is.
 
-    Its tensors are not read. A file of another form is left to the loader.
+    Its tensors are not read. The same of the table of contents of FSDP2's shards. A file of another
+    form is left to the loader.
     """
+    if path.name == CONTENTS:
+        return _why_unsafe_contents(path)
     if not zipfile.is_zipfile(path):
         return ""
     try:
         safe_load(path, mmap=True)
     except (UnpicklingError, ValueError, KeyError) as error:
         return _asked_for(path) or f"{error}".partition("\n")[0][:200]
+    return ""
+
+
+def _why_unsafe_contents(path: Path) -> str:
+    from alphadecay.inspect.sources.dcp import RestrictedReader
+
+    try:
+        RestrictedReader(path.parent).read_metadata()
+    except (UnpicklingError, EOFError, AttributeError, IndexError, TypeError) as error:
+        return f"{error}"
     return ""
 
 

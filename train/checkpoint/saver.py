@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from train.checkpoint.async_saves import AsyncSaves
 from train.checkpoint.beginning import Beginning
 from train.checkpoint.finite import weights_are_finite
+from train.checkpoint.in_flight import SaveInFlight
+from train.checkpoint.outcomes import NotFinite, Outcomes, Saved
 from train.checkpoint.prune import clear_temporary, prune
 from train.checkpoint.space import NotSaved, bytes_needed, shortage
-from train.checkpoint.write import save
+from train.checkpoint.write import begin, save
 from train.cluster.distributed import World
 from train.config import CheckpointConfig
 from train.engines.protocol import Engine
@@ -22,12 +26,8 @@ from train.system.lease import Lease
 LAST_TRIES = 3  # no later save makes up for the last; a shared disk fails for moments
 
 
-class NotFinite(UserError):
-    """The weights are not finite, and were not saved. Raised on every rank."""
-
-
-class LastNotSaved(UserError):
-    """The last checkpoint could not be written; the older ones are there. Raised on every rank."""
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Saver:
@@ -44,6 +44,9 @@ class Saver:
         lease: rank 0's right to write there.
         beginning: what the run was begun from.
         consumed: the universal checkpoint that it goes on from, to be removed once it has.
+
+    Attributes:
+        outcomes: what became of the saves; it counts them, and tells of each that is there.
 
     Raises:
         UserError: the disk has no room for even one.
@@ -73,12 +76,25 @@ class Saver:
         self._needed = bytes_needed(
             count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
         )
-        self.failures = 0
-        self._in_a_row = 0
+        self.outcomes = Outcomes(config.max_failures, folder, world)
+        self._in_flight: SaveInFlight | None = None
+        self._told_wait = False
+        self._async = AsyncSaves(
+            config.asynchronous, engine, world, self._run_identity, lease, self._say
+        )
         world.run_on_main(self._clear)
         short = world.run_on_main(self._shortage)
         if short:
             raise UserError(f"there is no room for a checkpoint: {short}")
+
+    @property
+    def step_in_flight(self) -> int:
+        """The step whose checkpoint is being written beside the training; -1 where none is."""
+        return self._in_flight.target.step if self._in_flight is not None else -1
+
+    def part_is_over(self) -> bool:
+        """Return whether this rank's part of the save in flight is over: then all can `advance`."""
+        return self._in_flight is not None and self._in_flight.part_is_over()
 
     def save(
         self,
@@ -88,11 +104,14 @@ class Saver:
         last: bool = False,
         prunes: bool = True,
     ) -> Path | None:
-        """Write one checkpoint; return None where that failed and the run goes on without.
+        """Write one checkpoint, or begin to; a save that is in flight is awaited first.
+
+        Returns its folder; None while it is being written, and where that failed and the run goes
+        on without. `outcomes.on_saved` is told of every one that is there.
 
         Args:
             rank_state: what this rank alone gets back.
-            last: no other will follow.
+            last: no other will follow; it is written at once.
             prunes: remove what is older than checkpoint.keep; not while the run may be ruined.
 
         Raises:
@@ -100,19 +119,91 @@ class Saver:
             LastNotSaved: it failed, and it was the last. On every rank.
             UserError: it failed, and it was one of too many in a row. On every rank.
         """
+        self._make_way(bears=last)
         if not weights_are_finite(self._engine, self._world):
             raise NotFinite(f"the weights are not finite after step {step}")
+        after = self._prune if prunes else _nothing
+        began = time.monotonic()
         try:
+            if (
+                not last
+                and self._async.wanted
+                and self._begin(step, client_state, rank_state, after)
+            ):
+                return None
             path = self._try(step, client_state, rank_state, LAST_TRIES if last else 1)
         except NotSaved as failure:
-            self.failures += 1
-            self._in_a_row += 1
-            self._report_failure(step, failure, last)
+            self.outcomes.failed(step, failure, last)
             return None
-        self._in_a_row = 0
-        if self._world.is_main and prunes:
-            self._prune()
+        self.outcomes.saved(Saved(step, path, time.monotonic() - began))
+        if self._world.is_main:
+            after()
         return path
+
+    def advance(self, bears: bool = False) -> None:
+        """Take the save in flight a stage further: all ranks' parts are over. Collective.
+
+        Args:
+            bears: its failure is counted and told, and does not end the run.
+
+        Raises:
+            UserError: it failed, and was one of too many in a row. On every rank.
+        """
+        on_its_way = self._in_flight
+        if on_its_way is None:
+            return
+        step = on_its_way.target.step
+        self._in_flight = None
+        try:
+            path = on_its_way.advance()
+        except NotSaved as failure:
+            self.outcomes.failed(step, failure, bears=bears)
+            return
+        if path is None:
+            self._in_flight = on_its_way
+        else:
+            self.outcomes.saved(Saved(step, path, on_its_way.seconds))
+
+    def settle(self, bears: bool = False) -> None:
+        """Wait for the end of the save in flight. Collective.
+
+        Raises:
+            UserError: as `advance`.
+        """
+        while self._in_flight is not None:
+            self.advance(bears)
+
+    def close(self) -> None:
+        """End the process beside this rank, if there is one."""
+        self._async.close()
+
+    def _make_way(self, bears: bool) -> None:
+        """Wait for the save in flight before another."""
+        if self._in_flight is None:
+            return
+        if not bears and not self._told_wait and not self._in_flight.part_is_over():
+            self._told_wait = True
+            self._say(
+                f"a save waits for that of step {self.step_in_flight}, which is still being "
+                "written; a larger checkpoint.every, or a faster disk, would spare the wait"
+            )
+        self.settle(bears)
+
+    def _begin(
+        self,
+        step: int,
+        client_state: Mapping[str, Any],
+        rank_state: Mapping[str, Any] | None,
+        after: Callable[[], None],
+    ) -> bool:
+        """Begin to write a checkpoint beside the training; return False where there is no room.
+
+        Raises:
+            NotSaved: it cannot be begun. On every rank.
+        """
+        target = begin(self._folder, step, self._world, self._needed, self._lease)
+        self._in_flight = self._async.begin(target, client_state, rank_state, after)
+        return self._in_flight is not None
 
     def _try(
         self,
@@ -174,17 +265,6 @@ class Saver:
     def _warn(self, text: str) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
-    def _report_failure(self, step: int, failure: NotSaved, last: bool) -> None:
-        news = f"the checkpoint of step {step} was NOT saved: {failure}"
-        if last or self._in_a_row >= self._config.max_failures:
-            reason = f"That is {self._in_a_row} in a row (checkpoint.max_failures)"
-            if last:
-                reason = "It was to be the run's last"
-            raise (LastNotSaved if last else UserError)(
-                f"{news}. {reason}; make room and start the run again: it goes on from the newest "
-                f"in {self._folder}"
-            )
+    def _say(self, text: str) -> None:
         if self._world.is_main:
-            self._warn(
-                f"{news} ({self._in_a_row} in a row, {self.failures} in all); the run goes on"
-            )
+            print(text, flush=True)

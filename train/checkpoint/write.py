@@ -11,8 +11,9 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,6 +34,40 @@ from train.engines.protocol import Engine, WrittenState
 from train.system.files import sync, write_atomically
 from train.system.lease import Lease, LeaseLost
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checkpoint that is being written.
+
+    Args:
+        step: optimizer steps done.
+        temporary: the folder that its files go to, whose name is of this job alone, so that what is
+            renamed holds the files of one job.
+        final: what that becomes.
+        nonce: of this job.
+    """
+
+    step: int
+    temporary: Path
+    final: Path
+    nonce: str
+
+    @property
+    def state(self) -> Path:
+        """Where the engine's files go."""
+        return self.temporary / STATE
+
+    def rank_state(self, rank: int) -> Path:
+        """Return the file of what a rank alone gets back."""
+        return self.state / RANK_STATE.format(rank)
+
+    def manifest(self, run_identity: Mapping[str, Any], files: FileFacts) -> dict[str, Any]:
+        """Return what its manifest says."""
+        facts = {"nonce": self.nonce, "files": files}
+        return {"format": FORMAT, "step": self.step, **run_identity, **facts}
+
 
 def save(
     engine: Engine,
@@ -48,8 +83,7 @@ def save(
     """Write one checkpoint, and return its folder. Collective.
 
     Every rank writes, hashes and syncs its own files; rank 0 renames once all are done. A run that
-    dies at any moment leaves the older ones as they were. The temporary folder's name is of this
-    job alone, so that what is renamed holds the files of one job.
+    dies at any moment leaves the older ones as they were.
 
     Args:
         needed: bytes it will take; less room than that is refused before anything is written.
@@ -60,26 +94,53 @@ def save(
         NotSaved: the disk is full, or a write failed on any rank. On every rank.
         UserError: another job has taken the folder over; nothing was committed. On every rank.
     """
+    target = begin(folder, step, world, needed, lease)
+    written = engine.write_state(target.state, client_state)
+    if rank_state is not None:
+        path = target.rank_state(world.rank)
+        written.save(path, lambda: torch.save(dict(rank_state), path))
+    facts = _finish(written, target.temporary)
+    every = gather_written(world, target, written.failure, facts)
+    files = {name: own for theirs in every for name, own in theirs.items()}
+    manifest = target.manifest(run_identity, files)
+    raise_on_all(
+        world, target, world.run_on_main(lambda: commit_and_point(target, manifest, lease))
+    )
+    return target.final
+
+
+def begin(
+    folder: Path, step: int, world: World, needed: int = 0, lease: Lease | None = None
+) -> Target:
+    """Make the temporary folder of a checkpoint. Collective.
+
+    Raises:
+        NotSaved: that failed, or there is too little room for `needed` bytes. On every rank.
+    """
     final = folder / step_name(step)
     nonce = world.run_on_main(lambda: lease.nonce if lease else uuid.uuid4().hex[:12])
-    temporary = folder / f"{TEMPORARY}{final.name}.{nonce}"
-    _raise_on_all(world, world.run_on_main(lambda: _make_empty(temporary, needed)), temporary)
-    written = engine.write_state(temporary / STATE, client_state)
-    if rank_state is not None:
-        path = temporary / STATE / RANK_STATE.format(world.rank)
-        written.save(path, lambda: torch.save(dict(rank_state), path))
-    files: FileFacts = {}
-    failures = []
-    for rank, (failure, facts) in enumerate(world.gather(_finish(written, temporary))):
-        files |= facts
-        if failure:
-            failures.append(f"rank {rank}: {failure}")
-    _raise_on_all(world, failures[0] if failures else "", temporary)
-    manifest = {"format": FORMAT, "step": step, **run_identity, "nonce": nonce, "files": files}
-    _raise_on_all(
-        world, world.run_on_main(lambda: _commit(temporary, final, manifest, lease)), temporary
-    )
-    return final
+    target = Target(step, folder / f"{TEMPORARY}{final.name}.{nonce}", final, nonce)
+    raise_on_all(world, target, world.run_on_main(lambda: _make_empty(target.temporary, needed)))
+    return target
+
+
+def gather_written(
+    world: World, target: Target, failure: tuple[Exception, Path] | None, value: T
+) -> list[T]:
+    """Return every rank's value once all have written their files. Collective.
+
+    Args:
+        failure: why this rank could not write all of its files, and where; None where it could.
+        value: what the others must know of them.
+
+    Raises:
+        NotSaved: a rank could not. On every rank.
+    """
+    own = describe_failure(*failure) if failure is not None else ""
+    every = world.gather((own, value))
+    failures = [f"rank {rank}: {reason}" for rank, (reason, _) in enumerate(every) if reason]
+    raise_on_all(world, target, failures[0] if failures else "")
+    return [theirs for _, theirs in every]
 
 
 def commit(
@@ -112,10 +173,29 @@ def commit(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _raise_on_all(world: World, failure: str, temporary: Path) -> None:
+def commit_and_point(target: Target, manifest: dict[str, Any], lease: Lease | None) -> str:
+    """Commit a checkpoint and have the pointer name it; return why that failed, or empty.
+
+    Raises:
+        LeaseLost: another job has taken the folder over.
+    """
+    final = target.final
+    try:
+        orders = [commit_number(path) or 0 for path in step_folders(final.parent)]
+        commit(target.temporary, final, manifest | {"commit": max(orders, default=0) + 1}, lease)
+        write_atomically(final.parent / LATEST, final.name + "\n")
+    except LeaseLost:
+        shutil.rmtree(target.temporary, ignore_errors=True)
+        raise
+    except OSError as error:
+        return describe_failure(error, final.parent)
+    return ""
+
+
+def raise_on_all(world: World, target: Target, failure: str) -> None:
     """Raise on every rank, all of which have the same `failure`: none goes on where one cannot."""
     if failure:
-        world.run_on_main(lambda: shutil.rmtree(temporary, ignore_errors=True))
+        world.run_on_main(lambda: shutil.rmtree(target.temporary, ignore_errors=True))
         raise NotSaved(failure)
 
 
@@ -129,21 +209,8 @@ def _make_empty(temporary: Path, needed: int) -> str:
         return f"cannot write checkpoints to {temporary.parent}: {error.strerror}"
 
 
-def _commit(temporary: Path, final: Path, manifest: dict[str, Any], lease: Lease | None) -> str:
-    try:
-        orders = [commit_number(path) or 0 for path in step_folders(final.parent)]
-        commit(temporary, final, manifest | {"commit": max(orders, default=0) + 1}, lease)
-        write_atomically(final.parent / LATEST, final.name + "\n")
-    except LeaseLost:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    except OSError as error:
-        return describe_failure(error, final.parent)
-    return ""
-
-
-def _finish(written: WrittenState, root: Path) -> tuple[str, FileFacts]:
-    """Sync and hash this rank's files; return why that failed, or empty, and their facts."""
+def _finish(written: WrittenState, root: Path) -> FileFacts:
+    """Sync and hash this rank's files, and return their facts; a failure is noted."""
     facts: FileFacts = {}
 
     def act() -> None:
@@ -152,7 +219,4 @@ def _finish(written: WrittenState, root: Path) -> tuple[str, FileFacts]:
         facts.update(facts_of_files(root, written.paths))
 
     written.attempt(root, act)
-    if written.failure is None:
-        return "", facts
-    error, folder = written.failure
-    return describe_failure(error, folder), facts
+    return facts

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from train.config.key_registry import COMMAND_LINE, Setting, as_text, known_keys
+from train.config.key_registry import (
+    COMMAND_LINE,
+    SPELLED_OUT,
+    Setting,
+    as_text,
+    known_keys,
+)
 from train.config.nested_lists import is_list
 from train.config.unknown_keys import check_known
 from train.errors import Problems, UserError
@@ -39,7 +45,7 @@ def split_arguments(
             )
             continue
         key, equals, text = argument[2:].partition("=")
-        key = SHORT.get(key, key)
+        key = (SHORT | SPELLED_OUT).get(key, key)
         values = [text] if equals else _take_values(queue, known_keys().get(key))
         if key == "config":
             files += values[:1]

@@ -22,6 +22,8 @@ from train.errors import UserError
 
 YES_NO = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 COMMAND_LINE = "on the command line"
+# Keys whose names are no names in Python -> what they are called there.
+SPELLED_OUT = {"checkpoint.async": "checkpoint.asynchronous"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,14 @@ from pathlib import Path
 import yaml
 
 from train.config import nested_lists
-from train.config.key_registry import Setting, as_text, expected, known_keys, sections
+from train.config.key_registry import (
+    SPELLED_OUT,
+    Setting,
+    as_text,
+    expected,
+    known_keys,
+    sections,
+)
 from train.config.nested_lists import entry_kind, is_list
 from train.config.unknown_keys import check_known, meant_section
 from train.errors import Problems, UserError
@@ -106,6 +113,7 @@ def _walk(node: yaml.Node, path: str, problems: Problems, prefix: str = "") -> I
         return
     for key_node, value in node.value:
         key = prefix + str(key_node.value)
+        key = SPELLED_OUT.get(key, key)
         where = f"in {_place(key_node, path)}"
         section = _section(key, value, where, problems)
         if section:

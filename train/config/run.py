@@ -108,6 +108,11 @@ class CheckpointConfig:
             last save must not fail.
         convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by
             converting it; never refuses it.
+        asynchronous: true has a save copy the state to the host's memory and the training go on
+            while a process beside each rank writes it; false has it wait until all is written. auto
+            is true where a tenth of the host's memory stays free beside the copies, else false;
+            where there is no room at all, true is false, too. A run's last save is never so.
+            Short: checkpoint.async.
     """
 
     every: Annotated[int, at_least(0)] = 1000
@@ -115,6 +120,7 @@ class CheckpointConfig:
     keep_every: Annotated[int, at_least(0)] = 0
     max_failures: Annotated[int, at_least(1)] = 3
     convert: Literal["auto", "never"] = "auto"
+    asynchronous: bool | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,8 @@ class DeepSpeedConfig:
             fits the device's memory.
         timeout_minutes: limit of every collective.
         leaf_layers: ZeRO-3 gathers and releases each decoder layer as a whole, not each of its
-            matrices; much less work for the host, same results.
+            matrices; much less work for the host, same results. Without it model.compile gains
+            little: compiled code ends wherever ZeRO-3 gathers.
     """
 
     config: str = AUTO

@@ -80,6 +80,7 @@ _KEYS = {
     "eval.tokens": "eval_iters eval_tokens max_eval_samples max_eval_batches",
     "eval.micro_batch": "per_device_eval_batch_size eval_batch_size eval.batch_size",
     "checkpoint.every": "save_steps save_interval save_every ckpt_interval checkpoint.interval",
+    "checkpoint.asynchronous": "async_save async_mode async_checkpoint dist_ckpt_async",
     "checkpoint.keep": "save_total_limit keep_latest_k max_checkpoints",
     "deepspeed.config": "deepspeed_config ds_config zero_stage stage",
     "deepspeed.leaf_layers": "z3_leaf leaf_modules stage3_leaf",

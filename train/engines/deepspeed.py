@@ -24,6 +24,7 @@ from train.engines.deepspeed_workarounds import (
 from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
+from train.engines.snapshot import Snapshot
 from train.errors import UserError
 from train.models import spec_of
 from train.models.build import build_model
@@ -43,6 +44,8 @@ class DeepSpeedEngine:
         self.dtype = next(handle.module.parameters()).dtype
         stage = int(handle.zero_optimization_stage())
         self.keeps_masters = stage > 0 or self.dtype != torch.float32
+        # What lies on an NVMe disk is copied there, file by file.
+        self.snapshots = not handle.zero_nvme_offload_optimizer()
         self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
     def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
@@ -94,14 +97,14 @@ class DeepSpeedEngine:
     def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
         """Have DeepSpeed write its state files into `folder`."""
         written = WrittenState()
-        with _watched(self.handle, written):
-            self.handle.save_checkpoint(
-                str(folder.parent),
-                tag=folder.name,
-                client_state=dict(client_state),
-                save_latest=False,
-            )
+        self._save(folder, client_state, _Writer(self.handle.checkpoint_engine, written))
         return written
+
+    def snapshot_state(self, folder: Path, client_state: Mapping[str, Any]) -> Snapshot:
+        """Have DeepSpeed say what it would write."""
+        snapshot = Snapshot()
+        self._save(folder, client_state, _Taker(self.handle.checkpoint_engine, snapshot))
+        return snapshot
 
     def read_state(self, folder: Path) -> dict[str, Any]:
         """Load weights, moments and client state.
@@ -120,6 +123,15 @@ class DeepSpeedEngine:
             self.handle.optimizer.clip_grad = clip
         give_back_base(self.handle.optimizer.param_groups)
         return dict(client_state)
+
+    def _save(self, folder: Path, client_state: Mapping[str, Any], writer: Any) -> None:
+        with _writing_through(self.handle, writer):
+            self.handle.save_checkpoint(
+                str(folder.parent),
+                tag=folder.name,
+                client_state=dict(client_state),
+                save_latest=False,
+            )
 
 
 def build_engine(
@@ -176,17 +188,32 @@ class _Writer:
         self._written.save(Path(path), lambda: self._writer.save(state_dict, path))
 
 
+class _Taker(_Writer):
+    """Stands in for it to take what would be written."""
+
+    def __init__(self, writer: Any, snapshot: Snapshot) -> None:
+        super().__init__(writer, snapshot)
+        self._snapshot = snapshot
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Do nothing: who writes the files makes their folders."""
+
+    def save(self, state_dict: Any, path: str) -> None:
+        """Take a file's content."""
+        self._snapshot.take(Path(path), state_dict)
+
+
 @contextmanager
-def _watched(handle: Any, written: WrittenState) -> Iterator[None]:
-    """Send DeepSpeed's files through `_Writer`.
+def _writing_through(handle: Any, writer: Any) -> Iterator[None]:
+    """Send DeepSpeed's files through `writer`.
 
     Its recovery scripts, which unpickle whatever they find, are left out.
     """
-    writer = handle.checkpoint_engine
-    handle.checkpoint_engine = _Writer(writer, written)
+    before = handle.checkpoint_engine
+    handle.checkpoint_engine = writer
     handle._copy_recovery_script = lambda folder: None
     try:
         yield
     finally:
-        handle.checkpoint_engine = writer
+        handle.checkpoint_engine = before
         del handle._copy_recovery_script

@@ -26,10 +26,11 @@ from torch.distributed.fsdp import (
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.detect import detect
 from train.config import TrainConfig
-from train.engines.fsdp2_state import read_state, write_state
+from train.engines.fsdp2_state import read_state, snapshot_state, write_state
 from train.engines.optimizer import build_optimizer
 from train.engines.precision import resolve_precision
 from train.engines.protocol import WrittenState
+from train.engines.snapshot import Snapshot
 from train.errors import UserError
 from train.models import spec_of
 from train.models.build import finish_model, model_on_meta
@@ -52,6 +53,7 @@ class Fsdp2Engine:
     """
 
     keeps_masters = False  # the weights themselves are float32
+    snapshots = True
 
     def __init__(
         self,
@@ -139,6 +141,10 @@ class Fsdp2Engine:
     def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
         """Write weights, moments and `client_state` into `folder`, each rank its shards."""
         return write_state(self.module, self.optimizer, folder, client_state)
+
+    def snapshot_state(self, folder: Path, client_state: Mapping[str, Any]) -> Snapshot:
+        """Take the same, to be written later."""
+        return snapshot_state(self.module, self.optimizer, folder, client_state)
 
     def read_state(self, folder: Path) -> dict[str, Any]:
         """Load what any number of ranks wrote, and return the client state."""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemWriter
 
 from alphadecay.inspect.sources.dcp import METADATA, MODEL, RestrictedReader
+from train.engines.fsdp2_snapshot import SnapshotWriter
 from train.engines.protocol import WrittenState
+from train.engines.snapshot import Snapshot
 from train.errors import UserError
 
 CLIENT_STATE = "client_state.pt"
@@ -54,13 +56,30 @@ def write_state(
     return written
 
 
+def snapshot_state(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+    client_state: Mapping[str, Any],
+) -> Snapshot:
+    """Take what `write_state` would write. Collective."""
+    snapshot = Snapshot()
+    tensors = flat_state(module, optimizer)
+    snapshot.attempt(
+        folder, lambda: dcp.save(tensors, storage_writer=SnapshotWriter(folder, snapshot))
+    )
+    if dist.get_rank() == 0:
+        snapshot.take(folder / CLIENT_STATE, dict(client_state))
+    return snapshot
+
+
 def read_state(module: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, Any]:
     """Load every shard of this rank, whatever the ranks that wrote them. Collective.
 
     Raises:
         UserError: the folder holds no state of this engine, or of another model.
     """
-    _make_moments(optimizer)
+    make_moments(optimizer)
     tensors = flat_state(module, optimizer)
     try:
         dcp.load(tensors, storage_reader=RestrictedReader(folder))
@@ -84,7 +103,7 @@ def flat_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
     return tensors
 
 
-def _make_moments(optimizer: torch.optim.Optimizer) -> None:
+def make_moments(optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the state it makes at its first step, to be filled from the files."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:

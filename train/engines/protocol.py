@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from train.engines.snapshot import Snapshot
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Engine(Protocol):
         handle: what AlphaDecay takes for the model.
         dtype: what the model computes in.
         keeps_masters: whether the optimizer keeps float32 weights beside the model's own.
+        snapshots: whether its state can be taken by `snapshot_state`.
         layout: how the state is cut up, e.g. {"zero_stage": 3}; a part of a checkpoint's identity.
     """
 
@@ -57,6 +61,7 @@ class Engine(Protocol):
     handle: Any
     dtype: torch.dtype
     keeps_masters: bool
+    snapshots: bool
     layout: dict[str, Any]
 
     @property
@@ -95,6 +100,12 @@ class Engine(Protocol):
 
         After a failure nothing more is written and nothing is raised, so that no rank leaves the
         others waiting.
+        """
+
+    def snapshot_state(self, folder: Path, client_state: Mapping[str, Any]) -> Snapshot:
+        """Take what `write_state` would write into `folder`, to be copied before the next step.
+
+        Collective. After a failure nothing is raised, as there.
         """
 
     def read_state(self, folder: Path) -> dict[str, Any]:

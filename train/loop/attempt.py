@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from train.cluster.distributed import World
 from train.cluster.restart import Restart
 from train.config import TrainConfig
+from train.engines.build import engine_kind
 from train.errors import UserError
 from train.system.out_of_memory import is_out_of_memory
 
-_ADVICE = (
-    "set --run.micro_batch lower, --model.activation_checkpointing true or a further file of "
-    "ds_configs as --deepspeed.config; where it was a validation, --eval.micro_batch"
-)
+_MORE_SHARDING = {
+    "deepspeed": "a further file of ds_configs as --deepspeed.config",
+    "fsdp2": "--engine.shard 0",
+}
 
 
 class Attempt:
@@ -52,15 +53,19 @@ class Attempt:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            kind = engine_kind(self.config)
+            sharding = self.config.deepspeed.config if kind == "deepspeed" else "FSDP2"
             found = (
                 f"rank {self.world.rank} is out of memory with a micro batch of "
-                f"{self.config.run.micro_rows} and {self.config.deepspeed.config} "
-                f"({_first_line(error)})"
+                f"{self.config.run.micro_rows} and {sharding} ({_first_line(error)})"
             )
             if self._restart is not None:
                 print(f"{found}; all ranks start again with less", flush=True)
                 self._restart.leave()
-            raise UserError(f"{found}; {_ADVICE}") from error
+            raise UserError(
+                f"{found}; set --run.micro_batch lower, --model.activation_checkpointing true or "
+                f"{_MORE_SHARDING[kind]}; where it was a validation, --eval.micro_batch"
+            ) from error
 
     def succeeded(self) -> None:
         """Note that the first step is over on every rank."""

@@ -23,11 +23,11 @@ from train.loop.decay_methods import Decay
 from train.loop.downstream import Downstream
 from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
-from train.loop.random_state import random_state, set_random_state
+from train.loop.random_state import set_random_state
 from train.loop.run_state import Progress, RunState
-from train.loop.run_status import note_checkpoint
+from train.loop.saves import Saves
 from train.loop.schedules import learning_rate
-from train.loop.stopping.agreement import StopAgreement
+from train.loop.stopping.agreement import Agreed, StopAgreement
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
@@ -53,8 +53,6 @@ class Trainer:
         downstream: the tasks of eval.downstream; None where it is off.
         beside: rank 0's preparation of what is still to come; None where all is there.
         progress: how far it has come.
-        saved_step: of the checkpoint it last wrote or read; -1 before the first.
-        saved: that checkpoint.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
     """
 
@@ -73,15 +71,16 @@ class Trainer:
     downstream: Downstream | None = None
     beside: PreparationBeside | None = None
     progress: Progress = field(default_factory=Progress)
-    saved_step: int = -1
-    saved: Path | None = None
     stopped: str = ""
 
     def __post_init__(self) -> None:
         run = self.config.run
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
-        self.stops = StopAgreement(self.world, self.requests, self.budget, self.lease)
+        self.saves = Saves(self.saver, self.folder, self.world, self.telemetry, self.budget)
+        self.stops = StopAgreement(
+            self.world, self.requests, self.budget, self.lease, self.saver.part_is_over
+        )
         self.validations = Validations(
             self.config,
             self.world,
@@ -107,6 +106,11 @@ class Trainer:
         """Optimizer steps done."""
         return self.progress.step
 
+    @property
+    def saved(self) -> Path | None:
+        """The newest checkpoint that it wrote or read; None before the first."""
+        return self.saves.path
+
     def train(self) -> None:
         """Take the steps, and do what comes between them. Collective.
 
@@ -116,7 +120,7 @@ class Trainer:
                 preparation of the data beside it has failed, and the run is saved.
         """
         self.telemetry.loop_begins(self.budget.start)
-        if self.decay is not None and self.saved_step < 0:
+        if self.decay is not None and self.saved is None:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()
@@ -136,30 +140,22 @@ class Trainer:
             self.reader.check()
 
     def save(self, last: bool = False) -> None:
-        """Write one checkpoint of this step; the last must not fail. Collective.
+        """Write one checkpoint of this step, or begin to; the last must not fail. Collective.
 
         Raises:
             Diverged: the weights are not finite; nothing was written.
         """
-        if self.saved_step == self.step:
+        if last:
+            self.saves.settle()
+        if self.saves.begun_since(self.step):
             return
-        with self.telemetry.clock.part("checkpoint"), self.budget.timed("save"):
-            try:
-                self._save(last)
-            except checkpoint.NotFinite as failure:
-                raise self._diverged(f"{failure}.") from failure
-
-    def _save(self, last: bool) -> None:
-        client_state = {"step": self.step, **self.state.state_dict()}
         # A streak of skipped steps may be the end of this run: it costs no older checkpoint.
         prunes = not self.watch.skips.in_a_row
-        path = self.saver.save(self.step, client_state, random_state(), last=last, prunes=prunes)
-        if path is not None:
-            self.saved_step = self.step
-            self.saved = path
-            if self.world.is_main:
-                note_checkpoint(self.folder, self.step, path)
-            self.telemetry.message(f"checkpoint {path}")
+        state = {"step": self.step, **self.state.state_dict()}
+        try:
+            self.saves.save(self.step, state, last, prunes)
+        except checkpoint.NotFinite as failure:
+            raise self._diverged(f"{failure}.") from failure
 
     def resume(self, saved: checkpoint.Checkpoint) -> None:
         """Go on where `saved` was written, with its decays and random states. Collective.
@@ -177,8 +173,7 @@ class Trainer:
             self.state.load_state_dict(state)
         except ValueError as error:  # alike on every rank: it is about what was saved
             raise UserError(f"cannot go on from {saved.path}: {error}") from error
-        self.saved_step = self.step
-        self.saved = saved.path
+        self.saves.gone_on_from(self.step, saved.path)
         if self.decay is not None and self.decay.last_refresh_step > self.step:
             # It is for the step to come: its line was cut off with that step's.
             self._tell_refresh(self.decay)
@@ -198,7 +193,7 @@ class Trainer:
             return
         self.telemetry.begin(step)
         with self.budget.timed("step"):
-            values, stop = self._forward_backward_step(step)
+            values, agreed = self._forward_backward_step(step)
         with self.telemetry.clock.part("refresh"):
             refreshed = self.decay is not None and self.decay.step()
         if self.decay is not None and refreshed:
@@ -207,15 +202,17 @@ class Trainer:
         self.telemetry.journal.open()
         self.progress.tokens += self.batches.tokens(self.step)
         self.progress.step = step
-        self.stopped = stop
+        self.stopped = agreed.stop
         self.telemetry.train(step, values | {"tokens": self.progress.tokens})
         if self.watch.note(step, values["loss"]):
             self._give_up()
+        if agreed.save_is_over:
+            self.saves.advance()
         if refreshed:
             self._ask()
 
-    def _forward_backward_step(self, step: int) -> tuple[dict[str, float], str]:
-        """Return the step's figures, and why to stop after it.
+    def _forward_backward_step(self, step: int) -> tuple[dict[str, float], Agreed]:
+        """Return the step's figures, and what the ranks agreed on after it.
 
         Batch k of the run belongs to step k + 1.
         """
@@ -240,8 +237,8 @@ class Trainer:
         if self.engine.step_was_applied():
             self.telemetry.stepped(lr, self.decay)
         with part("step"):  # the ranks wait for the slowest here
-            mean, stop = self.stops.ask_with_loss(torch.stack(losses).double().mean())
-        return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, stop
+            mean, agreed = self.stops.ask_with_loss(torch.stack(losses).double().mean())
+        return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, agreed
 
     def _give_up(self) -> None:
         """End the run after too many skipped steps, with a checkpoint if the weights are finite.
@@ -262,7 +259,14 @@ class Trainer:
         raise self._diverged(f"{reason}. Weights are as before those steps.")
 
     def _diverged(self, reason: str) -> Diverged:
-        """Return the error that ends the run for good, and note it for who starts it again."""
+        """Return the error that ends the run for good, and note it for who starts it again.
+
+        Collective: the save on its way, which may be the one to go back to, ends first.
+        """
+        try:
+            self.saves.settle()
+        except UserError as failure:
+            reason = f"{reason} {failure}."
         message = f"stopped at step {self.step}: {reason} {way_back(self.saved)}"
         if self.world.is_main and not (self.lease and self.lease.lost):
             note_divergence(self.config, message)
@@ -282,17 +286,15 @@ class Trainer:
                 self._ask()
         every = self.config.checkpoint.every
         due = last or (every > 0 and self.step % every == 0)
-        if due and self.step and not self.stopped and not (self._saved_in_streak() and not last):
+        same = self.saves.hold_the_same(self.step, self.watch.skips.in_a_row)
+        if due and self.step and not self.stopped and (last or not same):
             self.save(last)
             self._ask()
 
-    def _saved_in_streak(self) -> bool:
-        """Return whether the weights have not changed since they were saved: only skips since."""
-        in_a_row = self.watch.skips.in_a_row
-        return bool(in_a_row) and self.saved_step >= self.step - in_a_row
-
     def _ask(self) -> None:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""
-        reason = self.stops.ask()
+        agreed = self.stops.ask()
         if self.step < self.config.run.steps and not self.stopped:
-            self.stopped = reason
+            self.stopped = agreed.stop
+        if agreed.save_is_over:
+            self.saves.advance()

@@ -18,9 +18,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 IGNORED = -100  # torch's label of a row that does not count
-# Logits of one chunk: 1,024 rows of 32 k pieces. At most nine bytes each are held at once.
-CHUNK = 1 << 25
-CHUNK_BYTES = 9 * CHUNK
+CHUNK = 1 << 25  # logits of a chunk: 1,024 rows of 32 k pieces
+# Held at once in bf16, where the target is subtracted: logits, the same in float32, which is where
+# they are a gradient, a truth value, and on a CPU that in float32. Compiled it is less.
+_BYTES_OF_A_LOGIT = 2 + 4 + 1 + 4
 
 ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
@@ -95,6 +96,12 @@ def chunked_cross_entropy(
     """
     loss: Tensor = _ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, gradients_of)
     return loss
+
+
+def chunk_bytes(rows: int, vocabulary: int) -> int:
+    """Return the most bytes that the logits of a chunk take, and what is made of them."""
+    largest = _chunks(rows, vocabulary)[0]
+    return _BYTES_OF_A_LOGIT * (largest.stop - largest.start) * vocabulary
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:

@@ -19,6 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from train.config import ModelConfig
 from train.models import spec_of
+from train.models.chunked_loss import chunk_bytes
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def loss_bytes(model: ModelConfig, tokens: int, bf16: bool, fused: bool) -> int:
     """Return the most that head and loss take at once, where their backward pass begins.
 
     Plain, these are three float32 tensors [T, V]: log-probabilities, their gradient and that of the
-    logits. Without logits in memory it is what is proportional to T x H or V x H: inputs, their
-    gradient, one piece of logits, and the gradient of the head's weight.
+    logits. Without logits in memory these are the inputs, their gradient and that times the
+    loss's own, the gradient of the head's weight in float32 and as it is handed on, and the largest
+    of what there is for a time: a piece of logits, be it liger-kernel's of T x H or ours, and the
+    weight's gradient times the loss's own.
 
     Args:
         fused: the loss is computed without the logits in memory.
@@ -68,8 +71,10 @@ def loss_bytes(model: ModelConfig, tokens: int, bf16: bool, fused: bool) -> int:
     itemsize = 2 if bf16 else 4
     if not fused:
         return 12 * tokens * model.vocab_size
-    per_token = (3 * itemsize + 12) * model.hidden_size
-    return tokens * per_token + (4 + itemsize) * model.vocab_size * model.hidden_size
+    inputs = tokens * model.hidden_size
+    weight = model.vocab_size * model.hidden_size
+    passing = max(12 * inputs, chunk_bytes(tokens, model.vocab_size), 4 * weight)
+    return 3 * itemsize * inputs + (4 + itemsize) * weight + passing
 
 
 def evaluation_bytes(model: ModelConfig, tokens: int, bf16: bool) -> int:

@@ -17,7 +17,7 @@ from train.errors import UserError
 from train.planning.device import GB, Device, this_device
 from train.planning.earlier import earlier_size
 from train.planning.memory_table import MemoryTable
-from train.planning.sizes import ADVICE, Size, Sizes, in_words, leaves_open
+from train.planning.sizes import Size, Sizes, in_words, leaves_open
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,14 @@ def choose(
     size = earlier if kept else sizes.first(earlier)
     if size is None:
         raise UserError(sizes.nothing_fits())
-    reason = _reason(sizes, size, earlier)
+    reason = _reason(c, sizes, size, earlier)
     for _ in range(failures):
         reason = f"{in_words(c, size)} ran out of memory"
         smaller = sizes.smaller(size)
         if smaller is None:
-            raise UserError(f"{reason} on {device}, and there is nothing smaller; try {ADVICE}")
+            raise UserError(
+                f"{reason} on {device}, and there is nothing smaller; try {sizes.advice()}"
+            )
         size = smaller
     config = sizes.resolved(size, failures)
     memory = sizes.table(config)
@@ -89,11 +91,10 @@ def _where_open(c: TrainConfig, size: Size) -> Size:
     return Size(ds_config, rows)
 
 
-def _reason(sizes: Sizes, size: Size, earlier: Size | None) -> str:
+def _reason(c: TrainConfig, sizes: Sizes, size: Size, earlier: Size | None) -> str:
     if size == earlier:
         return "as the run began"
     reason = sizes.why(size)
     if earlier is None:
         return reason
-    began = f"{earlier.ds_config} and a micro batch of {earlier.micro_batch}"
-    return f"{reason}; the run began with {began}, which cannot be kept"
+    return f"{reason}; the run began with {in_words(c, earlier)}, which cannot be kept"

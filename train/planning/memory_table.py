@@ -17,6 +17,8 @@ from train.planning.activations import count_activations, evaluation_bytes, loss
 from train.planning.device import GB
 from train.planning.spread import spread_of
 
+COPY = "copy for saves"  # the part that checkpoint.asynchronous takes
+
 
 @dataclass(frozen=True)
 class Part:
@@ -88,6 +90,8 @@ class MemoryTable:
             host = "  in host memory" if part.on_host else ""
             yield f"  {part.name:<16}{part.size / GB:>10,.3f} GB{host}"
         yield f"  {'largest sum':<16}{self.peak / GB:>10,.3f} GB"
+        if any(part.name == COPY for part in self.lasting):
+            yield "Without room for the copies in the hosts' memory, saves make the training wait."
         yield "Refresh and validation have no activations beside them. To be added: DeepSpeed's"
         yield "reduction buffers, the allocator's and the libraries' own."
 
@@ -119,19 +123,31 @@ def memory_table(
             f"{spread.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
             f"batch {rows}"
         ),
-        lasting=_lasting(predict_memory(shapes, spread), spread),
+        lasting=_lasting(c, predict_memory(shapes, spread), spread),
         training=(*live, Part("activations", kept.layers), Part("logits, loss", loss)),
         refresh=_refresh(c, model, spread),
         evaluation=(Part("validation", logits + gathered),),
     )
 
 
-def _lasting(held: Memory, spread: Spread) -> tuple[Part, ...]:
-    return (
+def _lasting(c: TrainConfig, held: Memory, spread: Spread) -> tuple[Part, ...]:
+    parts = [
         Part("weights", held.weights, spread.offload_parameters),
         Part("gradients", held.gradients, spread.offload_optimizer),
         Part("optimizer", held.optimizer, spread.offload_optimizer),
-    )
+    ]
+    if c.checkpoint.asynchronous is not False:
+        parts.append(Part(COPY, snapshot_bytes(held, spread), on_host=True))
+    return tuple(parts)
+
+
+def snapshot_bytes(held: Memory, spread: Spread) -> int:
+    """Return the most that a rank writes of a checkpoint, which a save copies to the host's memory.
+
+    Under ZeRO 0 to 2 the first rank writes the weights, too; ZeRO-3 writes the masters alone.
+    """
+    weights = 0 if spread.stage == 3 and not spread.fsdp2 else held.weights
+    return weights + held.optimizer
 
 
 def _refresh(c: TrainConfig, model: torch.nn.Module, spread: Spread) -> tuple[Part, ...]:

@@ -25,7 +25,7 @@ NOT_TAKEN = frozenset({"zero2"})
 FILLED = 0.8  # of the memory; the rest is the allocator's, DeepSpeed's buffers' and the libraries'
 ENOUGH_TOKENS = 2048  # of a micro batch, before more sharding is tried
 CPU_TOKENS = 4096  # of a micro batch; more gain nothing on CPUs
-ADVICE = "--model.activation_checkpointing true, a smaller --data.sequence_length or more ranks"
+_ADVICE = "--model.activation_checkpointing true, a smaller --data.sequence_length or more ranks"
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,15 @@ class Sizes:
         return None
 
     def smaller(self, size: Size) -> Size | None:
-        """Return the size to try after one that ran out of memory; None after the last."""
+        """Return the size to try after one that ran out of memory; None after the last.
+
+        Fewer rows need not take less: FSDP2 keeps gradients whole between two micro batches.
+        """
         if self._c.run.micro_batch == AUTO:
-            for rows in self._rows:
-                if 2 * rows <= size.micro_batch:
-                    return Size(size.ds_config, rows)
+            fewer = (rows for rows in self._rows if 2 * rows <= size.micro_batch)
+            for less in (Size(size.ds_config, rows) for rows in fewer):
+                if self._needed(less) < self._needed(size):
+                    return less
         if not leaves_sharding_open(self._c):
             return None
         for file in self._files:
@@ -168,12 +172,18 @@ class Sizes:
             ((self._needed(size), size) for size in self._smallest()), key=lambda pair: pair[0]
         )
         evaluated = ", a smaller --eval.micro_batch" if self._c.eval.micro_batch else ""
+        zero = engine_kind(self._c) == "deepspeed"
+        given = "--run.micro_batch and --deepspeed.config" if zero else "--run.micro_batch"
         return (
             f"nothing fits {self._ranks} rank{'s' * (self._ranks > 1)} on {self._device}, of which "
             f"{1 - FILLED:.0%} stays free: the least, {in_words(self._c, size)}, takes about "
-            f"{least / GB:.3g} GB; try {ADVICE}{evaluated}, or give --run.micro_batch and "
-            "--deepspeed.config yourself"
+            f"{least / GB:.3g} GB; try {self.advice()}{evaluated}, or give {given} yourself"
         )
+
+    def advice(self) -> str:
+        """Return what a user can change so that a run needs less memory."""
+        copies = engine_kind(self._c) == "fsdp2" and 0 < self._c.engine.shard < self._ranks
+        return f"a larger --engine.shard, {_ADVICE}" if copies else _ADVICE
 
     def _is_there(self, size: Size) -> bool:
         """Return whether DeepSpeed's file still is, where the engine reads one."""
@@ -182,6 +192,7 @@ class Sizes:
     def _smallest(self) -> Iterator[Size]:
         for file in self._files:
             yield Size(file, self._rows[-1])
+            yield Size(file, self._rows[0])  # FSDP2: in one micro batch gradients are never whole
 
     def _most_rows(self, file: str) -> Size | None:
         sizes = (Size(file, rows) for rows in self._rows)

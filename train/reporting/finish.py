@@ -60,7 +60,7 @@ def _state(trainer: Trainer, state: State, reason: str = "") -> None:
     if trainer.world.is_main and not taken_over:  # else it is another job's to say
         saved = str(trainer.saved) if trainer.saved else None
         # Where the last save failed, the next start goes on from an earlier step.
-        step = max(trainer.saved_step, 0) if state == "stopped" else trainer.step
+        step = max(trainer.saves.step, 0) if state == "stopped" else trainer.step
         write_state(
             trainer.folder,
             state,

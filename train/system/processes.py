@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
-_SAME_START = 2.0  # seconds: psutil derives a start from a clock that may be set
+_SAME_START = 2.0  # seconds: where it is told by a clock, that may have been set
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Holder:
         machine: its boot and its space of process numbers: where they are the same, numbers mean
             the same processes; containers share a name and not these.
         pid: its number.
-        started: when it was started, seconds of its own clock.
+        started: when it was started, as `started` tells it.
         job: its number in the scheduler; empty without one.
         nonce: of what it holds; not a part of the process.
     """
@@ -66,10 +66,9 @@ class Holder:
         import psutil
 
         try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < _SAME_START
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
+            same = abs(started(self.pid) - self.started) < _SAME_START
+            return bool(same and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             return False
         except psutil.Error:
             return None
@@ -78,7 +77,25 @@ class Holder:
 def this_process() -> Holder:
     """Return this process."""
     job = next((os.environ[name] for name in _JOB_VARIABLES if os.environ.get(name)), "")
-    return Holder(socket.gethostname(), _machine(), os.getpid(), process_start(), job)
+    return Holder(socket.gethostname(), _machine(), os.getpid(), started(os.getpid()), job)
+
+
+def started(pid: int) -> float:
+    """Return when a process was started: seconds since the boot, elsewhere than on Linux a date.
+
+    A date is reckoned back from the clock, and another one once that is set: a living process
+    would pass for a later one of its number.
+
+    Raises:
+        OSError, psutil.NoSuchProcess: there is none of this number.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        after_name = stat.read_text(errors="replace").rpartition(")")[2].split()
+        return int(after_name[19]) / os.sysconf("SC_CLK_TCK")  # field 22 of proc(5)
+    import psutil
+
+    return float(psutil.Process(pid).create_time())
 
 
 def process_start() -> float:

@@ -19,7 +19,10 @@ from alphadecay.inspect.analysis.rows import Row
 QUALITY: Mapping[str, tuple[Callable[[Row], float], str]] = MappingProxyType(
     {
         "mean_alpha": (lambda row: row.alpha, "average alpha"),
-        "weighted_alpha": (lambda row: row.alpha_hat, "average of alpha times log10 λmax"),
+        "weighted_alpha": (
+            lambda row: row.alpha_hat,
+            "average of alpha times log10 of the largest eigenvalue",
+        ),
         "log_frobenius_norm": (
             lambda row: _log10_squared(row.frobenius_norm),
             "average log10 of the squared Frobenius norm",

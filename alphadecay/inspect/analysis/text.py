@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from alphadecay.inspect.analysis.quality import QUALITY, QUALITY_SOURCE
 from alphadecay.inspect.analysis.rows import FIT_SOURCE, Analysis, Row
-from alphadecay.inspect.terminal import number, table
+from alphadecay.inspect.terminal import number, paragraph, table
 
 _MOST_NAMES = 8  # of a list, after which it is cut
 _WIDTH = 100  # of sentences, where no terminal says less
@@ -56,7 +55,7 @@ def _count(value: int | None) -> str:
 
 
 def _quality(analysis: Analysis) -> Iterator[str]:
-    yield f"The whole, over the weights that have an alpha ({QUALITY_SOURCE}):"
+    yield "The whole, over the weights that have an alpha:"
     for name, (_, words) in QUALITY.items():
         yield f"  {number(analysis.quality[name], '10.4f'):>10}  {words}"
 
@@ -66,6 +65,7 @@ def _lists(analysis: Analysis) -> Iterator[str]:
     if rows:
         names = [f"{row.name} ({row.alpha:.2f})" for row in rows]
         yield f"alpha outside 2 to 6 ({FIT_SOURCE}): {_some(names)}"
+    yield f"Measures of the whole: {QUALITY_SOURCE}."
     trapped = [f"{row.name} ({row.traps})" for row in analysis.rows if row.traps]
     if trapped:
         yield f"correlation traps, eigenvalues of the shuffled copy: {_some(trapped)}"
@@ -95,4 +95,4 @@ def _wrapped(block: str, columns: int) -> str:
     """Wrap a block of one line; one of several is laid out already."""
     if "\n" in block:
         return block
-    return textwrap.fill(block, columns, break_long_words=False, break_on_hyphens=False)
+    return paragraph(block, columns)

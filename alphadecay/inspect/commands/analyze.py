@@ -15,7 +15,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alphadecay.inspect.analysis.rows import Analysis
 
 EXIT_SET_ASIDE = 1
 JOURNAL = ".journal"  # behind the name of the file of --json
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv", metavar="FILE", nargs="?", const="-", help="write the rows as CSV, as --json does"
     )
+    parser.add_argument("--html", metavar="FILE", help="write a page: maps, spectra and the table")
 
 
 def add_choices(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         write(options.json, json.dumps(analysis.as_dict(), indent=2, allow_nan=False) + "\n")
     if options.csv:
         write(options.csv, analysis.to_csv())
+    if options.html:
+        _write_page(options, analysis)
     if "-" not in (options.json, options.csv):
         print(as_text(analysis, width()))
     elif analysis.set_aside:
@@ -107,6 +113,23 @@ def run(options: argparse.Namespace) -> int:
     if journal and not options.journal:
         Path(journal).unlink(missing_ok=True)
     return EXIT_SET_ASIDE if analysis.set_aside else 0
+
+
+def _write_page(options: argparse.Namespace, analysis: Analysis) -> None:
+    """Write the page; the spectra that it draws are taken for it, of three weights."""
+    from alphadecay.inspect.html.write import require_plotly
+
+    require_plotly()
+    from alphadecay.inspect.analysis import page
+    from alphadecay.inspect.analysis.chosen import extremes, spectra_of
+    from alphadecay.inspect.models import find_weights
+    from alphadecay.inspect.sources import open_source
+    from alphadecay.inspect.writing import write
+
+    weights = find_weights(open_source(options.model), options.include, options.exclude)
+    names = extremes(analysis.rows)
+    spectra = spectra_of(weights.measured, names, options.tail, options.device)
+    write(options.html, page.render(analysis, spectra))
 
 
 def choices(options: argparse.Namespace) -> dict[str, Any]:

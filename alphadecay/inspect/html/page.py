@@ -51,6 +51,7 @@ class Section:
         charts: side by side where there is room.
         steps: the refreshes that a slider above the charts moves over; fewer than two need none.
         types: the module types that a list above the charts chooses from; none needs no list.
+        table: rows of cells, the first of them the head; none needs no table.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Section:
     charts: Sequence[Chart] = ()
     steps: Sequence[int] = ()
     types: Sequence[str] = ()
+    table: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ class Page:
     """Everything on the page, from top to bottom. All text is plain.
 
     Args:
-        name: the run's.
-        state: how the run stands, in a word.
-        standing: the line that explains the state.
+        name: the run's, or what else the page is about.
+        state: how the run stands, in a word; empty where it is no run.
+        standing: the line that explains the state, or what the page is about.
         cards: the figures at the top.
         sections: text and charts.
         notices: (step, text) of those shown.

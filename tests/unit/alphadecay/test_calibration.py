@@ -50,7 +50,7 @@ class FakeDevice:
 
 
 def device(**milliseconds: tuple[float, float]) -> FakeDevice:
-    """Of each solver: what a Gram takes in float32 and in float64."""
+    """Return a device on which each solver takes so long for a Gram, in float32 and float64."""
     seconds = {}
     for name, (single, double) in milliseconds.items():
         seconds[name, torch.float32] = single

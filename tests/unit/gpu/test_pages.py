@@ -11,7 +11,7 @@ import pytest
 
 import alphadecay
 from tests.gpu.__main__ import RESULTS
-from tests.gpu.pages import PAGES, fill_in, measured_mfu, table_command
+from tests.gpu.pages import PAGES, fill_in, measured_mfu, origin, table_command
 from tests.gpu.report import VERSION_0_1, read, stored, table
 from train.planning import sizing
 from train.planning.sizes import Size
@@ -98,6 +98,11 @@ def test_a_table_is_of_the_newest_results_that_have_it(root: Path) -> None:
     assert lines[0].endswith("(0123456789) on one NVIDIA H100 80GB HBM3:")
     assert lines[1].startswith("| 60M | ZeRO-1, 512 | 990,000 | 30.0% |")
     assert not any("host syncs" in line for line in lines)  # the older one's stands
+
+
+def test_files_without_their_history_have_no_commit() -> None:
+    machine = MADE_UP["machine"] | {"version": "0.9.dev0", "commit": ""}
+    assert origin({"machine": machine}) == "Version 0.9 on one NVIDIA H100 80GB HBM3"
 
 
 def write(folder: Path, results: dict[str, Any], page: str) -> tuple[Path, Path]:

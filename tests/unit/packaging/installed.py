@@ -29,7 +29,7 @@ def main() -> None:
     assert place.parent == Path(sysconfig.get_paths()["purelib"]), f"imported from {place}"
     assert alphadecay.__version__ == version
     assert importlib.util.find_spec("train") is None, "a package named train was installed"
-    for name in ("deepspeed", "rich", "plotly", "safetensors"):
+    for name in ("deepspeed", "rich", "plotly"):
         assert importlib.util.find_spec(name) is None, f"the environment is not empty: {name}"
     command = Path(sysconfig.get_path("scripts")) / "alphadecay"
     assert _run(command, "--version").strip() == version

@@ -4,8 +4,8 @@ recorder, which knows the last collectives that it entered.
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
 import socket
 import sys
 import threading
@@ -76,13 +76,14 @@ def collectives() -> list[dict[str, Any]]:
         "name", "sizes", "frames"}}.
     """
     import torch
+    from torch import _weights_only_unpickler as plain  # a dump is of plain values
 
     found = []
     for name in _RECORDERS:
         dump = getattr(torch._C._distributed_c10d, name, None)
         if dump is not None:
             with suppress(Exception):  # its form is torch's own, and the stacks tell most
-                found += list(_by_group(pickle.loads(dump())))  # of this process's own memory
+                found += list(_by_group(plain.load(io.BytesIO(dump()))))
     return found
 
 

@@ -42,7 +42,7 @@ def test_they_take_few_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_in_tf32_they_are_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By parts in a thousand of 150, which α bears: its sum weighs the j-th by 1/j²."""
+    """Off by 0.01 to 0.5, of moments that are sums of 150 numbers in [−1, 1]."""
     monkeypatch.setattr(chebyshev, "following", following_in_tf32)
     found = moments(stack().float(), 8, 16)
     assert 0.01 < (found - exact(stack(), 137)).abs().max() < 0.5

@@ -15,6 +15,7 @@ WORLD = SimpleNamespace(
     size=2,
     rank=0,
     is_main=True,
+    device=torch.device("cpu"),
     run_on_main=lambda action: action(),
     gather=lambda value: [value],
     barrier=lambda: None,
@@ -43,6 +44,9 @@ class DeepSpeed:
 
     def zero_optimization_stage(self):
         return 3
+
+    def zero_nvme_offload_optimizer(self):
+        return False
 
     def save_checkpoint(self, folder, tag, client_state, save_latest):
         state = os.path.join(folder, tag)

@@ -30,7 +30,7 @@ class Run:
         found = checkpoint.find(how, checkpoints, self.said.append)
         checkpoint.write_beginning(self.folder, how.beginning)
         saver = checkpoint.Saver(
-            CheckpointConfig(keep=2),
+            CheckpointConfig(asynchronous=False, keep=2),
             checkpoints,
             engine(),
             identity(),

@@ -34,7 +34,9 @@ def test_every_rank_hears_of_another_ranks():
 
 def test_they_are_not_saved_and_nothing_is_pruned(tmp_path):
     made = engine()
-    saver = checkpoint.Saver(CheckpointConfig(keep=1), tmp_path, made, identity(), WORLD)
+    saver = checkpoint.Saver(
+        CheckpointConfig(asynchronous=False, keep=1), tmp_path, made, identity(), WORLD
+    )
     saver.save(1, {})
     saver.save(2, {}, prunes=False)
     made.module.weight.data[0, 0] = math.nan

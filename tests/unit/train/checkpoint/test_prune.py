@@ -61,7 +61,9 @@ def test_copies_by_hand_are_no_checkpoints(folder, tmp_path_factory, keep_every)
 
 
 def test_what_cannot_be_removed_is_told_and_the_save_stands(tmp_path, monkeypatch, capsys):
-    saver = checkpoint.Saver(CheckpointConfig(keep=1), tmp_path / "c", engine(), identity(), WORLD)
+    saver = checkpoint.Saver(
+        CheckpointConfig(asynchronous=False, keep=1), tmp_path / "c", engine(), identity(), WORLD
+    )
     saver.save(1, {})
 
     def stale(path, missing_ok=False):

@@ -33,7 +33,8 @@ def findings(source: str) -> Iterator[str]:
                 if isinstance(node, ast.Import)
                 else [node.module or ""]
             )
-            if [a.name for a in node.names] == ["UnpicklingError"]:  # what the loader raises
+            # what the loader raises, and what only writes
+            if {a.name for a in node.names} <= {"UnpicklingError", "Pickler"}:
                 names = []
             yield from (f"imports {name}" for name in names if name.split(".")[0] in _PICKLERS)
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (

@@ -37,7 +37,11 @@ def folder(tmp_path):
 
 def saver(folder, writer=None, **settings):
     return checkpoint.Saver(
-        CheckpointConfig(**settings), folder, engine(writer=writer), identity(), WORLD
+        CheckpointConfig(asynchronous=False, **settings),
+        folder,
+        engine(writer=writer),
+        identity(),
+        WORLD,
     )
 
 

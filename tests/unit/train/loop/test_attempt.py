@@ -80,3 +80,10 @@ def test_so_it_is_where_the_sizes_are_the_users() -> None:
     words = r"rank 1 is out of memory.*--deepspeed.config; where it"
     with pytest.raises(UserError, match=words), attempt(None).guarded():
         raise SHORT
+
+
+def test_under_fsdp2_it_is_said_in_its_words() -> None:
+    config = load_config(["--run.micro_batch=8", "--engine.kind=fsdp2", "--engine.shard=1"])
+    words = r"with a micro batch of 8 and FSDP2 \(.* or --engine.shard 0; where it"
+    with pytest.raises(UserError, match=words), Attempt(config, WORLD, None).guarded():
+        raise SHORT

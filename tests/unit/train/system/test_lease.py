@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -20,7 +21,7 @@ from tests.waiting import until
 from train.system.lease import Lease, LeaseLost, LeaseTaken
 from train.system.lease_files import PATIENCE as LONG
 from train.system.lease_files import is_held
-from train.system.processes import this_process
+from train.system.processes import started, this_process
 
 BEAT = 0.02
 PATIENCE = 0.4
@@ -110,6 +111,16 @@ def this_process_sees_dead(folder: Path) -> bool:
 
     facts = json.loads((folder / ".lease-00000001").read_text())
     return Holder.from_facts(facts).alive_here() is False
+
+
+def test_a_clock_that_is_set_makes_nobody_another_process(
+    tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + 3600.0)
+    assert started(holder.pid) >= started(os.getpid()) >= 0.0
+    with pytest.raises(LeaseTaken, match=f"process {holder.pid} on"):
+        lease(tmp_path, patience=600.0).take()
 
 
 def test_a_number_used_again_is_another_process(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def imports_of(requirements: list[str]) -> set[str]:
 def test_every_package_of_the_program_is_known():
     extras = PROJECT["optional-dependencies"]
     wanted = dict.fromkeys(imports_of(PROJECT["dependencies"] + extras["train"]), "train")
-    for extra in ("liger", "wandb", "tensorboard"):
+    for extra in ("liger", "wandb", "tensorboard", "zeroshot"):
         wanted |= dict.fromkeys(imports_of(extras[extra]), extra)
     assert wanted == {name: extra for name, extra in EXTRAS.items() if name != "google"}
 

@@ -1,0 +1,51 @@
+"""Memory that another process sees: what is copied there, and that it is kept."""
+
+from __future__ import annotations
+
+import mmap
+
+import pytest
+import torch
+
+from train.system.shared_memory import ALIGNMENT, Arena, aligned
+
+
+def seen(arena: Arena) -> mmap.mmap:
+    """What a process with its descriptor maps."""
+    return mmap.mmap(arena.descriptor, arena.capacity, prot=mmap.PROT_READ)
+
+
+def test_tensors_of_any_kind_are_copied_to_their_places() -> None:
+    arena = Arena(torch.device("cpu"))
+    arena.reserve(3 * ALIGNMENT)
+    matrix = torch.arange(12.0).view(3, 4)
+    half = torch.arange(5, dtype=torch.bfloat16)
+    pieces = [(matrix.t(), 0), (half, ALIGNMENT), (torch.empty(0), 0), (torch.tensor(True), 128)]
+    arena.copy(pieces)
+    arena.put(b"text", 140)
+    with seen(arena) as memory:
+        there = torch.frombuffer(bytearray(memory[:48]), dtype=torch.float32)
+        assert there.view(4, 3).equal(matrix.t())
+        assert torch.frombuffer(bytearray(memory[64:74]), dtype=torch.bfloat16).equal(half)
+        assert memory[128] == 1 and memory[140:144] == b"text"
+    arena.close()
+
+
+def test_it_grows_and_never_shrinks() -> None:
+    arena = Arena(torch.device("cpu"))
+    arena.reserve(10)
+    first = arena.capacity
+    arena.reserve(first)
+    assert arena.capacity == first >= 10
+    arena.reserve(first + 1)
+    assert arena.capacity > first
+    arena.copy([(torch.ones(arena.capacity, dtype=torch.uint8), 0)])
+    with seen(arena) as memory:
+        assert memory[:] == b"\1" * arena.capacity
+    arena.close()
+    assert arena.capacity == 0
+
+
+@pytest.mark.parametrize(("size", "next_one"), [(0, 0), (1, 64), (64, 64), (65, 128)])
+def test_places_are_aligned(size: int, next_one: int) -> None:
+    assert aligned(size) == next_one
