@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import glob
 import gzip
+import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -105,15 +107,17 @@ def reference(place: Place) -> str:
     return "reference"
 
 
-def preparation_of(process: BaseProcess) -> psutil.Process:
-    """The process beside a rank."""
+def preparation_in(folder: Path) -> psutil.Process:
+    """The living process that holds the preparation there; the one before may have been killed."""
     found: list[psutil.Process] = []
 
     def look() -> bool:
-        found[:] = psutil.Process(process.pid).children()
-        return len(found) == 1
+        for lease in folder.glob(".*.work/.lease-*"):
+            with suppress(OSError, ValueError, psutil.NoSuchProcess):
+                found.append(psutil.Process(json.loads(lease.read_text())["pid"]))
+        return bool(found)
 
-    until(look, "the preparation's process")
+    until(look, "the preparation's process", 100)
     return found[0]
 
 
@@ -133,7 +137,7 @@ def test_a_killed_preparation_and_a_stopped_run_go_on(place, reference):
     [run] = place.start(1, "one", "one")
     place.until_it_waits("one", run)
     assert place.state("one")["state"] == "running"
-    preparation_of(run).kill()
+    preparation_in(place.folder / "one").kill()
     assert wait_for_ranks([run]) == 2
     said = "needs rows that are not prepared, and no more are: the preparation's process was ended"
     assert f"{said} by signal 9" in place.log("one")
@@ -143,7 +147,7 @@ def test_a_killed_preparation_and_a_stopped_run_go_on(place, reference):
 
     [run] = place.start(1, "one", "one")
     place.until_it_waits("one", run, times=2)
-    preparation = preparation_of(run)
+    preparation = preparation_in(place.folder / "one")
     # all processes of a job get the signal, and the preparation waits for the run's word
     for process in (preparation.pid, run.pid):
         os.kill(process, signal.SIGTERM)
@@ -160,7 +164,7 @@ def test_a_killed_preparation_and_a_stopped_run_go_on(place, reference):
 def test_two_ranks_fail_alike_and_go_on(place, reference):
     ranks = place.start(2, "two", "two")
     place.until_it_waits("two", ranks[0])
-    preparation = preparation_of(ranks[0])
+    preparation = preparation_in(place.folder / "two")
     for rank in ranks:
         rank.kill()
     wait_for_ranks(ranks)

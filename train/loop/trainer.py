@@ -116,8 +116,7 @@ class Trainer:
 
         Raises:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
-            UserError: another job has taken output_dir over, and nothing was written since; or the
-                preparation of the data beside it has failed, and the run is saved.
+            UserError: another job has taken output_dir over, or rows that it needs cannot come.
         """
         self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved is None:
@@ -188,7 +187,7 @@ class Trainer:
 
     def _one_step(self, step: int) -> None:
         """Take one optimizer step over the global batch, and do the refresh due after it."""
-        self.stopped = self.reader.wait(self.step, self.stops.ask)
+        self.stopped = self.reader.wait(self.step, self._ask)
         if self.stopped:
             return
         self.telemetry.begin(step)
@@ -291,10 +290,11 @@ class Trainer:
             self.save(last)
             self._ask()
 
-    def _ask(self) -> None:
+    def _ask(self) -> str:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""
         agreed = self.stops.ask()
         if self.step < self.config.run.steps and not self.stopped:
             self.stopped = agreed.stop
         if agreed.save_is_over:
             self.saves.advance()
+        return self.stopped
