@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from torch import nn
 
 from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
+from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
@@ -35,6 +36,7 @@ class Attachment:
         modules: the modules, disjoint; their ratios are 1 at first.
         published: True where norm gains and biases decay as well.
         decoupled: whether the optimizers shrink weights, where that is not to be found out.
+        cautious: decay after each step, and only where the step does not oppose it.
 
     Attributes:
         optimizers: those whose step() updates the weights.
@@ -53,6 +55,7 @@ class Attachment:
         *,
         published: bool = False,
         decoupled: bool | None = None,
+        cautious: bool = False,
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
@@ -69,6 +72,8 @@ class Attachment:
             refuse_own_rate(each)
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
+        if cautious:
+            _make_cautious(self.optimizers, self.fragments, kinds)
         if engine is not None:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
@@ -205,6 +210,24 @@ class Attachment:
 
 def _nothing() -> None:
     """Undo no guard."""
+
+
+def _make_cautious(
+    optimizers: Sequence[Any], fragments: Sequence[Fragments], kinds: Sequence[bool]
+) -> None:
+    """Have every optimizer's decay wait for its step.
+
+    Raises:
+        ValueError: one adds its decay to the gradients, so that no step is without it.
+    """
+    for optimizer, shrinks, part in zip(optimizers, kinds, fragments, strict=True):
+        if not shrinks:
+            raise ValueError(
+                f"cautious decay compares decay with the optimizer's own step, and "
+                f"{type(optimizer).__name__} has its decay, an L2 penalty, inside it; use one that "
+                "shrinks weights, such as AdamW"
+            )
+        part.cautious = CautiousDecay()
 
 
 def _refuse_second(fragments: Sequence[Fragments]) -> None:

@@ -50,6 +50,9 @@ class AlphaDecayConfig:
             modules; every module at their mean per parameter ("uniform_at_mean"); or "fixed_ratio",
             constants by name that no spectrum changes. None is AlphaDecay.
         seed: of the shuffle.
+        cautious: a weight decays only where the optimizer's step does not take it away from 0
+            (arXiv 2510.12402). While a step lasts it keeps a copy of the weights, and it takes
+            optimizers that shrink weights.
         ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
             first that matches counts.
 
@@ -71,6 +74,7 @@ class AlphaDecayConfig:
     ema: float = 0.0
     control: Control | None = None
     seed: int = 0
+    cautious: bool = False
     ratios: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:

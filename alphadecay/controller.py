@@ -79,6 +79,7 @@ class AlphaDecay:
         ema: float = 0.0,
         control: Control | None = None,
         seed: int = 0,
+        cautious: bool = False,
         ratios: Mapping[str, float] | None = None,
     ) -> None:
         self.config = AlphaDecayConfig(
@@ -96,6 +97,7 @@ class AlphaDecay:
             ema=ema,
             control=control,
             seed=seed,
+            cautious=cautious,
             ratios=ratios,
         )
         target = detect(model)
@@ -107,7 +109,12 @@ class AlphaDecay:
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
-            target, optimizer, modules, published=published, decoupled=decoupled
+            target,
+            optimizer,
+            modules,
+            published=published,
+            decoupled=decoupled,
+            cautious=cautious,
         )
         self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0

@@ -51,6 +51,7 @@ class GradientDecay:
         s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the
             base decay.
         compat: "published" decays norm gains and biases too, as the published code does.
+        cautious: as for AlphaDecay.
         include, exclude, splits: as for AlphaDecay.
 
     Raises:
@@ -71,6 +72,7 @@ class GradientDecay:
         s1: float = 0.67,
         s2: float = 5.0,
         compat: Literal["published"] | None = None,
+        cautious: bool = False,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         splits: Mapping[str, Mapping[str, int]] | None = None,
@@ -89,7 +91,9 @@ class GradientDecay:
         self._sharding = target.sharding
         _refuse_partial_steps(self._engine, bare_optimizers(self._engine, optimizer))
         modules = find_modules(target.model, include, exclude, splits)
-        self._attachment = Attachment(target, optimizer, modules, published=compat == "published")
+        self._attachment = Attachment(
+            target, optimizer, modules, published=compat == "published", cautious=cautious
+        )
         self._fragments = self._attachment.fragments[0]
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._layers = {

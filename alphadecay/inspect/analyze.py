@@ -106,7 +106,7 @@ def _measure(
     weights: Sequence[Weight], settings: _Settings, journal: Journal | None, watcher: Watcher
 ) -> tuple[list[Row], dict[str, str]]:
     """Return the rows in the weights' order, and why those that cannot be read have none."""
-    rows = {} if journal is None else dict(journal.rows)
+    rows = {} if journal is None else _kept(weights, journal)
     left = [weight for weight in weights if weight.name not in rows]
     unread = {}
     watcher.begin(len(left), sum(module_cost(weight.shape) for weight in left))
@@ -124,6 +124,16 @@ def _measure(
         if journal is not None:
             journal.close()
     return [rows[weight.name] for weight in weights if weight.name in rows], unread
+
+
+def _kept(weights: Sequence[Weight], journal: Journal) -> dict[str, Row]:
+    """Return the rows that were measured before, with what is said of the weights now."""
+    found = {}
+    for weight in weights:
+        row = journal.rows.get(weight.name)
+        if row is not None and row.shape == weight.shape:
+            found[weight.name] = replace(row, takes_part=weight.takes_part, note=weight.note)
+    return found
 
 
 def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> Row:

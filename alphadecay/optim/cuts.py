@@ -51,7 +51,15 @@ class Bound:
         Of a DTensor this rank's shard, without `to_local()`, which costs more than the decay of a
         small weight.
         """
-        local: Tensor = tensor._local_tensor if self.is_dtensor else tensor
+        return self.cut_up(self.local(tensor))
+
+    def local(self, tensor: Any) -> Tensor:
+        """Return what this rank holds of the tensor or of its gradient."""
+        shard: Tensor = tensor._local_tensor if self.is_dtensor else tensor
+        return shard
+
+    def cut_up(self, local: Tensor) -> list[Tensor]:
+        """Return one view per cut, in cut order, of what lies as the tensor's shard does."""
         if len(self.cuts) == 1 and self.cuts[0].length * self.cuts[0].count == local.numel():
             return [local]
         flat = local.detach().view(-1)

@@ -15,6 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from alphadecay.modules import WeightModule
+from alphadecay.optim.arithmetic import (
+    add_scaled,
+    amount_of,
+    kind_of,
+    norm_of,
+    rate_of,
+    refuse_coarse,
+)
+from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.sharding.base import Span
 
@@ -22,7 +31,6 @@ from alphadecay.sharding.base import Span
 Held = Sequence[tuple[Mapping[str, Any], float]]
 EXEMPT = "exempt"  # the key of what is not decayed
 REST = "rest"  # the key of what decays as its group says
-COARSE = (torch.bfloat16, torch.float16)
 
 
 class Fragments:
@@ -40,6 +48,8 @@ class Fragments:
             may set ratios.
         per_element: module name -> ratios of a fragment's elements from its gradients, in the place
             of the module's one ratio.
+        cautious: decays after the step, and only where it does not oppose it; None decays before
+            it, everywhere.
     """
 
     def __init__(
@@ -58,6 +68,7 @@ class Fragments:
         self.parameters: list[nn.Parameter] = []
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
+        self.cautious: CautiousDecay | None = None
         self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
         self._bound: dict[int, Bound] = {}
         self._trained: dict[int, tuple[Bound, int]] = {}
@@ -121,7 +132,11 @@ class Fragments:
         found: dict[str, Tensor] = {}
         bounds = [bound for group, _ in held for bound in self._active(group)]
         for cut, weight, gradient in (triple for bound in bounds for triple in _triples(bound)):
-            norms = [_norm(gradient, 1), _norm(gradient, 2).square(), _norm(weight, 2).square()]
+            norms = [
+                norm_of(gradient, 1),
+                norm_of(gradient, 2).square(),
+                norm_of(weight, 2).square(),
+            ]
             row = torch.stack(norms)
             found[cut.key] = found[cut.key] + row if cut.key in found else row
         return found
@@ -141,10 +156,38 @@ class Fragments:
         """
         if self.before is not None:
             self.before(held)
-        if decoupled:
+        if self.cautious is not None:
+            self._keep(held, self.cautious)
+        elif decoupled:
             self._shrink(held)
         else:
             self._penalise(held)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Decay what waited for the step, which is done."""
+        if self.cautious is not None:
+            self.cautious.apply()
+
+    def drop(self) -> None:
+        """Forget what waits for a step that has failed."""
+        if self.cautious is not None:
+            self.cautious.drop()
+
+    def _keep(self, held: Held, cautious: CautiousDecay) -> None:
+        """Note lr · λ of every fragment, which waits for the step."""
+        for group, decay in held:
+            lr = rate_of(group)
+            for bound in self._active(group):
+                refuse_coarse(bound.tensor.dtype)
+                cautious.keep(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
+
+    def _amount(self, cut: Cut, gradient: Tensor, lr: Any, decay: float) -> Any:
+        """Return lr · λ of a fragment: one number, or one of each element."""
+        if cut.key in self.per_element:
+            return lr * (decay * self.per_element[cut.key](gradient))
+        weight_decay = self._ratios[cut.key] * decay
+        return amount_of(cut.key, lr, weight_decay) if weight_decay else 0.0
 
     def _shrink(self, held: Held) -> None:
         """One multiplication per device and type, whatever the number of fragments; those that are
@@ -152,7 +195,7 @@ class Fragments:
         """
         batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Any]]] = {}
         for group, decay in held:
-            lr = _rate(group)
+            lr = rate_of(group)
             for bound in self._active(group):
                 if self.per_element:
                     self._shrink_elements(bound, lr, decay)
@@ -165,9 +208,9 @@ class Fragments:
                     kind = (view.device, view.dtype, cut.count == 1, isinstance(lr, Tensor))
                     views, factors = batches.setdefault(kind, ([], []))
                     views.append(view)
-                    factors.append(_factor(cut.key, lr, weight_decay))
+                    factors.append(1.0 - amount_of(cut.key, lr, weight_decay))
         for views, factors in batches.values():
-            _refuse_coarse(views[0].dtype)
+            refuse_coarse(views[0].dtype)
             torch._foreach_mul_(views, factors)
 
     def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
@@ -191,12 +234,12 @@ class Fragments:
                 if each is not None:
                     gradient.add_(weight * (decay * each(gradient)), alpha=sign)
                 elif weight_decay:
-                    weights, gradients = batches.setdefault(_kind(gradient), ([], []))
+                    weights, gradients = batches.setdefault(kind_of(gradient), ([], []))
                     weights.append(weight.to(gradient.dtype))
                     gradients.append(gradient)
-                    factors.setdefault(_kind(gradient), []).append(sign * weight_decay)
+                    factors.setdefault(kind_of(gradient), []).append(sign * weight_decay)
         for kind, (weights, gradients) in batches.items():
-            _add_scaled(gradients, weights, factors[kind])
+            add_scaled(gradients, weights, factors[kind])
 
     def _active(self, group: Mapping[str, Any]) -> Iterator[Bound]:
         """Yield what a step of this group updates: tensors that have a gradient.
@@ -223,46 +266,12 @@ class Fragments:
         for bound, group in self._trained.values():
             decays = groups[group].get("weight_decay")
             if decays and any(self._ratios[cut.key] for cut in bound.cuts):
-                _refuse_coarse(bound.tensor.dtype)
+                refuse_coarse(bound.tensor.dtype)
 
 
-def _refuse_coarse(dtype: torch.dtype) -> None:
-    """1 - lr * decay rounds to 1 in 16 bits: decay would be lost without a word."""
-    if dtype in COARSE:
-        raise ValueError(
-            f"the optimizer's master weights are {dtype}, in which decay is lost; "
-            "keep them in float32 (dtype=torch.float32 where the model is loaded) and compute in "
-            "16 bits under torch.autocast, FSDP2's MixedPrecisionPolicy or DeepSpeed's bf16"
-        )
-
-
-def _factor(key: str, lr: Any, weight_decay: float) -> Any:
-    """Return 1 - lr * decay."""
-    factor = 1.0 - lr * weight_decay
-    if isinstance(factor, float) and factor <= 0:
-        raise ValueError(
-            f"{key}: learning rate {lr} times weight decay {weight_decay} is at least 1, so that a "
-            "step would turn the weight's sign; lower the learning rate, the weight decay or s2"
-        )
-    return factor
-
-
-def _rate(group: Mapping[str, Any]) -> Any:
-    """Return the learning rate: a number, or a tensor where reading it would have to wait."""
-    lr = group["lr"]
-    if isinstance(lr, Tensor) and lr.device.type != "cpu":
-        return lr
-    return float(lr)
-
-
-def _add_scaled(
-    gradients: Sequence[Tensor], weights: Sequence[Tensor], factors: Sequence[float]
-) -> None:
-    if gradients[0].device.type == "cpu":
-        for gradient, weight, factor in zip(gradients, weights, factors, strict=True):
-            gradient.add_(weight, alpha=factor)
-        return
-    torch._foreach_add_(list(gradients), torch._foreach_mul(list(weights), list(factors)))
+def _pairs(bound: Bound) -> Iterator[tuple[Cut, Tensor]]:
+    """Yield every cut with its view of the gradient."""
+    yield from zip(bound.cuts, bound.views(bound.tensor.grad), strict=True)
 
 
 def _triples(bound: Bound) -> Iterator[tuple[Cut, Tensor, Tensor]]:
@@ -271,11 +280,3 @@ def _triples(bound: Bound) -> Iterator[tuple[Cut, Tensor, Tensor]]:
     yield from zip(
         bound.cuts, bound.views(bound.tensor), bound.views(bound.tensor.grad), strict=True
     )
-
-
-def _kind(tensor: Tensor) -> tuple[torch.device, torch.dtype]:
-    return tensor.device, tensor.dtype
-
-
-def _norm(values: Tensor, order: int) -> Tensor:
-    return torch.linalg.vector_norm(values, order, dtype=torch.float64)

@@ -122,6 +122,7 @@ class StepHook:
     def _after(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if not self._depth:
+            self.fragments.finish()
             self._release()
             if self._version_ungraded not in (None, self.fragments.version):
                 raise RuntimeError(
@@ -161,6 +162,7 @@ class StepHook:
 
     def _release(self) -> None:
         """Puts every group's own decay back, where nobody has set another meanwhile."""
+        self.fragments.drop()
         for group, value in self._held:
             if value and not group["weight_decay"]:
                 group["weight_decay"] = value

@@ -24,7 +24,7 @@ PARTS = {
     "engine": "train.loop.build:build_engine",
     "model": "train.engines.deepspeed:build_model",
     "first_refresh": "train.loop.build:build_decay",
-    "evaluation": "train.loop.trainer:evaluate",
+    "evaluation": "train.loop.validations:evaluate",
 }
 
 

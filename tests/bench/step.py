@@ -3,7 +3,8 @@
 It runs on gloo ranks, ZeRO stages 0 to 3. Four engines live side by side in the same processes and
 take turns, in rotating order:
 
-  alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
+  alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module, with
+                --cautious only where the step does not oppose it;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
   per_module    torch.optim.AdamW with one group per module, the plain way to give each module its
@@ -122,7 +123,14 @@ def parameter_groups(model: torch.nn.Module) -> list[dict[str, Any]]:
     return [*groups, {"params": rest, "weight_decay": WEIGHT_DECAY}]
 
 
-def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32") -> Arm:
+def build(
+    name: str,
+    size: Size,
+    stage: int,
+    fused: bool,
+    dtype: str = "float32",
+    cautious: bool = False,
+) -> Arm:
     """Build the engine of one arm. Collective."""
     import deepspeed
 
@@ -132,7 +140,9 @@ def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32"
     parameters: Any = parameter_groups(model) if name == "per_module" else list(model.parameters())
     optimizer = kind(parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=fused or None)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    return Arm(engine, AlphaDecay(engine, interval=10**9) if name == "alphadecay" else None)
+    if name != "alphadecay":
+        return Arm(engine)
+    return Arm(engine, AlphaDecay(engine, interval=10**9, cautious=cautious))
 
 
 def now(device: torch.device) -> float:
@@ -187,11 +197,13 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool) -> dict[str, Any]:
+def bench_rank(
+    rank: int, size_name: str, stage: int, repeats: int, fused: bool, cautious: bool
+) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
     size = SIZES[size_name]
-    arms = {name: build(name, size, stage, fused) for name in ARMS}
+    arms = {name: build(name, size, stage, fused, cautious=cautious) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
     times: dict[str, Any] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
@@ -212,9 +224,9 @@ def bench_rank(rank: int, size_name: str, stage: int, repeats: int, fused: bool)
 
 
 def bench_stage(
-    size_name: str, stage: int, ranks: int, repeats: int, fused: bool
+    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, cautious: bool
 ) -> dict[str, Any]:
-    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused)
+    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, cautious)
     times = {name: {clock: over_ranks(results, name, clock) for clock in CLOCKS} for name in ARMS}
     stock = times["stock"]
     ratios = {
@@ -262,6 +274,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, 24)
     add_grid(parser, list(SIZES), list(SIZES), [0, 1, 2, 3])
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
+    parser.add_argument("--cautious", action="store_true", help="AlphaDecay decays cautiously")
     return parser.parse_args(arguments)
 
 
@@ -269,14 +282,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
+    how = (options.ranks, options.repeats, options.fused, options.cautious)
     sizes, met = run_grid(
         options,
         SIZES,
-        lambda name, stage: bench_stage(name, stage, options.ranks, options.repeats, options.fused),
+        lambda name, stage: bench_stage(name, stage, *how),
         report,
         ", few so that a CPU can afford it",
     )
-    told = about(__doc__, options, "ranks", "repeats", "fused")
+    told = about(__doc__, options, "ranks", "repeats", "fused", "cautious")
     return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 

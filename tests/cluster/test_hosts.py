@@ -170,6 +170,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(place: Place, route: str)
 def test_a_killed_rank_is_started_again_and_goes_on_from_the_last_checkpoint(place: Place) -> None:
     agents = place.start("torchrun", "killed")
     place.reaches("killed", EVERY + 2)
+    assert comes_true((place.folder / "killed/checkpoints/latest").exists)
     (rank,) = place.machines.ranks("n2")
     began = time.monotonic()
     rank.kill()

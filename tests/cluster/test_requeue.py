@@ -60,6 +60,7 @@ def held(box: Box, script: Path, folder: Path, *options: str) -> Job:
     job = box.submit(script, "--output_dir", str(folder), *LONGER, options=options, PREFLIGHT="no")
     lines = folder / "metrics.jsonl"
     until(lambda: lines.exists() and len(read_metrics(lines, "train")) >= BEFORE, f"{BEFORE} steps")
+    until((folder / "checkpoints/latest").exists, "the first checkpoint")
     signal_ranks(folder, signal.SIGSTOP)
     return job
 

@@ -36,11 +36,13 @@ class Net(nn.Module):
         return self.few(h).sum(-1) + self.one(h).squeeze(-1)
 
 
-def run(rank: int, world: int, kind: str, optimizer_class: type) -> dict[str, Any]:
+def run(
+    rank: int, world: int, kind: str, optimizer_class: type, cautious: bool = False
+) -> dict[str, Any]:
     model = Net()
     wrapped = wrap(model, kind) if kind else model
     optimizer = optimizer_class(wrapped.parameters(), lr=1e-2, weight_decay=0.1)
-    decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL)
+    decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL, cautious=cautious)
     history = [(decay.alphas, decay.weight_decays)]
     for step in range(STEPS):
         batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(

@@ -13,10 +13,9 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.inspect.plan.architectures import weights_of
 from alphadecay.inspect.plan.machines import CPU
 from alphadecay.inspect.plan.memory import Memory, Spread
-from alphadecay.inspect.plan.model import PlannedModel
+from alphadecay.inspect.plan.model import model_of_config
 from alphadecay.inspect.plan.plan import fsdp, make_plan, replicated, step_of, zero
 from tests.bench.counting import CountBytes
 from tests.distributed.harness import init_deepspeed, run_ranks
@@ -126,7 +125,7 @@ def all_counted(rank: int, cases: list[tuple[dict[str, Any], str]]) -> list[dict
 
 
 def planned(values: dict[str, Any], spread: Spread, ranks: int) -> Any:
-    model = PlannedModel("it", weights_of(values, "it"), values)
+    model = model_of_config("it", values, "it")
     return make_plan(model, ranks, spread, CPU, step_of(model, ranks, CPU, 500))
 
 

@@ -30,3 +30,9 @@ def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> Non
     check(
         run_ranks(world, run, world, kind, optimizer_class), run(0, 1, "", optimizer_class), copies
     )
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2-columns"])
+def test_cautious_decay_equals_one_process(kind: str) -> None:
+    alone = run(0, 1, "", AdamW, True)
+    check(run_ranks(2, run, 2, kind, AdamW, True), alone, 2 if kind == "ddp" else 1)

@@ -29,6 +29,7 @@ def all_cases() -> Iterator[Case]:
     yield from refreshes.cases()
     yield from steps.cases()
     yield from speed.cases()
+    yield from speed.engines()
     yield from speed.ablations("60m")
     yield from start.cases()
     yield from speed.ablations("350m")

@@ -1,4 +1,4 @@
-"""Lets go of a DeepSpeed engine, so that the next case has the device's memory to itself."""
+"""Lets go of an engine, so that the next case has the device's memory to itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def release(engine: Any) -> None:
     ZeRO-3 (0.19) outlives its engine: gradient hooks that autograd holds refer to it, and a list of
     the modules in forward.
     """
+    if not hasattr(engine, "destroy"):  # FSDP2's is collected
+        return
     held = {id(tensor): tensor for tensor in _tensors(engine)}
     engine.destroy()
     for tensor in held.values():

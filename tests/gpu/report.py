@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from alphadecay.inspect.plan.known_peaks import ASSUMED_MFU
-from tests.gpu.tables import TABLES, Figures, ablations, measured
+from tests.gpu.tables import TABLES, Figures, ablations, engines, measured
 from tests.gpu.version_0_1 import read_version_0_1
 from train.system.files import write_atomically
 
+# Tables that compare with the recipes as shipped.
+BESIDE_SPEED = {"engines": engines, "ablations": ablations}
 VERSION_0_1 = Path(__file__).parents[1] / "bench" / "results" / "h200-0.1"
 
 
@@ -38,10 +40,15 @@ def read(place: Path) -> dict[str, Any]:
     return results
 
 
+def is_of_a_gpu(results: Figures) -> bool:
+    """Return whether a GPU was measured: neither small models nor a CPU."""
+    return not results.get("toy", False) and results["machine"]["device"] != "CPU"
+
+
 def stored(folder: Path) -> list[dict[str, Any]]:
-    """Return the results in a folder but rehearsals', and version 0.1's, the newest first."""
+    """Return the results in a folder that are of a GPU, and version 0.1's, the newest first."""
     found = [read(path) for path in folder.glob("*.json")]
-    found = [results for results in found if not results["toy"]]
+    found = [results for results in found if is_of_a_gpu(results)]
     found.append(read_version_0_1(VERSION_0_1))
     return sorted(found, key=lambda results: str(results["machine"]["date"]), reverse=True)
 
@@ -49,14 +56,14 @@ def stored(folder: Path) -> list[dict[str, Any]]:
 def table(results: Figures, name: str) -> str:
     """Return one table by the name of its part; empty where there are no figures for it."""
     parts = results["parts"]
-    if name == "ablations":
-        return ablations(parts.get(name, {}), measured(parts.get("speed", {})))
+    if name in BESIDE_SPEED:
+        return BESIDE_SPEED[name](parts.get(name, {}), measured(parts.get("speed", {})))
     return TABLES[name](parts.get(name, {})) if name in TABLES else ""
 
 
 def tables(results: Figures) -> Iterator[str]:
     """Yield every table that has a row, and what was not measured."""
-    for name in (*TABLES, "ablations"):
+    for name in (*TABLES, *BESIDE_SPEED):
         if text := table(results, name):
             yield text
     missing = [

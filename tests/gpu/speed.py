@@ -82,6 +82,17 @@ def cases() -> Iterator[Case]:
             )
 
 
+def engines() -> Iterator[Case]:
+    """Yield a case for each recipe on the other engine; DeepSpeed's are those of `cases`."""
+    for size, length in LENGTHS.items():
+        yield Case(
+            "engines",
+            f"{size} fsdp2",
+            length.seconds,
+            lambda session, size=size: measure(size, session, {"engine.kind": "fsdp2"}),
+        )
+
+
 def ablations(size: str) -> Iterator[Case]:
     """Yield a case for each default that is turned off alone."""
     for name, changes in ABLATIONS.items():
@@ -133,7 +144,8 @@ def _measured(config: TrainConfig, length: Length, session: Session, failures: i
         for step in range(2, length.steps + 1):
             trainer._one_step(step)
         figures = {
-            "zero_stage": trainer.engine.layout["zero_stage"],
+            "engine": trainer.engine.layout["engine"],
+            "zero_stage": trainer.engine.layout.get("zero_stage"),
             "micro_batch": config.run.micro_batch,
             "build_seconds": built,
             "first_step_seconds": first,

@@ -89,6 +89,40 @@ def speed(part: Figures) -> str:
     return markdown(headings, rows)
 
 
+def engines(part: Figures, base: Figures) -> str:
+    """Return a row a recipe and engine, DeepSpeed's of the recipe as shipped."""
+    rows = []
+    for name, ours in measured(part).items():
+        size, _, kind = name.partition(" ")
+        theirs = base.get(f"{size} alphadecay")
+        if theirs is not None:
+            rows.append(_engine_row(size, f"DeepSpeed, ZeRO-{theirs['zero_stage']}", theirs))
+        rows.append(_engine_row(size, kind.upper(), ours))
+    headings = (
+        "recipe",
+        "engine",
+        "micro batch",
+        "tokens/s",
+        "MFU",
+        "first step, s",
+        "memory, GB (predicted)",
+    )
+    return markdown(headings, rows)
+
+
+def _engine_row(size: str, engine: str, case: Figures) -> Row:
+    return (
+        size.upper(),
+        engine,
+        f"{case['micro_batch']}",
+        number(case, "tokens_per_second", ",.0f"),
+        number(case, "mfu", ".1%"),
+        number(case, "first_step_seconds", ".1f"),
+        f"{number(case, 'memory_allocated', '.1f', 1 / GB)} "
+        f"({number(case, 'memory_predicted', '.1f', 1 / GB)})",
+    )
+
+
 def ablations(part: Figures, base: Figures) -> str:
     """Return a row a default that is off: its speed, and that of the recipe as shipped."""
     rows = []

@@ -25,14 +25,14 @@ sys.path[0] = str(ROOT)
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
 from train.data.loading.read_ahead import ReadAhead  # noqa: E402
-from train.loop import prepared, trainer  # noqa: E402
+from train.loop import prepared, trainer, validations  # noqa: E402
 from train.loop.hanging import watch  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
 PHASES = {
     # between the forward and the backward pass of one micro batch
     "step": (trainer, "poison_nonfinite_loss"),
-    "evaluation": (trainer, "evaluate"),
+    "evaluation": (validations, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "weights_are_finite"),
     "data": (ReadAhead, "batch"),

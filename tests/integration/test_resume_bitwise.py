@@ -27,6 +27,8 @@ SETTINGS = (
     str(STEPS),
     "--decay.interval",
     "5",
+    "--decay.schedule",
+    "cosine",
     "--eval.every",
     "5",
     "--checkpoint.keep",

@@ -40,12 +40,12 @@ def arguments(workplace, tmp_path, *more):
 @pytest.mark.parametrize("launcher", ["deepspeed", "torchrun"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 @pytest.mark.parametrize("phase", PHASES)
-def test_the_matrix(workplace, finished, tmp_path, launcher, name, phase):
-    whole = finished("deepspeed")
+@pytest.mark.parametrize("engine", ["deepspeed", "fsdp2"])
+def test_the_matrix(workplace, finished, tmp_path, engine, launcher, name, phase):
+    whole = finished(engine)
     run = tmp_path / "run"
-    start = arguments(
-        workplace, tmp_path, "--checkpoint.every", "3" if phase.startswith("saving") else "0"
-    )
+    every = "3" if phase.startswith("saving") else "0"
+    start = arguments(workplace, tmp_path, "--engine.kind", engine, "--checkpoint.every", every)
     stopped = held(tmp_path, launcher, *start, at=phase, send=getattr(signal, name))
     # torchrun passes SIGTERM on to its ranks; the other three end the launcher and leave the ranks
     # to themselves.
@@ -144,7 +144,8 @@ def test_a_stop_whose_save_fails_goes_on_from_the_checkpoint_before(workplace, f
     notes.mkdir()
     log = tmp_path / "log"
     log.touch()
-    start = arguments(workplace, tmp_path, "--checkpoint.every", "1")
+    saves = ("--checkpoint.every", "1", "--checkpoint.async", "false")  # that of step 2 is there
+    start = arguments(workplace, tmp_path, *saves)
     more = {"HELD_IN": str(notes), "HELD_AT": "step:10"}  # four micro batches a step: in step 3
     [rank] = fork_ranks(1, tmp_path, log, HELD, *start, **more)
     until((notes / "reached").exists, log.read_text)

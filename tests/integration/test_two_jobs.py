@@ -65,7 +65,7 @@ def test_the_second_is_refused_in_a_sentence_and_touches_nothing(workplace, tmp_
 
 def test_a_job_that_was_taken_over_stops_and_commits_nothing(workplace, tmp_path, held_job):
     run, ranks, log = held_job
-    saved = checkpoints(run)
+    saved = checkpoints(run, killed=True)  # another may be on its way
     state = (run / "state.json").read_text()
     facts = json.loads((run / ".lease-00000001").read_text()) | {"host": "n2", "nonce": "other"}
     (run / ".lease-00000001").unlink()
@@ -74,7 +74,7 @@ def test_a_job_that_was_taken_over_stops_and_commits_nothing(workplace, tmp_path
     assert wait_for_ranks(ranks, PATIENCE) == 2, log.read_text()
     errors = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "was taken over" in errors[0] and "on n2" in errors[0]
-    assert checkpoints(run) == saved and (run / "state.json").read_text() == state
+    assert checkpoints(run, killed=True) == saved and (run / "state.json").read_text() == state
 
 
 def test_a_killed_job_is_taken_over_at_once_and_ends_as_if_undisturbed(

@@ -93,11 +93,12 @@ class AsyncSaves:
         )
 
     def close(self) -> None:
-        """End the process and give the memory back. What is in flight should have ended."""
+        """End the process and give the memory back; a save after that is a plain one."""
+        self.wanted = False
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
         self._committing.shutdown()
-        self.wanted = False
 
     def _room(self, snapshot: Snapshot) -> HostRoom:
         has = self._writer.arena.capacity if self._writer is not None else 0

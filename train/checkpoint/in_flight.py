@@ -84,16 +84,6 @@ class SaveInFlight:
         raise_on_all(self._world, self.target, self._world.run_on_main(committed.result))
         return self.target.final
 
-    def finish(self) -> Path:
-        """Wait for its end. Collective.
-
-        Raises:
-            NotSaved, UserError: as `advance`.
-        """
-        while (path := self.advance()) is None:
-            pass
-        return path
-
     def _part(self) -> Future[Any]:
         return self._written if self._committed is None else self._committed
 

@@ -174,7 +174,7 @@ class Saver:
             self.advance(bears)
 
     def close(self) -> None:
-        """End the process beside this rank, if there is one."""
+        """End the process beside this rank, if there is one, once nothing is in flight."""
         self._async.close()
 
     def _make_way(self, bears: bool) -> None:

@@ -59,7 +59,7 @@ class Writer:
         """
         try:
             process = self._send(snapshot, root)
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:  # torch's own are the last
             failed: Future[Report] = Future()
             failed.set_result(Report(error))
             return failed

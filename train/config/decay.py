@@ -97,6 +97,13 @@ class DecayConfig:
             the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
             random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see
             ratios).
+        schedule: what becomes of the base decay over the run: constant; cosine, from
+            optim.weight_decay to zero at the last step; or lr, in proportion to the learning rate,
+            so that lr times decay goes as its square (AdamC, arXiv 2506.02285, which does so where
+            a norm follows; here everything that decays does).
+        cautious: a weight decays only where the optimizer's step does not take it away from zero
+            (arXiv 2510.12402), whatever the method; with adamw, and a copy of the float32 weights
+            while a step lasts.
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.
@@ -118,6 +125,8 @@ class DecayConfig:
     """
 
     method: MethodName = "alphadecay"
+    schedule: Literal["constant", "cosine", "lr"] = "constant"
+    cautious: bool = False
     interval: Annotated[int, at_least(1)] = 500
     s1: Annotated[float, at_least(0)] = 0.67
     s2: float = 5.0

@@ -75,6 +75,11 @@ class DeepSpeedEngine:
         for group in self.handle.optimizer.param_groups:
             group["lr"] = lr
 
+    def set_weight_decay(self, weight_decay: float) -> None:
+        """Set it in every param group; whoever decays reads it at step time."""
+        for group in self.handle.optimizer.param_groups:
+            group["weight_decay"] = weight_decay
+
     @contextmanager
     def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """Give a function from tokens to logits that leaves no trace in ZeRO-3's prefetching."""

@@ -26,6 +26,7 @@ from torch.distributed.fsdp import (
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.detect import detect
 from train.config import TrainConfig
+from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.fsdp2_state import read_state, snapshot_state, write_state
 from train.engines.optimizer import build_optimizer
 from train.engines.precision import resolve_precision
@@ -69,6 +70,7 @@ class Fsdp2Engine:
         self.optimizer = optimizer
         self.dtype = dtype
         self.layout = {"engine": "fsdp2"}
+        self._snapshots = PlannedSnapshots()
         self._shards = mesh.get_group(mesh.ndim - 1)
         self._accumulation = accumulation
         self._clip = clip
@@ -118,6 +120,11 @@ class Fsdp2Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
+    def set_weight_decay(self, weight_decay: float) -> None:
+        """Set it in every param group; whoever decays reads it at step time."""
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = weight_decay
+
     @contextmanager
     def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """Give a function from tokens to logits."""
@@ -144,7 +151,7 @@ class Fsdp2Engine:
 
     def snapshot_state(self, folder: Path, client_state: Mapping[str, Any]) -> Snapshot:
         """Take the same, to be written later."""
-        return snapshot_state(self.module, self.optimizer, folder, client_state)
+        return snapshot_state(self.module, self.optimizer, folder, client_state, self._snapshots)
 
     def read_state(self, folder: Path) -> dict[str, Any]:
         """Load what any number of ranks wrote, and return the client state."""

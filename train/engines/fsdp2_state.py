@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemWriter
 
 from alphadecay.inspect.sources.dcp import METADATA, MODEL, RestrictedReader
-from train.engines.fsdp2_snapshot import SnapshotWriter
+from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.protocol import WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
@@ -61,13 +61,12 @@ def snapshot_state(
     optimizer: torch.optim.Optimizer,
     folder: Path,
     client_state: Mapping[str, Any],
+    snapshots: PlannedSnapshots,
 ) -> Snapshot:
     """Take what `write_state` would write. Collective."""
     snapshot = Snapshot()
     tensors = flat_state(module, optimizer)
-    snapshot.attempt(
-        folder, lambda: dcp.save(tensors, storage_writer=SnapshotWriter(folder, snapshot))
-    )
+    snapshot.attempt(folder, lambda: snapshots.take(tensors, folder, snapshot))
     if dist.get_rank() == 0:
         snapshot.take(folder / CLIENT_STATE, dict(client_state))
     return snapshot

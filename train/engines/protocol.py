@@ -86,6 +86,9 @@ class Engine(Protocol):
     def set_learning_rate(self, lr: float) -> None:
         """Set the learning rate of every param group."""
 
+    def set_weight_decay(self, weight_decay: float) -> None:
+        """Set the base decay of every param group; a decay method multiplies it at each step."""
+
     def evaluating(self) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
         """Put the model into evaluation mode and give a function from tokens to logits.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from pickle import Pickler
 from typing import Any
@@ -89,12 +90,9 @@ class Snapshot(WrittenState):
         archives = []
         for tensor in tensors:
             source = tensor.detach()
-            buffer = io.BytesIO()
-            # Of its own bytes alone: it may be a part of a larger storage. Nothing touches these.
-            _Pickler(buffer, protocol=_PROTOCOL).dump(torch.empty(source.shape, dtype=source.dtype))
             place = self._new_place(source.nbytes)
             self._sources.append((source, place[0]))
-            archives.append(Archive(buffer.getvalue(), (place,)))
+            archives.append(Archive(_content_of(tuple(source.shape), source.dtype), (place,)))
         self.archives[path] = archives
 
     def _place_of(self, storage: UntypedStorage) -> Place:
@@ -111,6 +109,14 @@ class Snapshot(WrittenState):
         offset = self.size
         self.size = aligned(offset + size)
         return offset, size
+
+
+@cache
+def _content_of(shape: tuple[int, ...], dtype: torch.dtype) -> bytes:
+    """Return the data.pkl of a tensor that has a storage to itself."""
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=_PROTOCOL).dump(torch.empty(shape, dtype=dtype))
+    return buffer.getvalue()
 
 
 class _Pickler(Pickler):

@@ -17,11 +17,6 @@ from train.engines.build import engine_kind
 from train.errors import UserError
 from train.system.out_of_memory import is_out_of_memory
 
-_MORE_SHARDING = {
-    "deepspeed": "a further file of ds_configs as --deepspeed.config",
-    "fsdp2": "--engine.shard 0",
-}
-
 
 class Attempt:
     """One try at a run.
@@ -53,8 +48,7 @@ class Attempt:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            kind = engine_kind(self.config)
-            sharding = self.config.deepspeed.config if kind == "deepspeed" else "FSDP2"
+            sharding, further = _sharding(self.config)
             found = (
                 f"rank {self.world.rank} is out of memory with a micro batch of "
                 f"{self.config.run.micro_rows} and {sharding} ({_first_line(error)})"
@@ -64,7 +58,7 @@ class Attempt:
                 self._restart.leave()
             raise UserError(
                 f"{found}; set --run.micro_batch lower, --model.activation_checkpointing true or "
-                f"{_MORE_SHARDING[kind]}; where it was a validation, --eval.micro_batch"
+                f"{further}; where it was a validation, --eval.micro_batch"
             ) from error
 
     def succeeded(self) -> None:
@@ -72,6 +66,13 @@ class Attempt:
         if self._restart is not None:
             self._restart.stop_watching()
             self._restart = None
+
+
+def _sharding(config: TrainConfig) -> tuple[str, str]:
+    """Return what shards the model, and what would shard it further."""
+    if engine_kind(config) == "deepspeed":
+        return config.deepspeed.config, "a further file of ds_configs as --deepspeed.config"
+    return "FSDP2", "--engine.shard 0" if config.engine.shard else "more ranks"
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests, own_stop_files
-from train.loop.supply import on_all
+from train.loop.supply import Supply, on_all
 from train.loop.trainer import Trainer
 from train.models import spec_of
 from train.models.kernels import check_machine
@@ -113,7 +113,7 @@ def _build_trainer(
         world,
         engine,
         decay,
-        batches,
+        Supply(config, world, batches, telemetry, prepared.beside),
         validation,
         telemetry,
         run_identity,
@@ -122,7 +122,6 @@ def _build_trainer(
         requests,
         lease,
         downstream,
-        prepared.beside,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if saved is not None:

@@ -29,6 +29,7 @@ def spectral_options(config: TrainConfig) -> dict[str, Any]:
         "spread": section.spread,
         "compat": section.compat or None,
         "seed": section.seed,
+        "cautious": section.cautious,
         "ratios": {entry.modules: entry.ratio for entry in section.ratios} or None,
     }
     return options | dict(METHODS[section.method].options)
@@ -47,6 +48,7 @@ def check_method(config: TrainConfig) -> None:
             f"decay.ratios is set, and decay.method is {name}, which does not read it; set "
             "--decay.method fixed_ratio"
         )
+    _check_amount(config)
     if method.scales_base and config.optim.weight_decay == 0:
         raise UserError(
             f"decay.method {name} multiplies optim.weight_decay, which is 0; give the base "
@@ -57,6 +59,32 @@ def check_method(config: TrainConfig) -> None:
             AlphaDecayConfig(**spectral_options(config))
         except ValueError as error:
             raise UserError(f"decay.method {name}: {error}") from error
+
+
+def _check_amount(config: TrainConfig) -> None:
+    """Refuse a schedule or caution that has nothing to act on, or not what its paper does."""
+    decay = config.decay
+    chosen = [] if decay.schedule == "constant" else [f"decay.schedule is {decay.schedule}"]
+    chosen += ["decay.cautious is set"] if decay.cautious else []
+    if not chosen:
+        return
+    if decay.method == "none" or config.optim.weight_decay == 0:
+        raise UserError(
+            f"{chosen[0]}, and nothing decays: decay.method is {decay.method}, optim.weight_decay "
+            f"{config.optim.weight_decay:g}; leave it out, or give a decay"
+        )
+    if config.optim.name != "adam":
+        return
+    if decay.cautious:
+        raise UserError(
+            "decay.cautious compares decay with the optimizer's own step, and optim.name adam has "
+            "its decay, an L2 penalty, inside it; set --optim.name adamw"
+        )
+    if decay.schedule == "lr":
+        raise UserError(
+            "decay.schedule lr has lr times decay go as the learning rate squared, and the L2 "
+            "penalty of optim.name adam is not lr times decay; set --optim.name adamw"
+        )
 
 
 def build_decay(config: TrainConfig, engine: Engine) -> Decay | None:
@@ -95,12 +123,15 @@ def _gradients(config: TrainConfig, engine: Engine) -> Decay | None:
         s1=section.s1,
         s2=section.s2,
         compat=section.compat or None,
+        cautious=section.cautious,
     )
 
 
 def _uniform(config: TrainConfig, engine: Engine) -> Decay | None:
-    if config.optim.weight_decay and not config.decay.compat:
-        bind_uniform(engine.handle, engine.optimizer)  # leaves norm gains out
+    published = config.decay.compat == "published"
+    cautious = config.decay.cautious
+    if config.optim.weight_decay and (cautious or not published):  # else the optimizer's own does
+        bind_uniform(engine.handle, engine.optimizer, published=published, cautious=cautious)
     return None
 
 

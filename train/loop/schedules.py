@@ -1,8 +1,9 @@
-"""Computes the learning rate from the step alone, so that a resume needs no state.
+"""Computes the learning rate and the base decay from the step alone: a resume needs no state.
 
-Every schedule warms up linearly from 0 to lr, then goes its own way to lr · min_lr_ratio, which it
-reaches at the last step. A new schedule is a function with a line in `SCHEDULES`, and its name in
-`OptimConfig.schedule`.
+Every schedule of the rate warms up linearly from 0 to lr, then goes its own way to
+lr · min_lr_ratio, which it reaches at the last step. A new schedule is a function with a line in
+`SCHEDULES`, and its name in `OptimConfig.schedule`; one of the decay has its line in
+`DECAY_SCHEDULES`, and its name in `DecayConfig.schedule`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from train.config import OptimConfig
+from train.config import OptimConfig, TrainConfig
 
 
 def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
@@ -46,6 +47,39 @@ SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
     "cosine": cosine,
     "linear": linear,
     "wsd": wsd,
+}
+
+
+def base_decay(config: TrainConfig, step: int) -> float:
+    """Return the base decay of step `step` (1-based), of which each module has its multiple."""
+    if config.decay.method == "none":
+        return 0.0
+    return config.optim.weight_decay * DECAY_SCHEDULES[config.decay.schedule](config, step)
+
+
+def constant_decay(config: TrainConfig, step: int) -> float:
+    """Return 1: the base decay stays."""
+    return 1.0
+
+
+def cosine_decay(config: TrainConfig, step: int) -> float:
+    """Return what is left of half a cosine over the whole run, which ends at 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * _progress(step, 0, config.run.steps)))
+
+
+def decay_tied_to_rate(config: TrainConfig, step: int) -> float:
+    """Return γ_t / γ_max, the learning rate over its peak (AdamC, arXiv 2506.02285).
+
+    A weight that a norm follows settles where its gradient is √(2λ/γ) times as large as itself. A
+    falling γ alone lets that ratio grow until the end of the run; λ in proportion keeps it.
+    """
+    return learning_rate(config.optim, step, config.run.steps) / config.optim.lr
+
+
+DECAY_SCHEDULES: dict[str, Callable[[TrainConfig, int], float]] = {
+    "constant": constant_decay,
+    "cosine": cosine_decay,
+    "lr": decay_tied_to_rate,
 }
 
 

@@ -76,6 +76,10 @@ class Supply:
         self._tell_failure()
         return self._reader.batch(k)
 
+    def tokens(self, k: int) -> int:
+        """Return the tokens of batch k over all ranks, fill not counted."""
+        return self._batches.tokens(k)
+
     def wait(self, k: int, ask: Callable[[], str]) -> str:
         """Wait until all rows of batch k are prepared. Collective.
 

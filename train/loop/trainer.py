@@ -15,8 +15,6 @@ from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.data.loading.rows import Labelled
-from train.data.loading.sampler import Batches
-from train.data.preparing.beside import PreparationBeside
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
@@ -26,7 +24,7 @@ from train.loop.hold import make_sure_held
 from train.loop.random_state import set_random_state
 from train.loop.run_state import Progress, RunState
 from train.loop.saves import Saves
-from train.loop.schedules import learning_rate
+from train.loop.schedules import base_decay, learning_rate
 from train.loop.stopping.agreement import Agreed, StopAgreement
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
@@ -51,7 +49,6 @@ class Trainer:
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
         downstream: the tasks of eval.downstream; None where it is off.
-        beside: rank 0's preparation of what is still to come; None where all is there.
         progress: how far it has come.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
     """
@@ -60,7 +57,7 @@ class Trainer:
     world: World
     engine: Engine
     decay: Decay | None
-    batches: Batches
+    reader: Supply
     validation: Labelled
     telemetry: Telemetry
     identity: dict[str, Any]
@@ -69,7 +66,6 @@ class Trainer:
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
     downstream: Downstream | None = None
-    beside: PreparationBeside | None = None
     progress: Progress = field(default_factory=Progress)
     stopped: str = ""
 
@@ -91,7 +87,6 @@ class Trainer:
             self.progress,
             self.budget,
         )
-        self.reader = Supply(self.config, self.world, self.batches, self.telemetry, self.beside)
         self.state = RunState()
         self.state.register("progress", self.progress)
         self.state.register("telemetry", self.telemetry)
@@ -136,7 +131,8 @@ class Trainer:
                     self.save(last=True)
                 except checkpoint.LastNotSaved as failure:  # it goes on from the one before
                     self.telemetry.message(f"warning: {failure}")
-            self.reader.check()
+        self.saver.close()
+        self.reader.check()
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step, or begin to; the last must not fail. Collective.
@@ -183,6 +179,7 @@ class Trainer:
     def _tell_refresh(self, decay: Decay) -> None:
         first = max(1, decay.last_refresh_step)
         lr = learning_rate(self.config.optim, first, self.config.run.steps)
+        self.engine.set_weight_decay(base_decay(self.config, first))  # decays are told of it
         self.telemetry.refresh(decay, lr)
 
     def _one_step(self, step: int) -> None:
@@ -199,7 +196,7 @@ class Trainer:
             self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
         self.telemetry.journal.open()
-        self.progress.tokens += self.batches.tokens(self.step)
+        self.progress.tokens += self.reader.tokens(self.step)
         self.progress.step = step
         self.stopped = agreed.stop
         self.telemetry.train(step, values | {"tokens": self.progress.tokens})
@@ -218,7 +215,9 @@ class Trainer:
         run = self.config.run
         world = self.world
         lr = learning_rate(self.config.optim, step, run.steps)
+        base = base_decay(self.config, step)
         self.engine.set_learning_rate(lr)
+        self.engine.set_weight_decay(base)
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
@@ -234,7 +233,7 @@ class Trainer:
                 self.engine.step()
             losses.append(loss.detach())
         if self.engine.step_was_applied():
-            self.telemetry.stepped(lr, self.decay)
+            self.telemetry.stepped(lr, base, self.decay)
         with part("step"):  # the ranks wait for the slowest here
             mean, agreed = self.stops.ask_with_loss(torch.stack(losses).double().mean())
         return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, agreed

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 IGNORED = -100  # torch's label of a row that does not count
 CHUNK = 1 << 25  # logits of a chunk: 1,024 rows of 32 k pieces
-# Held at once in bf16, where the target is subtracted: logits, the same in float32, which is where
-# they are a gradient, a truth value, and on a CPU that in float32. Compiled it is less.
+# At most, in bf16 and not compiled: the logit, the same in float32, which becomes its gradient,
+# whether it is the target's, and on a CPU that in float32.
 _BYTES_OF_A_LOGIT = 2 + 4 + 1 + 4
 
 ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]

@@ -39,6 +39,7 @@ class Arena:
     Attributes:
         capacity: bytes that it has.
         descriptor: what a process needs to map it.
+        pinned: whether a GPU copies to it directly.
     """
 
     def __init__(self, device: torch.device, say: Callable[[str], None] = print) -> None:
@@ -48,7 +49,7 @@ class Arena:
         self._say = say
         self._mapping: mmap.mmap | None = None
         self._bytes = torch.empty(0, dtype=torch.uint8)
-        self._pinned = False
+        self.pinned = False
 
     def reserve(self, size: int) -> None:
         """Have room for so many bytes; what it held is no longer to be relied on.
@@ -106,18 +107,18 @@ class Arena:
             return
         runtime = torch.cuda.cudart()
         code = runtime.cudaHostRegister(self._bytes.data_ptr(), self.capacity, _PORTABLE)
-        self._pinned = int(code) == 0
-        if not self._pinned:
+        self.pinned = int(code) == 0
+        if not self.pinned:
             self._say("the memory that checkpoints are copied to is not pinned: CUDA refused")
-            with suppress(RuntimeError):  # the refusal is told once more, by the next kernel
+            with suppress(RuntimeError):  # the next kernel tells of the refusal once more
                 torch.zeros(1, device=self._device)
 
     def _unmap(self) -> None:
         if self._mapping is None:
             return
-        if self._pinned:
+        if self.pinned:
             torch.cuda.cudart().cudaHostUnregister(self._bytes.data_ptr())
-            self._pinned = False
+            self.pinned = False
         self._bytes = torch.empty(0, dtype=torch.uint8)  # it holds on to the mapping
         self._mapping.close()
         self._mapping = None

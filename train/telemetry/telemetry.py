@@ -133,12 +133,12 @@ class Telemetry:
                 self.message(notice)
         self._profile.begin(step)
 
-    def stepped(self, lr: float, decay: DecayReadings | None) -> None:
+    def stepped(self, lr: float, base: float, decay: DecayReadings | None) -> None:
         """Note that an optimizer step was applied, not skipped.
 
-        It ran on the decays that are in force until `decay.step()`.
+        It ran on the decays that are in force until `decay.step()`; on the base decay where there
+        is no controller.
         """
-        base = 0.0 if self._config.decay.method == "none" else self._config.optim.weight_decay
         self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from alphadecay.inspect.analysis.differences import Change, Difference
-from alphadecay.inspect.analysis.page import plain_page
+from alphadecay.inspect.analysis.page import in_title, plain_page
 from alphadecay.inspect.analysis.quality import QUALITY
 from alphadecay.inspect.html.heatmaps import heat_map
 from alphadecay.inspect.html.page import Chart, Section, render_page
@@ -24,7 +24,7 @@ def render(difference: Difference) -> str:
     """Return the page."""
     both = f"{difference.first} and {difference.second}"
     cards = [
-        (QUALITY[name][1].capitalize(), f"{number(before, '.4g')} → {number(after, '.4g')}")
+        (in_title(QUALITY[name][1]), f"{number(before, '.4g')} → {number(after, '.4g')}")
         for name, (before, after) in difference.quality.items()
     ]
     sections = [_bars(difference), *_map(difference), _table(difference), *_rest(difference)]

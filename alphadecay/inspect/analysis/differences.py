@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from alphadecay.inspect.analysis.rows import Analysis
+from alphadecay.inspect.analysis.rows import Analysis, Row
 from alphadecay.inspect.models import Weight, matrices
 from alphadecay.inspect.sources import BrokenTensor
 
@@ -98,15 +98,7 @@ def compare(
         if other.shape != row.shape:
             reshaped[name] = f"{list(other.shape)} became {list(row.shape)}"
             continue
-        changes.append(
-            Change(
-                name,
-                (other.alpha, row.alpha),
-                (other.decay, row.decay),
-                (other.stable_rank, row.stable_rank),
-                distances.get(name, math.nan),
-            )
-        )
+        changes.append(_change(other, row, distances.get(name, math.nan)))
     matched = {name: names[name] for name in after if names.get(name) in before}
     aside = [(model, held) for model in (first, second) for held in model.set_aside.items()]
     return Difference(
@@ -118,6 +110,16 @@ def compare(
         reshaped,
         {f"{model.model}: {name}": why for model, (name, why) in aside},
         {name: (first.quality[name], second.quality[name]) for name in first.quality},
+    )
+
+
+def _change(before: Row, after: Row, distance: float) -> Change:
+    return Change(
+        after.name,
+        (before.alpha, after.alpha),
+        (before.decay, after.decay),
+        (before.stable_rank, after.stable_rank),
+        distance,
     )
 
 

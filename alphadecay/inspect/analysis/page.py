@@ -26,15 +26,13 @@ def render(analysis: Analysis, spectra: Mapping[str, Spectrum]) -> str:
 
     Args: spectra: those that are drawn, by name of the weight.
     """
-    sections = [
-        _maps(analysis.rows),
-        _extremes(analysis, spectra),
-        _table(analysis.rows),
-        *_rest(analysis),
-    ]
+    sections = _rest(analysis)
+    if analysis.rows:
+        measured = [_maps(analysis.rows), _extremes(analysis, spectra), _table(analysis.rows)]
+        sections = measured + sections
     cards = [
         *(
-            (words[0].upper() + words[1:], number(analysis.quality[name], ".4g"))
+            (in_title(words), number(analysis.quality[name], ".4g"))
             for name, (_, words) in QUALITY.items()
         ),
         ("Outside 2 to 6", f"{len(analysis.outside)} of {len(analysis.rows)}"),
@@ -86,6 +84,11 @@ def _titled(paragraph: str) -> tuple[str, str]:
     """Return a paragraph's first sentence as its title, and the rest."""
     title, _, text = paragraph.partition(". ")
     return (title, text) if len(title) < 20 else ("Spectrum", paragraph)
+
+
+def in_title(words: str) -> str:
+    """Return words that begin with a capital."""
+    return words[0].upper() + words[1:]
 
 
 def density_chart(name: str, shape: tuple[int, int], spectrum: Spectrum, place: int) -> Chart:

@@ -43,7 +43,7 @@ class Bar(Watcher):
         """Begin with that many weights, which cost so much together."""
         self._count = count
         self._done = 0
-        self._progress.update(self._task, total=cost, count=f"0 of {count}")
+        self._progress.reset(self._task, total=cost, count=f"0 of {count}")
 
     def advance(self, cost: float) -> None:
         """Note that a weight is done."""

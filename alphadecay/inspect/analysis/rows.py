@@ -128,9 +128,16 @@ class Analysis(Sequence[Row]):
         return iter(self.rows)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a row by its place, or by its weight's name."""
+        """Return a row by its place, or by its weight's name.
+
+        Raises:
+            KeyError, IndexError: there is none.
+        """
         if isinstance(key, str):
-            return next(row for row in self.rows if row.name == key)
+            found = next((row for row in self.rows if row.name == key), None)
+            if found is None:
+                raise KeyError(key)
+            return found
         return self.rows[key]
 
     @property

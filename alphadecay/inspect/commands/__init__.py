@@ -13,10 +13,12 @@ from types import MappingProxyType
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "analyze": "alpha, scores and decay of every weight of a model",
+        "compare": "runs side by side, as a table and as one HTML page",
         "diff": "what changed between two checkpoints, or a base and its fine-tune",
         "estimate": "print alpha of a matrix, the fit's distance and the size of its tail",
         "explain": "how a weight comes by its decay, in words and in a picture",
-        "plan": "say what a refresh costs and what a rank holds, before anything is run",
-        "report": "write the page of a run, one HTML file",
+        "plan": "what a refresh costs and what a rank holds, before anything is run",
+        "report": "the page of a run, one HTML file",
+        "watch": "alphas and decays of a run under way, in the terminal",
     }
 )

@@ -129,7 +129,7 @@ def _write_page(options: argparse.Namespace, analysis: Analysis) -> None:
     weights = find_weights(open_source(options.model), options.include, options.exclude)
     names = extremes(analysis.rows)
     spectra = spectra_of(weights.measured, names, options.tail, options.device)
-    write(options.html, page.render(analysis, spectra))
+    write(options.html, page.render(analysis, {n: spectra[n] for n in names if n in spectra}))
 
 
 def choices(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from alphadecay.inspect.commands.analyze import add_choices, choices
+from alphadecay.inspect.errors import InspectError
 
 if TYPE_CHECKING:
     from alphadecay.inspect.analysis.rows import Row
@@ -51,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     with Bar() as bar:
         taken = {**chosen, "include": [name.partition("[")[0]]} if options.alone else chosen
         analysis = analyze(options.model, **taken, journal=options.journal, watcher=bar)
+    if name in analysis.set_aside:
+        raise InspectError(f"{name} has no spectrum: {analysis.set_aside[name]}")
     row = analysis[name]
     words = list(explain_tail(row, spectrum, options.tail))
     if not options.alone:

@@ -4,8 +4,9 @@ The modules of a model, who owns each, the bytes and seconds of a refresh, the
 imbalance, the memory of a rank, and the share of the steps between two
 refreshes: by arithmetic from shapes and from measured constants.
 
-  alphadecay plan --model llama-1b --world-size 64 --zero 3
-  alphadecay plan --model config.json --world-size 8 --fsdp 8 --json
+Examples: alphadecay plan --model llama-1b --world-size 64 --zero 3
+
+alphadecay plan --model config.json --fsdp 8 --json
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from alphadecay.inspect.plan.model import PlannedModel
 
 
+MOST_RANKS = 1 << 16  # of which each gets a line in the result
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
@@ -27,17 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="MODEL",
         help="llama-60m, -130m, -350m, -1b, -7b, -8b, -13b, -33b, -65b or -70b; a config.json of "
-        "Hugging Face; a folder that has one",
+        "Hugging Face; a folder that has one, or a stored model, of which the headers are read",
     )
     parser.add_argument(
-        "--world-size", type=_count, metavar="N", help="ranks in all; default those of --fsdp, or 1"
+        "--world-size", type=_ranks, metavar="N", help="ranks in all; default those of --fsdp, or 1"
     )
     spread = parser.add_mutually_exclusive_group()
     spread.add_argument(
         "--zero", type=int, choices=range(4), help="DeepSpeed's stage; without it and --fsdp, DDP"
     )
     spread.add_argument(
-        "--fsdp", type=_count, metavar="N", help="FSDP2 over N ranks; with more in all, replicas"
+        "--fsdp", type=_ranks, metavar="N", help="FSDP2 over N ranks; with more in all, replicas"
     )
     parser.add_argument(
         "--precision",
@@ -110,6 +114,13 @@ def _machine(options: argparse.Namespace, model: PlannedModel) -> Machine:
         raise InspectError("--calibrate finds no GPU here; --device cpu measures this CPU")
     device = torch.device("cpu" if options.device == "cpu" else "cuda")
     return calibrate([module.shape for module in model.modules], device)
+
+
+def _ranks(text: str) -> int:
+    value = _count(text)
+    if value > MOST_RANKS:
+        raise argparse.ArgumentTypeError(f"{value:,} is more than {MOST_RANKS:,}")
+    return value
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,7 @@ spectra with the fitted tail, where the time went, the configuration. A run may
 be under way, stopped or finished; what it has not got is left out, with the
 reason.
 
-  alphadecay report runs/quickstart
+Example: alphadecay report runs/quickstart
 """
 
 from __future__ import annotations

@@ -33,12 +33,17 @@ COLOUR_BAR = {
 }
 
 
-def heat_map(refreshes: Refreshes, quantity: str) -> go.Figure:
-    """Draw the last refresh, in colours that hold for all of them: from the smallest value of any
-    to the largest.
+def heat_map(
+    refreshes: Refreshes, quantity: str, limits: tuple[float, float] | None = None
+) -> go.Figure:
+    """Draw the last refresh.
+
+    Args:
+        limits: the values of the first and the last colour; by default the smallest and the largest
+            of all refreshes.
     """
     cube_RLT = refreshes.values[quantity]
-    low, high = bounds(cube_RLT)
+    low, high = limits or bounds(cube_RLT)
     chart = figure(
         ROW * max(3, len(refreshes.layers)) + 84,
         below="",

@@ -96,18 +96,32 @@ class Page:
 def render_page(page: Page) -> str:
     """Return the whole HTML file."""
     charts = [chart for section in page.sections for chart in section.charts]
+    return render_template("page.html.j2", charts, page.refreshes, page=page)
+
+
+def render_template(
+    name: str, charts: Iterable[Chart], refreshes: Mapping[str, Any] | None = None, **text: Any
+) -> str:
+    """Return an HTML file made of a template, with its charts, style and script.
+
+    Args:
+        name: of the template.
+        charts: that it has, in their order.
+        refreshes: what the script moves the maps with; None leaves them still.
+        text: the template's own values.
+    """
     figures = [{"id": chart.id, **json.loads(chart.figure.to_json())} for chart in charts]
     scripts = [get_plotlyjs(), _resource("page.js")]
-    template = _templates().get_template("page.html.j2")
+    template = _templates().get_template(name)
     return template.render(
-        page=page,
+        **text,
         paper=PAPER,
         policy=_policy(scripts),
         style=Markup(_resource("page.css")),
         scripts=[Markup(script) for script in scripts],
         islands={
             "figures": _island(figures),
-            "refreshes": _island(page.refreshes),
+            "refreshes": _island(refreshes),
             "dark": _island(DARK),
         },
     )

@@ -14,14 +14,12 @@ from alphadecay.inspect.html.spectra import Esd, Spectra, measure
 from alphadecay.inspect.html.style import layer_colours
 from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
 from alphadecay.inspect.run import goodput_words
-from alphadecay.inspect.run.reader import Run
+from alphadecay.inspect.run.reader import SCORES, Run
 from alphadecay.inspect.run_folder import ATTEMPTS
 from alphadecay.spectral import Status
 
 NOTICES = 200  # shown, the last ones
 STATUSES = 3  # weights without an α that are named
-# methods that record something else in α's place
-SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}
 
 
 def render(run: Run, patterns: Sequence[str] = ()) -> str:

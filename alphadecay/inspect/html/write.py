@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.run.reader import read_run
 from alphadecay.inspect.run_folder import REPORT
+from alphadecay.inspect.writing import write
 
 
 def write_report(folder: Path, out: Path | None = None, modules: Sequence[str] = ()) -> str:
@@ -47,11 +47,9 @@ def write_page(path: Path, text: str) -> str:
     Raises:
         InspectError: the file cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
     except OSError as error:
-        raise InspectError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InspectError(f"{path} cannot be written: {error.strerror or error}") from error
+    write(str(path), text)
     return f"{path}: {len(text.encode()) / 1e6:.1f} MB, for any browser"

@@ -8,7 +8,7 @@ whose layout no shape shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,8 +80,13 @@ def build_skeleton(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any
     special = _special_layers(groups, config)
     layers: dict[str, nn.Module] = {"": _Root()}
     parameters: dict[str, nn.Parameter] = {}
+
+    def make(path: str) -> nn.Module:
+        held = groups.get(path)
+        return nn.Module() if held is None else _make(path, held, special, config)
+
     for path, held in groups.items():
-        layer = _place(layers, path, _make(path, held, special, config))
+        layer = _place(layers, path, make)
         for leaf, tensor in held.items():
             storage = tensor.tied_to or tensor.name
             if storage not in parameters:
@@ -160,15 +165,15 @@ def _conv1d_paths(groups: Mapping[str, Mapping[str, StoredTensor]]) -> Iterator[
     yield from found if proven else ()
 
 
-def _place(layers: dict[str, nn.Module], path: str, layer: nn.Module) -> nn.Module:
-    """Put a layer into the tree, and its parents where they are not there; return what is there."""
+def _place(layers: dict[str, nn.Module], path: str, make: Callable[[str], nn.Module]) -> nn.Module:
+    """Return the layer of a path, put into the tree with its parents where it is not there."""
     if path in layers:
         return layers[path]
     parent_path, _, leaf = path.rpartition(".")
-    parent = _place(layers, parent_path, nn.Module())
-    parent._modules[leaf] = layer
-    layers[path] = layer
-    return layer
+    parent = _place(layers, parent_path, make)
+    layers[path] = make(path)
+    parent._modules[leaf] = layers[path]
+    return layers[path]
 
 
 def _configure(layers: Mapping[str, Any], config: Mapping[str, Any]) -> None:

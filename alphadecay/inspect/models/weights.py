@@ -35,6 +35,7 @@ from alphadecay.modules.split import split
 
 ONE_MATRIX = "taken as one matrix, for how it divides is not known"
 BY_SHAPE = "taken for its two axes: no linear layer is known by this name"
+_PATTERN = frozenset("[]*?")
 CONVOLUTION = "a convolution: AlphaDecay leaves it at the base decay unless include names it"
 
 
@@ -104,30 +105,19 @@ def find_weights(
     Raises:
         InspectError: there is no weight, or a pattern matches none.
     """
-    reasons, belongs = quantised(source.tensors)
-    set_aside = {**source.broken, **reasons}
-    left_out = dict.fromkeys(sorted(belongs), "it belongs to a quantised weight")
-    usable: dict[str, StoredTensor] = {}
-    for name, tensor in source.tensors.items():
-        if name in set_aside or name in left_out:
-            continue
-        if reason := _why_no_weight(tensor):
-            left_out[name] = reason
-        else:
-            usable[bare_name(name)] = tensor
-    if not usable:
-        raise InspectError(_nothing(source, set_aside))
-    model = source.model or build_skeleton(usable, source.config)
+    usable, set_aside, left_out = _sort_out(source)
     try:
+        model = source.model or build_skeleton(usable, source.config)
         chosen = _choose(as_trained(model), include, exclude)
+    except NoModules as error:
+        if not set_aside:
+            raise InspectError(_nothing(source)) from error
+        return Weights((), set_aside, {**left_out, **error.reasons}, ())
     except ValueError as error:
         raise InspectError(str(error)) from error
     is_stored = source.model is None
     weights = [
-        *(
-            _weight(module, usable, _note(module.name, chosen, is_stored))
-            for module in chosen.modules
-        ),
+        *(_weight(module, usable, _note(module, chosen, is_stored)) for module in chosen.modules),
         *(_weight(module, usable, CONVOLUTION, takes_part=False) for module in chosen.beside),
     ]
     order = {name: place for place, name in enumerate(named_parameters(model))}
@@ -137,11 +127,31 @@ def find_weights(
     return Weights(tuple(weights), set_aside, left_out, tuple(_warnings(weights, chosen)))
 
 
+def _sort_out(source: Source) -> tuple[dict[str, StoredTensor], dict[str, str], dict[str, str]]:
+    """Return the tensors that may hold weights by their bare names, and why the others do not: what
+    is set aside, and what is no weight whatever its name.
+    """
+    reasons, belongs = quantised(source.tensors)
+    set_aside = {**source.broken, **reasons}
+    left_out = dict.fromkeys(sorted(belongs), "it belongs to a quantised weight")
+    usable: dict[str, StoredTensor] = {}
+    for name, tensor in source.tensors.items():
+        if name in set_aside or name in left_out:
+            continue
+        if reason := _why_no_weight(tensor):
+            left_out[name] = reason
+        elif bare_name(name) in usable:
+            set_aside[name] = "another tensor has its name, but for what wrappers put in front"
+        else:
+            usable[bare_name(name)] = tensor
+    return usable, set_aside, left_out
+
+
 def matrices(weights: Sequence[Weight]) -> Iterator[tuple[Weight, Tensor | BrokenTensor]]:
     """Yield every weight with its matrix [M, N], or with why it cannot be read; what several
     weights lie in is read once, and one tensor is in memory at a time.
     """
-    for (_, elements), group in groupby(weights, lambda w: (w.tensor.name, w.module.flat_range)):
+    for (_, elements), group in groupby(weights, _reading):
         members = list(group)
         flat: Tensor | BrokenTensor
         try:
@@ -149,8 +159,19 @@ def matrices(weights: Sequence[Weight]) -> Iterator[tuple[Weight, Tensor | Broke
         except BrokenTensor as error:
             flat = error
         for weight in members:
-            yield weight, flat if isinstance(flat, BrokenTensor) else weight.module.matrix(flat)
+            yield weight, flat if isinstance(flat, BrokenTensor) else _matrix(weight, flat)
         del flat
+
+
+def _matrix(weight: Weight, flat: Tensor) -> Tensor:
+    """Return the matrix of a weight in what `_reading` says."""
+    whole = not weight.tensor.in_ranges
+    return weight.module.matrix(flat[slice(*weight.module.flat_range)] if whole else flat)
+
+
+def _reading(weight: Weight) -> tuple[str, tuple[int, int] | None]:
+    """Return what is read for a weight: of which tensor, and which elements; None for all."""
+    return weight.tensor.name, weight.module.flat_range if weight.tensor.in_ranges else None
 
 
 @dataclass(frozen=True)
@@ -214,7 +235,9 @@ def _divides(site: Site) -> bool:
 
 
 def _is_table(site: Site) -> bool:
-    return site.parameter.dim() == 2 and not is_exempt(site.name, site.parameter)
+    """Return whether a parameter of no known layer is a matrix."""
+    known = site.kind is not None or isinstance(site.layer, nn.Embedding)
+    return not known and site.parameter.dim() == 2 and not is_exempt(site.name, site.parameter)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -225,6 +248,8 @@ def _why_no_weight(tensor: StoredTensor) -> str:
     """Return why a tensor cannot be a weight, whatever its name; empty where it may be one."""
     if tensor.name.count(".") >= MOST_PARTS:
         return "its name has more parts than a model's"
+    if not _PATTERN.isdisjoint(tensor.name):
+        return "its name holds characters of shell patterns"
     if tensor.dtype is None or not tensor.dtype.is_floating_point:
         return "it holds no real floats"
     return "" if tensor.count else "it is empty"
@@ -241,12 +266,13 @@ def _parameter(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _note(name: str, chosen: _Chosen, is_stored: bool) -> str:
-    parameter = _parameter(name)
+def _note(module: WeightModule, chosen: _Chosen, is_stored: bool) -> str:
+    parameter = _parameter(module.name)
     if parameter in chosen.undivided:
         return ONE_MATRIX
     known = is_known_linear(parameter.removesuffix(".weight"))
-    return "" if known or "[" in name or not is_stored else BY_SHAPE
+    plain = module.parameter.dim() == 2 and parameter == module.name
+    return BY_SHAPE if is_stored and plain and not known else ""
 
 
 def _warnings(weights: Sequence[Weight], chosen: _Chosen) -> Iterator[str]:
@@ -258,8 +284,8 @@ def _warnings(weights: Sequence[Weight], chosen: _Chosen) -> Iterator[str]:
             yield f"{subject} {note}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
 
 
-def _nothing(source: Source, set_aside: Mapping[str, str]) -> str:
-    if not set_aside:
-        return f"{source.place} holds no tensor of real floats"
-    name, reason = next(iter(set_aside.items()))
-    return f"{source.place} holds no tensor that can be measured; {name}: {reason}"
+def _nothing(source: Source) -> str:
+    return (
+        f"{source.place} holds {len(source.tensors)} tensors, and none of them is a linear weight, "
+        "a convolution or a matrix of real floats; --include names others"
+    )

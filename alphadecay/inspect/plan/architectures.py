@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.plan.weights import Kind, Weight
+
+Shape = tuple[str, tuple[int, ...]]  # a weight's name, and its shape
 
 
 class Config:
@@ -46,8 +47,8 @@ class Config:
         return default if value is None else bool(value)
 
 
-def weights_of(values: Mapping[str, Any], where: str) -> list[Weight]:
-    """Return the weights of a configuration, tied ones once.
+def shapes_of(values: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a configuration's weights by name, tied ones once.
 
     Args:
         values: of config.json.
@@ -62,28 +63,28 @@ def weights_of(values: Mapping[str, Any], where: str) -> list[Weight]:
             f"{where}: model_type is {kind}; known are {', '.join(ARCHITECTURES)}. For another "
             "model name the folder of its safetensors, whose headers have the shapes"
         )
-    return list(ARCHITECTURES[kind](Config(values, where)))
+    return dict(ARCHITECTURES[kind](Config(values, where)))
 
 
 # -- LLaMA and what has grown from it
 
 
-def _decoder(c: Config) -> Iterator[Weight]:
+def _decoder(c: Config) -> Iterator[Shape]:
     """LLaMA, Mistral, Qwen 2 and 3, Mixtral, gpt-oss and Phi-3."""
     hidden = c.count("hidden_size")
-    yield Weight("model.embed_tokens.weight", (c.count("vocab_size"), hidden), "embedding")
+    yield ("model.embed_tokens.weight", (c.count("vocab_size"), hidden))
     for index in range(c.count("num_hidden_layers")):
         layer = f"model.layers.{index}"
         yield from _attention(c, f"{layer}.self_attn", hidden)
         yield from _mlp(c, f"{layer}.mlp", hidden)
-        yield Weight(f"{layer}.input_layernorm.weight", (hidden,), "other")
-        yield Weight(f"{layer}.post_attention_layernorm.weight", (hidden,), "other")
-    yield Weight("model.norm.weight", (hidden,), "other")
+        yield (f"{layer}.input_layernorm.weight", (hidden,))
+        yield (f"{layer}.post_attention_layernorm.weight", (hidden,))
+    yield ("model.norm.weight", (hidden,))
     if not c.flag("tie_word_embeddings", False):
-        yield Weight("lm_head.weight", (c.count("vocab_size"), hidden))
+        yield ("lm_head.weight", (c.count("vocab_size"), hidden))
 
 
-def _attention(c: Config, path: str, hidden: int) -> Iterator[Weight]:
+def _attention(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     family = c.values["model_type"]
     heads = c.count("num_attention_heads")
     size = c.count("head_dim", _HEAD_SIZES.get(family, hidden // heads))
@@ -91,7 +92,7 @@ def _attention(c: Config, path: str, hidden: int) -> Iterator[Weight]:
     keys = c.count("num_key_value_heads", heads) * size
     biased = c.flag("attention_bias", family == "gpt_oss")
     if family == "phi3":
-        yield Weight(f"{path}.qkv_proj.weight", (outputs + 2 * keys, hidden))
+        yield (f"{path}.qkv_proj.weight", (outputs + 2 * keys, hidden))
     else:
         inputs_biased = biased or family == "qwen2"
         yield from _linear(f"{path}.q_proj", outputs, hidden, inputs_biased)
@@ -99,13 +100,13 @@ def _attention(c: Config, path: str, hidden: int) -> Iterator[Weight]:
         yield from _linear(f"{path}.v_proj", keys, hidden, inputs_biased)
     yield from _linear(f"{path}.o_proj", hidden, outputs, biased and family != "qwen2")
     if family in ("qwen3", "qwen3_moe"):
-        yield Weight(f"{path}.q_norm.weight", (size,), "other")
-        yield Weight(f"{path}.k_norm.weight", (size,), "other")
+        yield (f"{path}.q_norm.weight", (size,))
+        yield (f"{path}.k_norm.weight", (size,))
     if family == "gpt_oss":
-        yield Weight(f"{path}.sinks", (heads,), "other")
+        yield (f"{path}.sinks", (heads,))
 
 
-def _mlp(c: Config, path: str, hidden: int) -> Iterator[Weight]:
+def _mlp(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     family = c.values["model_type"]
     if family in _EXPERT_SIZES:
         yield from _experts(c, path, hidden)
@@ -113,14 +114,14 @@ def _mlp(c: Config, path: str, hidden: int) -> Iterator[Weight]:
     inner = c.count("intermediate_size")
     biased = c.flag("mlp_bias", False)
     if family == "phi3":
-        yield Weight(f"{path}.gate_up_proj.weight", (2 * inner, hidden))
+        yield (f"{path}.gate_up_proj.weight", (2 * inner, hidden))
     else:
         yield from _linear(f"{path}.gate_proj", inner, hidden, biased)
         yield from _linear(f"{path}.up_proj", inner, hidden, biased)
     yield from _linear(f"{path}.down_proj", hidden, inner, biased)
 
 
-def _experts(c: Config, path: str, hidden: int) -> Iterator[Weight]:
+def _experts(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     """Yield a router and stacks of experts, of every layer alike."""
     family = c.values["model_type"]
     if c.values.get("mlp_only_layers") or c.values.get("decoder_sparse_step", 1) != 1:
@@ -131,17 +132,16 @@ def _experts(c: Config, path: str, hidden: int) -> Iterator[Weight]:
     count = c.count("num_local_experts", c.values.get("num_experts"))
     inner = c.count(_EXPERT_SIZES[family])
     router = f"{path}.router" if family == "gpt_oss" else f"{path}.gate"
-    yield Weight(f"{router}.weight", (count, hidden), "other")
+    yield (f"{router}.weight", (count, hidden))
     if family != "gpt_oss":
-        yield Weight(f"{path}.experts.gate_up_proj", (count, 2 * inner, hidden), "experts")
-        yield Weight(f"{path}.experts.down_proj", (count, hidden, inner), "experts")
+        yield (f"{path}.experts.gate_up_proj", (count, 2 * inner, hidden))
+        yield (f"{path}.experts.down_proj", (count, hidden, inner))
         return
-    stacked: Kind = "transposed_experts"
-    yield Weight(f"{router}.bias", (count,), "other")
-    yield Weight(f"{path}.experts.gate_up_proj", (count, hidden, 2 * inner), stacked)
-    yield Weight(f"{path}.experts.gate_up_proj_bias", (count, 2 * inner), stacked)
-    yield Weight(f"{path}.experts.down_proj", (count, inner, hidden), stacked)
-    yield Weight(f"{path}.experts.down_proj_bias", (count, hidden), stacked)
+    yield (f"{router}.bias", (count,))
+    yield (f"{path}.experts.gate_up_proj", (count, hidden, 2 * inner))
+    yield (f"{path}.experts.gate_up_proj_bias", (count, 2 * inner))
+    yield (f"{path}.experts.down_proj", (count, inner, hidden))
+    yield (f"{path}.experts.down_proj_bias", (count, hidden))
 
 
 # head_dim where the configuration is silent, of those for which it is not hidden size / heads
@@ -156,11 +156,11 @@ _EXPERT_SIZES = {
 # -- GPT-2 and GPT-NeoX
 
 
-def _gpt2(c: Config) -> Iterator[Weight]:
+def _gpt2(c: Config) -> Iterator[Shape]:
     hidden = c.count("n_embd")
     inner = c.count("n_inner", 4 * hidden)
-    yield Weight("transformer.wte.weight", (c.count("vocab_size"), hidden), "embedding")
-    yield Weight("transformer.wpe.weight", (c.count("n_positions"), hidden), "embedding")
+    yield ("transformer.wte.weight", (c.count("vocab_size"), hidden))
+    yield ("transformer.wpe.weight", (c.count("n_positions"), hidden))
     for index in range(c.count("n_layer")):
         layer = f"transformer.h.{index}"
         yield from _norm(f"{layer}.ln_1", hidden)
@@ -171,19 +171,19 @@ def _gpt2(c: Config) -> Iterator[Weight]:
             ("mlp.c_fc", hidden, inner),
             ("mlp.c_proj", inner, hidden),
         ):
-            yield Weight(f"{layer}.{name}.weight", (inputs, outputs), "conv1d")
-            yield Weight(f"{layer}.{name}.bias", (outputs,), "conv1d")
+            yield (f"{layer}.{name}.weight", (inputs, outputs))
+            yield (f"{layer}.{name}.bias", (outputs,))
     yield from _norm("transformer.ln_f", hidden)
     if not c.flag("tie_word_embeddings", True):
-        yield Weight("lm_head.weight", (c.count("vocab_size"), hidden))
+        yield ("lm_head.weight", (c.count("vocab_size"), hidden))
 
 
-def _gpt_neox(c: Config) -> Iterator[Weight]:
+def _gpt_neox(c: Config) -> Iterator[Shape]:
     hidden = c.count("hidden_size")
     inner = c.count("intermediate_size")
     vocabulary = c.count("vocab_size")
     biased = c.flag("attention_bias", True)
-    yield Weight("gpt_neox.embed_in.weight", (vocabulary, hidden), "embedding")
+    yield ("gpt_neox.embed_in.weight", (vocabulary, hidden))
     for index in range(c.count("num_hidden_layers")):
         layer = f"gpt_neox.layers.{index}"
         yield from _norm(f"{layer}.input_layernorm", hidden)
@@ -194,13 +194,13 @@ def _gpt_neox(c: Config) -> Iterator[Weight]:
         yield from _linear(f"{layer}.mlp.dense_4h_to_h", hidden, inner, True)
     yield from _norm("gpt_neox.final_layer_norm", hidden)
     if not c.flag("tie_word_embeddings", False):
-        yield Weight("lm_head.weight", (vocabulary, hidden))
+        yield ("lm_head.weight", (vocabulary, hidden))
 
 
 # -- encoders
 
 
-def _bert(c: Config) -> Iterator[Weight]:
+def _bert(c: Config) -> Iterator[Shape]:
     """BERT and RoBERTa as masked language models."""
     family = c.values["model_type"]
     hidden = c.count("hidden_size")
@@ -211,21 +211,21 @@ def _bert(c: Config) -> Iterator[Weight]:
         ("position_embeddings", c.count("max_position_embeddings")),
         ("token_type_embeddings", c.count("type_vocab_size")),
     ):
-        yield Weight(f"{embeddings}.{name}.weight", (rows, hidden), "embedding")
+        yield (f"{embeddings}.{name}.weight", (rows, hidden))
     yield from _norm(f"{embeddings}.LayerNorm", hidden)
     for index in range(c.count("num_hidden_layers")):
         yield from _bert_layer(f"{family}.encoder.layer.{index}", hidden, c)
     head = "lm_head" if family == "roberta" else "cls.predictions"
-    yield Weight(f"{head}.bias", (vocabulary,), "other")
+    yield (f"{head}.bias", (vocabulary,))
     transform = head if family == "roberta" else f"{head}.transform"
     yield from _linear(f"{transform}.dense", hidden, hidden, True)
     norm = "layer_norm" if family == "roberta" else "LayerNorm"
     yield from _norm(f"{transform}.{norm}", hidden)
     if not c.flag("tie_word_embeddings", True):
-        yield Weight(f"{head}.decoder.weight", (vocabulary, hidden))
+        yield (f"{head}.decoder.weight", (vocabulary, hidden))
 
 
-def _bert_layer(path: str, hidden: int, c: Config) -> Iterator[Weight]:
+def _bert_layer(path: str, hidden: int, c: Config) -> Iterator[Shape]:
     inner = c.count("intermediate_size")
     for part in ("query", "key", "value"):
         yield from _linear(f"{path}.attention.self.{part}", hidden, hidden, True)
@@ -236,18 +236,18 @@ def _bert_layer(path: str, hidden: int, c: Config) -> Iterator[Weight]:
     yield from _norm(f"{path}.output.LayerNorm", hidden)
 
 
-def _vit(c: Config) -> Iterator[Weight]:
+def _vit(c: Config) -> Iterator[Shape]:
     """ViT as a classifier."""
     hidden = c.count("hidden_size")
     inner = c.count("intermediate_size")
     channels = c.count("num_channels", 3)
     patch = c.count("patch_size", 16)
     places = (c.count("image_size", 224) // patch) ** 2 + 1
-    yield Weight("vit.embeddings.cls_token", (1, 1, hidden), "other")
-    yield Weight("vit.embeddings.position_embeddings", (1, places, hidden), "other")
+    yield ("vit.embeddings.cls_token", (1, 1, hidden))
+    yield ("vit.embeddings.position_embeddings", (1, places, hidden))
     patches = "vit.embeddings.patch_embeddings.projection"
-    yield Weight(f"{patches}.weight", (hidden, channels, patch, patch), "convolution")
-    yield Weight(f"{patches}.bias", (hidden,), "convolution")
+    yield (f"{patches}.weight", (hidden, channels, patch, patch))
+    yield (f"{patches}.bias", (hidden,))
     for index in range(c.count("num_hidden_layers")):
         layer = f"vit.layers.{index}"
         for part in "qkv":
@@ -267,18 +267,18 @@ def _vit(c: Config) -> Iterator[Weight]:
 # -- parts of all
 
 
-def _linear(path: str, outputs: int, inputs: int, biased: bool) -> Iterator[Weight]:
-    yield Weight(f"{path}.weight", (outputs, inputs))
+def _linear(path: str, outputs: int, inputs: int, biased: bool) -> Iterator[Shape]:
+    yield (f"{path}.weight", (outputs, inputs))
     if biased:
-        yield Weight(f"{path}.bias", (outputs,))
+        yield (f"{path}.bias", (outputs,))
 
 
-def _norm(path: str, width: int) -> Iterator[Weight]:
-    yield Weight(f"{path}.weight", (width,), "other")
-    yield Weight(f"{path}.bias", (width,), "other")
+def _norm(path: str, width: int) -> Iterator[Shape]:
+    yield (f"{path}.weight", (width,))
+    yield (f"{path}.bias", (width,))
 
 
-ARCHITECTURES: Mapping[str, Callable[[Config], Iterator[Weight]]] = MappingProxyType(
+ARCHITECTURES: Mapping[str, Callable[[Config], Iterator[Shape]]] = MappingProxyType(
     {
         **dict.fromkeys(
             ("llama", "mistral", "qwen2", "qwen3", "phi3", "mixtral", "qwen3_moe", "gpt_oss"),

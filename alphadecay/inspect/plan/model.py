@@ -1,23 +1,25 @@
-"""Finds the shapes of the model that a plan is for: a known size, a config.json or a folder."""
+"""Finds the shapes of the model that a plan is for: a known size, a config.json, a stored model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.plan.architectures import weights_of
-from alphadecay.inspect.plan.sizes import SIZES
-from alphadecay.inspect.plan.weights import Weight, skeleton
-from alphadecay.modules import WeightModule, find_modules
+import torch
+from torch import Tensor
 
-CONFIG = "config.json"
-_LARGEST = 16 << 20  # bytes of a config.json; a real one has some thousand
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.models import Weights, find_weights
+from alphadecay.inspect.plan.architectures import ARCHITECTURES, shapes_of
+from alphadecay.inspect.plan.sizes import SIZES
+from alphadecay.inspect.sources import BrokenTensor, Source, StoredTensor, open_source
+from alphadecay.inspect.sources.huggingface import CONFIG
+from alphadecay.inspect.sources.paths import read_json
+from alphadecay.modules import WeightModule
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,17 @@ class PlannedModel:
 
     Args:
         name: as it was given.
-        weights: tied ones once.
-        config: of config.json.
+        source: its tensors, of which the values are not read.
     """
 
     name: str
-    weights: Sequence[Weight]
-    config: Mapping[str, Any]
+    source: Source
 
-    @property
+    @cached_property
     def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of all weights."""
-        return [weight.shape for weight in self.weights]
+        """The shapes of all parameters, tied ones once."""
+        floats = (t for t in self.source.tensors.values() if t.dtype and t.dtype.is_floating_point)
+        return [tensor.shape for tensor in floats if not tensor.tied_to]
 
     @property
     def parameters(self) -> int:
@@ -49,43 +50,68 @@ class PlannedModel:
         """The modules that AlphaDecay chooses by default.
 
         Raises:
-            InspectError: it would choose none, or refuse the model.
+            InspectError: there is none.
         """
-        try:
-            return find_modules(skeleton(self.weights, self.config))
-        except ValueError as error:
-            raise InspectError(f"{self.name}: {error}") from error
+        chosen = [weight.module for weight in self._weights.measured if weight.takes_part]
+        if not chosen:
+            raise InspectError(f"{self.name} has no linear weight to decay by module")
+        return chosen
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know of the choice."""
+        aside = [f"{name} is left out: {why}" for name, why in self._weights.set_aside.items()]
+        return [*self._weights.warnings, *aside]
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return find_weights(self.source)
+
+
+def model_of_config(name: str, config: Mapping[str, Any], where: str) -> PlannedModel:
+    """Return the shapes of a configuration, by arithmetic.
+
+    Args:
+        name: what the model is called.
+        config: of config.json.
+        where: what the configuration is called in messages.
+
+    Raises:
+        InspectError: an architecture that is not known, or a key that is missing or no count.
+    """
+    tensors = {
+        weight: StoredTensor(weight, shape, torch.bfloat16, _no_values)
+        for weight, shape in shapes_of(config, where).items()
+    }
+    return PlannedModel(name, Source(name, "a configuration", tensors, config))
 
 
 def read_model(given: str) -> PlannedModel:
     """Return the shapes of a model.
 
     Args:
-        given: a name of SIZES, a config.json, or a folder that has one.
+        given: a name of SIZES, a config.json, or a stored model of any kind. A folder with a
+            config.json of a known architecture is reckoned from that, another from the headers of
+            its files.
 
     Raises:
-        InspectError: there is none, or one that is not known; the message says what to give.
+        InspectError: there is none; the message says what to give.
     """
     if given in SIZES:
-        return PlannedModel(given, weights_of(SIZES[given], given), SIZES[given])
-    path = Path(given)
-    path = path / CONFIG if path.is_dir() else path
-    config = _read(path, given)
-    return PlannedModel(given, weights_of(config, str(path)), config)
-
-
-def _read(path: Path, given: str) -> dict[str, Any]:
+        return model_of_config(given, SIZES[given], given)
+    path = Path(given).expanduser()
+    config = path / CONFIG if path.is_dir() else path
+    if config.suffix == ".json" and config.is_file():
+        values = read_json(config)
+        if path.is_file() and "weight_map" not in values:
+            return model_of_config(given, values, str(config))
+        if str(values.get("model_type")) in ARCHITECTURES:
+            return model_of_config(given, values, str(config))
     try:
-        if path.stat().st_size > _LARGEST:
-            raise InspectError(f"{path}: {path.stat().st_size:,} bytes are no {CONFIG}")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InspectError(
-            f"{given} is no {CONFIG}, no folder that has one, and no known size; those are "
-            f"{', '.join(SIZES)}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InspectError(f"{path}: no JSON that can be read ({error})") from error
-    if not isinstance(config, dict):
-        raise InspectError(f"{path}: holds no JSON object; name a model's {CONFIG}")
-    return config
+        return PlannedModel(given, open_source(path))
+    except InspectError as error:
+        raise InspectError(f"{error}; known sizes are {', '.join(SIZES)}") from error
+
+
+def _no_values(elements: tuple[int, int] | None) -> Tensor:
+    raise BrokenTensor("a configuration has no values")

@@ -65,6 +65,7 @@ class Plan:
         return {
             "model": self.model.name,
             "parameters": self.model.parameters,
+            "warnings": self.model.warnings,
             "world_size": self.world_size,
             "spread": asdict(self.spread) | {"name": self.spread.name},
             "machine": {**vars(self.machine), "eigenvalues": dict(self.machine.eigenvalues)},

@@ -12,7 +12,7 @@ from alphadecay.inspect.plan.plan import Plan
 from alphadecay.inspect.plan.refresh import PlannedModule
 
 WIDTH = 80
-_GB = 1e9
+MOST_WARNINGS = 5
 
 
 def plan_text(plan: Plan, every_module: bool = False) -> str:
@@ -152,6 +152,7 @@ def _sources(plan: Plan) -> Iterator[str]:
     beyond = sorted({min(module.shape) for module in plan.refresh.modules})
     if beyond[-1] > largest:
         yield _wrapped(f"Sides above {largest:,} are reckoned from it, as the side cubed.")
+    yield from map(_wrapped, plan.model.warnings[:MOST_WARNINGS])
     yield _wrapped("--calibrate measures this machine instead, --step-seconds gives a step's.")
 
 

@@ -24,6 +24,9 @@ from alphadecay.inspect.run_folder import (
     step_folders,
 )
 
+# methods that record something else in alpha's place
+SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -89,7 +92,7 @@ def read_run(folder: Path) -> Run:
             f"{folder} has no {METRICS}; name the folder of a run that has begun, such as "
             "runs/quickstart"
         )
-    text, config = _config(folder / CONFIG)
+    text, config = read_config(folder / CONFIG)
     summary = read_object(folder / SUMMARY)
     return Run(
         folder,
@@ -103,7 +106,8 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _config(path: Path) -> tuple[str, dict[str, Any]]:
+def read_config(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return config.yaml as it is and as nested dicts; nothing where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)

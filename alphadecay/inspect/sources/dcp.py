@@ -121,7 +121,8 @@ def _open(folder: Path, reader: RestrictedReader) -> Source:
             broken[name] = f"it claims {size:,} bytes, its files have {held:,}"
             continue
         load = partial(_load, reader, key, stored)
-        tensors[name] = StoredTensor(name, tuple(stored.size), stored.properties.dtype, load)
+        dtype = stored.properties.dtype
+        tensors[name] = StoredTensor(name, tuple(stored.size), dtype, load, in_ranges=False)
     opened = (folder / METADATA, *files)
     return Source(str(folder), "a distributed checkpoint", tensors, broken=broken, files=opened)
 

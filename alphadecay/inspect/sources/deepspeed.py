@@ -59,7 +59,7 @@ def open_deepspeed(folder: Path) -> Source:
         shape = tuple(stored.shape)
         load = partial(_load, mapped, name, 4 * stored.shape.numel())
         tie = "" if tied_to == name else tied_to
-        tensors[name] = StoredTensor(name, shape, torch.float32, load, tie)
+        tensors[name] = StoredTensor(name, shape, torch.float32, load, tie, in_ranges=False)
     return Source(str(folder), "a DeepSpeed checkpoint", tensors, files=tuple(files))
 
 

@@ -29,6 +29,8 @@ def inside(folder: Path, name: Any) -> Path:
             f"{folder} names {name!r}, which is outside of it: nothing outside a model's folder is "
             "read; copy the file into it if it is to be trusted"
         )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InspectError(f"{path} is no file of bytes, and is not opened")
     return path
 
 
@@ -38,6 +40,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InspectError: it holds none, or is too large to be one.
     """
+    if not path.is_file():
+        raise InspectError(f"{path}: no such file")
     try:
         if path.stat().st_size > MOST_JSON:
             raise InspectError(f"{path} has {path.stat().st_size:,} bytes, too many for its kind")

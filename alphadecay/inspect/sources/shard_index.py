@@ -18,6 +18,8 @@ def open_weights_file(path: Path) -> Source:
     Raises:
         InspectError: it cannot be read.
     """
+    if not path.is_file():
+        raise InspectError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         return open_safetensors(path)
     return open_torch_file(path)

@@ -35,6 +35,7 @@ class StoredTensor:
         dtype: None for one that torch does not have.
         load: reads a range of its elements.
         tied_to: the name of an earlier tensor that is the same storage; empty mostly.
+        in_ranges: whether a range costs less than the whole.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StoredTensor:
     dtype: torch.dtype | None
     load: Load = field(repr=False)
     tied_to: str = ""
+    in_ranges: bool = True
 
     @property
     def count(self) -> int:
@@ -90,9 +92,12 @@ class Source:
 
     @property
     def identity(self) -> str:
-        """Return a digest of the files' names, sizes and times: another where one was written."""
+        """Return a digest of the files' names, sizes and times and of the configuration: another
+        where one was written.
+        """
         facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
-        return hashlib.sha256(json.dumps([self.form, facts]).encode()).hexdigest()
+        known = json.dumps([self.form, facts, self.config], sort_keys=True, default=str)
+        return hashlib.sha256(known.encode()).hexdigest()
 
 
 def named(tensors: Iterable[StoredTensor]) -> dict[str, StoredTensor]:

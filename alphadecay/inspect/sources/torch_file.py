@@ -24,8 +24,6 @@ def open_torch_file(path: Path) -> Source:
     Raises:
         InspectError: it cannot be read, or holds no state dict.
     """
-    if not path.is_file():
-        raise InspectError(f"{path}: no such file")
     mapped = Mapped(partial(_state_dict, path))
     size = path.stat().st_size
     tensors: dict[str, StoredTensor] = {}

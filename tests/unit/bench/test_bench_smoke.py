@@ -76,8 +76,13 @@ def test_plan_for_more_ranks() -> None:
 
 def test_plan(tmp_path: Path) -> None:
     out = tmp_path / "plan.json"
-    assert plan.main(["--repeats", "1", "--out", str(out)]) == 0
-    rows = json.loads(out.read_text())["plans"]
+    arguments = ["--repeats", "1", "--size", "toy", "--ranks", "1", "--out", str(out)]
+    assert plan.main(arguments) == 0
+    results = json.loads(out.read_text())
+    rows = results["plans"]
     assert [(row["modules"], row["ranks"]) for row in rows] == list(plan.SIZES)
     assert rows[1]["rounds"] >= 36_000 / 1024
     assert all(row["seconds"]["median"] > 0 for row in rows)
+    assert [row["model"] for row in results["whole_plans"]] == [size for size, _ in plan.WHOLE]
+    [refreshed] = results["refreshes"]
+    assert refreshed["planned_over_real"]["here"] > 0

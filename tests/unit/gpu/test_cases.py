@@ -87,7 +87,12 @@ def test_the_order_is_that_of_worth() -> None:
     cases = list(all_cases())
     order = list(dict.fromkeys(case.part for case in cases))
     assert order[:5] == ["equality", "tests", "refreshes", "eigvalsh", "steps"]
-    assert order.index("speed") < order.index("ablations") < order.index("stacks")
+    assert (
+        order.index("speed")
+        < order.index("engines")
+        < order.index("ablations")
+        < order.index("stacks")
+    )
     assert len({(case.part, case.name) for case in cases}) == len(cases)
     needed = [case for case in cases if case.part in order[: order.index("speed") + 1]]
     # 25 s for the imports: what a lease is for fits the default budget

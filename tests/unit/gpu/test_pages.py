@@ -142,9 +142,13 @@ def test_a_page_that_cannot_be_renewed_is_kept(
     assert page.read_text() == text
 
 
-def test_a_rehearsal_stands_on_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("toy", "device"), [(True, "NVIDIA H200"), (False, "CPU")])
+def test_a_rehearsal_stands_on_no_page(
+    toy: bool, device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = "<!-- gpu: speed -->\n<!-- end -->\n"
-    results, page = write(tmp_path, MADE_UP | {"toy": True}, text)
+    rehearsed = MADE_UP | {"toy": toy, "machine": MADE_UP["machine"] | {"device": device}}
+    results, page = write(tmp_path, rehearsed, text)
     assert table_command([str(results), "--into", str(page)], tmp_path) == 2
     assert "a rehearsal's figures" in capsys.readouterr().err and page.read_text() == text
 

@@ -31,6 +31,14 @@ RESULTS: dict[str, Any] = {
             },
             "60m uniform": {"tokens_per_second": 1_000_000.0},
         },
+        "engines": {
+            "60m fsdp2": {
+                "micro_batch": 256,
+                "tokens_per_second": 880_000.0,
+                "mfu": 0.27,
+                "memory_allocated": 3.0e9,
+            }
+        },
         "ablations": {
             "60m compile": {
                 "zero_stage": 1,
@@ -59,6 +67,13 @@ def test_speed_is_told_beside_uniforms_and_the_prediction() -> None:
 def test_an_ablation_is_told_beside_the_recipe_as_shipped() -> None:
     assert rows(table(RESULTS, "ablations")) == [
         ["60M", "compile", "ZeRO-1, 256", "495,000", "15.0%", "0.50"]
+    ]
+
+
+def test_the_engines_stand_side_by_side() -> None:
+    assert rows(table(RESULTS, "engines")) == [
+        ["60M", "DeepSpeed, ZeRO-1", "512", "990,000", "30.0%", "–", "4.0 (5.0)"],
+        ["60M", "FSDP2", "256", "880,000", "27.0%", "–", "3.0 (–)"],
     ]
 
 
@@ -100,6 +115,7 @@ def test_stored_results_are_the_newest_first_without_rehearsals(tmp_path: Path) 
     stored_file(tmp_path, "a", date="2027-02-01T10:00:00+00:00", commit="second")
     stored_file(tmp_path, "b", date="2027-01-01T10:00:00+00:00", commit="first")
     stored_file(tmp_path, "c", date="2027-03-01T10:00:00+00:00", commit="rehearsal", toy=True)
+    stored_file(tmp_path, "d", date="2027-04-01T10:00:00+00:00", commit="no GPU", device="CPU")
     found = [results["machine"]["commit"] for results in stored(tmp_path)]
     assert found == ["second", "first", "19b176b"]
 

@@ -169,7 +169,7 @@ def _elsewhere(name: str) -> bool:
     except ImportError:
         return any(
             f'"{name}"' in file.read_text()
-            for folder in ("train", "alphadecay", "launch")
+            for folder in ("alphadecay", "train", "launch")
             for file in (ROOT / folder).rglob("*.py")
         )
 

@@ -229,6 +229,32 @@ def test_a_journal_of_other_files_or_choices_does_not_count(tmp_path: Path) -> N
     assert len(journal.read_text().splitlines()) == 3
 
 
+def test_what_is_kept_follows_the_choice_of_weights(tmp_path: Path) -> None:
+    TINY["resnet"]().save_pretrained(tmp_path / "model")
+    arguments = {"journal": tmp_path / "journal", "weight_decay": 0.2}
+    first = alphadecay.analyze(tmp_path / "model", **arguments)
+    assert {row.decay for row in first} == {0.2} and all(row.note for row in first)
+    taken = alphadecay.analyze(tmp_path / "model", **arguments, include=["*convolution.weight"])
+    assert len({row.decay for row in taken}) > 2 and not any(row.note for row in taken)
+
+
+def test_a_row_that_is_not_there_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        alphadecay.analyze(nn.Linear(9, 9))["bias"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_cpus_table() -> None:
+    model = TINY["llama"]()
+    table = alphadecay.analyze(model, device="cuda", randomize=True)
+    for here, there in zip(alphadecay.analyze(model, randomize=True), table, strict=True):
+        # float32 eigenvalues of another solver
+        assert there.alpha == pytest.approx(here.alpha, rel=1e-4)
+        assert there.stable_rank == pytest.approx(here.stable_rank, rel=1e-4)
+        assert (there.traps, there.beyond_shuffled) == (here.traps, here.beyond_shuffled)
+
+
 def test_one_matrix_is_in_memory_at_a_time(tmp_path: Path) -> None:
     """Counted by the allocator of the tensors' own storage, through weak references."""
     import weakref

@@ -290,6 +290,26 @@ def test_stage_0_and_the_others_do_not_convert(folder, was, now):
         checkpoint.check_identity(found(folder)[0], identity() | {"zero_stage": now})
 
 
+@pytest.mark.parametrize(
+    ("was", "now"), [("deepspeed", "fsdp2"), ("fsdp2", "deepspeed"), ("fsdp2", "zero0")]
+)
+def test_the_engines_do_not_convert(folder, was, now):
+    layouts = {
+        "deepspeed": {"engine": "deepspeed", "zero_stage": 3},
+        "zero0": {"engine": "deepspeed", "zero_stage": 0},
+        "fsdp2": {"engine": "fsdp2"},
+    }
+    own = {key: value for key, value in identity().items() if key != "zero_stage"}
+    checkpoint.save(engine(), folder, 11, {}, own | layouts[was], WORLD)
+    with pytest.raises(UserError) as caught:
+        checkpoint.check_identity(found(folder)[0], own | layouts[now])
+    engines = tuple(layouts[name]["engine"] for name in (was, now))
+    assert "engine was {}, is {}".format(*engines) in str(caught.value)
+    assert f"{caught.value}".endswith(
+        "between DeepSpeed's checkpoints and FSDP2's there is no conversion"
+    )
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(UserError, match="cannot write checkpoints"):

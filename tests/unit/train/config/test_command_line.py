@@ -85,6 +85,21 @@ def test_booleans(tmp_path, text, value):
     assert load_config(["--max-hours", "1.5"]).run.max_hours == 1.5
 
 
+def test_a_key_that_is_a_word_of_python_is_spelled_out_or_not(tmp_path):
+    assert load_config([]).checkpoint.asynchronous == "auto"
+    recipe = tmp_path / "recipe.yaml"
+    for name in ("async", "asynchronous"):
+        recipe.write_text(f"checkpoint:\n  {name}: false\n")
+        config = load_config(["--config", str(recipe)])
+        assert config.checkpoint.asynchronous is False
+        assert load_config([f"--checkpoint.{name}", "true"]).checkpoint.asynchronous is True
+        again = tmp_path / "again.yaml"
+        again.write_text(dump_config(config))
+        assert load_config(["--config", str(again)]) == config
+    with pytest.raises(UserError, match=r"checkpoint\.asynchronous has two values"):
+        load_config(["--checkpoint.async", "true", "--checkpoint.asynchronous", "false"])
+
+
 def test_text_stays_text(tmp_path):
     assert load_config(["--config", recipe(tmp_path, "name: 010\noutput_dir: ''\n")]).name == "010"
 

@@ -82,8 +82,9 @@ def test_so_it_is_where_the_sizes_are_the_users() -> None:
         raise SHORT
 
 
-def test_under_fsdp2_it_is_said_in_its_words() -> None:
-    config = load_config(["--run.micro_batch=8", "--engine.kind=fsdp2", "--engine.shard=1"])
-    words = r"with a micro batch of 8 and FSDP2 \(.* or --engine.shard 0; where it"
-    with pytest.raises(UserError, match=words), Attempt(config, WORLD, None).guarded():
+@pytest.mark.parametrize(("shard", "further"), [(1, "--engine.shard 0"), (0, "more ranks")])
+def test_under_fsdp2_it_is_said_in_its_words(shard: int, further: str) -> None:
+    words = ["--run.micro_batch=8", "--engine.kind=fsdp2", f"--engine.shard={shard}"]
+    said = rf"with a micro batch of 8 and FSDP2 \(.* true or {further}; where it"
+    with pytest.raises(UserError, match=said), Attempt(load_config(words), WORLD, None).guarded():
         raise SHORT

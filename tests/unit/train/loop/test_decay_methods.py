@@ -25,6 +25,10 @@ def config(method: str, weight_decay: float = 0.1, **decay: Any) -> TrainConfig:
     )
 
 
+def by_adam(chosen: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(chosen, optim=dataclasses.replace(chosen.optim, name="adam"))
+
+
 def test_every_method_is_somebodys() -> None:
     assert set(get_args(get_type_hints(DecayConfig)["method"])) == set(METHODS)
 
@@ -52,6 +56,11 @@ def test_choices_are_the_librarys(method: str) -> None:
         (config("farms", tail="goodness_of_fit"), "farms"),
         (config("alphadecay", estimator="moments", tail="fix_finger"), "moments"),
         (config("spectral_norm", estimator="moments"), "leave method"),
+        (config("none", schedule="cosine"), "decay.schedule is cosine, and nothing decays"),
+        (config("uniform", weight_decay=0.0, schedule="lr"), "optim.weight_decay 0; leave"),
+        (config("none", cautious=True), "decay.cautious is set, and nothing decays"),
+        (by_adam(config("awd", cautious=True)), "decay.cautious compares .* --optim.name adamw"),
+        (by_adam(config("alphadecay", schedule="lr")), "penalty of optim.name adam is not lr"),
     ],
 )
 def test_refused_in_words(chosen: TrainConfig, words: str) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.config import OptimConfig
+from train.config import DecayConfig, OptimConfig, RunConfig, TrainConfig
 from train.config.command_line import load_config
 from train.errors import UserError
-from train.loop.schedules import SCHEDULES, learning_rate
+from train.loop.schedules import DECAY_SCHEDULES, SCHEDULES, base_decay, learning_rate
 
 STEPS = st.integers(1, 400).flatmap(
     lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
@@ -121,3 +121,30 @@ def test_what_the_schedule_cannot_be():
     ):
         with pytest.raises(UserError, match=wrong[0][2:]):
             load_config(wrong)
+
+
+def decaying(schedule, method="alphadecay"):
+    return TrainConfig(
+        decay=DecayConfig(schedule=schedule, method=method),
+        optim=OptimConfig(schedule="linear", lr=0.5, weight_decay=0.2, warmup_steps=2),
+        run=RunConfig(steps=6),
+    )
+
+
+def test_every_schedule_of_the_decay_has_its_function():
+    assert set(DECAY_SCHEDULES) == set(get_args(get_type_hints(DecayConfig)["schedule"]))
+
+
+def test_each_schedule_of_the_decay_by_hand():
+    def over_the_run(schedule):
+        return [base_decay(decaying(schedule), step) for step in range(1, 7)]
+
+    assert over_the_run("constant") == [0.2] * 6
+    high = 0.1 * (1 + math.sqrt(3) / 2)
+    assert over_the_run("cosine") == pytest.approx([high, 0.15, 0.1, 0.05, 0.2 - high, 0])
+    # the rate: up to 0.5 in two steps, then down to a tenth of it in four
+    assert over_the_run("lr") == pytest.approx([0.1, 0.2, 0.155, 0.11, 0.065, 0.02])
+
+
+def test_no_decay_is_none_at_every_step():
+    assert base_decay(decaying("constant", "none"), 3) == 0.0

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from alphadecay.cli import main as library_main
 from alphadecay.inspect.html import write
 from tests.conftest import ROOT
 from tests.unit.alphadecay.inspect.html.made_run import (
@@ -87,6 +88,14 @@ def test_it_writes_where_it_is_told_and_replaces(run, tmp_path):
     assert not (run / "report.html").exists()
 
 
+def test_the_librarys_command_writes_the_same_page(run, tmp_path, capsys):
+    assert main([str(run)]) == 0
+    assert library_main(["report", str(run), "--out", str(tmp_path / "a.html")]) == 0
+    assert (tmp_path / "a.html").read_bytes() == (run / "report.html").read_bytes()
+    assert library_main(["report", str(tmp_path)]) == 2
+    assert "has no metrics.jsonl" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["missing", ""])
 def test_no_run_there(tmp_path, capsys, what):
     assert main([str(tmp_path / what)]) == 2
@@ -97,7 +106,7 @@ def test_no_run_there(tmp_path, capsys, what):
 
 def test_a_place_that_cannot_be_written(run, capsys):
     assert main([str(run), "--out", str(run / "config.yaml" / "a.html")]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_without_plotly_it_says_what_to_install(run, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import pytest
 import torch
@@ -49,3 +50,51 @@ def test_it_grows_and_never_shrinks() -> None:
 @pytest.mark.parametrize(("size", "next_one"), [(0, 0), (1, 64), (64, 64), (65, 128)])
 def test_places_are_aligned(size: int, next_one: int) -> None:
     assert aligned(size) == next_one
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned memory is CUDA's")
+
+
+@GPU
+@pytest.mark.gpu
+def test_a_gpus_tensors_are_copied_to_pinned_memory_before_they_change() -> None:
+    said: list[str] = []
+    arena = Arena(torch.device("cuda", torch.cuda.current_device()), said.append)
+    for elements in (1000, 20_000_000):  # the second time it grows
+        weight = torch.randn(elements, device="cuda")
+        expected = weight.cpu()
+        arena.reserve(weight.nbytes)
+        arena.copy([(weight, 0)])
+        weight.zero_()
+        with seen(arena) as memory:
+            there = torch.frombuffer(bytearray(memory[: expected.nbytes]), dtype=torch.float32)
+        assert there.equal(expected)
+        assert arena.pinned and said == []
+    arena.close()
+
+
+@GPU
+@pytest.mark.gpu
+def test_without_pinned_memory_it_is_said_and_copied_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    runtime = torch.cuda.cudart()
+
+    class Refusing:
+        """Registers nothing, as CUDA does where memory cannot be locked."""
+
+        def cudaHostRegister(self, pointer: int, size: int, flags: int) -> Any:
+            return runtime.cudaHostRegister(0, 0, flags)
+
+    arena = Arena(torch.device("cuda", torch.cuda.current_device()), said.append)
+    monkeypatch.setattr(torch.cuda, "cudart", Refusing)
+    weight = torch.randn(1000, device="cuda")
+    arena.reserve(weight.nbytes)
+    arena.copy([(weight, 0)])
+    with seen(arena) as memory:
+        there = torch.frombuffer(bytearray(memory[: weight.nbytes]), dtype=torch.float32)
+    assert there.equal(weight.cpu())
+    assert not arena.pinned and len(said) == 1 and "not pinned" in said[0]
+    assert torch.ones(10, device="cuda").sum().item() == 10  # the refusal is forgotten
+    arena.close()

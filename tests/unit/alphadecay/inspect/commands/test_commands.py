@@ -92,6 +92,10 @@ def test_something_set_aside_is_status_1(
     assert "set aside:\n  k_proj.weight: it is not_finite" in capsys.readouterr().out
     assert main(["analyze", str(tmp_path / "x.pt"), "--json"]) == 1
     assert "1 set aside" in capsys.readouterr().err
+    torch.save({"q_proj.qweight": torch.ones(9, 9, dtype=torch.int32)}, tmp_path / "x.pt")
+    assert main(["analyze", str(tmp_path / "x.pt"), "--html", "page.html"]) == 1
+    assert "q_proj.qweight: it is quantised" in capsys.readouterr().out
+    assert "q_proj.qweight" in shown(Path("page.html"))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,12 @@ def test_explain_says_why_there_is_no_alpha(
     words = " ".join(capsys.readouterr().out.split())
     assert "There is no alpha: the weight is too_small" in words
     assert "It keeps the base decay, 0.1" in words
+
+
+def test_explain_of_a_broken_weight_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"q_proj.weight": torch.full((9, 9), torch.nan)}, "x.pt")
+    assert main(["explain", "x.pt", "q_proj"]) == 2
+    assert "error: q_proj.weight has no spectrum: it is not_finite" in capsys.readouterr().err
 
 
 @pytest.fixture(autouse=True)

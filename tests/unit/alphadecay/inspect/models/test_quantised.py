@@ -84,3 +84,11 @@ def test_counts_and_masks_are_no_quantised_weights(tmp_path: Path) -> None:
     weights = find_weights(open_source(tmp_path / "model.pt"))
     assert not weights.set_aside
     assert set(weights.left_out.values()) == {"it holds no real floats"}
+
+
+def test_where_all_is_quantised_all_of_it_is_named(tmp_path: Path) -> None:
+    held = {f"{Q}.qweight": INTEGERS, "model.embed_tokens.weight": torch.randn(40, 12)}
+    torch.save(held, tmp_path / "model.pt")
+    weights = find_weights(open_source(tmp_path / "model.pt"))
+    assert not weights.measured and set(weights.set_aside) == {f"{Q}.qweight"}
+    assert weights.left_out == {"model.embed_tokens.weight": "it is an embedding"}

@@ -132,10 +132,9 @@ def test_patterns_choose(pattern: str) -> None:
 
 
 def test_what_holds_no_weight_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InspectError, match="no linear weight"):
-        saved(tmp_path, {"a": torch.randn(3)})
-    with pytest.raises(InspectError, match="holds no tensor of real floats"):
-        saved(tmp_path, {"a": torch.arange(3)})
+    for nothing in (torch.randn(3), torch.arange(3)):
+        with pytest.raises(InspectError, match=r"x?\.pt holds 1 tensors, and none of them is"):
+            saved(tmp_path, {"a": nothing})
     with pytest.raises(InspectError, match="pattern 'x' matches no trainable parameter"):
         find_weights(open_source(nn.Linear(8, 8)), include=["x"])
 
@@ -162,3 +161,20 @@ def test_one_tensor_is_read_once_for_all_of_its_parts() -> None:
     names = [weight.name for weight, _ in matrices(find_weights(source).measured)]
     assert len([n for n in names if "c_attn" in n]) == 6
     assert Counter(reads)["transformer.h.0.attn.c_attn.weight"] == 1
+
+
+def test_an_adapter_inside_a_layer_hides_nothing(tmp_path: Path) -> None:
+    tensors = {
+        "layers.0.q_proj.weight": torch.randn(24, 16),
+        "layers.0.q_proj.lora_A.weight": torch.randn(8, 16),
+        "layers.0.q_proj.lora_B.weight": torch.randn(24, 8),
+    }
+    assert {w.name for w in saved(tmp_path, tensors).measured} == set(tensors)
+
+
+def test_names_of_patterns_and_of_wrappers_are_told(tmp_path: Path) -> None:
+    same = {"module.q_proj.weight": torch.randn(9, 9), "q_proj.weight": torch.randn(9, 9)}
+    weights = saved(tmp_path, {**same, "v[0].weight": torch.randn(9, 9)})
+    assert [w.name for w in weights.measured] == ["q_proj.weight"]
+    assert list(weights.set_aside) == ["q_proj.weight"]
+    assert weights.left_out["v[0].weight"] == "its name holds characters of shell patterns"

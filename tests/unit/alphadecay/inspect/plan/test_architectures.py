@@ -9,8 +9,8 @@ import torch
 import transformers
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.plan.architectures import ARCHITECTURES, weights_of
-from alphadecay.inspect.plan.weights import skeleton
+from alphadecay.inspect.plan.architectures import ARCHITECTURES, shapes_of
+from alphadecay.inspect.plan.model import model_of_config
 from alphadecay.modules import WeightModule, find_modules
 
 DECODER = {
@@ -69,12 +69,11 @@ def test_names_shapes_and_modules_are_those_of_transformers(kind: str, values: A
     config = transformers.AutoConfig.for_model(kind, **values)
     model = built(config)
     expected = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    weights = weights_of(config.to_dict(), "config.json")
-    assert {weight.name: weight.shape for weight in weights} == expected
+    planned = model_of_config(kind, config.to_dict(), "config.json")
+    assert {name: tensor.shape for name, tensor in planned.source.tensors.items()} == expected
     if "pad_token_id" in values:  # a short file, as one writes it by hand
-        short = weights_of({"model_type": kind, **values}, "config.json")
-        assert {weight.name: weight.shape for weight in short} == expected
-    ours = by_name(find_modules(skeleton(weights, config.to_dict())))
+        assert shapes_of({"model_type": kind, **values}, "config.json") == expected
+    ours = by_name(planned.modules)
     theirs = by_name(find_modules(model))
     assert {module.name: module.shape for module in ours} == {
         module.name: module.shape for module in theirs
@@ -100,4 +99,4 @@ def test_every_architecture_is_compared() -> None:
 )
 def test_what_is_not_known_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(InspectError, match=said):
-        weights_of(values, "config.json")
+        shapes_of(values, "config.json")

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from alphadecay.inspect.plan.architectures import weights_of
 from alphadecay.inspect.plan.calibrate import LARGEST_SIDE, calibrate, measured_sides
 from alphadecay.inspect.plan.machines import CPU, H200, Machine
 from alphadecay.inspect.plan.memory import Spread
-from alphadecay.inspect.plan.model import PlannedModel
+from alphadecay.inspect.plan.model import model_of_config
 from alphadecay.inspect.plan.refresh import plan_refresh
 from tests.conftest import ROOT
 
@@ -60,7 +59,7 @@ def test_a_planned_refresh_takes_what_a_real_one_took_within_twice(row: dict[str
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
     }
-    model = PlannedModel("it", weights_of(config, "it"), config)
+    model = model_of_config("it", config, "it")
     ranks = row["ranks"]
     spread = Spread(3, ranks, getattr(torch, row["dtype"]).itemsize, 4)
     refresh = plan_refresh(model.modules, ranks, spread, CPU)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from alphadecay.cli import main
+from alphadecay.inspect.plan.model import read_model
 from alphadecay.inspect.plan.sizes import SIZES
 from alphadecay.inspect.plan.text import ranges, type_of
 from tests.conftest import ROOT
@@ -69,6 +72,10 @@ def test_the_public_sizes_have_the_parameters_that_they_have(
     assert sum(rank["modules"] for rank in plan["refresh"]["ranks"]) == len(
         plan["refresh"]["modules"]
     )
+
+
+def test_nothing_is_allocated() -> None:
+    assert all(module.parameter.is_meta for module in read_model("llama-70b").modules)
 
 
 def test_a_plan_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,14 +148,38 @@ def test_a_folder_is_its_configuration(tmp_path: Path, capsys: pytest.CaptureFix
     assert by_file | {"model": ""} == by_folder | {"model": ""}
 
 
+def test_another_architecture_is_reckoned_from_the_headers_of_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = {
+        "net.embed.weight": torch.zeros(20, 8),
+        "net.blocks.0.mixer_proj.weight": torch.zeros(12, 8),
+        "net.blocks.1.mixer_proj.weight": torch.zeros(12, 8),
+        "net.blocks.1.mystery.weight": torch.zeros(8, 8),
+        "net.norm.weight": torch.zeros(8),
+        "net.steps": torch.zeros(3, dtype=torch.int64),
+    }
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "ours"}')
+    plan = planned(capsys, "--model", str(tmp_path), "--world-size", "2", "--zero", "3")
+    assert plan["parameters"] == 160 + 2 * 96 + 64 + 8
+    names = {module["name"]: module["received"] for module in plan["refresh"]["modules"]}
+    assert names == {
+        "net.blocks.0.mixer_proj.weight": 96,
+        "net.blocks.1.mixer_proj.weight": 96,
+        "net.blocks.1.mystery.weight": 64,
+    }
+    assert main(["plan", "--model", str(tmp_path / "model.safetensors")]) == 0
+    assert "net.blocks.1.mystery.weight" in capsys.readouterr().out  # taken for its two axes
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no known size; those are llama-60m"),
-        ("{", "no JSON that can be read"),
-        ("[1]", "holds no JSON object"),
+        (None, "known sizes are llama-60m"),
+        ("{", "holds no JSON: "),
+        ("[1]", "holds a list, need a JSON object"),
         (json.dumps({"model_type": "mamba"}), "model_type is mamba"),
-        (" " * (17 << 20), "bytes are no config.json"),
     ],
 )
 def test_what_is_no_model_is_said(
@@ -167,6 +198,7 @@ def test_what_is_no_model_is_said(
     [
         (["--world-size", "6", "--fsdp", "4"], "--fsdp 4 does not divide --world-size 6"),
         (["--world-size", "0"], "0 is not at least 1"),
+        (["--world-size", "99999999"], "99,999,999 is more than 65,536"),
         (["--zero", "1", "--fsdp", "2"], "not allowed with"),
         (["--step-seconds", "nan"], "nan is not above 0"),
     ],

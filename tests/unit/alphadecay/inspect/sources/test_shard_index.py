@@ -104,3 +104,11 @@ def test_what_is_no_index_is_told(text: str, folder: Path) -> None:
     (folder / INDEX).write_text(text)
     with pytest.raises(InspectError, match=INDEX):
         open_source(folder)
+
+
+def test_what_is_no_file_of_bytes_is_not_opened(folder: Path) -> None:
+    """Nobody writes into the pipe: an open of it would wait for ever."""
+    os.mkfifo(folder / "pipe.safetensors")
+    write(folder, {"a": "pipe.safetensors", "b": "two.safetensors"})
+    with pytest.raises(InspectError, match="is no file of bytes"):
+        open_source(folder)

@@ -1,0 +1,77 @@
+"""Cautious weight decay: a weight decays only where the step itself does not take it away from
+zero.
+
+x ← x − η·(u + λ·1[u·x ≥ 0]·x), elementwise (arXiv 2510.12402, Algorithm 1). The update u is what
+the optimizer's step has done, −η·u = x_after − x_before, so that it need not be known how it is
+made. It costs a copy of the tensors that a step updates, from before the step until after it, and
+waits for no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alphadecay.optim.cuts import Bound
+
+_CHUNK = 1 << 22  # elements compared at once: what is needed beside the copy stays small
+
+
+class CautiousDecay:
+    """The decay of one step, which waits for the step to show where it takes each weight."""
+
+    def __init__(self) -> None:
+        # (tensor, its weights before the step, lr · λ of each of its cuts)
+        self._waiting: list[tuple[Bound, Tensor, Sequence[Any]]] = []
+
+    def keep(self, bound: Bound, amounts: Sequence[Any]) -> None:
+        """Take a tensor as it is before the step.
+
+        Args:
+            bound: the tensor with its cuts.
+            amounts: lr · λ of each cut: a number, a tensor of none or of the cut's dimensions; 0.0
+                where nothing decays.
+        """
+        if any(isinstance(amount, Tensor) or amount for amount in amounts):
+            self._waiting.append((bound, bound.local(bound.tensor).clone(), amounts))
+
+    def apply(self) -> None:
+        """Decay what is kept, now that the step is done, and forget it."""
+        batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Tensor], list[Any]]] = {}
+        for bound, before, amounts in self._waiting:
+            _clear_opposed(before, bound.local(bound.tensor))
+            olds = bound.cut_up(before)
+            for view, old, amount in zip(bound.views(bound.tensor), olds, amounts, strict=True):
+                if isinstance(amount, Tensor) and amount.dim():
+                    view.sub_(old.mul_(amount))
+                elif isinstance(amount, Tensor) or amount:
+                    # torch takes a batch singly where one view in it is strided
+                    kind = (view.device, view.dtype, view.dim(), isinstance(amount, Tensor))
+                    batch = batches.setdefault(kind, ([], [], []))
+                    for entries, entry in zip(batch, (view, old, amount), strict=True):
+                        entries.append(entry)
+        for views, masked, factors in batches.values():
+            torch._foreach_mul_(masked, factors)
+            torch._foreach_sub_(views, masked)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what is kept: its step has failed."""
+        self._waiting.clear()
+
+
+def _clear_opposed(before: Tensor, after: Tensor) -> None:
+    """Set each weight of before the step to 0 that the step has taken further away from 0."""
+    for old, new in zip(_chunks(before), _chunks(after), strict=True):
+        moved = new - old
+        old.masked_fill_(moved.mul_(old) > 0, 0.0)
+
+
+def _chunks(tensor: Tensor) -> Iterator[Tensor]:
+    if tensor.is_contiguous():
+        yield from tensor.view(-1).split(_CHUNK)
+    else:
+        yield tensor
