@@ -45,7 +45,19 @@ ENGINES = {
     "deepspeed": ("--engine.kind=deepspeed", "--deepspeed.config=ds_configs/zero2.json"),
     "fsdp2": ("--engine.kind=fsdp2",),
 }
-SIZES = ("60m", "350m")
+VOCABULARY = 100  # tokens that the text is of; no size has fewer
+# Recipes' shapes; toy is for a rehearsal.
+SIZES: dict[str, tuple[str, ...]] = {
+    "toy": (
+        "--config=llama_60m",
+        f"--model.vocab_size={VOCABULARY}",
+        "--model.hidden_size=32",
+        "--model.intermediate_size=60",
+        "--model.num_heads=2",
+    ),
+    "60m": ("--config=llama_60m",),
+    "350m": ("--config=llama_350m",),
+}
 LENGTH = 32  # tokens of a rank's step
 STALL = 0.1  # of the plain save's wait, at most
 BESIDE = 1.1  # of a step's time, at most
@@ -73,7 +85,7 @@ class Loop:
 
     def step(self) -> float:
         """Take one step as the program does, and return its seconds, the slowest rank's."""
-        rows = torch.arange(LENGTH)[None] + self._steps
+        rows = (torch.arange(LENGTH)[None] + self._steps) % VOCABULARY
         self._steps += 1
         return self.slowest(lambda: self._step(rows))
 
@@ -93,11 +105,11 @@ class Loop:
         """Return the seconds of steps that were taken while a checkpoint was being written."""
         saver = self.savers["asynchronous"]
         saver.save(self._steps, {"step": self._steps})
-        seconds = []
+        seconds = [self.step()]
         while not self.all_over(saver):
             seconds.append(self.step())
         saver.settle()
-        return seconds[:-1]  # the last may have outlived the writing
+        return seconds[:-1] or seconds  # the last may have outlived the writing
 
     def slowest(self, action: Callable[[], object]) -> float:
         """Return the seconds that an action takes the slowest rank."""
@@ -128,7 +140,7 @@ def bench_rank(
     init_deepspeed()
     world = World(rank, rank, ranks, torch.device("cpu"), dist.new_group(backend="gloo"))
     arguments = [
-        f"--config=llama_{size}",
+        *SIZES[size],
         *ENGINES[engine],
         "--run.precision=float32",
         f"--run.global_batch={ranks}",
@@ -196,7 +208,7 @@ def report(size: str, row: dict[str, Any]) -> bool:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = new_parser(__doc__, 5)
-    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--size", nargs="+", choices=list(SIZES), default=["60m", "350m"])
     parser.add_argument("--engine", nargs="+", choices=list(ENGINES), default=list(ENGINES))
     parser.add_argument("--folder", type=Path, help="where checkpoints go (default: a temporary)")
     return parser.parse_args(arguments)

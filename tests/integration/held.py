@@ -25,7 +25,7 @@ sys.path[0] = str(ROOT)
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
 from train.data.loading.read_ahead import ReadAhead  # noqa: E402
-from train.loop import build, trainer, validations  # noqa: E402
+from train.loop import prepared, trainer, validations  # noqa: E402
 from train.loop.hanging import watch  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
 
@@ -36,7 +36,7 @@ PHASES = {
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "weights_are_finite"),
     "data": (ReadAhead, "batch"),
-    "preparation": (build, "prepare_all"),
+    "preparation": (prepared, "prepare_all"),
 }
 FOLDER = Path(os.environ["HELD_IN"])
 RANK = os.environ.get("RANK", "0")

@@ -93,6 +93,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _tokenizer(config.data)
     yield from _schedule(config)
     yield from _batches(config)
+    yield from _early(config)
 
 
 def _patterns(config: TrainConfig) -> Iterator[Wrong]:
@@ -211,6 +212,24 @@ def _batches(config: TrainConfig) -> Iterator[Wrong]:
     if micro != AUTO and micro > batch:
         wanted = f"at most run.global_batch = {batch}"
         yield _must_be("run.micro_batch", micro, wanted, "run.global_batch")
+
+
+def _early(config: TrainConfig) -> Iterator[Wrong]:
+    data = config.data
+    if not data.start_early:
+        return
+    if data.mixture:
+        fault = (
+            ", and data.mixture needs rows of every source from the first step on; leave "
+            "data.start_early out, and prepare before: python -m train prepare"
+        )
+        yield Wrong("data.start_early", "true", fault, ("data.mixture",))
+    elif data.source != "c4" and not data.validation_files and not config.eval.tokens:
+        fault = (
+            ", all documents that are held out, and with data.start_early these are known only at "
+            "the end of the corpus; give a number of tokens, or --data.validation_files"
+        )
+        yield Wrong("eval.tokens", "0", fault, ("data.start_early",))
 
 
 def _must_be(key: str, value: object, wanted: str, *others: str) -> Wrong:

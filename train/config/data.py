@@ -57,6 +57,11 @@ class DataConfig:
             number.
         read_ahead: batches that a thread reads before they are needed, into pinned memory for a
             GPU; 0 reads each when it is needed. The batches are the same.
+        start_early: begin to train once the validation rows and the first 65,536 training rows are
+            prepared, while a process beside rank 0 prepares the rest. Rows are then shuffled in
+            blocks of 65,536, in the order of the corpus, instead of all together. The batches are
+            the same whether the corpus is prepared before or meanwhile; a run that has begun with
+            it goes on with it. Not with a mixture.
         mixture: several sources of files in shares, instead of files: a list of {name, files,
             weight, validation_files}.
     """
@@ -76,4 +81,5 @@ class DataConfig:
     max_row_bytes: Annotated[int, at_least(0)] = 20_000_000
     workers: Annotated[int, at_least(0)] = 0
     read_ahead: Annotated[int, at_least(0)] = 2
+    start_early: bool = False
     mixture: tuple[MixtureSource, ...] = ()

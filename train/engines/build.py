@@ -93,4 +93,4 @@ def build_engine(
     ds_config = dict(plan.ds_config)
     if universal:
         ds_config["checkpoint"] = {**ds_config.get("checkpoint", {}), "load_universal": True}
-    return deepspeed.build_engine(config, ds_config)
+    return deepspeed.build_engine(config, ds_config, device)

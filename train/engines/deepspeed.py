@@ -21,7 +21,7 @@ from train.engines.deepspeed_workarounds import (
     import_muon_uncompiled,
     without_memory_reports,
 )
-from train.engines.ds_config import zero_stage
+from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.engines.optimizer import build_optimizer
 from train.engines.protocol import WrittenState
 from train.engines.snapshot import Snapshot
@@ -139,17 +139,27 @@ class DeepSpeedEngine:
             )
 
 
-def build_engine(config: TrainConfig, ds_config: dict[str, Any]) -> DeepSpeedEngine:
+def build_engine(
+    config: TrainConfig, ds_config: dict[str, Any], device: torch.device | None = None
+) -> DeepSpeedEngine:
     """Build model, optimizer and engine. Collective.
 
     Args:
         ds_config: from `load_ds_config`.
+        device: where the weights are made; with None DeepSpeed moves them there.
     """
     import deepspeed
 
     import_muon_uncompiled()
+    # DeepSpeed takes its masters from the weights in bf16: nothing is lost by making them so.
+    dtype = torch.bfloat16 if computes_in_bf16(ds_config) else torch.float32
     model = build_model(
-        config.model, config.data.sequence_length, config.run.seed_of_init, ds_config
+        config.model,
+        config.data.sequence_length,
+        config.run.seed_of_init,
+        ds_config,
+        dtype,
+        device,
     )
     spec = spec_of(config.model)
     if zero_stage(ds_config) == 3 and config.deepspeed.leaf_layers:

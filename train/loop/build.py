@@ -8,23 +8,28 @@ from typing import Any
 
 from train import checkpoint
 from train.cluster.distributed import World
-from train.cluster.shared_folder import check_seen, check_shared
+from train.cluster.shared_folder import check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import data_identity, open_data, same_data
-from train.data.loading.memmap import META_NAME
-from train.data.preparing.corpora import documents_prepared, prepare_all
-from train.data.tokenizers.load import load_prepared
+from train.data.loading.dataset import (
+    data_identity,
+    only_content_tells,
+    open_data,
+    same_data,
+)
+from train.data.preparing.corpora import documents_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.downstream import load_downstream
+from train.loop.prepared import Prepared, prepare_together
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests, own_stop_files
+from train.loop.supply import Supply, on_all
 from train.loop.trainer import Trainer
 from train.models import spec_of
 from train.models.kernels import check_machine
@@ -63,11 +68,13 @@ def build(
     world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: patiently(lambda: folder.mkdir(parents=True, exist_ok=True)))
     check_shared("output_dir", folder, world)
-    prepared = world.run_on_main(lambda: _prepare(config, requests), patient=True)
-    for corpus in prepared:  # a node's own copy will do, if it is there
-        check_seen("data.directory", corpus / META_NAME, world)
-    trainer = _build_trainer(config, world, requests, prepared, plan, lease)
-    world.run_on_main(lambda: _keep_tokenizer(prepared[0], folder))
+    prepared = prepare_together(config, world, requests)
+    try:
+        trainer = _build_trainer(config, world, requests, prepared, plan, lease)
+        world.run_on_main(lambda: _keep_tokenizer(prepared, folder))
+    except BaseException:
+        prepared.end()
+        raise
     return trainer
 
 
@@ -75,17 +82,17 @@ def _build_trainer(
     config: TrainConfig,
     world: World,
     requests: StopRequests,
-    prepared: list[Path],
+    prepared: Prepared,
     plan: EnginePlan,
     lease: Lease | None,
 ) -> Trainer:
     folder = config.folder
-    batches, validation = open_data(prepared, config)
+    part = prepared.part
+    batches, validation = on_all(world, lambda: open_data(prepared.folders, config, part))
     length = config.data.sequence_length
-    downstream = load_downstream(config.eval, load_prepared(prepared[0]), length, world)
-    run_identity = checkpoint.identity(
-        config, world.size, plan.layout, data_identity(prepared, config.data)
-    )
+    downstream = load_downstream(config.eval, prepared.tokenizer(), length, world)
+    data = world.run_on_main(lambda: data_identity(prepared.folders, config.data))
+    run_identity = checkpoint.identity(config, world.size, plan.layout, data)
     resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
     universal = saved is not None and saved.universal
     engine = build_engine(config, plan, world.device, universal)
@@ -106,7 +113,7 @@ def _build_trainer(
         world,
         engine,
         decay,
-        batches,
+        Supply(config, world, batches, telemetry, prepared.beside),
         validation,
         telemetry,
         run_identity,
@@ -128,11 +135,6 @@ def _build_trainer(
     return trainer
 
 
-def _prepare(config: TrainConfig, requests: StopRequests) -> list[Path]:
-    with requests.interrupting():  # it may take hours, and there is nothing to save yet
-        return prepare_all(config.data, spec_of(config.model).vocabulary(config.model))
-
-
 def documents_ready(config: TrainConfig) -> int:
     """Return how many documents of the run's corpora are prepared: progress before a first step."""
     return documents_prepared(config.data, spec_of(config.model).vocabulary(config.model))
@@ -142,7 +144,7 @@ def _find(
     config: TrainConfig,
     folder: Path,
     run_identity: dict[str, Any],
-    prepared: list[Path],
+    prepared: Prepared,
     world: World,
 ) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
     """Return how to resume, the checkpoint to load, and the one that has then served.
@@ -160,12 +162,30 @@ def _find(
         return resume, None, None
     data = found.manifest.get("data")
     expected = run_identity
-    if data != run_identity["data"] and same_data(data, prepared, config.data):
-        say(f"The data of {found.path}, {data}, is by content this run's, {run_identity['data']}")
+    now = run_identity["data"]
+    if data != now and world.run_on_main(lambda: _is_same(data, now, prepared, config)):
+        say(f"The data of {found.path}, {data}, is by content this run's, {now}")
         expected = {**run_identity, "data": data}
     checkpoint.check_identity(found, expected, config.checkpoint.convert)
     saved = checkpoint.convert_if_needed(found, run_identity, world, say)
     return resume, saved, None if saved.path == found.path else saved.path
+
+
+def _is_same(saved: Any, now: str, prepared: Prepared, config: TrainConfig) -> bool:
+    """Return whether a checkpoint's data are this run's, told by their content.
+
+    Raises:
+        UserError: it cannot be told yet.
+    """
+    if same_data(saved, prepared.folders, config.data):
+        return True
+    if prepared.part is not None and only_content_tells(saved, now):
+        raise UserError(
+            f"the run's checkpoints know their data by content, {saved}, and the corpus, {now}, is "
+            "still being prepared; prepare it first: python -m train prepare with this recipe. "
+            "Then the same command goes on"
+        )
+    return False
 
 
 def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
@@ -181,10 +201,10 @@ def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
         raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from error
 
 
-def _keep_tokenizer(prepared: Path, folder: Path) -> None:
+def _keep_tokenizer(prepared: Prepared, folder: Path) -> None:
     """Keep the tokenizer beside the checkpoints: exports look for it there."""
     try:
-        load_prepared(prepared).save(folder)
+        prepared.tokenizer().save(folder)
     except OSError as error:
         print(
             f"warning: the tokenizer is not copied to {folder}: {error.strerror}; exports need "

@@ -14,9 +14,7 @@ import torch
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.data.loading.read_ahead import ReadAhead
 from train.data.loading.rows import Labelled
-from train.data.loading.sampler import Batches
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
@@ -33,6 +31,7 @@ from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
+from train.loop.supply import Supply
 from train.loop.validations import Validations
 from train.system.lease import Lease
 from train.telemetry.telemetry import Telemetry
@@ -58,7 +57,7 @@ class Trainer:
     world: World
     engine: Engine
     decay: Decay | None
-    batches: Batches
+    reader: Supply
     validation: Labelled
     telemetry: Telemetry
     identity: dict[str, Any]
@@ -88,12 +87,6 @@ class Trainer:
             self.progress,
             self.budget,
         )
-        self.reader = ReadAhead(
-            lambda k: self.batches.batch(k, self.world.rank, self.world.size, run.micro_rows),
-            self.config.data.read_ahead,
-            run.steps,
-            self.world.device,
-        )
         self.state = RunState()
         self.state.register("progress", self.progress)
         self.state.register("telemetry", self.telemetry)
@@ -118,7 +111,7 @@ class Trainer:
 
         Raises:
             Diverged: the weights are not finite, or too many steps in a row were skipped.
-            UserError: another job has taken output_dir over; nothing was written since.
+            UserError: another job has taken output_dir over, or rows that it needs cannot come.
         """
         self.telemetry.loop_begins(self.budget.start)
         if self.decay is not None and self.saved is None:
@@ -139,6 +132,7 @@ class Trainer:
                 except checkpoint.LastNotSaved as failure:  # it goes on from the one before
                     self.telemetry.message(f"warning: {failure}")
         self.saver.close()
+        self.reader.check()
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step, or begin to; the last must not fail. Collective.
@@ -190,6 +184,9 @@ class Trainer:
 
     def _one_step(self, step: int) -> None:
         """Take one optimizer step over the global batch, and do the refresh due after it."""
+        self.stopped = self.reader.wait(self.step, self._ask)
+        if self.stopped:
+            return
         self.telemetry.begin(step)
         with self.budget.timed("step"):
             values, agreed = self._forward_backward_step(step)
@@ -199,7 +196,7 @@ class Trainer:
             self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
         self.telemetry.journal.open()
-        self.progress.tokens += self.batches.tokens(self.step)
+        self.progress.tokens += self.reader.tokens(self.step)
         self.progress.step = step
         self.stopped = agreed.stop
         self.telemetry.train(step, values | {"tokens": self.progress.tokens})
@@ -292,10 +289,11 @@ class Trainer:
             self.save(last)
             self._ask()
 
-    def _ask(self) -> None:
+    def _ask(self) -> str:
         """Ask all ranks whether to stop, once more after anything that took long. Collective."""
         agreed = self.stops.ask()
         if self.step < self.config.run.steps and not self.stopped:
             self.stopped = agreed.stop
         if agreed.save_is_over:
             self.saves.advance()
+        return self.stopped

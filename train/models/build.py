@@ -19,7 +19,12 @@ from train.models.kernels import compiles_layers, fused_loss
 
 
 def build_model(
-    model: ModelConfig, sequence_length: int, seed: int, ds_config: Mapping[str, Any] | None = None
+    model: ModelConfig,
+    sequence_length: int,
+    seed: int,
+    ds_config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
 ) -> nn.Module:
     """Build and initialise the model.
 
@@ -30,11 +35,16 @@ def build_model(
         seed: seed of the initialisation.
         ds_config: the resolved DeepSpeed configuration; None or a stage below 3 builds the model
             whole.
+        dtype: of the weights of a whole model: drawn in float32, they are rounded one by one, so
+            that there is never a model in float32 beside it.
+        device: where the weights of a whole model are made; None is the CPU.
     """
     spec = spec_of(model)
     config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
     with _partitioned_init(ds_config), SkipRandomFills():
         module = spec.bare(config)
+    if _stage(ds_config) != 3:
+        _make_room(module, dtype, device)
     initialise(module, partial(spec.initial_std, model), seed)
     finish_model(module, model)
     return module
@@ -70,9 +80,18 @@ def count_parameters(module: nn.Module) -> int:
     return sum(prod(whole_shape(parameter)) for parameter in module.parameters())
 
 
+def _make_room(module: nn.Module, dtype: torch.dtype, device: torch.device | None) -> None:
+    """Give each parameter memory of its final kind; what it had was not written to yet."""
+    for parameter in module.parameters():
+        parameter.data = torch.empty_like(parameter, dtype=dtype, device=device)
+
+
+def _stage(ds_config: Mapping[str, Any] | None) -> int:
+    return int((ds_config or {}).get("zero_optimization", {}).get("stage", 0))
+
+
 def _partitioned_init(ds_config: Mapping[str, Any] | None) -> AbstractContextManager[Any]:
-    zero = (ds_config or {}).get("zero_optimization", {})
-    if zero.get("stage") != 3:
+    if _stage(ds_config) != 3:
         return nullcontext()
     import deepspeed
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from train.config import DataConfig, TrainConfig
+from train.data.loading.dataset import BLOCK_ROWS
 from train.data.loading.memmap import TokenFile
 from train.data.preparing.corpora import PreparedCorpus
 
@@ -24,9 +25,11 @@ def data_lines(c: TrainConfig, prepared: Sequence[PreparedCorpus]) -> Iterator[s
     )
     if c.data.source == "c4" and not c.data.mixture:
         yield "  " + _hub(c.data)
+    if c.data.start_early:
+        yield f"  shuffled in blocks of {BLOCK_ROWS:,} rows (data.start_early)"
     weights = [source.weight for source in c.data.mixture] or [1.0]
     for corpus, weight in zip(prepared, weights, strict=False):
-        yield "  " + _corpus(corpus, tokens * weight / sum(weights))
+        yield "  " + _corpus(corpus, tokens * weight / sum(weights), c)
 
 
 def _hub(data: DataConfig) -> str:
@@ -37,12 +40,21 @@ def _hub(data: DataConfig) -> str:
     return f"from {data.repository}, the newest revision: data.revision pins one"
 
 
-def _corpus(corpus: PreparedCorpus, share: float) -> str:
+def _corpus(corpus: PreparedCorpus, share: float, c: TrainConfig) -> str:
     label = f"{corpus.name}: " if corpus.name else ""
     if corpus.folder is None or not corpus.ready:
-        return (
-            f"{label}{corpus.folder or 'it'} is not prepared yet: the run does it first, or "
-            "python -m train prepare"
-        )
+        when = "the run does it first, or"
+        if c.data.start_early:
+            when = f"the run begins after {_first_part(c)}, and a process beside it does the rest;"
+        return f"{label}{corpus.folder or 'it'} is not prepared yet: {when} python -m train prepare"
     held = TokenFile(corpus.folder, "train").meta.train.tokens
     return f"{label}{held:,} prepared in {corpus.folder}: {share / held:,.2f} epochs"
+
+
+def _first_part(c: TrainConfig) -> str:
+    """Return what must be prepared before a run with data.start_early takes its first step."""
+    tokens = BLOCK_ROWS * c.data.sequence_length
+    if c.data.source == "c4" or c.data.validation_files:
+        return f"the validation text and some {tokens:,} tokens"
+    held_out = c.eval.tokens / c.data.validation_fraction
+    return f"some {max(tokens, round(held_out)):,} tokens"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import plan, refresh, step
+from tests.bench import plan, refresh, save, step
 
 
 def test_step(tmp_path: Path) -> None:
@@ -86,3 +86,14 @@ def test_plan(tmp_path: Path) -> None:
     assert [row["model"] for row in results["whole_plans"]] == [size for size, _ in plan.WHOLE]
     [refreshed] = results["refreshes"]
     assert refreshed["planned_over_real"]["here"] > 0
+
+
+def test_save(tmp_path: Path) -> None:
+    out = str(tmp_path / "save.json")
+    assert save.main(["--size", "toy", "--engine", "fsdp2", "--repeats", "1", "--out", out]) == 0
+    results = json.loads(Path(out).read_text())
+    (row,) = results["sizes"]["toy"]
+    assert row["engine"] == "fsdp2" and row["steps_beside"] >= 1
+    assert row["stall"]["median"] == pytest.approx(
+        row["asynchronous_seconds"]["median"] / row["plain_seconds"]["median"]
+    )

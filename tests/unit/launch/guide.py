@@ -20,7 +20,7 @@ from tests.unit.launch.programs import PROGRAM, options_of, program_named
 from train.commands import COMMANDS
 from train.config.arguments import split_dry_run
 from train.config.command_line import load_config
-from train.config.key_registry import known_keys
+from train.config.key_registry import SPELLED_OUT, known_keys
 from train.errors import UserError
 
 FOLDERS = "alphadecay|train|ds_configs|launch|docker|docs|tests"
@@ -124,7 +124,7 @@ def missing_keys(text: str) -> Iterator[str]:
     """Dotted keys, with dashes or without; and attributes of `decay`, which the library's pages
     call the controller.
     """
-    keys = set(known_keys())
+    keys = set(known_keys()) | set(SPELLED_OUT)
     sections = {key.split(".")[0] for key in keys if "." in key}
     for dashes, section, leaf, call in re.findall(
         r"(?<![\w/.-])(--)?([a-z]+)\.([a-z]\w*)(?![\w./])(\(?)", text

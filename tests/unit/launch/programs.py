@@ -12,6 +12,7 @@ from functools import cache, partial
 
 from tests.conftest import ROOT
 from train.commands import COMMANDS, run_command
+from train.config.key_registry import SPELLED_OUT
 
 PROGRAM = "train/pretrain.py"
 LIBRARY = "alphadecay"  # the library's command
@@ -69,6 +70,7 @@ def options_of(program: str) -> set[str]:
     return (
         set(re.findall(r"--([a-zA-Z][\w.-]*)", _help(program)))
         | {"help"}
+        | (set(SPELLED_OUT) if program == PROGRAM else set())
         | (options_of(PROGRAM) if program in SCRIPTS else set())
     )
 

@@ -146,6 +146,8 @@ class TokenFile:
     Args:
         folder: the prepared folder.
         split: train or validation.
+        meta: of a folder that is still being filled: its files have at least what it counts, and
+            no more of them is read. None reads the folder's own, which the files must match.
 
     Attributes:
         tokens: unsigned integers [tokens], a read-only memory map.
@@ -153,19 +155,20 @@ class TokenFile:
         meta: of the folder.
 
     Raises:
-        UserError: the file is missing or is not as long as meta.json says.
+        UserError: the file is missing or is not as long as it should be.
     """
 
-    def __init__(self, folder: str | Path, split: Split) -> None:
+    def __init__(self, folder: str | Path, split: Split, meta: Meta | None = None) -> None:
         self.path = Path(folder) / f"{split}.bin"
         self.split: Split = split
-        self.meta = read_meta(folder)
+        self.meta = read_meta(folder) if meta is None else meta
         counts = self.meta.split(split)
+        grows = meta is not None
         self.tokens: npt.NDArray[np.unsignedinteger] = _mapped(
-            self.path, DTYPES[self.meta.dtype], counts.tokens
+            self.path, DTYPES[self.meta.dtype], counts.tokens, grows
         )
         self.ends: npt.NDArray[np.uint64] = _mapped(
-            self.path.with_suffix(".ends"), ENDS_DTYPE, counts.documents
+            self.path.with_suffix(".ends"), ENDS_DTYPE, counts.documents, grows
         )
 
     def __len__(self) -> int:
@@ -202,15 +205,15 @@ class TokenFile:
         return count
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
+def _mapped(path: Path, dtype: np.dtype[Any], count: int, grows: bool) -> npt.NDArray[Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing; delete {path.parent} and prepare again.")
     size = path.stat().st_size
     expected = count * dtype.itemsize
-    if size != expected:
+    if size < expected or (size > expected and not grows):
         raise UserError(
             f"{path} has {size} bytes but {META_NAME} says {expected}: it is truncated or belongs "
             f"to another preparation; delete {path.parent} and prepare again."
         )
     # NumPy cannot map a file of no bytes.
-    return np.memmap(path, dtype=dtype, mode="r") if size else np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r", shape=(count,)) if count else np.empty(0, dtype)

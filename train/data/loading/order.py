@@ -1,8 +1,9 @@
 """Computes the order in which rows are read: every epoch is a permutation of its own.
 
-Any position's row is computed without the others.
+It is one of all rows, or one that keeps to blocks of them, so that the first blocks can be read
+before the others are there. Any position's row is computed without the others.
 
-Shapes: n positions asked for, R rows of a token file.
+Shapes: n positions asked for, R rows of a token file, S rows of a block.
 """
 
 from __future__ import annotations
@@ -29,6 +30,33 @@ def rows_at(seed: int, positions: Int64s, num_rows: int) -> Int64s:
     """
     epochs, offsets = np.divmod(positions, num_rows)
     return permute(seed, epochs, offsets, num_rows)
+
+
+def rows_in_blocks(seed: int, positions: Int64s, num_rows: int, block_rows: int) -> Int64s:
+    """Return the row numbers at positions of an endless reading that keeps to blocks.
+
+    An epoch reads block after block, each in a fresh order. Blocks are S rows in a row, the last
+    one what is left. So in the first epoch a whole block's rows are the same however many rows come
+    after it.
+
+    Args:
+        seed: of the order of the data.
+        positions: int64 [n], each at least 0.
+        num_rows: rows in the file, R.
+        block_rows: S.
+
+    Returns:
+        int64 [n], each in [0, R).
+    """
+    epochs, places = np.divmod(positions, num_rows)
+    blocks, offsets = np.divmod(places, block_rows)
+    keys = (epochs << 32) + blocks
+    whole = num_rows // block_rows
+    rows = blocks * block_rows
+    for chosen, size in ((blocks < whole, block_rows), (blocks == whole, num_rows % block_rows)):
+        if chosen.any():
+            rows[chosen] += permute(seed, keys[chosen], offsets[chosen], size)
+    return rows
 
 
 def permute(seed: int, epochs: Int64s, offsets: Int64s, num_rows: int) -> Int64s:

@@ -24,15 +24,22 @@ class ReadAhead:
         end: number after the last batch of the run.
         device: where the batches go. On CUDA they are read into pinned memory, from which a copy
             keeps nobody waiting.
+        ready: whether a batch can be read yet; one that cannot is not read ahead.
     """
 
     def __init__(
-        self, read: Callable[[int], MicroBatches], ahead: int, end: int, device: torch.device
+        self,
+        read: Callable[[int], MicroBatches],
+        ahead: int,
+        end: int,
+        device: torch.device,
+        ready: Callable[[int], bool] = lambda k: True,
     ) -> None:
         self._read = read
         self._ahead = ahead
         self._end = end
         self._device = device
+        self._ready = ready
         self._pool: ThreadPoolExecutor | None = None
         self._reading: dict[int, Future[MicroBatches]] = {}
 
@@ -55,7 +62,7 @@ class ReadAhead:
         for number in set(self._reading) - set(wanted):
             self._reading.pop(number).cancel()
         for number in wanted:
-            if number not in self._reading:
+            if number not in self._reading and (number == k or self._ready(number)):
                 self._reading[number] = self._pool.submit(self._pinned, number)
         return self._reading.pop(k).result()
 

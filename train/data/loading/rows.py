@@ -138,10 +138,14 @@ def first_rows(rows: Rows, max_tokens: int) -> Labelled:
         rows: of the validation split.
         max_tokens: real tokens used, at most, but one row at least; 0 uses all.
     """
-    every = np.arange(len(rows), dtype=np.int64)
-    if max_tokens:
-        # A row has two real tokens at least, so no more rows than this can fit.
-        every = every[: max(1, max_tokens // 2)]
-        fitting = int(np.searchsorted(np.cumsum(rows.real_tokens(every)), max_tokens, side="right"))
-        every = every[: max(1, fitting)]
-    return rows.read(every)
+    return rows.read(np.arange(count_first_rows(rows, max_tokens), dtype=np.int64))
+
+
+def count_first_rows(rows: Rows, max_tokens: int) -> int:
+    """Return how many rows `first_rows` returns."""
+    if not max_tokens:
+        return len(rows)
+    # A row has two real tokens at least, so no more rows than this can fit.
+    every = np.arange(min(len(rows), max(1, max_tokens // 2)), dtype=np.int64)
+    fitting = int(np.searchsorted(np.cumsum(rows.real_tokens(every)), max_tokens, side="right"))
+    return max(1, fitting)

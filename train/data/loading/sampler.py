@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from train.data.loading.mixture import Shares
-from train.data.loading.order import Int64s, rows_at
+from train.data.loading.order import Int64s, rows_at, rows_in_blocks
 from train.data.loading.rows import Labelled, Rows, first_rows
 from train.errors import UserError
 
@@ -51,6 +51,9 @@ class Batches:
         weights: share of rows from each source; None for a single one.
         names: of the sources; they decide each one's order, so that listing them otherwise changes
             only which row comes when.
+        block_rows: rows of the blocks that the order keeps to; 0 shuffles all rows together.
+        complete: whether the sources have all their rows. The rows of a source that has not, which
+            is then the only one, are the first of them, and `grow` brings more.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Batches:
         global_batch: int,
         weights: Sequence[float] | None = None,
         names: Sequence[str] = ("",),
+        block_rows: int = 0,
+        complete: bool = True,
     ) -> None:
         self._sources = list(sources)
         self._shares = Shares(weights or [1.0] * len(sources))
@@ -69,8 +74,27 @@ class Batches:
         self.seed = seed
         self.global_batch = global_batch
         self.sequence_length = sources[0].sequence_length
+        self.complete = complete
+        self._block_rows = block_rows
         self._recent: dict[int, tuple[Int64s, Int64s, Int64s]] = {}
         self._lock = Lock()  # batches are read ahead by a thread while others count their tokens
+
+    def holds(self, k: int) -> bool:
+        """Return whether the rows of batch k are there, and cannot be others later."""
+        if self.complete:
+            return True
+        whole_blocks = len(self._sources[0]) // self._block_rows
+        return (k + 1) * self.global_batch <= whole_blocks * self._block_rows
+
+    def grow(self, rows: Rows, complete: bool) -> None:
+        """Take the only source's rows again, now that there are more of them.
+
+        Args:
+            rows: those from before, and more.
+            complete: whether they are all.
+        """
+        self._sources[0] = rows
+        self.complete = complete
 
     def rows(self, k: int) -> tuple[Int64s, Int64s]:
         """Return the source and the row number in it of every row of batch k, int64 [B] each.
@@ -84,8 +108,13 @@ class Batches:
         rows = np.empty_like(numbers)
         for index, (source, seed) in enumerate(zip(self._sources, self._seeds, strict=True)):
             drawn = sources == index
-            rows[drawn] = rows_at(seed, numbers[drawn], len(source))
+            rows[drawn] = self._order(seed, numbers[drawn], len(source))
         return sources, rows
+
+    def _order(self, seed: int, numbers: Int64s, num_rows: int) -> Int64s:
+        if self._block_rows:
+            return rows_in_blocks(seed, numbers, num_rows, self._block_rows)
+        return rows_at(seed, numbers, num_rows)
 
     def tokens(self, k: int) -> int:
         """Return the tokens of batch k over all ranks, fill not counted."""

@@ -13,7 +13,8 @@ from train.data.loading.memmap import Split, dtype_name
 from train.data.preparing.content import FollowingHashes
 from train.data.preparing.encode import Encoded, Plan, encode_chunk
 from train.data.preparing.progress import Progress
-from train.data.preparing.work_folder import State, WorkFolder
+from train.data.preparing.state import State
+from train.data.preparing.work_folder import WorkFolder
 from train.data.preparing.workers import encode_all
 from train.data.sources.chunks import Chunk
 from train.data.sources.quarantine import Quarantine, no_documents
@@ -113,7 +114,7 @@ class Ingest:
         """Write a chunk down, and return whether the stage has all it wants."""
         state = self.work.state
         if chunk.begins:
-            self.work.begin_file()
+            self.work.begin_file(may_break=chunk.begins.endswith(".gz"))
         left = stage.limit - state.taken if stage.limit else 0
         taken = encoded.documents_of(stage.split)
         enough = 0 < left <= taken
@@ -171,6 +172,7 @@ class Ingest:
             self._set_aside_file(chunk, rows)
         elif rows == bad:
             raise no_documents(chunk.ends, bad, self.quarantine.last_reason)
+        self.work.state.may_break = False
 
     def _set_aside_file(self, chunk: Chunk, rows: int) -> None:
         documents, tokens = self.work.state.totals()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +40,10 @@ from train.errors import UserError
 
 
 def prepare(
-    config: DataConfig, vocab_size: int, report: Callable[[str], None] | None = None
+    config: DataConfig,
+    vocab_size: int,
+    report: Callable[[str], None] | None = None,
+    beside: bool = False,
 ) -> Path:
     """Prepare the corpus of a configuration without a mixture, or find it prepared.
 
@@ -49,6 +53,8 @@ def prepare(
             given one.
         report: takes progress lines; None draws a bar on stderr, or writes lines there if it is no
             terminal.
+        beside: a run reads meanwhile what is there already: few lines, and an error takes nothing
+            of it away.
 
     Returns:
         The folder; open it with TokenFile(folder, "train") and TokenFile(folder, "validation").
@@ -58,13 +64,13 @@ def prepare(
     """
     inputs = open_inputs(config, vocab_size)
     expected = config.max_documents or inputs.training.expected
-    with Progress("Preparing tokens", report, expected) as progress:
+    with Progress("Preparing tokens", report, expected, seldom=beside) as progress:
         folder = prepared_folder(config, inputs, progress.say)
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
             check_vocab(load_prepared(folder), vocab_size)
         else:
-            _Preparation(config, inputs, folder, progress).run(vocab_size)
+            _Preparation(config, inputs, folder, progress, beside).run(vocab_size)
     _check_result(folder, config)
     return folder
 
@@ -81,16 +87,19 @@ def training_documents(config: DataConfig, training: Source, holds_out: bool) ->
             return
 
 
-def find_prepared(config: DataConfig, vocab_size: int) -> tuple[Path, bool]:
+def find_prepared(config: DataConfig, vocab_size: int, writable: bool = False) -> tuple[Path, bool]:
     """Return the folder that `prepare` makes or reuses, and whether it is there.
 
-    Checks what it can of the sources; writes nothing.
+    Checks what it can of the sources.
+
+    Args:
+        writable: whether hashes made on the way may be kept; else nothing is written.
 
     Raises:
         UserError: as `prepare`.
     """
     inputs = open_inputs(config, vocab_size)
-    folder = prepared_folder(config, inputs, lambda _: None, writable=False)
+    folder = prepared_folder(config, inputs, lambda _: None, writable)
     if folder.exists():
         check_vocab(load_prepared(folder), vocab_size)
         _check_result(folder, config)
@@ -123,7 +132,9 @@ class _Preparation:
         inputs: Inputs,
         folder: Path,
         progress: Progress,
+        beside: bool,
     ) -> None:
+        self.beside = beside
         self.config = config
         self.inputs = inputs
         self.folder = folder
@@ -175,7 +186,8 @@ class _Preparation:
             FollowingHashes(self.inputs.training.files) as of_training,
             FollowingHashes(validation.files if validation else ()) as of_validation,
         ):
-            ingest.run(self._stages(of_training, of_validation))
+            first = work.state.validation_first
+            ingest.run(self._stages(of_training, of_validation, first))
             inputs = self.inputs.by_content(of_training.result(), of_validation.result())
         state = work.state
         work.flush()
@@ -199,7 +211,10 @@ class _Preparation:
         return meta
 
     def _stages(
-        self, training_hashes: FollowingHashes, validation_hashes: FollowingHashes
+        self,
+        training_hashes: FollowingHashes,
+        validation_hashes: FollowingHashes,
+        validation_first: bool,
     ) -> list[Stage]:
         config = self.config
         training = self.inputs.training
@@ -211,10 +226,11 @@ class _Preparation:
         # 360 000 documents.
         sample = config.max_documents and not config.validation_files
         share = max(1, round(config.max_documents * config.validation_fraction)) if sample else 0
-        return [
-            Stage(training, "train", training_hashes, config.max_documents),
+        stages = [
             Stage(validation, "validation", validation_hashes, share),
+            Stage(training, "train", training_hashes, config.max_documents),
         ]
+        return stages if validation_first else stages[::-1]
 
     def _description(self) -> str:
         held_out = f"{self.config.validation_fraction:.2%} of the documents held out"
@@ -241,5 +257,6 @@ class _Preparation:
         """Remove the work folder but keep the list of bad rows, which the user needs now."""
         work.flush()
         if work.state.sizes[QUARANTINE_NAME]:
-            os.replace(work.folder / QUARANTINE_NAME, self.bad_rows)
-        work.discard()
+            shutil.copyfile(work.folder / QUARANTINE_NAME, self.bad_rows)
+        if not self.beside:
+            work.discard()

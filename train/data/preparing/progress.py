@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 SECONDS_BETWEEN_LINES = 5.0
+SELDOM = 60.0  # where a run has lines of its own
 
 
 class Progress:
@@ -19,13 +20,21 @@ class Progress:
         title: what is being done.
         report: takes lines instead of stderr; given, no bar is drawn.
         expected: documents to come, 0 if unknown.
+        seldom: leave a minute between two lines.
     """
 
-    def __init__(self, title: str, report: Callable[[str], None] | None, expected: int = 0) -> None:
+    def __init__(
+        self,
+        title: str,
+        report: Callable[[str], None] | None,
+        expected: int = 0,
+        seldom: bool = False,
+    ) -> None:
         self.title = title
         self.expected = expected
         self.documents = 0
         self.tokens = 0
+        self._seconds = SELDOM if seldom else SECONDS_BETWEEN_LINES
         self._report = report
         self._bar = None
         self._started = self._last = time.monotonic()
@@ -48,7 +57,7 @@ class Progress:
         self.tokens += tokens
         if self._bar is not None:
             self._bar.update(self._task, completed=self.documents, counts=self._counts())
-        elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
             self.say(f"{self.title}: {self._counts()}, {self._last - self._started:.0f} s")
 

@@ -12,9 +12,9 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -22,13 +22,11 @@ from train.data.loading.memmap import (
     ENDS_DTYPE,
     META_NAME,
     QUARANTINE_NAME,
-    SPLITS,
     Meta,
-    Split,
-    SplitCounts,
     read_meta,
 )
 from train.data.preparing.encode import Encoded
+from train.data.preparing.state import FILES, State
 from train.errors import UserError
 from train.system.files import sync, write_atomically
 from train.system.lease import Lease
@@ -36,53 +34,6 @@ from train.system.lease_files import remove_leases
 
 STATE_NAME = "state.json"
 SPOOL = "spool"  # what is encoded ahead of its turn
-FILES = (*(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "ends")), QUARANTINE_NAME)
-
-
-@dataclass
-class State:
-    """The progress of a preparation.
-
-    Args:
-        records: how often it was written down.
-        phase: number of the source being read.
-        position: where its next chunk starts; None at its beginning.
-        first: whether no document of it was seen yet.
-        taken: documents of it that went to its own split.
-        rows: rows read from all sources.
-        reasons: rows set aside, by reason.
-        counts: of each split.
-        sizes: bytes of each file.
-        read: files that were read of each source that is done.
-        file_start: the state where the current file of rows began, to go back to should it turn out
-            to be broken.
-    """
-
-    records: int = 0
-    phase: int = 0
-    position: dict[str, Any] | None = None
-    first: bool = True
-    taken: int = 0
-    rows: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    counts: dict[Split, SplitCounts] = field(
-        default_factory=lambda: {split: SplitCounts() for split in SPLITS}
-    )
-    sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FILES, 0))
-    read: list[int] = field(default_factory=list)
-    file_start: dict[str, Any] | None = None
-
-    def totals(self) -> tuple[int, int]:
-        """Return the documents and tokens of all splits."""
-        documents = sum(counts.documents for counts in self.counts.values())
-        tokens = sum(counts.tokens for counts in self.counts.values())
-        return documents, tokens
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> State:
-        """Build the state from what `asdict` or state.json gives."""
-        counts = {split: SplitCounts(**values["counts"][split]) for split in SPLITS}
-        return cls(**{**values, "counts": counts})
 
 
 def documents_recorded(final: Path) -> int:
@@ -91,10 +42,18 @@ def documents_recorded(final: Path) -> int:
         if final.exists():
             meta = read_meta(final)
             return meta.train.documents + meta.validation.documents
-        content = (work_folder(final) / STATE_NAME).read_text(encoding="utf-8")
-        return State.of(json.loads(content)).totals()[0]
-    except (OSError, ValueError, KeyError, TypeError, UserError):
+    except (OSError, UserError):
         return 0
+    state = recorded(final)
+    return state.totals()[0] if state is not None else 0
+
+
+def recorded(final: Path) -> State | None:
+    """Return what a preparation of `final` has written down last; None where there is nothing."""
+    try:
+        return State.of(json.loads((work_folder(final) / STATE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def work_folder(final: Path) -> Path:
@@ -180,10 +139,15 @@ class WorkFolder:
         """Append to the list of rows set aside."""
         self._write(QUARANTINE_NAME, line)
 
-    def begin_file(self) -> None:
-        """Remember this place, to which `back_to_file_start` returns."""
+    def begin_file(self, may_break: bool) -> None:
+        """Remember this place, to which `back_to_file_start` returns.
+
+        Args:
+            may_break: whether the file may turn out to be broken.
+        """
         self.state.file_start = None
         self.state.file_start = asdict(self.state)
+        self.state.may_break = may_break
 
     def back_to_file_start(self) -> None:
         """Take back everything since `begin_file`."""

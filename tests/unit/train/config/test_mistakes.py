@@ -58,6 +58,15 @@ def problems_in(tmp_path, text: str) -> list[str]:
         ("name: runs/first\n", "name is 'runs/first' in mine.yaml, line 1; it must be a folder"),
         ("data:\n  source: files\n", "line 2, and data.files is empty"),
         (
+            "data:\n  source: files\n  start_early: true\n"
+            "  mixture: [{name: a, files: [a.txt], weight: 1}]\n",
+            "data.start_early is true in mine.yaml, line 3, and data.mixture needs rows of every",
+        ),
+        (
+            "data:\n  source: stdlib\n  start_early: true\neval:\n  tokens: 0\n",
+            "eval.tokens is 0 in mine.yaml, line 5, all documents that are held out, and with",
+        ),
+        (
             "data:\n  files: a.txt\n",
             "data.files is set in mine.yaml, line 2, and data.source is c4",
         ),

@@ -10,7 +10,7 @@ import pytest
 from train import checkpoint
 from train.checkpoint.beginning import Beginning
 from train.errors import UserError
-from train.loop import build
+from train.loop import build, prepared
 
 
 def fail(*_: object) -> None:
@@ -20,8 +20,8 @@ def fail(*_: object) -> None:
 def test_a_run_starts_without_a_copy_of_its_tokenizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(build, "load_prepared", lambda _: SimpleNamespace(save=fail))
-    build._keep_tokenizer(tmp_path, tmp_path)
+    monkeypatch.setattr(prepared, "load_prepared", lambda _: SimpleNamespace(save=fail))
+    build._keep_tokenizer(prepared.Prepared([tmp_path]), tmp_path)
     said = capsys.readouterr().err
     assert f"warning: the tokenizer is not copied to {tmp_path}: No space left on device" in said
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from train.data.loading.order import rows_at
+from train.data.loading.order import rows_at, rows_in_blocks
 
 SIZES = [
     1,
@@ -79,3 +79,39 @@ def test_batches_are_consecutive_pieces_of_one_endless_reading(batch, size):
 def test_the_order_is_fixed_for_good():
     """A change here would make resumed runs read other text than they were started with."""
     assert rows_at(42, np.arange(8), 1000).tolist() == [212, 301, 733, 418, 768, 528, 831, 508]
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(
+    size=st.integers(1, 600),
+    block=st.integers(1, 100),
+    seed=st.integers(0, 2**64),
+    number=st.integers(0, 10**6),
+)
+def test_an_epoch_in_blocks_reads_block_after_block(size, block, seed, number):
+    rows = rows_in_blocks(seed, np.arange(number * size, (number + 1) * size), size, block)
+    for start in range(0, size, block):
+        end = min(start + block, size)
+        assert np.array_equal(np.sort(rows[start:end]), np.arange(start, end))
+
+
+def test_whole_blocks_of_the_first_epoch_do_not_depend_on_what_follows():
+    positions = np.arange(3 * 64)
+    rows = rows_in_blocks(5, positions, 3 * 64, 64)
+    for size in (3 * 64 + 1, 4 * 64, 1000):
+        assert np.array_equal(rows_in_blocks(5, positions, size, 64), rows)
+
+
+def test_blocks_and_their_epochs_have_orders_of_their_own():
+    orders = rows_in_blocks(3, np.arange(4 * 1021), 2 * 1021, 1021) % 1021
+    orders = orders.reshape(4, 1021)  # two epochs of two blocks
+    for index, first in enumerate(orders):
+        assert (first == np.arange(1021)).mean() < 0.02
+        for second in orders[index + 1 :]:
+            assert (first == second).mean() < 0.02
+
+
+def test_the_order_in_blocks_is_fixed_for_good():
+    positions = np.array([0, 1, 2, 99, 100, 101, 999, 1000, 1001, 2003])
+    expected = [55, 76, 16, 77, 129, 169, 957, 26, 17, 16]
+    assert rows_in_blocks(42, positions, 1000, 100).tolist() == expected

@@ -64,6 +64,22 @@ def test_so_many_are_read_ahead_and_none_after_the_last():
     assert read[-1] == 4
 
 
+def test_what_is_not_ready_is_not_read_ahead():
+    read: list[int] = []
+    ready = {1}
+
+    def read_batch(k):
+        read.append(k)
+        return [k]
+
+    with ReadAhead(read_batch, 2, 9, CPU, ready.__contains__) as reader:
+        assert reader.batch(0) == [0]
+        until(lambda: read == [0, 1], "batch 1")
+        ready.update((2, 3))
+        assert reader.batch(1) == [1]
+        until(lambda: read == [0, 1, 2, 3], "batches 2 and 3")
+
+
 def test_an_error_of_the_thread_comes_with_its_batch_and_no_sooner():
     failed = threading.Event()
 

@@ -4,6 +4,7 @@ padded and mixed.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.data.loading.memmap import TokenFile
+from train.data.loading.memmap import SplitCounts, TokenFile
 from train.data.loading.order import rows_at
 from train.data.loading.rows import IGNORED, open_rows
 from train.data.loading.sampler import Batches, MicroBatch, validation_rows
@@ -204,3 +205,36 @@ def test_validation_of_padded_rows_counts_real_tokens(folder):
 def test_a_split_without_a_row(folder):
     with pytest.raises(UserError, match="fewer than one row"):
         open_rows(TokenFile(folder, "train"), 404, "packed")
+
+
+@pytest.mark.parametrize("form", ["packed", "padded"])
+def test_batches_of_a_growing_source_are_those_of_the_whole(folder, form):
+    """Of 44 documents and 43 packed rows, in blocks of six: whatever is there, no batch changes."""
+    whole = TokenFile(folder, "train")
+    batches = Batches([open_rows(whole, L, form)], 3, 4, block_rows=6)
+    held = []
+    for documents in range(3, 45, 5):
+        counts = SplitCounts(documents, int(whole.ends[documents - 1]))
+        part = TokenFile(folder, "train", dataclasses.replace(whole.meta, train=counts))
+        growing = Batches([open_rows(part, L, form)], 3, 4, block_rows=6, complete=False)
+        there = [k for k in range(20) if growing.holds(k)]
+        rows = len(open_rows(part, L, form)) // 6 * 6
+        assert there == list(range(rows // 4))
+        held.append(len(there))
+        for k in there:
+            ours, theirs = growing.batch(k, 0, 1, 4)[0], batches.batch(k, 0, 1, 4)[0]
+            assert torch.equal(ours.tokens, theirs.tokens) and ours.scale == theirs.scale
+    assert held[0] < held[-1] < 20
+    growing.grow(open_rows(whole, L, form), complete=True)
+    for k in range(20):  # over the end of the epoch
+        assert growing.holds(k)
+        ours, theirs = growing.batch(k, 0, 1, 4)[0], batches.batch(k, 0, 1, 4)[0]
+        assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.labels, theirs.labels)
+
+
+def test_batches_in_blocks_are_the_same_for_any_ranks(folder):
+    batches = Batches([open_rows(TokenFile(folder, "train"), L, "packed")], 3, 16, block_rows=6)
+    for k in (0, 2, 7):
+        tokens, _, _ = in_global_order(batches, k, 1, 16)
+        for world_size, micro_batch in SPLITS:
+            assert torch.equal(in_global_order(batches, k, world_size, micro_batch)[0], tokens)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from train.data.loading.dataset import data_identity, same_data
+from train.data.loading.dataset import data_identity, only_content_tells, same_data
 from train.data.preparing import content
 from train.data.preparing.content import CACHE_NAME, FollowingHashes, HashCache
 from train.data.preparing.prepare import find_prepared, prepare
@@ -145,3 +145,20 @@ def test_other_tokens_have_another_name(config, write_rows, documents):
     assert not same_data(saved, [two], config)
     forget_content(two)
     assert not same_data(saved, [two], config)
+
+
+def test_a_run_that_began_before_its_corpus_was_there_goes_on(config):
+    """Its checkpoint has the fingerprint of the folder that was to come."""
+    early = dataclasses.replace(config, start_early=True)
+    folder, ready = find_prepared(early, 320)
+    assert not ready
+    saved = data_identity([folder], early)
+    assert folder.name.rpartition("-")[2] in saved
+    assert same_data(saved, [folder], early)
+    assert prepare(early, 320, QUIET.append) == folder
+    whole = data_identity([folder], early)
+    assert whole != saved and same_data(saved, [folder], early)
+    assert only_content_tells(whole, saved)
+    assert not same_data(saved, [folder], config)  # another order
+    assert not same_data(data_identity([folder], config), [folder], early)
+    assert not only_content_tells(data_identity([folder], config), saved)

@@ -19,6 +19,8 @@ from train.data.preparing import prepare as module
 from train.data.preparing.command import main
 from train.data.preparing.encode import is_held_out
 from train.data.preparing.prepare import prepare
+from train.data.preparing.state import State
+from train.data.preparing.work_folder import WorkFolder
 from train.data.tokenizers.load import load_tokenizer
 from train.errors import UserError
 
@@ -59,6 +61,19 @@ def test_every_document_is_in_exactly_one_split_unchanged(write_rows, settings, 
     assert meta.train.bytes == sum(len(text.encode()) for text in train)
     assert meta.train.tokens == len(TokenFile(folder, "train"))
     assert folder.name == f"files-{meta.fingerprint}" and len(meta.fingerprint) == 12
+
+
+def test_the_order_of_the_sources_changes_nothing(write_rows, settings, sentences, monkeypatch):
+    """Earlier versions read validation after training, and their work folders are gone on with."""
+    training = write_rows("a.jsonl", sentences(60))
+    config = settings(training, validation_files=(str(write_rows("v.jsonl", sentences(9, 1))),))
+    now = prepare(config, 320, QUIET.append)
+    monkeypatch.setattr(WorkFolder, "_earlier_state", lambda _: State(validation_first=False))
+    before = prepare(
+        dataclasses.replace(config, directory=f"{config.directory}-before"), 320, QUIET.append
+    )
+    assert read_meta(now) == read_meta(before)
+    assert texts(now, "validation") == texts(before, "validation") == sentences(9, 1)
 
 
 def test_held_out_share_and_copies(sentences):

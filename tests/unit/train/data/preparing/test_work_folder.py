@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from train.data.preparing.state import State
 from train.data.preparing.work_folder import WorkFolder, documents_recorded
 from train.errors import UserError
 from train.system.lease import LeaseLost
@@ -43,3 +45,26 @@ def test_how_far_it_is(tmp_path: Path) -> None:
     assert documents_recorded(final) == 8
     (work.folder / "state.json").write_text("{")
     assert documents_recorded(final) == 0
+
+
+def test_rows_of_a_file_that_may_break_off_are_not_settled() -> None:
+    state = State()
+    state.counts["train"].documents = 4
+    assert state.settled()["train"].documents == 4
+    state.file_start = dataclasses.asdict(state)
+    state.may_break = True
+    state.counts["train"].documents = 9
+    assert state.settled()["train"].documents == 4
+    state.may_break = False
+    assert state.settled()["train"].documents == 9
+
+
+def test_a_state_of_an_earlier_version_reads_validation_after_training() -> None:
+    new = State(phase=1)
+    values = dataclasses.asdict(new)
+    assert State.of(values) == new and new.validation_is_settled()
+    del values["validation_first"], values["may_break"]
+    old = State.of(values)
+    assert not old.validation_first and not old.validation_is_settled()
+    old.phase = 2
+    assert old.validation_is_settled()
