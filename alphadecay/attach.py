@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from torch import nn
 
 from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
-from alphadecay.optim.cautious import CautiousDecay
-from alphadecay.optim.decay_kind import is_decoupled, refuse_own_rate
+from alphadecay.optim.decay_kind import is_decoupled, make_cautious, refuse_own_rate
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
@@ -73,7 +72,7 @@ class Attachment:
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
         if cautious:
-            _make_cautious(self.optimizers, self.fragments, kinds)
+            make_cautious(self.optimizers, self.fragments, kinds)
         if engine is not None:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
@@ -210,24 +209,6 @@ class Attachment:
 
 def _nothing() -> None:
     """Undo no guard."""
-
-
-def _make_cautious(
-    optimizers: Sequence[Any], fragments: Sequence[Fragments], kinds: Sequence[bool]
-) -> None:
-    """Have every optimizer's decay wait for its step.
-
-    Raises:
-        ValueError: one adds its decay to the gradients, so that no step is without it.
-    """
-    for optimizer, shrinks, part in zip(optimizers, kinds, fragments, strict=True):
-        if not shrinks:
-            raise ValueError(
-                f"cautious decay compares decay with the optimizer's own step, and "
-                f"{type(optimizer).__name__} has its decay, an L2 penalty, inside it; use one that "
-                "shrinks weights, such as AdamW"
-            )
-        part.cautious = CautiousDecay()
 
 
 def _refuse_second(fragments: Sequence[Fragments]) -> None:

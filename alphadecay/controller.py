@@ -109,12 +109,7 @@ class AlphaDecay:
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
-            target,
-            optimizer,
-            modules,
-            published=published,
-            decoupled=decoupled,
-            cautious=cautious,
+            target, optimizer, modules, published=published, decoupled=decoupled, cautious=cautious
         )
         self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from io import StringIO
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.hooks import StepHook
 from alphadecay.sharding.base import Span
@@ -92,6 +93,24 @@ def refuse_own_rate(optimizer: Optimizer) -> None:
             "cannot see, and decay is lr * weight_decay: give it a learning rate, as "
             "transformers' Adafactor takes with relative_step=False, scale_parameter=False"
         )
+
+
+def make_cautious(
+    optimizers: Sequence[Any], fragments: Sequence[Fragments], kinds: Sequence[bool]
+) -> None:
+    """Have every optimizer's decay wait for its step.
+
+    Raises:
+        ValueError: one adds its decay to the gradients, so that no step is without it.
+    """
+    for optimizer, shrinks, part in zip(optimizers, kinds, fragments, strict=True):
+        if not shrinks:
+            raise ValueError(
+                f"cautious decay compares decay with the optimizer's own step, and "
+                f"{type(optimizer).__name__} has its decay, an L2 penalty, inside it; use one that "
+                "shrinks weights, such as AdamW"
+            )
+        part.cautious = CautiousDecay()
 
 
 def _known(optimizer: Optimizer) -> bool | None:
