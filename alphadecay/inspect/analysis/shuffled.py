@@ -55,6 +55,8 @@ def compare_shuffled(
     """
     if not len(eigenvalues_K) or not bool((eigenvalues_K[-1] > 0).item()):
         return None
+    if weight_MN.dtype.itemsize == 1:  # 8-bit floats, which torch only converts
+        weight_MN = weight_MN.float()
     copy_K = eigenvalues(_shuffle(weight_MN, name, seed), precision=torch.float32).cpu()
     edge = bulk_edge(weight_MN)
     largest = float(copy_K[-1])

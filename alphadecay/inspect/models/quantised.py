@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -11,7 +11,10 @@ from alphadecay.inspect.sources import StoredTensor
 # What stands beside a weight's codes, behind the layer's or the weight's name.
 _COMPANIONS = (
     ".qzeros",
+    ".scale",
+    ".scale_inv",
     ".scales",
+    ".scale_weight",
     ".g_idx",
     ".SCB",
     ".weight_format",
@@ -62,9 +65,8 @@ def _how(name: str, tensor: StoredTensor, tensors: Mapping[str, StoredTensor]) -
             return how
     if not name.rpartition(".")[2].endswith(("weight", "_proj")):
         return ""
-    scales = [f"{name}{end}" for end in ("_scale", "_scale_inv", "_scales")]
     if tensor.dtype in _FLOAT8:
-        return "8-bit floats with scales" if _any(scales, tensors) else ""
+        return "8-bit floats with scales" if _scales(name) & tensors.keys() else ""
     if tensor.dtype is None:
         return "a dtype that torch does not have"
     return "" if _floats(tensor) else f"{str(tensor.dtype).removeprefix('torch.')} codes"
@@ -74,8 +76,11 @@ def _floats(tensor: StoredTensor) -> bool:
     return tensor.dtype is not None and tensor.dtype.is_floating_point
 
 
-def _any(names: Iterable[str], tensors: Mapping[str, StoredTensor]) -> bool:
-    return any(name in tensors for name in names)
+def _scales(name: str) -> set[str]:
+    """Return the names that the scales of a weight of 8-bit floats may have."""
+    beside = {f"{name}{end}" for end in ("_scale", "_scale_inv", "_scales")}
+    layer = name.rpartition(".")[0]
+    return beside | {f"{layer}.{leaf}" for leaf in ("scale", "scale_inv", "scales", "scale_weight")}
 
 
 def _base(name: str) -> str:

@@ -127,6 +127,9 @@ def watch_here(folder: Path, seconds: float, once: bool) -> int:
         shot = watch(folder, Lines(lambda text: None), lambda: None, once=True)
         print("\n".join(snapshot_lines(shot)))
         return int(shot.state == "failed")
+    if folder.is_dir() and not (folder / METRICS).is_file():
+        said = f"{folder} has no {METRICS} as yet: waiting for a run to begin; Ctrl-C leaves"
+        print(said, file=sys.stderr)
     display: Display = Picture() if sys.stdout.isatty() else Lines(_flushed)
     try:
         shot = watch(folder, display, lambda: time.sleep(seconds))

@@ -15,14 +15,15 @@ from alphadecay.inspect.sources.shard_index import open_index, open_weights_file
 from alphadecay.inspect.sources.source import Source
 
 CONFIG = "config.json"
-# The first that is there is read: an index before a single file, safetensors before pickles.
+# The first that is there is read, in the order in which from_pretrained looks for them: where a
+# folder was saved to twice, it is what it would load.
 _NAMES = (
-    "model.safetensors.index.json",
     "model.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
+    "model.safetensors.index.json",
     "diffusion_pytorch_model.safetensors",
-    "pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.safetensors.index.json",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
     "adapter_model.safetensors",
     "adapter_model.bin",
 )

@@ -6,6 +6,7 @@ checkpoints hold: the file is read without deepspeed.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,15 +72,18 @@ def open_mapped(path: Path) -> Any:
         archive = zipfile.is_zipfile(path)
         if archive:
             _refuse_compressed(path)
-        return load_restricted(path, mmap=archive)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return load_restricted(path, mmap=archive)
     except UnpicklingError as error:
         raise InspectError(
             f"{path} holds more than tensors and plain values, and is not loaded, for it could run "
-            f"code: {_asked_for(path, error)}; save the model's state_dict() instead"
+            f"code{_asked_for(path)}; save the model's state_dict() instead"
         ) from error
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, MemoryError) as error:
         raise InspectError(
-            f"{path} cannot be read as a file of torch.save: {first_line(error)}"
+            f"{path} cannot be read as a file of torch.save, or is a truncated one: "
+            f"{first_line(error)}; fetch it again"
         ) from error
 
 
@@ -100,13 +104,16 @@ def _refuse_compressed(path: Path) -> None:
         )
 
 
-def _asked_for(path: Path, error: BaseException) -> str:
+def _asked_for(path: Path) -> str:
+    """Return what of it is not allowed, where that can be told; torch's own words advise to load it
+    all the same.
+    """
     try:
         with torch.serialization.safe_globals(list(_STAND_INS)):
             asked = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (OSError, RuntimeError, ValueError, UnpicklingError, EOFError):
         asked = []
-    return f"it asks for {asked[0]}" if asked else first_line(error)
+    return f": it asks for {asked[0]}" if asked else ""
 
 
 class Mapped(Generic[T]):

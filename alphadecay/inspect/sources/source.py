@@ -78,7 +78,7 @@ class Source:
         tensors: by name.
         config: of the model, as config.json has it; empty where there is none.
         broken: name of a tensor or a file that cannot be read -> why.
-        files: all that were opened; their sizes and times make the identity.
+        files: all that were opened; their places, sizes and times make the identity.
         model: the model itself where it is in memory.
     """
 
@@ -92,10 +92,14 @@ class Source:
 
     @property
     def identity(self) -> str:
-        """Return a digest of the files' names, sizes and times and of the configuration: another
+        """Return a digest of the files' places, sizes and times and of the configuration: another
         where one was written.
         """
-        facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.files]
+        # two checkpoints that an archive kept may have files of one name, size and time
+        facts = [
+            (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in self.files
+        ]
         known = json.dumps([self.form, facts, self.config], sort_keys=True, default=str)
         return hashlib.sha256(known.encode()).hexdigest()
 

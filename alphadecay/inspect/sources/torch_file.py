@@ -66,10 +66,10 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         InspectError: there is none.
     """
     held = open_mapped(path)
-    tensors = _tensors(held)
-    if not tensors and isinstance(held, Mapping):
-        inner = [held[name] for name in _INSIDE if name in held] + list(held.values())
-        tensors = next((found for value in inner if (found := _tensors(value))), {})
+    # the usual names first: beside them lie a state of random numbers, a step and the like
+    usual = [held[name] for name in _INSIDE if name in held] if isinstance(held, Mapping) else []
+    others = list(held.values()) if isinstance(held, Mapping) else []
+    tensors = next((found for value in (*usual, held, *others) if (found := _tensors(value))), {})
     if not tensors:
         raise InspectError(
             f"{path} holds a {type(held).__name__} and no state dict: need a dict of tensors by "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -178,8 +179,11 @@ def test_weights_without_an_alpha_are_rows_with_a_status() -> None:
 def test_8_bit_floats_are_measured(tmp_path: Path) -> None:
     weight = torch.randn(32, 48).to(torch.float8_e4m3fn)
     torch.save({"q_proj.weight": weight}, tmp_path / "x.pt")
-    [row] = alphadecay.analyze(tmp_path / "x.pt")
+    torch.save({"q_proj.weight": weight.float()}, tmp_path / "y.pt")
+    [row] = alphadecay.analyze(tmp_path / "x.pt", randomize=True)
+    [wide] = alphadecay.analyze(tmp_path / "y.pt", randomize=True)
     assert row.alpha == pytest.approx(alphadecay.pl_alpha_hill(weight.float()))
+    assert (row.beyond_shuffled, row.traps) == (wide.beyond_shuffled, wide.traps)
 
 
 class Cut(Exception):
@@ -227,6 +231,20 @@ def test_a_journal_of_other_files_or_choices_does_not_count(tmp_path: Path) -> N
     [decayed] = alphadecay.analyze(tmp_path / "x.pt", journal=journal, weight_decay=0.7)
     assert (decayed.alpha, decayed.decay) == (after.alpha, 0.7)
     assert len(journal.read_text().splitlines()) == 3
+
+
+def test_a_journal_tells_files_of_one_name_size_and_time_apart(tmp_path: Path) -> None:
+    alphas = []
+    for folder in ("before", "after"):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "x.pt"
+        torch.save({"q_proj.weight": torch.randn(32, 32)}, file)
+        os.utime(file, (1, 1))  # as archives with fixed times leave it
+        [row] = alphadecay.analyze(file, journal=tmp_path / "journal")
+        [alone] = alphadecay.analyze(file)
+        assert row.alpha == alone.alpha
+        alphas.append(row.alpha)
+    assert alphas[0] != alphas[1]
 
 
 def test_what_is_kept_follows_the_choice_of_weights(tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ INTEGERS = torch.ones(8, 12, dtype=torch.int32)
         ),
         (
             {
+                f"{Q}.weight": torch.ones(8, 12).to(torch.float8_e4m3fn),
+                f"{Q}.scale": torch.ones(2, 2),
+            },
+            f"{Q}.weight",
+            "8-bit floats with scales",
+        ),
+        (
+            {
                 "model.layers.0.mlp.experts.down_proj_blocks": torch.ones(
                     4, 8, 2, 16, dtype=torch.uint8
                 ),
@@ -59,7 +67,7 @@ INTEGERS = torch.ones(8, 12, dtype=torch.int32)
             "in blocks of MXFP4",
         ),
     ],
-    ids=["gptq", "bnb-4bit", "bnb-8bit", "fp8", "mxfp4"],
+    ids=["gptq", "bnb-4bit", "bnb-8bit", "fp8", "fp8-deepseek", "mxfp4"],
 )
 def test_it_is_named_and_the_rest_is_measured(
     tensors: dict[str, torch.Tensor], named: str, words: str, tmp_path: Path

@@ -178,6 +178,17 @@ def test_control_c_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert main(["watch", str(folder)]) == 0
 
 
+def test_it_says_that_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.time, "sleep", interrupt)
+    assert main(["watch", str(tmp_path)]) == 0
+    assert "waiting for a run to begin" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("missing", "no such folder"), ("", "no run has begun there")]
 )

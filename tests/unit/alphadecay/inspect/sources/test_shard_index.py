@@ -42,6 +42,12 @@ def test_all_shards_are_read(folder: Path, given: str) -> None:
     assert source.config == {"model_type": "llama"}
 
 
+def test_of_a_folder_saved_to_twice_the_file_that_would_be_loaded_is_read(folder: Path) -> None:
+    save_file({"a": torch.ones(3)}, folder / "model.safetensors")
+    source = open_source(folder)
+    assert {name: t.read().tolist() for name, t in source.tensors.items()} == {"a": [1, 1, 1]}
+
+
 def test_what_a_missing_shard_held_is_named(folder: Path) -> None:
     (folder / "two.safetensors").unlink()
     source = open_source(folder)

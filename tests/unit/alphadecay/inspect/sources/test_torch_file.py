@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Bomb:
         {"state_dict": STATE, "epoch": 3},
         {"model": STATE, "optimizer": {"state": {0: {"exp_avg": torch.ones(3, 4)}}}},
         {"weights_of_mine": STATE},
+        {"rng_state": torch.ones(5), "state_dict": STATE},
     ],
 )
 def test_the_state_dict_is_found(held: Any, legacy: bool, tmp_path: Path) -> None:
@@ -86,12 +88,29 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "y.pt")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_plain_pickle_is_refused_without_torchs_advice_to_load_it(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(pickle.dumps({"bomb": Bomb(tmp_path / "made")}, protocol=4))
+    with pytest.raises(InspectError, match="more than tensors") as error:
+        open_source(tmp_path / "x.pt")
+    assert "weights_only" not in str(error.value)
+    assert not (tmp_path / "made").exists()
+
+
 @pytest.mark.parametrize("kept", [0, 1, 100, -1])
 def test_a_truncated_file_is_told(kept: int, tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "x.pt")
     whole = (tmp_path / "x.pt").read_bytes()
     (tmp_path / "x.pt").write_bytes(whole[:kept])
     with pytest.raises(InspectError, match=r"x\.pt"):
+        open_source(tmp_path / "x.pt")
+
+
+def test_of_a_truncated_file_the_way_out_is_said(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "x.pt")
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[:-400])
+    with pytest.raises(InspectError, match=r"truncated one.*fetch it again"):
         open_source(tmp_path / "x.pt")
 
 
