@@ -20,7 +20,17 @@ from alphadecay.inspect.sources.source import Source, StoredTensor, first_line
 
 LATEST = "latest"  # the file in which DeepSpeed names its newest checkpoint
 _STATES = "*_states.pt"
-_READING = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError)
+# a forged file may hold anything in anything's place
+_READING = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    UnpicklingError,
+)
 
 
 def state_folder(folder: Path) -> Path | None:

@@ -155,7 +155,8 @@ def _stage_0(model: Mapping[str, Any]) -> dict[str, StoredWeight]:
     """In float32 take the model's own weights; in 16 bits the optimizer's copies, in the order of
     the model, tied weights once.
     """
-    module: Mapping[str, Tensor] = model["module"]
+    held = model["module"].items()  # of some layers a state of their own, which is no tensor
+    module = {name: weight for name, weight in held if isinstance(weight, Tensor)}
     optimizer = model["optimizer"]
     # DeepSpeed notes neither shapes nor ties at stage 0; a tied weight is stored once all the same
     first: dict[int, str] = {}

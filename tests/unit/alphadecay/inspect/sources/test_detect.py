@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,19 @@ def test_parts_of_tensor_parallelism_are_refused(tmp_path: Path) -> None:
     write_zero1(tmp_path, ranks=1)
     torch.save({}, tmp_path / "mp_rank_01_model_states.pt")
     with pytest.raises(InspectError, match="tensor or pipeline parallelism"):
+        open_source(tmp_path)
+
+
+def test_what_lies_beside_tensors_in_a_deepspeed_file_is_passed_over(tmp_path: Path) -> None:
+    held = {"module": {**WEIGHTS, "fc._extra_state": None}, "optimizer": {}}
+    torch.save(held, tmp_path / "mp_rank_00_model_states.pt")
+    assert values(tmp_path) == of(WEIGHTS)
+
+
+@pytest.mark.parametrize("held", [{"module": None, "optimizer": {}}, {"module": {}}, [1], None])
+def test_a_deepspeed_file_of_something_else_is_told(held: Any, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "mp_rank_00_model_states.pt")
+    with pytest.raises(InspectError, match="cannot be read as a DeepSpeed checkpoint"):
         open_source(tmp_path)
 
 
