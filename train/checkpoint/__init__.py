@@ -2,7 +2,7 @@
 
 Below <output_dir>/checkpoints:
 
-    step-00000100/state/...        what DeepSpeed writes, one file per rank; own_rank_*.pt
+    step-00000100/state/...        what the engine writes, one file per rank; own_rank_*.pt
     step-00000100/manifest.json    step, model, world size, and size and hash of every file
     latest                         name of the one written last, for people only
     universal-00000100/...         made from step-00000100 for another world size or ZeRO stage

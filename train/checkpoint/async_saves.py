@@ -18,7 +18,7 @@ from train.system.shared_memory import Arena, can_share_memory
 
 
 class AsyncSaves:
-    """Copies states and has them written, one at a time.
+    """Copies states and has them written, one at a time. Collective to construct.
 
     Memory is taken and a process started at the first.
 
@@ -43,7 +43,8 @@ class AsyncSaves:
         lease: Lease | None,
         say: Callable[[str], None],
     ) -> None:
-        self.wanted = choice is not False and engine.snapshots and can_share_memory()
+        possible = choice is not False and engine.snapshots
+        self.wanted = possible and all(world.gather(can_share_memory()))
         self._choice = choice
         self._engine = engine
         self._world = world
@@ -78,7 +79,7 @@ class AsyncSaves:
         rooms = gather_written(self._world, target, snapshot.failure, self._room(snapshot))
         short = why_no_room(rooms, MARGIN if self._choice == "auto" else 0.0)
         if short:
-            self.wanted = False
+            self.close()
             self._say(f"checkpoint.asynchronous: saves stop the training, for {short}")
             return None
         return SaveInFlight(

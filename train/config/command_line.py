@@ -29,7 +29,7 @@ from train.config.recipe_file import read_recipe, recipe_names
 from train.config.validate import check_values
 from train.errors import Problems, UserError
 
-DESCRIPTION = "Pre-train a LLaMA with AlphaDecay."
+DESCRIPTION = "Pre-train a language model with AlphaDecay."
 
 
 def load_command(

@@ -20,6 +20,7 @@ from train.loop.lm_eval_tasks import (
     refuse_generation,
     score_tasks,
 )
+from train.loop.supply import on_all
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,8 @@ def load_downstream(
         return tasks
 
     world.run_on_main(lambda: load() and None, patient=True)
-    return Downstream(
-        config.downstream, load(), config.downstream_limit, tokenizer, sequence_length
-    )
+    tasks = on_all(world, load)
+    return Downstream(config.downstream, tasks, config.downstream_limit, tokenizer, sequence_length)
 
 
 def _record(scores: Sequence[Score]) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from train.cluster.distributed import World
 from train.data.tokenizers.load import AnyTokenizer
+from train.errors import UserError
 
+ONLY_LIKELIHOODS = "a run asks for likelihoods of continuations, and for nothing else"
 Request = tuple[tuple[str, str], list[int], list[int]]
 
 
@@ -98,11 +100,11 @@ class EngineModel(TemplateLM):  # type: ignore[misc]
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         """Refuse: `refuse_generation` lets no such task come here."""
-        raise NotImplementedError("a run asks for likelihoods of continuations only")
+        raise UserError(ONLY_LIKELIHOODS)
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         """Refuse, as above."""
-        raise NotImplementedError("a run asks for likelihoods of continuations only")
+        raise UserError(ONLY_LIKELIHOODS)
 
 
 def _answer(logits_AV: Tensor, asked: list[int]) -> Tensor:

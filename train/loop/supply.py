@@ -142,8 +142,8 @@ class Supply:
         if failure:
             self._told = True
             self._telemetry.message(
-                f"the preparation has failed: {failure} The run goes on with what is prepared, "
-                "and ends with a checkpoint where it needs more"
+                f"the preparation has failed: {failure.rstrip('.')}. The run goes on with what is "
+                "prepared, and ends with a checkpoint where it needs more"
             )
 
 

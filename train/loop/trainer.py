@@ -118,19 +118,20 @@ class Trainer:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()
-        with self.reader, collected_between_steps():
-            while self.step < self.config.run.steps and not self.stopped:
-                self._one_step(self.step + 1)
-                self._between_steps()
-                collect_if_due(self.step)
-        self.telemetry.journal.open()
-        if self.stopped:
-            self.world.run_on_main(lambda: make_sure_held(self.lease))
-            if self.step:
-                try:
-                    self.save(last=True)
-                except checkpoint.LastNotSaved as failure:  # it goes on from the one before
-                    self.telemetry.message(f"warning: {failure}")
+        with self.reader:  # its end may take seconds, and a stop's grace is short: save first
+            with collected_between_steps():
+                while self.step < self.config.run.steps and not self.stopped:
+                    self._one_step(self.step + 1)
+                    self._between_steps()
+                    collect_if_due(self.step)
+            self.telemetry.journal.open()
+            if self.stopped:
+                self.world.run_on_main(lambda: make_sure_held(self.lease))
+                if self.step:
+                    try:
+                        self.save(last=True)
+                    except checkpoint.LastNotSaved as failure:  # it goes on from the one before
+                        self.telemetry.message(f"warning: {failure}")
         self.saver.close()
         self.reader.check()
 
@@ -213,7 +214,6 @@ class Trainer:
         Batch k of the run belongs to step k + 1.
         """
         run = self.config.run
-        world = self.world
         lr = learning_rate(self.config.optim, step, run.steps)
         base = base_decay(self.config, step)
         self.engine.set_learning_rate(lr)
@@ -224,8 +224,8 @@ class Trainer:
             batch = self.reader.batch(step - 1)
         for tokens, labels, scale in batch:
             with part("data"):
-                tokens = tokens.to(world.device, non_blocking=True)
-                labels = labels.to(world.device, non_blocking=True)
+                tokens = tokens.to(self.world.device, non_blocking=True)
+                labels = labels.to(self.world.device, non_blocking=True)
             with part("forward_backward"):
                 loss = self.engine.forward(tokens, labels) * scale
                 self.engine.backward(poison_nonfinite_loss(loss))

@@ -47,7 +47,7 @@ class PreparationBeside:
         context = get_context("spawn")
         self._link, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(config, vocab_size, theirs), name="preparation"
+            target=_work, args=(config, vocab_size, folder, theirs), name="preparation"
         )
         self._process.start()
         theirs.close()
@@ -107,7 +107,7 @@ class PreparationBeside:
         return PartialCorpus((work, self.folder), meta, False, state.validation_is_settled())
 
 
-def _work(config: DataConfig, vocab_size: int, link: Connection) -> None:
+def _work(config: DataConfig, vocab_size: int, folder: Path, link: Connection) -> None:
     """Prepare, and say at the end what went wrong; this is the process's job."""
     os.nice(NICENESS)
     asked = threading.Event()
@@ -115,7 +115,7 @@ def _work(config: DataConfig, vocab_size: int, link: Connection) -> None:
     threading.Thread(target=_watch, args=(link, os.getppid(), asked), daemon=True).start()
     outcome = ""
     try:
-        prepare(config, vocab_size, _say, beside=True)
+        prepare(config, vocab_size, _say, beside=folder)
     except Stopped:
         pass
     except UserError as error:

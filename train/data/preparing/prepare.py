@@ -43,7 +43,7 @@ def prepare(
     config: DataConfig,
     vocab_size: int,
     report: Callable[[str], None] | None = None,
-    beside: bool = False,
+    beside: Path | None = None,
 ) -> Path:
     """Prepare the corpus of a configuration without a mixture, or find it prepared.
 
@@ -53,8 +53,8 @@ def prepare(
             given one.
         report: takes progress lines; None draws a bar on stderr, or writes lines there if it is no
             terminal.
-        beside: a run reads meanwhile what is there already: few lines, and an error takes nothing
-            of it away.
+        beside: the folder of which a run reads meanwhile what is there already: few lines, and an
+            error takes nothing of it away.
 
     Returns:
         The folder; open it with TokenFile(folder, "train") and TokenFile(folder, "validation").
@@ -64,8 +64,13 @@ def prepare(
     """
     inputs = open_inputs(config, vocab_size)
     expected = config.max_documents or inputs.training.expected
-    with Progress("Preparing tokens", report, expected, seldom=beside) as progress:
+    with Progress("Preparing tokens", report, expected, seldom=beside is not None) as progress:
         folder = prepared_folder(config, inputs, progress.say)
+        if beside not in (None, folder):
+            raise UserError(
+                f"data.files: the run waits for {beside}, and the files as they are now make "
+                f"{folder}; start again once they no longer change"
+            )
         if folder.exists():
             progress.say(f"Using the prepared corpus in {folder}")
             check_vocab(load_prepared(folder), vocab_size)
@@ -132,7 +137,7 @@ class _Preparation:
         inputs: Inputs,
         folder: Path,
         progress: Progress,
-        beside: bool,
+        beside: Path | None,
     ) -> None:
         self.beside = beside
         self.config = config
@@ -258,5 +263,5 @@ class _Preparation:
         work.flush()
         if work.state.sizes[QUARANTINE_NAME]:
             shutil.copyfile(work.folder / QUARANTINE_NAME, self.bad_rows)
-        if not self.beside:
+        if self.beside is None:
             work.discard()

@@ -76,7 +76,7 @@ class HangWatch:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(self._margin)  # a device that does not answer may hold it for ever
         if error is None or self._moved() > self._written > 0:
             self._forget()
         elif not self._written and self._still() >= self._patience:

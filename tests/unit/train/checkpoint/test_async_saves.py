@@ -269,6 +269,28 @@ def test_without_room_for_the_copies_a_save_is_a_plain_one(
     assert said.count("saves stop the training, for") == (not asynchronous and choice is not False)
 
 
+def test_where_the_room_is_gone_later_the_memory_is_given_back(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start()
+    run.saver.save(1, {})
+    run.saver.settle()
+    process = run.process()
+    monkeypatch.setattr(host_room, "memory_left", lambda: 0)
+    larger = {"state": torch.ones(8 << 20, dtype=torch.uint8)}
+    assert run.saver.save(2, {}, larger) is not None
+    assert not process.is_running() and run.saved == [1, 2]
+
+
+def test_one_rank_that_cannot_share_memory_decides_for_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world: Any = SimpleNamespace(**vars(WORLD) | {"gather": lambda value: [value, False]})
+    config = CheckpointConfig(asynchronous=True)
+    own = checkpoint.Saver(config, tmp_path / "checkpoints", engine(), identity(), world)
+    assert not own._async.wanted
+
+
 def test_the_room_is_that_of_a_host_for_all_of_its_ranks() -> None:
     rooms = [HostRoom(host, 3 * GB, 10 * GB, 16 * GB) for host in "aaab"]
     assert why_no_room(rooms, 0.0) == ""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from train.system.shared_memory import ALIGNMENT, Arena, aligned
+from train.system import shared_memory
+from train.system.shared_memory import ALIGNMENT, Arena, aligned, can_share_memory
 
 
 def seen(arena: Arena) -> mmap.mmap:
@@ -45,6 +46,33 @@ def test_it_grows_and_never_shrinks() -> None:
         assert memory[:] == b"\1" * arena.capacity
     arena.close()
     assert arena.capacity == 0
+
+
+def test_after_a_failed_growth_nothing_passes_for_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, size: int) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    arena = Arena(torch.device("cpu"))
+    arena.reserve(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_memory.os, "ftruncate", full)
+        with pytest.raises(OSError, match="Cannot allocate"):
+            arena.reserve(arena.capacity + 1)
+    assert arena.capacity == 0
+    arena.reserve(5)
+    arena.copy([(torch.arange(5, dtype=torch.uint8), 0)])
+    with seen(arena) as memory:
+        assert memory[:5] == bytes(range(5))
+    arena.close()
+
+
+def test_a_system_that_refuses_it_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> int:
+        raise OSError(38, "Function not implemented")
+
+    assert can_share_memory()
+    monkeypatch.setattr(shared_memory.os, "memfd_create", refuse)
+    assert not can_share_memory()
 
 
 @pytest.mark.parametrize(("size", "next_one"), [(0, 0), (1, 64), (64, 64), (65, 128)])

@@ -284,3 +284,11 @@ def test_real_shard_with_the_t5_model(shared, settings):
     meta = read_meta(prepare(config, 32000, QUIET.append))
     assert meta.train.documents + meta.validation.documents == meta.rows == 1000
     assert 400_000 < meta.train.tokens + meta.validation.tokens < 700_000
+
+
+def test_a_run_that_waits_for_another_folder_is_told(write_rows, settings, documents):
+    config = settings(write_rows("a.json.gz", documents))
+    waited_for = Path(config.directory) / "files-000000000000"
+    with pytest.raises(UserError, match=rf"waits for {waited_for}.*start again"):
+        prepare(config, 320, QUIET.append, beside=waited_for)
+    assert not list(Path(config.directory).glob("files-*"))

@@ -10,6 +10,7 @@ import torch
 
 from tests.waiting import until
 from train.cluster.distributed import World
+from train.loop.hanging import evidence
 from train.loop.hanging.watch import HangWatch
 from train.telemetry.clock import StepClock
 
@@ -97,3 +98,16 @@ def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path, clock):
     quiet = watch(tmp_path, clock)
     with quiet, clock.part("data"):
         until(lambda: quiet._written)
+
+
+def test_a_device_that_does_not_answer_does_not_keep_the_process(tmp_path, clock, monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr(evidence, "collectives", lambda: answers.wait(30) and [])
+    path = tmp_path / "hang/now/rank-1.json"
+    own = watch(tmp_path, clock)
+    with pytest.raises(RuntimeError, match="Timed out"), own:
+        until(path.exists)
+        raise RuntimeError("Timed out waiting")
+    assert own._thread.is_alive() and path.exists()
+    answers.set()
+    own._thread.join()
