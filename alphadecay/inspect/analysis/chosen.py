@@ -37,12 +37,20 @@ def measure_one(model: Any, wanted: str, choices: Mapping[str, Any]) -> tuple[st
         InspectError: the model cannot be read, no weight is meant, or it cannot be read.
     """
     weights = find_weights(open_source(model), choices["include"], choices["exclude"])
-    name = only_one([weight.name for weight in weights.measured], wanted)
+    names = [weight.name for weight in weights.measured]
+    aside = [name for name in weights.set_aside if _means(wanted, name)]
+    if aside and not any(_means(wanted, name) for name in names):
+        raise InspectError(f"{aside[0]} is set aside: {weights.set_aside[aside[0]]}")
+    name = only_one(names, wanted)
     [weight] = [weight for weight in weights.measured if weight.name == name]
     [(_, weight_MN)] = matrices([weight])
     if isinstance(weight_MN, BrokenTensor):
         raise InspectError(f"{name}: {weight_MN}")
     return name, take_spectrum(weight_MN.to(choices["device"]), choices["tail"])
+
+
+def _means(wanted: str, name: str) -> bool:
+    return wanted in name or fnmatchcase(name, wanted)
 
 
 def extremes(rows: Sequence[Row]) -> list[str]:

@@ -159,6 +159,15 @@ def test_explain_says_why_there_is_no_alpha(
     assert "It keeps the base decay, 0.1" in words
 
 
+def test_explain_says_why_a_weight_is_set_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes = torch.ones(8, 12, dtype=torch.int8)
+    torch.save({"q_proj.weight": codes, "o_proj.weight": torch.randn(8, 12)}, tmp_path / "x.pt")
+    assert main(["explain", str(tmp_path / "x.pt"), "q_proj"]) == 2
+    assert "q_proj.weight is set aside: it is quantised" in capsys.readouterr().err
+
+
 def test_explain_of_a_broken_weight_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"q_proj.weight": torch.full((9, 9), torch.nan)}, "x.pt")
     assert main(["explain", "x.pt", "q_proj"]) == 2
