@@ -20,7 +20,7 @@ from typing import Any
 # Part -> the function whose calls it is. One called within another's time counts in its own alone.
 PARTS = {
     "process_group": "train.cluster.distributed:start",
-    "data": "train.loop.build:_prepare",
+    "data": "train.loop.build:prepare_together",
     "engine": "train.loop.build:build_engine",
     "model": "train.engines.deepspeed:build_model",
     "first_refresh": "train.loop.build:build_decay",

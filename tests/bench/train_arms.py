@@ -26,6 +26,7 @@ from train.data.loading.rows import Labelled, PackedRows
 from train.data.loading.sampler import Batches
 from train.engines.deepspeed import build_engine
 from train.loop.decay_methods import build_decay
+from train.loop.supply import Supply
 from train.loop.trainer import Trainer
 from train.models.build import build_model
 from train.telemetry.telemetry import Telemetry
@@ -117,9 +118,10 @@ def ours(
     data = rows(size)
     validation = Labelled(*data.read(np.arange(1)))
     batches = Batches([data], config.run.seed, config.run.global_batch)
+    supply = Supply(config, world, batches, telemetry)
     saver = Saver(config.checkpoint, folder / method, engine, {}, world)
     trainer = Trainer(
-        config, world, engine, decay, batches, validation, telemetry, {}, folder / method, saver
+        config, world, engine, decay, supply, validation, telemetry, {}, folder / method, saver
     )
 
     def loop(gate: Callable[[], None]) -> None:

@@ -34,6 +34,6 @@ def test_farms_does_not() -> None:
 
 def test_the_page_says_so() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
-    assert f"that are square have α {SQUARE}, those of 2.7 : 1" in text
+    assert f"untrained square weights have {SQUARE}, those of 2.7 : 1" in text
     assert f"MLP has, {WIDE}." in text
     assert f"gives both {SQUARE}." in text

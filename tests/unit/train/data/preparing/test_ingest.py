@@ -18,10 +18,12 @@ from tests.waiting import until
 from train.data.loading.memmap import TokenFile, read_meta
 from train.data.preparing import ingest, lanes, workers
 from train.data.preparing.prepare import prepare
-from train.data.preparing.work_folder import WorkFolder
+from train.data.preparing.work_folder import STATE_NAME, WorkFolder
 from train.data.sources import chunks
 from train.data.sources.files import files_source
 from train.errors import UserError
+
+PREPARED = "TEST_PREPARED"  # names the folder to workers
 
 QUIET: list[str] = []
 
@@ -243,6 +245,7 @@ def test_a_killed_worker_is_said_and_nothing_is_lost(
     monkeypatch.setattr(workers, "_encode", _die_on_the_last_file)
     monkeypatch.setattr(workers, "_encode_in_threads", _die_in_the_last_lane)
     monkeypatch.setattr(workers, "THREADS", 1)
+    monkeypatch.setenv(PREPARED, config.directory)
     files = tuple(name for name in config.files if name.endswith(kinds))
     config = dataclasses.replace(config, workers=2, files=files)
     with pytest.raises(
@@ -260,6 +263,8 @@ def test_a_killed_worker_is_said_and_nothing_is_lost(
 
 def _die_on_the_last_file(chunk, plan):
     if any(Path(file).name == "f.json.gz" for file, _, _ in chunk.rows):
+        # Else a slow main process might have nothing yet that it could go on from.
+        until(lambda: list(Path(os.environ[PREPARED]).rglob(STATE_NAME)), "a record")
         os._exit(9)
     return workers.encode_chunk(chunk, workers._tokenizer, plan)
 

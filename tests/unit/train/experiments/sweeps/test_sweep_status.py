@@ -111,10 +111,10 @@ def test_a_folder_of_another_version_is_told_like_other_settings(tmp_path: Path)
     runs = planned(tmp_path)
     folder = runs[0].run.folder
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("optim:\n  momentum: 0.9\n")
+    (folder / "config.yaml").write_text("optim:\n  lookahead: 0.9\n")
     (folder / "state.json").write_text('{"state": "stopped", "step": "x"}')
     (found,) = differences(runs[0])
-    assert found.startswith("its settings cannot be read: ") and "optim.momentum" in found
+    assert found.startswith("its settings cannot be read: ") and "optim.lookahead" in found
     with pytest.raises(
         UserError,
         match=r"seed-1 has a run with other settings: its settings cannot be read.*--root",
