@@ -13,6 +13,7 @@ from pathlib import Path
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
+from train.config.images import ImagesConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -25,6 +26,7 @@ __all__ = [
     "DeepSpeedConfig",
     "EngineConfig",
     "EvalConfig",
+    "ImagesConfig",
     "LogConfig",
     "MixtureSource",
     "ModelConfig",
@@ -46,6 +48,7 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        images: where images come from, of task image_classification.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -61,6 +64,7 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)
