@@ -31,7 +31,9 @@ def averaged(rank: int, engine: str, precision: str) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_rank_computes_with_the_average_and_then_with_the_weights(engine, precision):
     # An average of rounded weights, rounded: an ulp of bf16, 2^-8, beside each
-    tolerance = {"atol": 1e-6, "rtol": 0} if precision == "float32" else {"atol": 1e-4, "rtol": 0.01}
+    tolerance = (
+        {"atol": 1e-6, "rtol": 0} if precision == "float32" else {"atol": 5e-4, "rtol": 0.01}
+    )
     for expected, found, before, after in run_ranks(2, averaged, engine, precision):
         for name, average in expected.items():
             torch.testing.assert_close(found[name].double(), average, **tolerance, msg=name)

@@ -97,16 +97,12 @@ class ImageBatches:
         pixels = self._transforms.for_training(self._images.read(row), rng)
         return pixels, int(self._images.labels[row])
 
-    def _micro_batch(
-        self, positions: list[int], seen: dict[int, tuple[Pixels, int]]
-    ) -> MicroBatch:
+    def _micro_batch(self, positions: list[int], seen: dict[int, tuple[Pixels, int]]) -> MicroBatch:
         rows = [self._blended(position, seen) for position in positions]
         pixels, targets = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
         return MicroBatch({"pixel_values": pixels}, targets, 1.0)
 
-    def _blended(
-        self, position: int, seen: dict[int, tuple[Pixels, int]]
-    ) -> tuple[Pixels, Pixels]:
+    def _blended(self, position: int, seen: dict[int, tuple[Pixels, int]]) -> tuple[Pixels, Pixels]:
         """Return the image and the target of a row."""
         classes = len(self._images.classes)
         smoothing = self._config.label_smoothing

@@ -43,9 +43,7 @@ def open_images(
     return training, validation
 
 
-def _open(
-    images: ImagesConfig, data: DataConfig, model: ModelConfig
-) -> tuple[ImageSet, ImageSet]:
+def _open(images: ImagesConfig, data: DataConfig, model: ModelConfig) -> tuple[ImageSet, ImageSet]:
     if images.source == "drawn":
         from train.data.images.drawn import DrawnImages
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -73,7 +75,7 @@ def test_it_is_saved_with_the_moments():
     model, optimizer, average = started(AdamW)
     step(model, optimizer)
     average.update()
-    saved = optimizer.state_dict()
+    saved = deepcopy(optimizer.state_dict())
     other, own, theirs = started(AdamW)
     own.load_state_dict(saved)
     theirs.swap()  # of what was loaded

@@ -19,12 +19,13 @@ SIDE = 16
 ROWS = 12
 IMAGES = DrawnImages(30, SIDE)
 POOL = ThreadPoolExecutor(2)
+DEFAULT = ImagesConfig()
 PLAIN = ImagesConfig(
     crop_scale=1, centre_crop=1, flip=0, rand_augment=0, erasing=0, mixup=0, cutmix=0
 )
 
 
-def batches(config: ImagesConfig = ImagesConfig(), seed: int = 3) -> ImageBatches:
+def batches(config: ImagesConfig = DEFAULT, seed: int = 3) -> ImageBatches:
     return ImageBatches(IMAGES, config, SIDE, seed, ROWS, 5, POOL)
 
 
@@ -53,7 +54,9 @@ def test_another_batch_and_another_seed_are_others():
 def test_an_epoch_holds_every_image_once_and_its_label():
     source = batches(PLAIN)
     rows = source.rows(np.arange(30))
-    assert sorted(rows) == list(range(30)) and sorted(source.rows(np.arange(30, 60))) == sorted(rows)
+    assert sorted(rows) == list(range(30)) and sorted(source.rows(np.arange(30, 60))) == sorted(
+        rows
+    )
     pixels, targets = whole(source, 0, 1, ROWS)
     for place, row in enumerate(rows[:ROWS]):
         assert np.array_equal(pixels[place].numpy(), normalised(IMAGES.read(row)))

@@ -1,4 +1,4 @@
-"""Image sets of `datasets`, saved and as parquet: the same images as a folder's, and what is wrong."""
+"""Image sets of `datasets`, saved and as parquet: the images of a folder, and what is wrong."""
 
 from __future__ import annotations
 
