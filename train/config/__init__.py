@@ -41,10 +41,10 @@ __all__ = [
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling"]
+TaskName = Literal["language_modelling", "image_classification"]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
-    {"language_modelling": ("llama", "qwen3", "gpt2")}
+    {"language_modelling": ("llama", "qwen3", "gpt2"), "image_classification": ("vit",)}
 )
 
 
@@ -95,6 +95,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task == "image_classification":
+            return (self.model.image_size // self.model.patch_size) ** 2 + 1  # a class token
         return self.data.sequence_length
 
     @property

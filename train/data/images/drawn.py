@@ -23,8 +23,8 @@ Plane = npt.NDArray[np.float64]
 # From coordinates whose unit is the size of the shape, and from the centre, to where it is.
 _Form = Callable[[Plane, Plane], Mask]
 _VERSION = "1"  # of the drawings; another one has other images
-_NOISE = 24.0  # standard deviation, of values up to 255
-_SIZES = (0.25, 0.45)  # of a shape, as a share of the side
+_NOISE = 12.0  # standard deviation, of values up to 255
+_SIZES = (0.3, 0.45)  # of a shape, as a share of the side
 _LINE = 0.35  # half the width of a bar, in units of the shape
 _CONTRAST = 60.0  # between ground and shape in one colour, at least
 

@@ -83,8 +83,8 @@ class Transforms:
 def normalised(image: Image) -> Pixels:
     """Return pixels with about zero mean and unit variance, float32 [3, height, width]."""
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (MEAN, STD))
-    pixels: Pixels = (to_array(image).astype(np.float32) / 255 - mean) / std
-    return pixels
+    pixels = to_array(image).astype(np.float32) / np.float32(255)
+    return (pixels - mean) / std
 
 
 def random_box(width: int, height: int, least: float, rng: np.random.Generator) -> Box:
@@ -97,7 +97,7 @@ def random_box(width: int, height: int, least: float, rng: np.random.Generator) 
     """
     for _ in range(_TRIES):
         area = width * height * rng.uniform(least, 1)
-        ratio = math.exp(rng.uniform(*map(math.log, _RATIOS)))
+        ratio = _log_uniform(_RATIOS, rng)
         wide = round(math.sqrt(area * ratio))
         high = round(math.sqrt(area / ratio))
         if 0 < wide <= width and 0 < high <= height:
@@ -111,12 +111,17 @@ def random_box(width: int, height: int, least: float, rng: np.random.Generator) 
     return left, top, left + wide, top + high
 
 
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    low, high = limits
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
 def erase(pixels: Pixels, rng: np.random.Generator) -> None:
     """Put noise in place of a rectangle (arXiv 1708.04896); nothing where none fits."""
     _, height, width = pixels.shape
     for _ in range(_TRIES):
         area = height * width * rng.uniform(*_ERASED_AREA)
-        ratio = math.exp(rng.uniform(*map(math.log, _ERASED_RATIOS)))
+        ratio = _log_uniform(_ERASED_RATIOS, rng)
         high = round(math.sqrt(area * ratio))
         wide = round(math.sqrt(area / ratio))
         if 0 < high < height and 0 < wide < width:

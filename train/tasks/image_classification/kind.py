@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alphadecay.inspect.run.metrics import FigureOfMerit
 from train.config import TrainConfig
 from train.errors import Problems
-from train.tasks.figure import Figure
 
 if TYPE_CHECKING:
     from train.cluster.distributed import World
     from train.tasks.image_classification.task import ImageClassification
     from train.tasks.task import DataPlan, Interruptible
 
-TOP1 = Figure("val_top1", "top-1 accuracy, %", "higher")
+TOP1 = FigureOfMerit("val_top1", "top-1 accuracy (%)", "higher")
 
 
-def figure_of(config: TrainConfig) -> Figure:
+def figure_of(config: TrainConfig) -> FigureOfMerit:
     """Return the figure of merit: of the weights themselves, whether or not they are averaged."""
     return TOP1
 
