@@ -151,6 +151,10 @@ def test_the_exported_folder_sees_and_answers_as_the_run(runs, engine, images, t
     assert outcome.code == 0, outcome.output
     model = AutoModelForImageClassification.from_pretrained(out).eval()
     assert [model.config.id2label[number] for number in range(3)] == sorted(CLASSES[:3])
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: image-classification" in card and "An image classifier of" in card
+    top1 = metrics(runs[engine], "validation")[-1]["val_top1"]
+    assert f"| top-1 accuracy (%) | {top1:,.2f} |" in card
     config = load_config(["--config", str(images.recipe)])
     _, validation = open_images(config.images, config.data, config.model)
     seen = [validation.read(index) for index in range(4)]
