@@ -79,10 +79,14 @@ class ViT:
             UserError: a transformers whose layers have another form.
         """
         from transformers import ViTForImageClassification
+        from transformers.initialization import no_init_weights
 
         from train.models.drop_path import DropPath
 
-        model = ViTForImageClassification(config)
+        # transformers draws again until all is within bounds, which shapes alone cannot tell;
+        # `initialise` draws everything anew
+        with no_init_weights():
+            model = ViTForImageClassification(config)
         layers: list[Any] = list(self.layers(model))
         rate = getattr(config, _DROP_PATH)
         for number, layer in enumerate(layers):
