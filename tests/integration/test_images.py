@@ -13,9 +13,10 @@ import pytest
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from alphadecay import pl_alpha_hill
 from tests.conftest import ROOT
 from tests.integration.conftest import Workplace
-from tests.integration.program import figures, metrics, run, write_recipe
+from tests.integration.program import PROGRAM, figures, metrics, run, write_recipe
 from tests.unit.train.data.images.pictures import encoded
 from train.config.command_line import load_config
 from train.data.images.drawn import CLASSES, draw
@@ -23,6 +24,7 @@ from train.data.images.pillow import from_array
 from train.data.images.sources import open_images
 from train.data.images.transforms import Transforms
 from train.export.trained import find_trained
+from train.models.build import build_model
 
 ENGINES = {
     "zero1": ("--deepspeed.config", "ds_configs/zero1.json"),
@@ -107,6 +109,17 @@ def test_the_average_is_another_model(runs):
     assert summary["figure"]["name"] == "val_top1"
 
 
+def test_alphas_are_those_of_the_unsharded_model(runs, images):
+    config = load_config(["--config", str(images.recipe)])
+    whole = build_model(config.model, config.positions, config.run.seed_of_init)
+    weights = dict(whole.named_parameters())
+    for folder in runs.values():
+        alphas = metrics(folder, "refresh")[0]["alphas"]
+        assert len(alphas) == 12  # six matrices in each of two layers
+        for name, alpha in alphas.items():
+            assert alpha == pytest.approx(pl_alpha_hill(weights[name].detach()), rel=1e-5), name
+
+
 def cut(whole: Path, images: Workplace, name: str) -> Path:
     """A run that was ended after its first checkpoint."""
     folder = images.folder / name
@@ -186,6 +199,21 @@ def test_auto_takes_a_micro_batch(runs, images):
     arguments = ("--run.micro_batch", "auto", "--run.steps", "1", "--deepspeed.config", "auto")
     outcome = images.run(1, "auto", *arguments)
     assert outcome.code == 0 and "auto takes" in outcome.output, outcome.output
+
+
+def test_images_are_prepared_by_hand(images, tmp_path):
+    command = ("-m", "train", "prepare", "--config", str(images.recipe))
+    done = run(1, ROOT, *command, "--data.directory", str(tmp_path))
+    assert done.code == 0, done.output
+    assert sorted(done.output.split()[-2:]) == sorted(map(str, tmp_path.iterdir()))
+
+
+@pytest.mark.slow
+def test_the_smoke_recipe_learns(images):
+    outcome = run(1, images.folder, PROGRAM, "--config", "vit_tiny_smoke", "--output_dir", "smoke")
+    assert outcome.code == 0, outcome.output
+    last = metrics(images.folder / "smoke", "validation")[-1]
+    assert min(last["val_top1"], last["val_ema_top1"]) > 50  # chance has 10
 
 
 def test_other_classes_are_refused_before_the_training(images):
