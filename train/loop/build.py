@@ -21,6 +21,7 @@ from train.data.loading.dataset import (
 from train.data.preparing.corpora import documents_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
+from train.loop.auto_decay import settle_base
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.downstream import load_downstream
 from train.loop.prepared import Prepared, prepare_together
@@ -70,6 +71,7 @@ def build(
     check_shared("output_dir", folder, world)
     prepared = prepare_together(config, world, requests)
     try:
+        config = settle_base(config, prepared.folders, world)
         trainer = _build_trainer(config, world, requests, prepared, plan, lease)
         world.run_on_main(lambda: _keep_tokenizer(prepared, folder))
     except BaseException:

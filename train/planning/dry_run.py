@@ -5,7 +5,7 @@ Every mistake that can be seen from here is told at once, not only the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,9 +13,10 @@ from alphadecay.sharding.refusals import refuse_configuration
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.config.decay import METHODS
-from train.data.preparing.corpora import find_all
+from train.data.preparing.corpora import PreparedCorpus, find_all
 from train.engines.build import EnginePlan
 from train.errors import Problems, UserError
+from train.loop.auto_decay import choose_base
 from train.loop.decay_methods import check_method
 from train.models import spec_of
 from train.models.kernels import check_machine
@@ -77,10 +78,12 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
     prepared = prepared or []
     details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))
+    c, base = _with_base(c, prepared, problems)
+    details.append(base)
     method = METHODS[c.decay.method]
     if method.family == "spectral":
         details.append(tuple(refresh_lines(c, model, world_size)))
-    if method.scales_base:
+    if method.scales_base or c.decay.base == "auto":
         problems.attempt(lambda: _check_method(c, engine))
     start = start_line(c, engine, world_size, prepared, problems)
     checkpoints = checkpoint_lines(c, model, engine, world_size, problems)
@@ -104,6 +107,19 @@ def _facts(c: TrainConfig, world_size: int, planned: Planned, start: str) -> tup
         f"{ranks}{batch}{held}.",
         f"{tokens_of(c):,} tokens in {c.run.steps:,} steps; {start}.",
     )
+
+
+def _with_base(
+    c: TrainConfig, prepared: Sequence[PreparedCorpus], problems: Problems
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Return the configuration with the base decay of decay.base auto, and a sentence of it."""
+    if c.decay.base != "auto":
+        return c, ()
+    folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
+    if not folders or len(folders) < len(prepared):
+        return c, ("decay.base auto: the base decay is known once the text is prepared",)
+    found = problems.attempt(lambda: choose_base(c, folders))
+    return (found[0], (found[1],)) if found else (c, ())
 
 
 def _attempted(problems: Problems, work: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
