@@ -2,67 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from alphadecay.policy.timescale import averaged_share, timescale_decay
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
-from train.data.loading.memmap import read_meta
+from train.errors import UserError
 from train.models.build import count_parameters, model_on_meta
+from train.tasks.language_modelling.passes import passes_over_text
 
 
-def settle_base(config: TrainConfig, folders: Sequence[Path], world: World) -> TrainConfig:
-    """Return the configuration with a number for its base decay. Collective.
+def settle_base(config: TrainConfig, world: World) -> TrainConfig:
+    """Return the configuration with a number for its base decay, of text that is prepared.
 
-    Args:
-        folders: the prepared corpora.
+    Collective.
+
+    Raises:
+        UserError: the text is not where it was prepared.
     """
-    if config.decay.base != "auto":
+    if config.decay.base == "given":
         return config
-    settled, sentence = world.run_on_main(lambda: choose_base(config, folders))
+    found = world.run_on_main(lambda: choose_base(config))
+    if found is None:
+        raise UserError("decay.base is auto, and the prepared text is gone; start again")
+    settled, sentence = found
     if world.is_main:
         print(sentence, flush=True)
     return settled
 
 
-def choose_base(config: TrainConfig, folders: Sequence[Path]) -> tuple[TrainConfig, str]:
+def choose_base(config: TrainConfig) -> tuple[TrainConfig, str] | None:
     """Return the configuration with optim.weight_decay in the place of auto, and why in a sentence.
 
-    A run that goes on keeps the base decay it was begun with, whatever its steps are now.
+    None while the text is not prepared. A run that goes on keeps the base decay it was begun with,
+    whatever its steps are now.
     """
-    tokens = config.run.steps * config.run.global_batch * config.data.sequence_length
-    model = model_on_meta(config.model, config.data.sequence_length)
-    per_parameter = tokens / count_parameters(model)
-    passes = passes_of(config, tokens, folders)
-    optim = config.optim
-    base = timescale_decay(optim.lr, config.run.steps, per_parameter, passes)
+    passes = passes_over_text(config)
+    if passes is None:
+        return None
+    model = model_on_meta(config.model, config.positions)
+    per_parameter = config.positions_of_run / count_parameters(model)
+    lr, steps = config.optim.lr, config.run.steps
+    base = timescale_decay(lr, steps, per_parameter, passes)
     chosen = _with_base(config, float(f"{base:.3g}"))
     sentence = (
         f"decay.base auto: the base decay is {chosen.optim.weight_decay:g}, the root of "
-        f"{passes:.3g} passes over the text / (learning rate {optim.lr:g} x {config.run.steps:,} "
-        f"steps x {averaged_share(per_parameter):.3g}), the last being the share of the run to "
-        f"average over at {per_parameter:.3g} tokens a parameter (arXiv 2505.13738)"
+        f"{passes:.3g} passes over the text / (learning rate {lr:g} x {steps:,} steps x "
+        f"{averaged_share(per_parameter):.3g}), the last being the share of the run to average "
+        f"over at {per_parameter:.3g} tokens a parameter (arXiv 2505.13738)"
     )
     begun = _begun_with(chosen)
     if begun is None or begun == chosen.optim.weight_decay:
         return chosen, sentence
     return _with_base(config, begun), f"{sentence}; the run was begun with {begun:g} and keeps it"
-
-
-def passes_of(config: TrainConfig, tokens: int, folders: Sequence[Path]) -> float:
-    """Return how often the text is read, at least 1: the mean over the tokens of a run that reads
-    its sources unequally often.
-    """
-    weights = [source.weight for source in config.data.mixture] or [1.0]
-    passes = 0.0
-    for folder, weight in zip(folders, weights, strict=True):
-        share = weight / sum(weights)
-        passes += share * tokens * share / read_meta(folder).train.tokens
-    return max(1.0, passes)
 
 
 def _with_base(config: TrainConfig, base: float) -> TrainConfig:

@@ -80,6 +80,11 @@ def _check_base(config: TrainConfig) -> None:
             f"the rule is of adamw, and optim.name is {config.optim.name}; give "
             "optim.weight_decay, with --decay.base given"
         )
+    elif config.task != "language_modelling":
+        fault = (
+            f"the rule was fitted to language models, and task is {config.task}; give "
+            "optim.weight_decay, with --decay.base given"
+        )
     elif config.data.start_early:
         fault = (
             "how often the text is read is not known before all of it is prepared; leave "
