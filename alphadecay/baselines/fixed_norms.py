@@ -99,8 +99,8 @@ class FixedNorms:
 
     @property
     def weight_decays(self) -> dict[str, float]:
-        """0 for every module, by weight name."""
-        return dict.fromkeys(self._names, 0.0)
+        """Empty: no module decays."""
+        return {}
 
     @property
     def norms(self) -> dict[str, float]:
