@@ -58,8 +58,8 @@ def evaluate(
             of_rows = row_figures(logits, labels.to(world.device))
             figures[first : first + counted] = of_rows[:counted]
     dist.all_reduce(figures)
-    loss, first, among = figures.mean(0).tolist()
-    return loss, 100 * first, 100 * among
+    loss, right, among = figures.sum(0).tolist()
+    return loss / count, 100 * right / count, 100 * among / count
 
 
 def row_figures(logits_MC: Tensor, labels_M: Tensor) -> Tensor:
