@@ -23,6 +23,12 @@ from tests.distributed.engine_runs import (
 )
 from tests.distributed.harness import run_ranks
 
+ONE_CYCLE = (
+    "--optim.schedule=one_cycle",
+    "--optim.warmup_steps=2",
+    "--optim.min_lr_ratio=0.1",
+    "--optim.cycle_momentum=0.5",
+)
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
@@ -34,6 +40,8 @@ CASES = {
         "--decay.compat=published",  # no hook: the optimizer's own decay
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
+    "one cycle and z-loss": (*ONE_CYCLE, "--loss.z_loss=0.01"),
+    "sgd in one cycle": (*ONE_CYCLE, "--optim.name=sgd"),
 }
 WITHOUT = {
     "cautious": (),
@@ -42,6 +50,8 @@ WITHOUT = {
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
+    "one cycle and z-loss": (*ONE_CYCLE, "--optim.cycle_momentum=0.9"),
+    "sgd in one cycle": (*ONE_CYCLE, "--optim.cycle_momentum=0.9", "--optim.name=sgd"),
 }
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
+from train.config.loss import LossConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -30,6 +31,7 @@ __all__ = [
     "EngineConfig",
     "EvalConfig",
     "LogConfig",
+    "LossConfig",
     "MixtureSource",
     "ModelConfig",
     "OptimConfig",
@@ -58,6 +60,7 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        loss: what is added to the model's own loss.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -74,6 +77,7 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)

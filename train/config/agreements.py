@@ -88,6 +88,8 @@ def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
 def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each choice that cannot go with another."""
     yield from _architecture(config)
+    yield from _layers(config.model)
+    yield from _z_loss(config)
     yield from _heads(config.model)
     yield from _sources(config.data)
     yield from _hub(config.data)
@@ -128,6 +130,34 @@ def _architecture(config: TrainConfig) -> Iterator[Wrong]:
     if config.model.architecture not in fitting:
         wanted = f"one for the task {config.task}: {' or '.join(fitting)}"
         yield _must_be("model.architecture", config.model.architecture, wanted, "task")
+
+
+def _layers(model: ModelConfig) -> Iterator[Wrong]:
+    """Yield what only some architectures have a place for."""
+    if model.architecture in ("llama", "qwen3"):
+        return
+    fault = f", and model.architecture is {model.architecture}; take llama or qwen3 for it"
+    if model.qk_norm:
+        yield Wrong("model.qk_norm", "true", fault, ("model.architecture",))
+    if model.quantize != "none":
+        yield Wrong("model.quantize", model.quantize, fault, ("model.architecture",))
+
+
+def _z_loss(config: TrainConfig) -> Iterator[Wrong]:
+    kernel = config.model.fused_cross_entropy
+    if not config.loss.z_loss:
+        return
+    value = f"{config.loss.z_loss:g}"
+    if config.model.architecture not in ARCHITECTURES["language_modelling"]:
+        fault = f", and {config.model.architecture} has no head whose loss it could be in"
+        yield Wrong("loss.z_loss", value, fault, ("model.architecture",))
+    elif kernel in (False, "liger"):
+        told = "liger" if kernel else "false"
+        fault = (
+            f", which is computed in chunks, and model.fused_cross_entropy is {told}; leave that "
+            "on auto"
+        )
+        yield Wrong("loss.z_loss", value, fault, ("model.fused_cross_entropy",))
 
 
 def _heads(model: ModelConfig) -> Iterator[Wrong]:
@@ -207,6 +237,9 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     if warmup > steps:
         fault = f", more than run.steps = {steps}; set --optim.warmup_steps {steps // 10}"
         yield Wrong("optim.warmup_steps", str(warmup), fault, ("run.steps",))
+    if config.optim.schedule == "range" and config.optim.min_lr_ratio == 0:
+        wanted = "above 0, for the rate of schedule range rises from it by a factor a step"
+        yield _must_be("optim.min_lr_ratio", 0.0, wanted, "optim.schedule")
     every = config.checkpoint.every
     keep_every = config.checkpoint.keep_every
     if every > 0 and keep_every % every:

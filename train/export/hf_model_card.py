@@ -48,6 +48,7 @@ def model_card(exported: Exported, license_id: str = "") -> str:
         front_matter=_front_matter(sources, license_id),
         name=_cell(_name(sources)),
         introduction=_introduction(sources),
+        statistic=exported.quantize.removeprefix("b158-") if exported.quantize != "none" else "",
         training=_training(sources),
         method=_method(sources),
         decays=decay_table(sources.records("refresh"), sources.step),

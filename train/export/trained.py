@@ -19,6 +19,7 @@ from train.config import ModelConfig
 from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
+from train.export.latent import compute_as_trained, mark_latent
 from train.models import spec_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -50,6 +51,7 @@ class Trained:
         config.eos_token_id = self.tokenizer.eos_id
         config.bos_token_id = None
         config.pad_token_id = None
+        mark_latent(config, self.model.quantize)
         return config
 
     def load(self, dtype: torch.dtype) -> PreTrainedModel:
@@ -74,6 +76,7 @@ class Trained:
         model: PreTrainedModel = type(shapes).from_pretrained(
             None, config=config, state_dict={name: weights[name] for name in wanted}, dtype=dtype
         )
+        compute_as_trained(model)
         return model.eval()
 
 
