@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from train.config.arithmetic import ArithmeticConfig
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
@@ -24,6 +25,7 @@ from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogC
 __all__ = [
     "ARCHITECTURES",
     "HOW_IT_COMPUTES",
+    "ArithmeticConfig",
     "CheckpointConfig",
     "DataConfig",
     "DecayConfig",
@@ -41,10 +43,13 @@ __all__ = [
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling"]
+TaskName = Literal["language_modelling", "modular_arithmetic"]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
-    {"language_modelling": ("llama", "qwen3", "gpt2")}
+    {
+        "language_modelling": ("llama", "qwen3", "gpt2"),
+        "modular_arithmetic": ("llama", "qwen3", "gpt2"),
+    }
 )
 
 
@@ -61,6 +66,7 @@ class TrainConfig:
         model: the model to build.
         data: where text comes from.
         loss: what is added to the model's own loss.
+        arithmetic: what is reckoned, of task modular_arithmetic.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -78,6 +84,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    arithmetic: ArithmeticConfig = field(default_factory=ArithmeticConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -95,6 +102,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task == "modular_arithmetic":
+            return 3  # two numbers and a sign
         return self.data.sequence_length
 
     @property

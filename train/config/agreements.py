@@ -6,15 +6,16 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from train.config import ARCHITECTURES, DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
+from train.config.regimes import regime_disagreements
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
 from train.config.tokenizer_name import MOVING, PREFIX, fault_of
+from train.config.wrong import Wrong
 
 _PATHS = (
     "output_dir",
@@ -26,23 +27,6 @@ _PATHS = (
 )
 _PATTERN = re.compile(r"[*?\[\]]")  # of Python's glob
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A value that cannot stay; the message is "KEY is VALUE", its place, and the fault.
-
-    Args:
-        key: the setting to change.
-        value: its value as a person reads it.
-        fault: the rest of the sentence, with the way out.
-        others: settings that the value disagrees with.
-    """
-
-    key: str
-    value: str
-    fault: str
-    others: tuple[str, ...] = ()
 
 
 def out_of_range(section: Any, prefix: str = "") -> Iterator[Wrong]:
@@ -88,9 +72,8 @@ def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
 def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each choice that cannot go with another."""
     yield from _architecture(config)
-    yield from _layers(config.model)
-    yield from _z_loss(config)
     yield from _heads(config.model)
+    yield from regime_disagreements(config)
     yield from _sources(config.data)
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
@@ -130,34 +113,6 @@ def _architecture(config: TrainConfig) -> Iterator[Wrong]:
     if config.model.architecture not in fitting:
         wanted = f"one for the task {config.task}: {' or '.join(fitting)}"
         yield _must_be("model.architecture", config.model.architecture, wanted, "task")
-
-
-def _layers(model: ModelConfig) -> Iterator[Wrong]:
-    """Yield what only some architectures have a place for."""
-    if model.architecture in ("llama", "qwen3"):
-        return
-    fault = f", and model.architecture is {model.architecture}; take llama or qwen3 for it"
-    if model.qk_norm:
-        yield Wrong("model.qk_norm", "true", fault, ("model.architecture",))
-    if model.quantize != "none":
-        yield Wrong("model.quantize", model.quantize, fault, ("model.architecture",))
-
-
-def _z_loss(config: TrainConfig) -> Iterator[Wrong]:
-    kernel = config.model.fused_cross_entropy
-    if not config.loss.z_loss:
-        return
-    value = f"{config.loss.z_loss:g}"
-    if config.model.architecture not in ARCHITECTURES["language_modelling"]:
-        fault = f", and {config.model.architecture} has no head whose loss it could be in"
-        yield Wrong("loss.z_loss", value, fault, ("model.architecture",))
-    elif kernel in (False, "liger"):
-        told = "liger" if kernel else "false"
-        fault = (
-            f", which is computed in chunks, and model.fused_cross_entropy is {told}; leave that "
-            "on auto"
-        )
-        yield Wrong("loss.z_loss", value, fault, ("model.fused_cross_entropy",))
 
 
 def _heads(model: ModelConfig) -> Iterator[Wrong]:

@@ -14,6 +14,7 @@ from train.tasks.task import TaskKind
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "language_modelling": "language_modelling",
+        "modular_arithmetic": "modular_arithmetic",
     }
 )
 
