@@ -41,7 +41,6 @@ CASES = {
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
     "one cycle and z-loss": (*ONE_CYCLE, "--loss.z_loss=0.01"),
-    "sgd in one cycle": (*ONE_CYCLE, "--optim.name=sgd"),
 }
 WITHOUT = {
     "cautious": (),
@@ -50,8 +49,7 @@ WITHOUT = {
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
-    "one cycle and z-loss": (*ONE_CYCLE, "--optim.cycle_momentum=0.9"),
-    "sgd in one cycle": (*ONE_CYCLE, "--optim.cycle_momentum=0.9", "--optim.name=sgd"),
+    "one cycle and z-loss": ONE_CYCLE,
 }
 
 
