@@ -15,12 +15,15 @@ DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
 EXPECTED = {
     "quickstart": (6.84, 150, 2e-3),
     "evidence": (0.84, 500, 3e-3),
+    "bitnet_tiny": (0.84, 500, 3e-3),
     "gpt_nano": (109.83, 20_000, 6e-4),
     "llama_60m": (58.07, 10_000, 1e-3),
     "llama_130m": (134.11, 20_000, 1e-3),
     "llama_350m": (367.97, 60_000, 1e-3),
     "llama_1b": (1339.08, 90_000, 6e-4),
 }
+
+OTHERS = {"grokking"}  # of other tasks, with checks of their own
 
 
 def parameters(model, length):
@@ -41,7 +44,16 @@ def parameters(model, length):
 
 
 def test_every_recipe_is_expected():
-    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED)
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED) | OTHERS
+
+
+def test_grokking_sees_every_pair_hundreds_of_times():
+    config = load_config(["--config", str(RECIPES / "grokking.yaml")])
+    pairs = round(config.arithmetic.train_share * config.arithmetic.modulus**2)
+    assert config.run.steps * config.run.global_batch > 800 * pairs
+    assert config.model.vocab_size == config.arithmetic.modulus + 1
+    assert (config.optim.weight_decay, config.optim.min_lr_ratio) == (1.0, 1.0)  # nothing fades
+    assert [accumulation_steps(config, ranks) for ranks in (1,)]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -71,7 +83,7 @@ def test_recipe(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXPECTED if name not in ("quickstart", "evidence")]
+    "name", [name for name in EXPECTED if name not in ("quickstart", "evidence", "bitnet_tiny")]
 )
 def test_the_papers_setting(name):
     config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
