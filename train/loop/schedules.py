@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 
 from train.config import OptimConfig, TrainConfig
+from train.config.decay import METHODS
 from train.config.optim import ADAM
 
 ONE_CYCLE_START = 1 / 25  # of lr, as in torch and fastai
@@ -93,7 +94,7 @@ def _height(optim: OptimConfig, step: int, steps: int) -> float:
 
 def base_decay(config: TrainConfig, step: int) -> float:
     """Return the base decay of step `step` (1-based), of which each module has its multiple."""
-    if config.decay.method == "none":
+    if not METHODS[config.decay.method].decays:
         return 0.0
     return config.optim.weight_decay * DECAY_SCHEDULES[config.decay.schedule](config, step)
 
