@@ -54,6 +54,9 @@ def _arithmetic(config: TrainConfig) -> Iterator[Wrong]:
     if vocabulary <= modulus:
         fault = f"; it must be at least arithmetic.modulus + 1 = {modulus + 1}"
         yield Wrong("model.vocab_size", str(vocabulary), fault, ("arithmetic.modulus",))
+    if config.decay.base == "auto":
+        fault = ", a rule that counts the tokens of a text; give optim.weight_decay"
+        yield Wrong("decay.base", "auto", fault, ("task",))
     factors = range(2, math.isqrt(modulus) + 1)
     if config.arithmetic.operation == "divide" and any(modulus % each == 0 for each in factors):
         fault = "; it must be a prime for arithmetic.operation divide"

@@ -66,10 +66,8 @@ def lr_sensitivity(losses: Sequence[float], start: float) -> float:
 
 def sensitivities(grid: Grid, collected: Collected) -> tuple[Sensitivity, ...]:
     """Return those that a grid has: a row's columns that differ in the learning rate alone."""
-    outcomes: dict[tuple[str, int], Record | Absent] = {
-        (outcome.run.cell.key, outcome.run.seed): outcome
-        for outcome in (*collected.records, *collected.absent)
-    }
+    every: list[Record | Absent] = [*collected.records, *collected.absent]
+    outcomes = {(outcome.run.cell.key, outcome.run.seed): outcome for outcome in every}
     found = []
     for cells in _groups(grid):
         start = _loss_at_start(outcomes, cells, grid.seeds)

@@ -57,9 +57,14 @@ def split_pairs(config: TrainConfig) -> Pairs:
     # no epoch has this number, whose order the rows of a batch are read in
     dealt = torch.from_numpy(permute(seed, np.full_like(numbers, -1), numbers, count))
     cut = max(1, round(arithmetic.train_share * count))
-    parts = [Rows(tokens[chosen], answers[chosen]) for chosen in (dealt[:cut], dealt[cut:])]
+    training, held_out = dealt[:cut], dealt[cut:]
     formula = f"a {_SIGNS[arithmetic.operation]} b mod {modulus}"
-    return Pairs(*parts, formula, f"{formula}, {cut} of {count} pairs, seed {seed}")
+    return Pairs(
+        Rows(tokens[training], answers[training]),
+        Rows(tokens[held_out], answers[held_out]),
+        formula,
+        f"{formula}, {cut} of {count} pairs, seed {seed}",
+    )
 
 
 def _table(operation: str, modulus: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -39,7 +39,7 @@ class Guesser:
         yield self.logits_of
 
     @staticmethod
-    def logits_of(inputs: dict[str, Tensor]) -> Tensor:
+    def logits_of(inputs: Mapping[str, Tensor]) -> Tensor:
         tokens = inputs["input_ids"]
         guesses = torch.where(tokens[:, 0] == 0, 1, (tokens[:, 0] + tokens[:, 1]) % MODULUS)
         logits = torch.zeros(len(tokens), 3, 8)
@@ -89,6 +89,7 @@ def test_the_loss_is_of_the_answer_alone():
     [
         ("--model.vocab_size=7", "model.vocab_size is 7.*at least arithmetic.modulus . 1 = 8"),
         ("--arithmetic.modulus=6 --arithmetic.operation=divide", "modulus is 6.*must be a prime"),
+        ("--decay.base=auto", "decay.base is auto, a rule that counts the tokens of a text"),
         ("--loss.z_loss=0.1", "loss.z_loss is 0.1.*task modular_arithmetic has no place"),
         ("--model.architecture=gpt2 --model.quantize=b158-mean", "model.quantize is b158-mean"),
     ],
