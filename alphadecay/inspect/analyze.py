@@ -114,7 +114,7 @@ def _measure(
     workers = workers_for(settings.device)
     measured = side_by_side(matrices(left), lambda one: _measured(*one, settings), _bytes, workers)
     try:
-        for (weight, _), row in measured:
+        for weight, row in measured:
             if isinstance(row, BrokenTensor):
                 unread[weight.name] = str(row)
             else:
@@ -141,10 +141,10 @@ def _kept(weights: Sequence[Weight], journal: Journal) -> dict[str, Row]:
 
 def _measured(
     weight: Weight, weight_MN: Tensor | BrokenTensor, settings: _Settings
-) -> Row | BrokenTensor:
+) -> tuple[Weight, Row | BrokenTensor]:
     if isinstance(weight_MN, BrokenTensor):
-        return weight_MN
-    return _row(weight, weight_MN.to(settings.device), settings)
+        return weight, weight_MN
+    return weight, _row(weight, weight_MN.to(settings.device), settings)
 
 
 def _bytes(one: tuple[Weight, Tensor | BrokenTensor]) -> int:

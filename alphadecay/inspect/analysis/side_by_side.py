@@ -36,8 +36,8 @@ def side_by_side(
     work: Callable[[Item], Result],
     size: Callable[[Item], int],
     workers: int,
-) -> Generator[tuple[Item, Result], None, None]:
-    """Yield each item with what `work` makes of it, in order.
+) -> Generator[Result, None, None]:
+    """Yield what `work` makes of each item, in order.
 
     Items are taken by the caller's thread, `work` is called by others where there are several.
     Where taking one fails, what was begun is yielded before the error is raised.
@@ -48,17 +48,18 @@ def side_by_side(
     """
     if workers == 1:
         for item in items:
-            yield item, work(item)
+            yield work(item)
         return
     failures: list[BaseException] = []
     with _one_core_each(), ThreadPoolExecutor(workers, "alphadecay-measure") as pool:
-        begun = _Begun[Item, Result]()
+        begun = _Begun[Result]()
         try:
             for item in _until_one_fails(items, failures):
                 while begun.is_full(size(item), workers):
                     yield begun.oldest()
-                begun.add(item, size(item), pool.submit(work, item))
-                del item  # held by `begun` alone, which lets go of it
+                # in a list that is emptied: the pool holds on to what it was given for a while
+                begun.add(size(item), pool.submit(_work_on, work, [item]))
+                del item
             while begun.waiting:
                 yield begun.oldest()
         finally:
@@ -67,11 +68,15 @@ def side_by_side(
         raise failures[0]
 
 
-class _Begun(Generic[Item, Result]):
+def _work_on(work: Callable[[Item], Result], given: list[Item]) -> Result:
+    return work(given.pop())
+
+
+class _Begun(Generic[Result]):
     """Items that are being worked on, in order."""
 
     def __init__(self) -> None:
-        self.waiting: deque[tuple[Item, int, Future[Result]]] = deque()
+        self.waiting: deque[tuple[int, Future[Result]]] = deque()
         self._held = 0
 
     def is_full(self, more: int, workers: int) -> bool:
@@ -79,16 +84,16 @@ class _Begun(Generic[Item, Result]):
         enough = self._held + more > MOST_BYTES or len(self.waiting) > workers
         return bool(self.waiting) and enough
 
-    def add(self, item: Item, size: int, future: Future[Result]) -> None:
+    def add(self, size: int, future: Future[Result]) -> None:
         """Note one that is begun."""
-        self.waiting.append((item, size, future))
+        self.waiting.append((size, future))
         self._held += size
 
-    def oldest(self) -> tuple[Item, Result]:
+    def oldest(self) -> Result:
         """Wait for the one that was begun first."""
-        item, size, future = self.waiting.popleft()
+        size, future = self.waiting.popleft()
         self._held -= size
-        return item, future.result()
+        return future.result()
 
 
 def _until_one_fails(items: Iterable[Item], failures: list[BaseException]) -> Iterator[Item]:

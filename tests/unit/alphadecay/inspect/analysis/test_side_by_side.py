@@ -27,7 +27,7 @@ def test_the_order_is_that_of_the_items_whoever_ends_first(workers: int) -> None
         return item * item
 
     found = side_by_side(range(9), work, lambda item: 1, workers)
-    assert list(found) == [(item, item * item) for item in range(9)]
+    assert list(found) == [item * item for item in range(9)]
 
 
 def test_no_more_is_taken_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_what_was_begun_comes_before_the_error_of_taking_another() -> None:
 
     found = []
     with pytest.raises(Cut):
-        for item, _ in side_by_side(items(), lambda item: item, lambda item: 1, 2):
+        for item in side_by_side(items(), lambda item: item, lambda item: 1, 2):
             found.append(item)
     assert found == [0, 1, 2, 3, 4]
 
