@@ -18,6 +18,8 @@ from pathlib import Path
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.run.metrics import read_metrics
 from train.config.command_line import load_config
+from train.config.decay import METHODS
+from train.config.optim import DECOUPLED
 from train.config.run_folder import METRICS
 from train.errors import UserError, as_command
 from train.experiments.arguments import cut_overrides, overrides_of, whole
@@ -41,14 +43,13 @@ def lr_range(options: argparse.Namespace, extra: Mapping[str, str]) -> str:
     Raises:
         UserError: settings that cannot be, a folder that is taken, a run that did not begin.
     """
-    if not 0 < options.low < options.high:
-        raise UserError(
-            f"--from is {options.low:g} and --to {options.high:g}; it must rise, above 0"
-        )
     for key in OWNED:
         if key in extra:
             raise UserError(f"--{key} cannot stand after --: the range test sets it")
-    arguments = _arguments(options, extra)
+    high = _highest(options, _as_words(options.config, extra))
+    if not 0 < options.low < high:
+        raise UserError(f"--from is {options.low:g} and --to {high:g}; it must rise, above 0")
+    arguments = _arguments(options, high, extra)
     config = load_config(arguments)
     folder = options.out or Path("runs") / f"{config.name}-lr-range"
     if folder.exists() and any(folder.iterdir()):
@@ -63,20 +64,45 @@ def lr_range(options: argparse.Namespace, extra: Mapping[str, str]) -> str:
     return f"{in_words(reading)}\nwritten to {folder}: {PLOT}, {JSON}"
 
 
-def _arguments(options: argparse.Namespace, extra: Mapping[str, str]) -> list[str]:
+def _highest(options: argparse.Namespace, recipe: list[str]) -> float:
+    """Return the last rate: as given, or 1, or less where a step would decay a weight whole.
+
+    Raises:
+        UserError: as given it would.
+    """
+    config = load_config(recipe)
+    method = METHODS[config.decay.method]
+    decay = config.optim.weight_decay * (config.decay.s2 if method.scales_base else 1.0)
+    if not method.decays or config.optim.name not in DECOUPLED or decay == 0:
+        return float(options.high or 1.0)
+    bound = float(f"{0.9 / decay:.2g}")
+    if options.high and options.high > bound:
+        raise UserError(
+            f"--to is {options.high:g}, at which a step would decay weights by {options.high:g} x "
+            f"{decay:g}, to nothing or beyond; set --to {bound:g}, or less decay: "
+            "-- --decay.method none"
+        )
+    return float(options.high or min(1.0, bound))
+
+
+def _arguments(options: argparse.Namespace, high: float, extra: Mapping[str, str]) -> list[str]:
     """Return the arguments of the run, but for its folder."""
     settings = {
         "optim.schedule": "range",
-        "optim.lr": f"{options.high!r}",
-        "optim.min_lr_ratio": f"{options.low / options.high!r}",
+        "optim.lr": f"{high!r}",
+        "optim.min_lr_ratio": f"{options.low / high!r}",
         "optim.warmup_steps": "0",
         "run.steps": str(options.steps),
         "eval.every": str(options.steps),
         "checkpoint.every": "0",
         "log.every": "1",
     }
-    words = ["--config", options.config]
-    for key, text in {**settings, **extra}.items():
+    return _as_words(options.config, {**settings, **extra})
+
+
+def _as_words(recipe: str, overrides: Mapping[str, str]) -> list[str]:
+    words = ["--config", recipe]
+    for key, text in overrides.items():
         words += [f"--{key}", text]
     return words
 
@@ -106,7 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", required=True, metavar="RECIPE", help="a shipped recipe's name, or a path")
     add("--from", dest="low", type=float, default=1e-6, metavar="LR", help="default 1e-6")
-    add("--to", dest="high", type=float, default=1.0, metavar="LR", help="default 1")
+    add(
+        "--to",
+        dest="high",
+        type=float,
+        metavar="LR",
+        help="default 1, or less where the decay does not allow that",
+    )
     add("--steps", type=whole(FEWEST), default=100, metavar="N", help="default 100")
     add("--ranks", type=whole(1), default=1, metavar="R", help="processes; default 1")
     add("--out", type=Path, metavar="FOLDER", help="the run's; default runs/NAME-lr-range")

@@ -30,7 +30,7 @@ def write_range_plot(path: Path, reading: Reading, title: str) -> None:
     )
     for rate, colour, label in marks:
         axis.axvline(rate, color=colour, linewidth=1.3, linestyle=(0, (4, 3)), label=label)
-    low, high = min(reading.smoothed), max(reading.smoothed)
+    low, high = min(reading.losses), max(reading.smoothed)
     axis.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     axis.set_xscale("log")
     axis.set_xlabel("learning rate")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from train.errors import UserError
 
-SMOOTHING = 0.9  # of the loss before, in a running mean
+REACH = 0.04  # share of all steps on each side that a running mean takes in
 DIVERGED = 4.0  # a loss so many times the least ends the test: what follows tells nothing
 FEWEST = 10  # steps that can be read
 MARGIN = 10.0  # the peak that is suggested lies so far below the rate of the least loss
@@ -72,13 +73,13 @@ def read_range(rates: Sequence[float], losses: Sequence[float]) -> Reading:
 
 
 def _smoothed(losses: Sequence[float]) -> list[float]:
-    """Return the running mean, without the pull of a beginning at zero, until it diverges."""
+    """Return the running mean, of as many steps before as after, until it diverges."""
+    finite = next((at for at, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    reach = max(1, round(REACH * len(losses)))
     means: list[float] = []
-    total = 0.0
-    for step, loss in enumerate(losses, 1):
-        total = SMOOTHING * total + (1 - SMOOTHING) * loss
-        mean = total / (1 - SMOOTHING**step)
-        if not math.isfinite(mean) or (means and mean > DIVERGED * min(means)):
+    for step in range(finite):
+        mean = fmean(losses[max(0, step - reach) : min(finite, step + reach + 1)])
+        if means and mean > DIVERGED * min(means):
             break
         means.append(mean)
     return means

@@ -57,6 +57,10 @@ def test_it_trains_reads_and_draws(program, capsys):
     ("arguments", "said"),
     [
         (("--config", "evidence", "--from", "1", "--to", "1e-3"), "--from is 1 and --to 0.001"),
+        (
+            (*ARGUMENTS, "--", "--optim.weight_decay", "2"),
+            "a step would decay weights by 1 x 10, to nothing or beyond; set --to 0.09, or less",
+        ),
         ((*ARGUMENTS, "--", "--optim.lr", "1"), "--optim.lr cannot stand after --"),
         (("--config", "evidenze"), "evidence"),
     ],
@@ -65,6 +69,13 @@ def test_what_cannot_be(program, capsys, arguments, said):
     assert main(["--out", str(program), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not program.exists()
+
+
+def test_the_last_rate_is_what_the_decay_allows(program):
+    own = ("--", "--optim.weight_decay", "2")
+    assert main(["--config", "evidence", "--out", str(program), *own]) == 0
+    config = load_config(json.loads((program / "arguments.json").read_text()))
+    assert (config.optim.lr, config.run.steps) == (0.09, 100)
 
 
 def test_a_folder_that_is_taken_is_not_written_to(program, capsys):

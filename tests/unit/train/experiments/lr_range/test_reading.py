@@ -22,9 +22,9 @@ def valley(rate: float) -> float:
 
 def test_the_least_and_the_steepest_of_a_valley():
     reading = read_range(RATES, [valley(rate) for rate in RATES])
-    # the running mean lags by nine steps, which are a factor of 1.23 here
-    assert reading.steepest == pytest.approx(1e-4, rel=0.4)
-    assert reading.least == pytest.approx(1e-2, rel=0.6)
+    # the mean reaches 24 steps to each side, a factor of 1.7 here, and the rise is the steeper side
+    assert reading.steepest == pytest.approx(1e-4, rel=0.1)
+    assert 1e-2 / 1.7 < reading.least < 1e-2 * 1.7
     assert reading.suggested == reading.least / 10
     assert reading.whole
     assert "go further" not in in_words(reading)
