@@ -27,6 +27,8 @@ class OptimConfig:
         fused: of adamw and adam: one kernel for the whole update, torch's, in place of a dozen; its
             figures differ in the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
+        ema: share of the old value in an exponential moving average of the weights at each step,
+            such as 0.9999, which validations look at beside them; 0 keeps none.
         schedule: cosine; linear; wsd, which stays at lr and falls on a straight line at the end;
             one_cycle, which rises by half a cosine from lr / 25 and falls by another, while the
             momentum does the opposite (arXiv 1803.09820); or range, which rises exponentially all
@@ -48,6 +50,7 @@ class OptimConfig:
     weight_decay: Annotated[float, at_least(0)] = 0.1
     fused: bool = True
     grad_clip: Annotated[float, at_least(0)] = 1.0
+    ema: Annotated[float, within(0, 1, high_open=True)] = 0.0
     schedule: Literal["cosine", "wsd", "linear", "one_cycle", "range"] = "cosine"
     warmup_steps: Annotated[int, at_least(0)] = 1000
     min_lr_ratio: Annotated[float, within(0, 1)] = 0.1

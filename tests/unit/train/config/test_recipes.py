@@ -23,7 +23,8 @@ EXPECTED = {
     "llama_1b": (1339.08, 90_000, 6e-4),
 }
 
-OTHERS = {"grokking"}  # of other tasks, with checks of their own
+# of other tasks, with checks of their own
+OTHERS = {"grokking", "vit_tiny", "vit_tiny_smoke"}
 
 
 def parameters(model, length):
@@ -54,6 +55,16 @@ def test_grokking_sees_every_pair_hundreds_of_times():
     assert config.model.vocab_size == config.arithmetic.modulus + 1
     assert (config.optim.weight_decay, config.optim.min_lr_ratio) == (0.3, 1.0)  # nothing fades
     assert [accumulation_steps(config, ranks) for ranks in (1,)]
+
+
+def test_vit_tiny_is_the_papers():
+    config = load_config(["--config", str(RECIPES / "vit_tiny.yaml")])
+    epoch = 1_281_167 // config.run.global_batch
+    assert (config.optim.name, config.optim.lr, config.optim.ema) == ("adam", 4e-3, 0.9999)
+    assert config.run.global_batch == 2 * 192 and config.decay.interval == epoch
+    assert (config.run.steps, config.optim.warmup_steps) == (120 * epoch, 20 * epoch)
+    assert (config.model.drop_path, config.run.precision) == (0.1, "float32")
+    assert config.optim.lr * config.optim.min_lr_ratio == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
