@@ -57,8 +57,13 @@ def opened(optimizer: Any) -> list[torch.optim.Optimizer]:
     return [optimizer]
 
 
-def bare_optimizers(engine: Any, optimizer: Any) -> list[torch.optim.Optimizer]:
+def bare_optimizers(
+    engine: Any, optimizer: Any, needs_decay: bool = True
+) -> list[torch.optim.Optimizer]:
     """Return the optimizers whose step() updates the weights.
+
+    Args:
+        needs_decay: whether they must decay something.
 
     Raises:
         ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
@@ -79,7 +84,8 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[torch.optim.Optimizer]:
             "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
         )
     found = opened(optimizer)
-    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
+    decays = any(group.get("weight_decay") for each in found for group in each.param_groups)
+    if needs_decay and not decays:
         raise ValueError(
             "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
             "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "

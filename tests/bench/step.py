@@ -4,7 +4,8 @@ It runs on gloo ranks, ZeRO stages 0 to 3. Four engines live side by side in the
 take turns, in rotating order:
 
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module, with
-                --cautious only where the step does not oppose it;
+                --cautious only where the step does not oppose it, with --drives a learning rate
+                per module as well or instead;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
   per_module    torch.optim.AdamW with one group per module, the plain way to give each module its
@@ -24,10 +25,11 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -35,6 +37,7 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
+from alphadecay.config import Drives
 from alphadecay.modules import find_modules
 from tests.bench.common import (
     ENVIRONMENT,
@@ -129,9 +132,13 @@ def build(
     stage: int,
     fused: bool,
     dtype: str = "float32",
-    cautious: bool = False,
+    choices: Mapping[str, Any] = MappingProxyType({}),
 ) -> Arm:
-    """Build the engine of one arm. Collective."""
+    """Build the engine of one arm. Collective.
+
+    Args:
+        choices: keywords of AlphaDecay.
+    """
     import deepspeed
 
     config = ds_config(stage, size.rows, dtype)
@@ -142,7 +149,7 @@ def build(
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     if name != "alphadecay":
         return Arm(engine)
-    return Arm(engine, AlphaDecay(engine, interval=10**9, cautious=cautious))
+    return Arm(engine, AlphaDecay(engine, interval=10**9, **choices))
 
 
 def now(device: torch.device) -> float:
@@ -198,12 +205,12 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
 
 
 def bench_rank(
-    rank: int, size_name: str, stage: int, repeats: int, fused: bool, cautious: bool
+    rank: int, size_name: str, stage: int, repeats: int, fused: bool, choices: Mapping[str, Any]
 ) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
     size = SIZES[size_name]
-    arms = {name: build(name, size, stage, fused, cautious=cautious) for name in ARMS}
+    arms = {name: build(name, size, stage, fused, choices=choices) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
     times: dict[str, Any] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
@@ -224,9 +231,9 @@ def bench_rank(
 
 
 def bench_stage(
-    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, cautious: bool
+    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, choices: Mapping[str, Any]
 ) -> dict[str, Any]:
-    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, cautious)
+    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, choices)
     times = {name: {clock: over_ranks(results, name, clock) for clock in CLOCKS} for name in ARMS}
     stock = times["stock"]
     ratios = {
@@ -275,6 +282,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_grid(parser, list(SIZES), list(SIZES), [0, 1, 2, 3])
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
     parser.add_argument("--cautious", action="store_true", help="AlphaDecay decays cautiously")
+    parser.add_argument("--drives", choices=get_args(Drives), default="decay", help="by alpha")
     return parser.parse_args(arguments)
 
 
@@ -282,7 +290,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    how = (options.ranks, options.repeats, options.fused, options.cautious)
+    choices = {"cautious": options.cautious, "drives": options.drives, "lr_ramp": 0}
+    how = (options.ranks, options.repeats, options.fused, choices)
     sizes, met = run_grid(
         options,
         SIZES,
@@ -290,7 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
         report,
         ", few so that a CPU can afford it",
     )
-    told = about(__doc__, options, "ranks", "repeats", "fused", "cautious")
+    told = about(__doc__, options, "ranks", "repeats", "fused", "cautious", "drives")
     return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 

@@ -5,6 +5,7 @@ process does, whose steps the unit tests compare with the formulas.
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.distributed.engine_runs import (
 )
 from tests.distributed.harness import run_ranks
 
+RATES = ("--decay.lr_ramp=3", "--optim.lr=0.003")
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
@@ -34,6 +36,10 @@ CASES = {
         "--decay.compat=published",  # no hook: the optimizer's own decay
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
+    "rates": (*RATES, "--decay.drives=lr"),
+    "rates of adam": (*RATES, "--decay.drives=lr", "--optim.name=adam"),
+    "rates, sgdw": (*RATES, "--decay.drives=both", "--optim.name=sgdw"),
+    "rates and decays, cautious": (*RATES, "--decay.drives=both", "--decay.cautious=true"),
 }
 WITHOUT = {
     "cautious": (),
@@ -42,6 +48,10 @@ WITHOUT = {
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
+    "rates": RATES,
+    "rates of adam": (*RATES, "--optim.name=adam"),
+    "rates, sgdw": (*RATES, "--optim.name=sgdw"),
+    "rates and decays, cautious": (*RATES, "--decay.cautious=true"),
 }
 
 
@@ -57,22 +67,31 @@ def test_two_ranks_equal_one_process(engine: str) -> None:
         assert_same(run, expected(case))
 
 
-def cut(rank: int, engine: str, folder: str) -> tuple[Trained, Trained]:
-    """A run in one go, and the same one saved and loaded half-way."""
-    own = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
-    config = config_of(*ENGINES[engine], *own)
-    whole = Run(config).take(range(STEPS))
-    first = Run(config)
-    first.take(range(STEPS // 2))
-    first.save(Path(folder))
-    second = Run(config)
-    second.load(Path(folder))
-    return whole, second.take(range(STEPS // 2, STEPS))
+CUT = {
+    "sgdw": ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine"),
+    "rates": (*RATES, "--decay.drives=both", "--decay.cautious=true"),
+}
+
+
+def cut(rank: int, engine: str, folder: str) -> list[tuple[Trained, Trained]]:
+    """Runs in one go, and the same ones saved and loaded half-way."""
+    found = []
+    for name, own in CUT.items():
+        config = config_of(*ENGINES[engine], *own)
+        whole = Run(config).take(range(STEPS))
+        first = Run(config)
+        first.take(range(STEPS // 2))
+        place = Path(folder) / name / "step-00000003"
+        first.save(place)
+        second = Run(config)
+        second.load(place)
+        found.append((whole, second.take(range(STEPS // 2, STEPS))))
+    return found
 
 
 @pytest.mark.parametrize("engine", ["fsdp2", "zero0", "zero2", "zero3"])
 def test_a_run_that_was_cut_goes_on_bit_for_bit(engine: str, tmp_path: Path) -> None:
-    for whole, resumed in run_ranks(2, cut, engine, str(tmp_path / "step-00000003")):
+    for whole, resumed in chain(*run_ranks(2, cut, engine, str(tmp_path))):
         assert resumed.losses == whole.losses[STEPS // 2 :]
         assert resumed.decays == whole.decays
         assert all(torch.equal(resumed.weights[name], w) for name, w in whole.weights.items())

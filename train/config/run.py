@@ -149,6 +149,10 @@ class LogConfig:
     Args:
         every: optimizer steps between training lines in metrics.jsonl; the first and the last step
             have one too.
+        dynamics: optimizer steps between lines that say what a step did to each weight matrix: how
+            far it turned it, beside the angle at which decay and updates balance, the growth of
+            its norm, its effective learning rate (arXiv 1706.05350, 2305.17212). That step keeps
+            a copy of the float32 weights that a rank holds; 0 measures nothing.
         wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
         wandb_project: its project.
         tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.
@@ -161,6 +165,7 @@ class LogConfig:
     """
 
     every: Annotated[int, at_least(1)] = 10
+    dynamics: Annotated[int, at_least(0)] = 0
     wandb: bool = False
     wandb_project: str = "alphadecay"
     tensorboard: bool = False

@@ -1,0 +1,33 @@
+"""What steps and decay did to the weights over a run: rotation, equilibrium, norm, rate."""
+
+from __future__ import annotations
+
+from alphadecay.inspect.html import heatmaps
+from alphadecay.inspect.html.page import Chart, Section
+from alphadecay.inspect.html.refreshes import DYNAMICS, read_refreshes
+from alphadecay.inspect.run.reader import Run
+
+NAMES = {
+    "rotation": "Rotation a step, radians",
+    "equilibrium": "Rotation over that of equilibrium",
+    "norm_growth": "Growth of the norm a step, ln",
+    "effective_lr": "Effective learning rate",
+}
+ABOUT = (
+    "Where a norm follows a matrix, how far a step turns it is the learning rate that counts, and "
+    "decay acts on that through the matrix's norm. At 1 of the second chart decay and updates "
+    "balance; above it norms still grow, below it they still shrink. Each line is the median of a "
+    "type's layers, its band the middle half of them."
+)
+
+
+def what_decay_does(run: Run) -> list[Section]:
+    """Return the section of a run that measured it (log.dynamics); nothing of another."""
+    read = read_refreshes(run.of("dynamics"), DYNAMICS, ("rotation",))
+    if read is None:
+        return []
+    charts = [
+        Chart(f"dynamics-{key}", NAMES[key], heatmaps.trajectories(read, key))
+        for key in read.values
+    ]
+    return [Section("What decay does", ABOUT, charts)]
