@@ -151,9 +151,10 @@ def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:
 
 def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: float) -> int:
     """Build the run and take its steps. Collective."""
-    from train.loop.build import build, documents_ready
+    from train.loop.build import build
     from train.loop.hanging.watch import watched
     from train.reporting.finish import close, leave, running
+    from train.tasks.registry import kind_of
 
     config, world = attempt.config, attempt.world
     try:
@@ -161,7 +162,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
             trainer = build(config, world, requests, lease)
     except Stopped as reason:
         if world.is_main:
-            prepared = documents_ready(config)
+            prepared = kind_of(config).rows_ready(config)
             write_state(config.folder, "stopped", reason=str(reason), prepared=prepared)
             requests.honoured()
         raise

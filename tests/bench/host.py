@@ -40,6 +40,7 @@ from torch import Tensor
 from tests.bench.common import ENVIRONMENT, ROOT, about, finish, new_parser, rotated, spread
 from tests.bench.host_kernels import count_kernels
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.engines import loss_of_text
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine as build_any
@@ -92,7 +93,7 @@ def build(name: str, layers: int) -> MicroStep:
     engine = _engine(name, config)
 
     def micro_step(tokens: Tensor) -> None:
-        engine.backward(engine.forward(tokens, tokens))
+        engine.backward(loss_of_text(engine, tokens))
         engine.step()  # counts the micro batch, and no more
 
     return micro_step

@@ -33,6 +33,7 @@ import torch.distributed as dist
 
 from tests.bench.common import ENVIRONMENT, finish, machine, new_parser, rotated, spread
 from tests.distributed.harness import init_deepspeed, run_ranks
+from tests.engines import loss_of_text
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import CheckpointConfig, TrainConfig
@@ -127,7 +128,7 @@ class Loop:
         return float(over) == self.world.size
 
     def _step(self, rows: torch.Tensor) -> None:
-        loss = self.engine.forward(rows, rows)
+        loss = loss_of_text(self.engine, rows)
         self.engine.backward(loss)
         self.engine.step()
 

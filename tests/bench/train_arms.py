@@ -26,9 +26,10 @@ from train.data.loading.rows import Labelled, PackedRows
 from train.data.loading.sampler import Batches
 from train.engines.deepspeed import build_engine
 from train.loop.decay_methods import build_decay
-from train.loop.supply import Supply
 from train.loop.trainer import Trainer
 from train.models.build import build_model
+from train.tasks.language_modelling.prepared import Prepared
+from train.tasks.language_modelling.task import LanguageModelling
 from train.telemetry.telemetry import Telemetry
 
 ROWS_OF_DATA = 512
@@ -116,13 +117,11 @@ def ours(
     decay = build_decay(config, engine)
     telemetry = Gated(config, folder / method, world, engine, None)
     data = rows(size)
-    validation = Labelled(*data.read(np.arange(1)))
+    held_out = Labelled(*data.read(np.arange(1)))
     batches = Batches([data], config.run.seed, config.run.global_batch)
-    supply = Supply(config, world, batches, telemetry)
+    task = LanguageModelling(config, world, Prepared([]), batches, held_out, None, "")
     saver = Saver(config.checkpoint, folder / method, engine, {}, world)
-    trainer = Trainer(
-        config, world, engine, decay, supply, validation, telemetry, {}, folder / method, saver
-    )
+    trainer = Trainer(config, world, engine, decay, task, telemetry, {}, folder / method, saver)
 
     def loop(gate: Callable[[], None]) -> None:
         telemetry.gate = gate

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tests.distributed.harness import init_deepspeed
-from tests.engines import PlainEngine
+from tests.engines import PlainEngine, loss_of_text
 from train.checkpoint.writer import Writer
 from train.config import TrainConfig
 from train.config.command_line import load_config
@@ -132,7 +132,7 @@ class Run:
             self.engine.set_learning_rate(learning_rate(self.config.optim, step + 1, STEPS))
             self.engine.set_weight_decay(base_decay(self.config, step + 1))
             for row in rows_of(step).chunk(self.ranks)[dist.get_rank()]:
-                loss = self.engine.forward(row[None], row[None])
+                loss = loss_of_text(self.engine, row[None])
                 self.engine.backward(loss)
                 self.engine.step()
                 losses.append(loss.detach())

@@ -17,9 +17,9 @@ from train.cluster.distributed import World
 from train.config import ModelConfig
 from train.data.loading.rows import IGNORED, Labelled
 from train.engines.deepspeed import DeepSpeedEngine
-from train.loop.evaluation import evaluate, published_loss
 from train.models import spec_of
 from train.models.build import build_model
+from train.tasks.language_modelling.evaluation import evaluate, published_loss
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
 ROWS = 7

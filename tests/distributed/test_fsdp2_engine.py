@@ -28,6 +28,7 @@ from tests.distributed.engine_runs import (
     whole,
 )
 from tests.distributed.harness import run_ranks
+from tests.engines import loss_of_text
 from train.checkpoint.stored_state import read_masters
 from train.config.decay import METHODS
 from train.engines.build import plan_engine
@@ -148,7 +149,7 @@ def poisoned(rank: int) -> list[bool]:
     applied = []
     for step in range(3):
         for row in rows_of(step).chunk(run.ranks)[rank]:
-            loss = run.engine.forward(row[None], row[None])
+            loss = loss_of_text(run.engine, row[None])
             bad = step == 1 and rank == 1
             run.engine.backward(loss * float("nan") if bad else loss)
             run.engine.step()

@@ -18,6 +18,7 @@ from tests.distributed.tiny_engine import (
     losses_of,
     tokens,
 )
+from tests.engines import loss_of_text
 from train.config.command_line import load_config
 from train.engines.deepspeed import DeepSpeedEngine, build_engine
 from train.models import spec_of
@@ -60,7 +61,7 @@ def gathers(leaf: bool, recompute: bool, expected: list[Tensor]) -> list[int]:
     counts = []
     for micro_step in range(4):
         with CountCollectives() as collectives:
-            engine.backward(engine.forward(batch, batch))
+            engine.backward(loss_of_text(engine, batch))
         counts.append(sum(n for call, n in collectives.calls.items() if "gather" in call))
         if micro_step == 1 and leaf:  # the mean of two equal batches is that of one
             read = [deepspeed.utils.safe_get_full_grad(p) for p in engine.module.parameters()]

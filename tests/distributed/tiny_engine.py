@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alphadecay import AlphaDecay
+from tests.engines import loss_of_text
 from train.engines.deepspeed import DeepSpeedEngine
 from train.models.chunked_loss import IGNORED
 
@@ -56,10 +57,12 @@ def losses_of(engine: DeepSpeedEngine, rank: int, steps: int) -> list[float]:
     for index in range(2 * steps):
         if index in (0, 4):
             with torch.no_grad(), engine.evaluating() as logits_of:
-                losses.append(float(logits_of(tokens(rank, 0)).float().logsumexp(-1).mean()))
+                losses.append(
+                    float(logits_of({"input_ids": tokens(rank, 0)}).float().logsumexp(-1).mean())
+                )
         batch = tokens(rank, index)
         labels = batch.masked_fill(batch % 5 == index % 5, IGNORED)
-        loss = engine.forward(batch, labels)
+        loss = loss_of_text(engine, batch, labels)
         engine.backward(loss)
         engine.step()
         decay.step()

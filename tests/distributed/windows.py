@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tests.engines import loss_of_text
 from train.config.command_line import load_config
 from train.engines.deepspeed import DeepSpeedEngine, build_engine
 from train.loop.stopping.guard import poison_nonfinite_loss
@@ -45,7 +46,7 @@ def build(stage: int, bf16: bool) -> DeepSpeedEngine:
 
 def micro_step(engine: DeepSpeedEngine, batch: Tensor) -> None:
     """Do what the trainer does with a micro batch."""
-    loss = engine.forward(batch, batch) * 0.25
+    loss = loss_of_text(engine, batch) * 0.25
     engine.backward(poison_nonfinite_loss(loss))
     engine.step()
 

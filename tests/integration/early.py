@@ -57,7 +57,7 @@ WorkFolder.record = hold_after(WorkFolder.record)  # type: ignore[method-assign]
 if __name__ == "__main__":
     from train import pretrain
     from train.data.loading import dataset
-    from train.loop.supply import Supply
+    from train.tasks.supply import Supply
 
     dataset.BLOCK_ROWS = BLOCK_ROWS
     Supply.batch = logged(Supply.batch)  # type: ignore[method-assign]

@@ -25,14 +25,15 @@ sys.path[0] = str(ROOT)
 from alphadecay import AlphaDecay  # noqa: E402
 from train.checkpoint import saver  # noqa: E402
 from train.data.loading.read_ahead import ReadAhead  # noqa: E402
-from train.loop import prepared, trainer, validations  # noqa: E402
+from train.loop import trainer  # noqa: E402
 from train.loop.hanging import watch  # noqa: E402
 from train.loop.stopping import signals  # noqa: E402
+from train.tasks.language_modelling import prepared, task  # noqa: E402
 
 PHASES = {
     # between the forward and the backward pass of one micro batch
     "step": (trainer, "poison_nonfinite_loss"),
-    "evaluation": (validations, "evaluate"),
+    "evaluation": (task, "evaluate"),
     "refresh": (AlphaDecay, "refresh"),
     "saving": (saver, "weights_are_finite"),
     "data": (ReadAhead, "batch"),
@@ -74,7 +75,11 @@ def log_batch(_call, arguments):
     """Note the batch that the loop takes, not those that are read ahead of it."""
     reader, k = arguments
     digest = hashlib.sha256(
-        b"".join(tensor.numpy().tobytes() for micro in reader._read(k) for tensor in micro[:2])
+        b"".join(
+            tensor.numpy().tobytes()
+            for micro in reader._read(k)
+            for tensor in micro.inputs.values()
+        )
     )
     with (FOLDER / f"batches-{RANK}.txt").open("a") as file:
         file.write(f"{k} {digest.hexdigest()}\n")

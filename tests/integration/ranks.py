@@ -54,12 +54,12 @@ def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[
     first = trainer.step
     batches = {}
     losses = {}
-    share = trainer.reader.batch
+    share = trainer.supply.batch
     log = trainer.telemetry.train
 
     def watched_share(k: int) -> Any:
         mine = share(k)
-        everyone = trainer.world.gather([part[0] for part in mine])
+        everyone = trainer.world.gather([part.inputs["input_ids"] for part in mine])
         # accumulation-major, then by rank
         rows = [tensor for step in zip(*everyone, strict=True) for tensor in step]
         batches[k + 1] = hashlib.sha256(torch.cat(rows).numpy().tobytes()).hexdigest()
@@ -69,7 +69,7 @@ def train_watched(rank: int, world_size: int, arguments: Sequence[str]) -> dict[
         losses[step] = values["loss"]
         log(step, values)
 
-    trainer.reader.batch = watched_share  # type: ignore[method-assign]
+    trainer.supply.batch = watched_share  # type: ignore[method-assign]
     trainer.telemetry.train = watched_log  # type: ignore[method-assign, assignment]
     trainer.train()
     trainer.telemetry.close()

@@ -10,7 +10,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from torch import Tensor
 
 from train.engines.deepspeed import DeepSpeedEngine
 from train.engines.fsdp2 import Fsdp2Engine
@@ -21,11 +20,11 @@ def fail_if_short(engine: Any) -> None:
     """Have a class of engines fail as torch does."""
     forward = engine.forward
 
-    def forward_if_it_fits(self: Any, tokens_BL: Tensor, labels_BL: Tensor) -> Any:
+    def forward_if_it_fits(self: Any, inputs: Any) -> Any:
         here = os.environ["RANK"] == os.environ["SHORT_RANK"]
-        if here and len(tokens_BL) > int(os.environ["SHORT_ROWS"]):
+        if here and len(inputs["input_ids"]) > int(os.environ["SHORT_ROWS"]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
-        return forward(self, tokens_BL, labels_BL)
+        return forward(self, inputs)
 
     engine.forward = forward_if_it_fits
 

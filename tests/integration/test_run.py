@@ -80,7 +80,7 @@ def test_a_run_leaves_everything_behind(finished, launcher, ranks):
     validation = metrics(folder, "validation")
     assert [record["step"] for record in validation] == [0, 3, 6]
     for record in validation:
-        assert set(record) == {"kind", "step", "val_tokens"} | {
+        assert set(record) == {"kind", "step", "val_tokens", "figure"} | {
             f"val_{f}{p}" for f in ("loss", "perplexity") for p in ("", "_published")
         }
         assert record["val_perplexity"] == pytest.approx(math.exp(record["val_loss"]))

@@ -38,6 +38,7 @@ ROOMS = (
     "engines",
     "telemetry",
     "checkpoint",
+    "tasks",
     "loop",
     "export",
     "planning",

@@ -48,7 +48,7 @@ def identity(
         **layout,
         "world_size": world_size,
         "data": data,
-        "sequence_length": config.data.sequence_length,
+        "sequence_length": config.positions,
         "global_batch": config.run.global_batch,
         "seed": config.run.seed_of_data,
         "init_seed": config.run.seed_of_init,

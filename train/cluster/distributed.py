@@ -79,6 +79,23 @@ class World:
             raise kind(message)
         return box[0]
 
+    def run_on_all(self, action: Callable[[], T]) -> T:
+        """Run `action` on every rank, and return this rank's result. Collective.
+
+        Raises:
+            UserError: it was raised on any rank; on every one.
+        """
+        failure = ""
+        results: list[T] = []
+        try:
+            results.append(action())
+        except UserError as error:
+            failure = f"{error}"
+        failures = [text for text in self.gather(failure) if text]
+        if failures:
+            raise UserError(failures[0])
+        return results[0]
+
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in rank order. Collective. The value must pickle."""
         if self.size == 1:

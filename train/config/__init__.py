@@ -7,8 +7,11 @@ The recipe owns the model, batch, learning rate, decay and steps. The file named
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
@@ -18,6 +21,7 @@ from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
 
 __all__ = [
+    "ARCHITECTURES",
     "HOW_IT_COMPUTES",
     "CheckpointConfig",
     "DataConfig",
@@ -31,8 +35,15 @@ __all__ = [
     "OptimConfig",
     "Ratio",
     "RunConfig",
+    "TaskName",
     "TrainConfig",
 ]
+
+TaskName = Literal["language_modelling"]
+# Whose head a task's loss is made of.
+ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
+    {"language_modelling": ("llama", "qwen3", "gpt2")}
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class TrainConfig:
 
     Args:
         name: name of the run.
+        task: what is learned; a package of train/tasks.
         output_dir: folder of its results; empty means runs/<name>.
         resume: auto goes on from the last complete checkpoint in output_dir; never starts afresh,
             and a path from that checkpoint, once: the same command again goes on from there.
@@ -57,6 +69,7 @@ class TrainConfig:
     """
 
     name: str = "run"
+    task: TaskName = "language_modelling"
     output_dir: str = ""
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -74,3 +87,13 @@ class TrainConfig:
     def folder(self) -> Path:
         """Return the folder of the results."""
         return Path(self.output_dir or f"runs/{self.name}").expanduser()
+
+    @property
+    def positions(self) -> int:
+        """Return the positions of a row, as the model attends over them."""
+        return self.data.sequence_length
+
+    @property
+    def positions_of_run(self) -> int:
+        """Return the positions that all steps take, fill among them."""
+        return self.run.steps * self.run.global_batch * self.positions

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.config import DataConfig, ModelConfig, TrainConfig
+from train.config import ARCHITECTURES, DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
@@ -87,6 +87,7 @@ def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
 
 def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each choice that cannot go with another."""
+    yield from _architecture(config)
     yield from _heads(config.model)
     yield from _sources(config.data)
     yield from _hub(config.data)
@@ -120,6 +121,13 @@ def _entries(data: DataConfig) -> Iterator[Wrong]:
             yield _must_be(f"{key}.name", source.name, "unlike the other sources' names")
         if not source.files:
             yield _must_be(f"{key}.files", source.files, "paths or globs of its text")
+
+
+def _architecture(config: TrainConfig) -> Iterator[Wrong]:
+    fitting = ARCHITECTURES[config.task]
+    if config.model.architecture not in fitting:
+        wanted = f"one for the task {config.task}: {' or '.join(fitting)}"
+        yield _must_be("model.architecture", config.model.architecture, wanted, "task")
 
 
 def _heads(model: ModelConfig) -> Iterator[Wrong]:

@@ -75,7 +75,7 @@ class EvalConfig:
         tokens: validation tokens used, at most; 0 uses all.
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
-            depends on it; see train/loop/evaluation.py.
+            depends on it; see train/tasks/language_modelling/evaluation.py.
         downstream: optimizer steps between asking the tasks of lm-eval, also after the last; 0
             asks none. It takes the extra `zeroshot`.
         downstream_tasks: names of tasks that are answered by likelihood; paper stands for the

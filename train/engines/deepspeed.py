@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
@@ -23,7 +23,7 @@ from train.engines.deepspeed_workarounds import (
 )
 from train.engines.ds_config import computes_in_bf16, zero_stage
 from train.engines.optimizer import build_optimizer
-from train.engines.protocol import WrittenState
+from train.engines.protocol import LogitsOf, WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
 from train.models import spec_of
@@ -48,10 +48,9 @@ class DeepSpeedEngine:
         self.snapshots = not handle.zero_nvme_offload_optimizer()
         self.layout = {"engine": "deepspeed", "zero_stage": stage}
 
-    def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
-        """Return the mean loss of a micro batch."""
-        loss: Tensor = self.handle(input_ids=tokens_BL, labels=labels_BL).loss
-        return loss
+    def forward(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Return what the model makes of a micro batch."""
+        return self.handle(**inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a micro batch."""
@@ -81,13 +80,13 @@ class DeepSpeedEngine:
             group["weight_decay"] = weight_decay
 
     @contextmanager
-    def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Give a function from tokens to logits that leaves no trace in ZeRO-3's prefetching."""
+    def evaluating(self) -> Iterator[LogitsOf]:
+        """Give a function from inputs to logits that leaves no trace in ZeRO-3's prefetching."""
         self.handle.eval()
         forget = forgetting_forward_passes(self.handle)
 
-        def logits_of(tokens_BL: Tensor) -> Tensor:
-            logits: Tensor = self.handle(input_ids=tokens_BL).logits
+        def logits_of(inputs: Mapping[str, Tensor]) -> Tensor:
+            logits: Tensor = self.handle(**inputs).logits
             forget()
             return logits
 
@@ -155,7 +154,7 @@ def build_engine(
     dtype = torch.bfloat16 if computes_in_bf16(ds_config) else torch.float32
     model = build_model(
         config.model,
-        config.data.sequence_length,
+        config.positions,
         config.run.seed_of_init,
         ds_config,
         dtype,

@@ -5,7 +5,7 @@ head apart, the model built without any rank holding it whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.fsdp2_state import read_state, snapshot_state, write_state
 from train.engines.optimizer import build_optimizer
 from train.engines.precision import resolve_precision
-from train.engines.protocol import WrittenState
+from train.engines.protocol import LogitsOf, WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
 from train.models import spec_of
@@ -78,13 +78,12 @@ class Fsdp2Engine:
         self._norm = math.nan
         self._applied = False
 
-    def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
-        """Return the mean loss of a micro batch."""
+    def forward(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Return what the model makes of a micro batch."""
         assert isinstance(self.module, FSDPModule)
         # Gradients stay whole on a rank until the last micro batch, and are reduced once.
         self.module.set_requires_gradient_sync(self._micro_batches + 1 == self._accumulation)
-        loss: Tensor = self.module(input_ids=tokens_BL, labels=labels_BL).loss
-        return loss
+        return self.module(**inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a micro batch."""
@@ -126,12 +125,12 @@ class Fsdp2Engine:
             group["weight_decay"] = weight_decay
 
     @contextmanager
-    def evaluating(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Give a function from tokens to logits."""
+    def evaluating(self) -> Iterator[LogitsOf]:
+        """Give a function from inputs to logits."""
         self.module.eval()
 
-        def logits_of(tokens_BL: Tensor) -> Tensor:
-            logits: Tensor = self.module(input_ids=tokens_BL).logits
+        def logits_of(inputs: Mapping[str, Tensor]) -> Tensor:
+            logits: Tensor = self.module(**inputs).logits
             return logits
 
         yield logits_of
@@ -177,7 +176,7 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     mesh = _mesh(config, device)
     bf16 = resolve_precision(config.run.precision) == "bf16"
     dtype = torch.bfloat16 if bf16 else torch.float32
-    module: Any = model_on_meta(config.model, config.data.sequence_length)
+    module: Any = model_on_meta(config.model, config.positions)
     _shard_units(config, module, mesh, dtype)
     module.to_empty(device="cpu" if config.engine.cpu_offload else device)
     if config.model.tie_embeddings:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from train.engines.snapshot import Snapshot
 
+LogitsOf = Callable[[Mapping[str, Tensor]], Tensor]
+
 
 @dataclass
 class WrittenState:
@@ -68,8 +70,12 @@ class Engine(Protocol):
     def optimizer(self) -> torch.optim.Optimizer | None:
         """What AlphaDecay takes for the optimizer; None where the handle brings it."""
 
-    def forward(self, tokens_BL: Tensor, labels_BL: Tensor) -> Tensor:
-        """Return the mean loss of a micro batch. Collective where weights are sharded."""
+    def forward(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Return what the model makes of a micro batch. Collective where weights are sharded.
+
+        Args:
+            inputs: the model's keywords.
+        """
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradients of a micro batch. Collective."""
@@ -89,8 +95,8 @@ class Engine(Protocol):
     def set_weight_decay(self, weight_decay: float) -> None:
         """Set the base decay of every param group; a decay method multiplies it at each step."""
 
-    def evaluating(self) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
-        """Put the model into evaluation mode and give a function from tokens to logits.
+    def evaluating(self) -> AbstractContextManager[LogitsOf]:
+        """Put the model into evaluation mode and give a function from inputs to logits.
 
         Collective where weights are sharded: every rank calls the function as often.
         """

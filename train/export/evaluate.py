@@ -14,7 +14,10 @@ from typing import Any
 
 from train.config.run_folder import ZERO_SHOT
 from train.errors import UserError, as_command
-from train.loop.lm_eval_tasks import (
+from train.system.device import uses_cuda
+from train.system.environment import prepare_environment
+from train.system.files import write_atomically
+from train.tasks.language_modelling.lm_eval_tasks import (
     ACCURACY,
     NORMALISED,
     PAPER,
@@ -24,9 +27,6 @@ from train.loop.lm_eval_tasks import (
     mean_score,
     score_tasks,
 )
-from train.system.device import uses_cuda
-from train.system.environment import prepare_environment
-from train.system.files import write_atomically
 
 DESCRIPTION = f"""
 Ask a trained model the questions of lm-eval's tasks, without examples before them, and print the

@@ -12,29 +12,20 @@ from train.cluster.shared_folder import check_shared
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
-from train.data.loading.dataset import (
-    data_identity,
-    only_content_tells,
-    open_data,
-    same_data,
-)
-from train.data.preparing.corpora import documents_prepared
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
 from train.loop.decay_methods import build_decay, check_method
-from train.loop.downstream import load_downstream
-from train.loop.prepared import Prepared, prepare_together
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests, own_stop_files
-from train.loop.supply import Supply, on_all
 from train.loop.trainer import Trainer
-from train.models import spec_of
 from train.models.kernels import check_machine
 from train.system.lease import Lease
 from train.system.patience import patiently
+from train.tasks.registry import kind_of
+from train.tasks.task import Task
 from train.telemetry.sinks import check_sinks
 from train.telemetry.telemetry import Telemetry
 
@@ -68,12 +59,12 @@ def build(
     world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: patiently(lambda: folder.mkdir(parents=True, exist_ok=True)))
     check_shared("output_dir", folder, world)
-    prepared = prepare_together(config, world, requests)
+    task = kind_of(config).open_task(config, world, requests.interrupting)
     try:
-        trainer = _build_trainer(config, world, requests, prepared, plan, lease)
-        world.run_on_main(lambda: _keep_tokenizer(prepared, folder))
+        trainer = _build_trainer(config, world, requests, task, plan, lease)
+        world.run_on_main(lambda: _keep(task, folder))
     except BaseException:
-        prepared.end()
+        task.end()
         raise
     return trainer
 
@@ -82,18 +73,13 @@ def _build_trainer(
     config: TrainConfig,
     world: World,
     requests: StopRequests,
-    prepared: Prepared,
+    task: Task,
     plan: EnginePlan,
     lease: Lease | None,
 ) -> Trainer:
     folder = config.folder
-    part = prepared.part
-    batches, validation = on_all(world, lambda: open_data(prepared.folders, config, part))
-    length = config.data.sequence_length
-    downstream = load_downstream(config.eval, prepared.tokenizer(), length, world)
-    data = world.run_on_main(lambda: data_identity(prepared.folders, config.data))
-    run_identity = checkpoint.identity(config, world.size, plan.layout, data)
-    resume, saved, consumed = _find(config, folder, run_identity, prepared, world)
+    run_identity = checkpoint.identity(config, world.size, plan.layout, task.identity)
+    resume, saved, consumed = _find(config, folder, run_identity, task, world)
     universal = saved is not None and saved.universal
     engine = build_engine(config, plan, world.device, universal)
     decay = build_decay(config, engine)
@@ -113,15 +99,13 @@ def _build_trainer(
         world,
         engine,
         decay,
-        Supply(config, world, batches, telemetry, prepared.beside),
-        validation,
+        task,
         telemetry,
         run_identity,
         folder,
         saver,
         requests,
         lease,
-        downstream,
     )
     seed_all(config.run.seed, world.rank)  # last: what was drawn to build it should not matter
     if saved is not None:
@@ -135,16 +119,11 @@ def _build_trainer(
     return trainer
 
 
-def documents_ready(config: TrainConfig) -> int:
-    """Return how many documents of the run's corpora are prepared: progress before a first step."""
-    return documents_prepared(config.data, spec_of(config.model).vocabulary(config.model))
-
-
 def _find(
     config: TrainConfig,
     folder: Path,
     run_identity: dict[str, Any],
-    prepared: Prepared,
+    task: Task,
     world: World,
 ) -> tuple[checkpoint.Resume, checkpoint.Checkpoint | None, Path | None]:
     """Return how to resume, the checkpoint to load, and the one that has then served.
@@ -163,29 +142,12 @@ def _find(
     data = found.manifest.get("data")
     expected = run_identity
     now = run_identity["data"]
-    if data != now and world.run_on_main(lambda: _is_same(data, now, prepared, config)):
+    if data != now and world.run_on_main(lambda: task.is_same(data)):
         say(f"The data of {found.path}, {data}, is by content this run's, {now}")
         expected = {**run_identity, "data": data}
     checkpoint.check_identity(found, expected, config.checkpoint.convert)
     saved = checkpoint.convert_if_needed(found, run_identity, world, say)
     return resume, saved, None if saved.path == found.path else saved.path
-
-
-def _is_same(saved: Any, now: str, prepared: Prepared, config: TrainConfig) -> bool:
-    """Return whether a checkpoint's data are this run's, told by their content.
-
-    Raises:
-        UserError: it cannot be told yet.
-    """
-    if same_data(saved, prepared.folders, config.data):
-        return True
-    if prepared.part is not None and only_content_tells(saved, now):
-        raise UserError(
-            f"the run's checkpoints know their data by content, {saved}, and the corpus, {now}, is "
-            "still being prepared; prepare it first: python -m train prepare with this recipe. "
-            "Then the same command goes on"
-        )
-    return False
 
 
 def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
@@ -201,14 +163,13 @@ def _note_start(folder: Path, resume: checkpoint.Resume) -> None:
         raise UserError(f"output_dir: cannot write to {folder}: {error.strerror}") from error
 
 
-def _keep_tokenizer(prepared: Prepared, folder: Path) -> None:
-    """Keep the tokenizer beside the checkpoints: exports look for it there."""
+def _keep(task: Task, folder: Path) -> None:
+    """Keep what exports look for beside the checkpoints."""
     try:
-        prepared.tokenizer().save(folder)
+        task.keep(folder)
     except OSError as error:
         print(
-            f"warning: the tokenizer is not copied to {folder}: {error.strerror}; exports need "
-            "--tokenizer",
+            f"warning: what exports of this run need is not copied to {folder}: {error.strerror}",
             file=sys.stderr,
             flush=True,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import nan
+from math import isnan, nan
 from typing import Any, Protocol
 
 
@@ -25,27 +25,34 @@ class Progress:
     Args:
         step: optimizer steps done, skipped ones included: batch k always belongs to step k + 1.
         tokens: real tokens of those steps over all ranks.
-        val_perplexity: first and latest.
+        figure: of merit, first and latest.
         validated_step: of the latest validation.
         asked_step: of the latest questions of eval.downstream.
     """
 
     step: int = 0
     tokens: int = 0
-    val_perplexity: tuple[float, float] = (nan, nan)
+    figure: tuple[float, float] = (nan, nan)
     validated_step: int = -1
     asked_step: int = -1
 
+    def validated(self, step: int, figure: float) -> None:
+        """Take in a validation."""
+        first, _ = self.figure
+        self.figure = (figure if isnan(first) else first, figure)
+        self.validated_step = step
+
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers."""
-        return asdict(self) | {"val_perplexity": list(self.val_perplexity)}
+        return asdict(self) | {"figure": list(self.figure)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        first, latest = state["val_perplexity"]
+        # before there were other figures of merit
+        first, latest = state["figure"] if "figure" in state else state["val_perplexity"]
         self.step = int(state["step"])
         self.tokens = int(state["tokens"])
-        self.val_perplexity = (first, latest)
+        self.figure = (first, latest)
         self.validated_step = int(state["validated_step"])
         self.asked_step = int(state.get("asked_step", -1))  # checkpoints of before lack it
 

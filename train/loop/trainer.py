@@ -14,11 +14,9 @@ import torch
 from train import checkpoint
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.data.loading.rows import Labelled
 from train.engines.protocol import Engine
 from train.errors import UserError
 from train.loop.decay_methods import Decay
-from train.loop.downstream import Downstream
 from train.loop.garbage import collect_if_due, collected_between_steps
 from train.loop.hold import make_sure_held
 from train.loop.random_state import set_random_state
@@ -31,9 +29,9 @@ from train.loop.stopping.diverged import Diverged, note_divergence, way_back
 from train.loop.stopping.guard import poison_nonfinite_loss
 from train.loop.stopping.signals import StopRequests
 from train.loop.stopping.watch import LossWatch
-from train.loop.supply import Supply
 from train.loop.validations import Validations
 from train.system.lease import Lease
+from train.tasks.task import Task
 from train.telemetry.telemetry import Telemetry
 
 
@@ -48,7 +46,6 @@ class Trainer:
         identity: what checkpoints say about this run.
         requests: what asks this process to stop.
         lease: rank 0's right to write in `folder`; None where nobody else can.
-        downstream: the tasks of eval.downstream; None where it is off.
         progress: how far it has come.
         stopped: why it stopped before the last step; empty while it runs and when it is finished.
     """
@@ -57,20 +54,19 @@ class Trainer:
     world: World
     engine: Engine
     decay: Decay | None
-    reader: Supply
-    validation: Labelled
+    task: Task
     telemetry: Telemetry
     identity: dict[str, Any]
     folder: Path
     saver: checkpoint.Saver
     requests: StopRequests = field(default_factory=StopRequests)
     lease: Lease | None = None
-    downstream: Downstream | None = None
     progress: Progress = field(default_factory=Progress)
     stopped: str = ""
 
     def __post_init__(self) -> None:
         run = self.config.run
+        self.supply = self.task.supply(self.telemetry)
         self.watch = LossWatch(self.engine, self.telemetry, run.max_skipped_steps, run.spike_sd)
         self.budget = Budget(run.max_hours)
         self.saves = Saves(self.saver, self.folder, self.world, self.telemetry, self.budget)
@@ -81,8 +77,7 @@ class Trainer:
             self.config,
             self.world,
             self.engine,
-            self.validation,
-            self.downstream,
+            self.task,
             self.telemetry,
             self.progress,
             self.budget,
@@ -118,7 +113,7 @@ class Trainer:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()
-        with self.reader:  # its end may take seconds, and a stop's grace is short: save first
+        with self.supply:  # its end may take seconds, and a stop's grace is short: save first
             with collected_between_steps():
                 while self.step < self.config.run.steps and not self.stopped:
                     self._one_step(self.step + 1)
@@ -133,7 +128,7 @@ class Trainer:
                     except checkpoint.LastNotSaved as failure:  # it goes on from the one before
                         self.telemetry.message(f"warning: {failure}")
         self.saver.close()
-        self.reader.check()
+        self.supply.check()
 
     def save(self, last: bool = False) -> None:
         """Write one checkpoint of this step, or begin to; the last must not fail. Collective.
@@ -185,7 +180,7 @@ class Trainer:
 
     def _one_step(self, step: int) -> None:
         """Take one optimizer step over the global batch, and do the refresh due after it."""
-        self.stopped = self.reader.wait(self.step, self._ask)
+        self.stopped = self.supply.wait(self.step, self._ask)
         if self.stopped:
             return
         self.telemetry.begin(step)
@@ -197,7 +192,7 @@ class Trainer:
             self.budget.note("refresh", self.decay.last_refresh_seconds)
             self._tell_refresh(self.decay)
         self.telemetry.journal.open()
-        self.progress.tokens += self.reader.tokens(self.step)
+        self.progress.tokens += self.supply.tokens(self.step)
         self.progress.step = step
         self.stopped = agreed.stop
         self.telemetry.train(step, values | {"tokens": self.progress.tokens})
@@ -221,13 +216,13 @@ class Trainer:
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
-            batch = self.reader.batch(step - 1)
-        for tokens, labels, scale in batch:
+            batch = self.supply.batch(step - 1)
+        for waiting in batch:
             with part("data"):
-                tokens = tokens.to(self.world.device, non_blocking=True)
-                labels = labels.to(self.world.device, non_blocking=True)
+                micro = waiting.to(self.world.device)
             with part("forward_backward"):
-                loss = self.engine.forward(tokens, labels) * scale
+                outputs = self.engine.forward(micro.inputs)
+                loss = self.task.loss(outputs, micro.targets) * micro.scale
                 self.engine.backward(poison_nonfinite_loss(loss))
             with part("step"):
                 self.engine.step()

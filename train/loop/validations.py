@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from train.cluster.distributed import World
 from train.config import TrainConfig
-from train.data.loading.rows import Labelled
 from train.engines.protocol import Engine
-from train.loop.downstream import Downstream
-from train.loop.evaluation import evaluate
 from train.loop.run_state import Progress
 from train.loop.stopping.budget import Budget
+from train.tasks.task import Questions, Task
 from train.telemetry.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
 class Validations:
-    """The validation on held-out rows, and the tasks of eval.downstream.
+    """The validation on held-out rows, and what else a task is asked.
 
     Args:
-        rows: of the validation.
-        downstream: None where it is off.
         progress: notes which were made.
     """
 
     config: TrainConfig
     world: World
     engine: Engine
-    rows: Labelled
-    downstream: Downstream | None
+    task: Task
     telemetry: Telemetry
     progress: Progress
     budget: Budget
@@ -42,35 +36,23 @@ class Validations:
         due = last or step % self.config.eval.every == 0
         if due and self.progress.validated_step != step:
             yield self._validate
-        if self.downstream is None or self.progress.asked_step == step:
+        questions = self.task.questions
+        if questions is None or self.progress.asked_step == step:
             return
-        if self.downstream.due(step, last):
-            yield lambda: self._ask(self.downstream)
-
-    @property
-    def _micro_batch(self) -> int:
-        return self.config.eval.micro_batch or self.config.run.micro_rows
+        if questions.due(step, last):
+            yield lambda: self._ask(questions)
 
     def _validate(self) -> None:
         step = self.progress.step
         with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = evaluate(
-                self.engine,
-                self.rows,
-                self._micro_batch,
-                self.world,
-                published_batch=self.config.eval.published_batch,
-            ).record()
-        perplexity = record["val_perplexity"]
-        first, _ = self.progress.val_perplexity
-        self.progress.val_perplexity = (perplexity if math.isnan(first) else first, perplexity)
-        self.progress.validated_step = step
-        self.telemetry.validation(step, record)
+            record = self.task.evaluate(self.engine)
+        self.progress.validated(step, record[self.task.figure.name])
+        self.telemetry.validation(step, record, self.task.figure)
 
-    def _ask(self, downstream: Downstream | None) -> None:
-        assert downstream is not None
+    def _ask(self, questions: Questions) -> None:
         step = self.progress.step
+        rows = self.config.eval.micro_batch or self.config.run.micro_rows
         with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = downstream.ask(self.engine, self._micro_batch, self.world)
+            record = questions.ask(self.engine, rows, self.world)
         self.progress.asked_step = step
         self.telemetry.downstream(step, record)

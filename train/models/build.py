@@ -60,10 +60,7 @@ def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:
 def finish_model(module: nn.Module, model: ModelConfig) -> None:
     """Have a model with weights compute as the settings say."""
     spec = spec_of(model)
-    spec.attend_causally(module)
-    loss_of_head = fused_loss(model)
-    if loss_of_head is not None:
-        spec.fuse_loss(module, loss_of_head)
+    spec.adapt(module, fused_loss(model))
     if model.activation_checkpointing:
         hugging_face: Any = module
         hugging_face.gradient_checkpointing_enable(

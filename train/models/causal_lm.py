@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from train.config import ModelConfig
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from train.models.spec import LossOfHead
 
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 class CausalLanguageModel:
     """A base for architectures that transformers builds with a language modelling head."""
 
+    fuses_loss = True
+
     def initial_std(self, model: ModelConfig, name: str) -> float:
         """Return init_std for every weight."""
         return model.init_std
-
-    def vocabulary(self, model: ModelConfig) -> int:
-        """Return the rows of the embedding."""
-        return model.vocab_size
 
     def layers(self, module: nn.Module) -> Sequence[nn.Module]:
         """Return the decoder layers."""
@@ -43,14 +41,26 @@ class CausalLanguageModel:
                 for name, buffer in fresh.named_buffers():
                     setattr(layer, name, buffer.to(getattr(layer, name).device))
 
-    def attend_causally(self, module: nn.Module) -> None:
-        """Register torch's attention as one that needs no mask."""
+    def adapt(self, module: nn.Module, loss_of_head: LossOfHead | None) -> None:
+        """Have attention be causal without a mask, and the head compute the loss.
+
+        The first is right for the rows of this program, and not for those that are filled on the
+        left. Without labels the model returns logits as before.
+        """
         from train.models.causal_attention import attend_causally
-
-        attend_causally(module)
-
-    def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
-        """Have the head compute the loss."""
         from train.models.head_loss import fuse_head_loss
 
-        fuse_head_loss(module, loss_of_head)
+        attend_causally(module)
+        if loss_of_head is not None:
+            fuse_head_loss(module, loss_of_head)
+
+    def inputs(self, model: ModelConfig, rows: int, positions: int) -> dict[str, Tensor]:
+        """Return tokens, which are their own labels."""
+        import torch
+
+        tokens_BL = torch.zeros(rows, positions, dtype=torch.int64)
+        return {"input_ids": tokens_BL, "labels": tokens_BL}
+
+    def logits_of_row(self, model: ModelConfig, positions: int) -> int:
+        """Return one for each piece of the vocabulary and position."""
+        return positions * model.vocab_size

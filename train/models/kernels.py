@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from train.config import ModelConfig
 from train.errors import UserError
+from train.models import spec_of
 from train.models.liger import check_liger, has_liger
 from train.system.device import uses_cuda
 
@@ -47,6 +48,8 @@ def loss_kernel(model: ModelConfig, on_cuda: bool | None = None) -> LossKernel:
         on_cuda: of the device to compute on; None asks this machine.
     """
     wanted = model.fused_cross_entropy
+    if not spec_of(model).fuses_loss:
+        return "plain"
     on_cuda = uses_cuda() if on_cuda is None else on_cuda
     if wanted == "liger" or wanted == "chunked":
         return wanted

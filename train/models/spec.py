@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 
 class ModelSpec(Protocol):
-    """An architecture. Its file needs neither torch nor transformers until something is built.
+    """An architecture, with the head of its task.
+
+    Its file needs neither torch nor transformers until something is built.
 
     Attributes:
         parts: part of a report -> word in the names of its parameters; the first that fits counts.
+        fuses_loss: whether the head can compute the loss without the logits in memory.
     """
 
     parts: Mapping[str, str]
+    fuses_loss: bool
 
     def config(self, model: ModelConfig, sequence_length: int) -> Any:
         """Return transformers' description of the model.
 
         Args:
-            sequence_length: tokens in a row, the longest the model sees.
+            sequence_length: positions of a row, the longest the model sees.
 
         Raises:
             UserError: a setting that the architecture has no place for.
@@ -46,9 +50,6 @@ class ModelSpec(Protocol):
     def initial_std(self, model: ModelConfig, name: str) -> float:
         """Return the standard deviation of a weight's initial values, by its name."""
 
-    def vocabulary(self, model: ModelConfig) -> int:
-        """Return how many pieces a tokenizer may have."""
-
     def layers(self, module: nn.Module) -> Sequence[nn.Module]:
         """Return the decoder layers in their order: alike in shape, and most of the model.
 
@@ -61,18 +62,21 @@ class ModelSpec(Protocol):
     def restore_buffers(self, module: nn.Module) -> None:
         """Compute buffers again that lost precision when an engine cast the model."""
 
-    def attend_causally(self, module: nn.Module) -> None:
-        """Have attention be causal without a mask, and without asking the device for one.
-
-        That is right for the rows of this program, and not for those that are filled on the left.
-        """
-
-    def fuse_loss(self, module: nn.Module, loss_of_head: LossOfHead) -> None:
-        """Have the model compute its loss without holding the logits in memory.
-
-        Without labels it returns logits as before.
+    def adapt(self, module: nn.Module, loss_of_head: LossOfHead | None) -> None:
+        """Have a model with weights compute in the way that suits this program.
 
         Args:
-            loss_of_head: from inputs [N, D] and weight [V, D] of the head and labels [N], -100
-                where a row does not count, to the mean loss.
+            loss_of_head: from inputs [N, D] and weight [V, D] of a head and labels [N], -100 where
+                a row does not count, to the mean loss, without the logits in memory; None where the
+                model's own loss will do.
         """
+
+    def inputs(self, model: ModelConfig, rows: int, positions: int) -> dict[str, Tensor]:
+        """Return a micro batch of zeros, as the model takes it in training.
+
+        Args:
+            positions: of a row.
+        """
+
+    def logits_of_row(self, model: ModelConfig, positions: int) -> int:
+        """Return how many logits the head gives for a row."""

@@ -45,7 +45,7 @@ def count_activations(
     Args:
         model: its layers are counted twice and the rest inferred.
         rows: of a micro batch.
-        sequence_length: tokens of a row.
+        sequence_length: positions of a row.
         bf16: weights and activations in 16 bits.
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
@@ -56,30 +56,35 @@ def count_activations(
     )
 
 
-def loss_bytes(model: ModelConfig, tokens: int, bf16: bool, fused: bool) -> int:
+def loss_bytes(model: ModelConfig, rows: int, sequence_length: int, bf16: bool, fused: bool) -> int:
     """Return the most that head and loss take at once, where their backward pass begins.
 
-    Plain, these are three float32 tensors [T, V]: log-probabilities, their gradient and that of the
-    logits. Without logits in memory these are the inputs, their gradient and that times the
-    loss's own, the gradient of the head's weight in float32 and as it is handed on, and the largest
-    of what there is for a time: a piece of logits, be it liger-kernel's of T x H or ours, and the
-    weight's gradient times the loss's own.
+    Plain, these are three float32 tensors of the logits' size: log-probabilities, their gradient
+    and that of the logits. Without logits in memory these are the inputs, their gradient and that
+    times the loss's own, the gradient of the head's weight in float32 and as it is handed on, and
+    the largest of what there is for a time: a piece of logits, be it liger-kernel's of T x H or
+    ours, and the weight's gradient times the loss's own.
 
     Args:
+        rows: of a micro batch.
+        sequence_length: positions of a row.
         fused: the loss is computed without the logits in memory.
     """
     itemsize = 2 if bf16 else 4
+    logits = rows * spec_of(model).logits_of_row(model, sequence_length)
     if not fused:
-        return 12 * tokens * model.vocab_size
+        return 12 * logits
+    tokens = rows * sequence_length
     inputs = tokens * model.hidden_size
     weight = model.vocab_size * model.hidden_size
     passing = max(12 * inputs, chunk_bytes(tokens, model.vocab_size), 4 * weight)
     return 3 * itemsize * inputs + (4 + itemsize) * weight + passing
 
 
-def evaluation_bytes(model: ModelConfig, tokens: int, bf16: bool) -> int:
+def evaluation_bytes(model: ModelConfig, rows: int, sequence_length: int, bf16: bool) -> int:
     """Return the most that a validation pass takes at once: its logits, and twice in float32."""
-    return (8 + (2 if bf16 else 4)) * tokens * model.vocab_size
+    logits = rows * spec_of(model).logits_of_row(model, sequence_length)
+    return (8 + (2 if bf16 else 4)) * logits
 
 
 @cache
@@ -113,12 +118,12 @@ def _saved(model: ModelConfig, rows: int, sequence_length: int, dtype: torch.dty
         with _default_dtype(dtype):
             module = spec.bare(config)
         weights = {StorageWeakRef(parameter.untyped_storage()) for parameter in module.parameters()}
-        tokens_BL = torch.zeros(rows, sequence_length, dtype=torch.int64)
+        inputs = spec.inputs(model, rows, sequence_length)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             # keeps the graph, and with it every storage
-            loss = module(input_ids=tokens_BL, labels=tokens_BL).loss
+            outputs = module(**inputs)
         total = sum(size for storage, size in kept.items() if storage not in weights)
-        del loss
+        del outputs
     return total
 
 

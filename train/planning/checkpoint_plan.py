@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
@@ -12,10 +12,9 @@ from train import checkpoint
 from train.checkpoint.space import bytes_needed
 from train.config import TrainConfig
 from train.config.run_folder import CHECKPOINTS
-from train.data.loading.dataset import data_identity, same_data
-from train.data.preparing.corpora import PreparedCorpus
 from train.engines.build import EnginePlan
 from train.errors import Problems
+from train.tasks.task import DataPlan
 
 GB = 1e9
 
@@ -51,7 +50,7 @@ def start_line(
     c: TrainConfig,
     plan: EnginePlan | None,
     world_size: int,
-    prepared: Sequence[PreparedCorpus],
+    data: DataPlan,
     problems: Problems,
 ) -> str:
     """Return where the run would start; note a checkpoint that it could not go on from."""
@@ -59,11 +58,9 @@ def start_line(
     found = problems.attempt(lambda: checkpoint.peek(resume, c.folder / CHECKPOINTS))
     if found is None:
         return "starts from step 0"
-    folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
-    if plan is not None and prepared and len(folders) == len(prepared):
-        data = data_identity(folders, c.data)
-        identity = checkpoint.identity(c, world_size, plan.layout, data)
-        if same_data(found.manifest.get("data"), folders, c.data):
+    if plan is not None and data.identity:
+        identity = checkpoint.identity(c, world_size, plan.layout, data.identity)
+        if data.is_same(found.manifest.get("data")):
             identity["data"] = found.manifest["data"]
         problems.attempt(lambda: checkpoint.check_identity(found, identity, c.checkpoint.convert))
     return f"goes on from {found.path}, step {found.step} of {c.run.steps}"

@@ -5,30 +5,24 @@ Every mistake that can be seen from here is told at once, not only the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from alphadecay.sharding.refusals import refuse_configuration
 from train.config import TrainConfig
 from train.config.command_line import dump_config
 from train.config.decay import METHODS
-from train.data.preparing.corpora import find_all
 from train.engines.build import EnginePlan
 from train.errors import Problems, UserError
 from train.loop.decay_methods import check_method
-from train.models import spec_of
 from train.models.kernels import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
-from train.planning.data_plan import data_lines, tokens_of
 from train.planning.device import GB, Device, device_here
 from train.planning.gradient_plan import gradient_lines
 from train.planning.model_shapes import model_without_weights, parameter_lines
 from train.planning.refresh_plan import refresh_lines
 from train.planning.size_plan import Planned, plan_sizes
+from train.tasks.registry import kind_of
 from train.telemetry.sinks import check_sinks
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,19 +64,18 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     if device is None:
         problems.attempt(lambda: check_machine(c.model))
     problems.attempt(lambda: check_sinks(c))
-    model = model_without_weights(c.model, c.data.sequence_length)
+    model = model_without_weights(c.model, c.positions)
     details = [tuple(parameter_lines(c, model)), tuple(planned.lines())]
     if engine is not None and engine.ds_config is not None:
         details.append(tuple(gradient_lines(engine.ds_config, world_size, engine.accumulation)))
-    prepared = problems.attempt(lambda: find_all(c.data, spec_of(c.model).vocabulary(c.model)))
-    prepared = prepared or []
-    details.append(_attempted(problems, lambda: tuple(data_lines(c, prepared))))
+    data = kind_of(c).plan_data(c, problems)
+    details.append(data.lines)
     method = METHODS[c.decay.method]
     if method.family == "spectral":
         details.append(tuple(refresh_lines(c, model, world_size)))
     if method.scales_base:
         problems.attempt(lambda: _check_method(c, engine))
-    start = start_line(c, engine, world_size, prepared, problems)
+    start = start_line(c, engine, world_size, data, problems)
     checkpoints = checkpoint_lines(c, model, engine, world_size, problems)
     details.append((*checkpoints, f"  {start}"))
     return DryRun(
@@ -102,12 +95,8 @@ def _facts(c: TrainConfig, world_size: int, planned: Planned, start: str) -> tup
         held = f", about {planned.memory.peak / GB:,.3g} GB of memory each"
     return (
         f"{ranks}{batch}{held}.",
-        f"{tokens_of(c):,} tokens in {c.run.steps:,} steps; {start}.",
+        f"{c.positions_of_run:,} tokens in {c.run.steps:,} steps; {start}.",
     )
-
-
-def _attempted(problems: Problems, work: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-    return problems.attempt(work) or ()
 
 
 def _check_method(c: TrainConfig, engine: EnginePlan | None) -> None:

@@ -114,10 +114,10 @@ def memory_table(
     gathered = min(sum(map(prod, shapes)), spread.live_parameters) * spread.itemsize
     live = (Part("gathered", gathered),) if gathered else ()
     rows = c.run.micro_rows
-    length = c.data.sequence_length
+    length = c.positions
     kept = count_activations(c.model, rows, length, bf16)
-    loss = loss_bytes(c.model, rows * length, bf16, fused_loss)
-    logits = evaluation_bytes(c.model, (c.eval.micro_batch or rows) * length, bf16)
+    loss = loss_bytes(c.model, rows, length, bf16, fused_loss)
+    logits = evaluation_bytes(c.model, c.eval.micro_batch or rows, length, bf16)
     return MemoryTable(
         title=(
             f"{spread.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "

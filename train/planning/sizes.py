@@ -67,7 +67,7 @@ class Sizes:
         self._room = FILLED * device.memory
         self._files = _files(c, device)
         self._rows = _rows(c, ranks, device)
-        self._enough = min(self._rows[0], ceil(ENOUGH_TOKENS / c.data.sequence_length))
+        self._enough = min(self._rows[0], ceil(ENOUGH_TOKENS / c.positions))
 
     def first(self, earlier: Size | None = None) -> Size | None:
         """Return the least sharding that fits enough rows, with the most rows that fit.
@@ -142,7 +142,7 @@ class Sizes:
             precision = "bf16" if self._device.bf16 else "float32"
         config = replace(config, run=replace(config.run, precision=precision))
         plan = plan_engine(config, accumulation_steps(config, self._ranks), self._ranks)
-        model = model_without_weights(config.model, config.data.sequence_length)
+        model = model_without_weights(config.model, config.positions)
         fused = loss_kernel(config.model, self._device.cuda) != "plain"
         return memory_table(config, model, plan, self._ranks, fused)
 
@@ -223,7 +223,7 @@ def _rows(c: TrainConfig, ranks: int, device: Device) -> tuple[int, ...]:
         accumulation_steps(c, ranks)
         return (c.run.micro_rows,)
     whole = rows_per_rank(c, ranks)
-    most = whole if device.cuda else max(1, CPU_TOKENS // c.data.sequence_length)
+    most = whole if device.cuda else max(1, CPU_TOKENS // c.positions)
     return tuple(rows for rows in range(min(whole, most), 0, -1) if whole % rows == 0)
 
 

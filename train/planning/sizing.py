@@ -68,9 +68,7 @@ def find_fit(model: str, ranks: int, card: str, memory: float) -> Choice | None:
 def hours(model: str, ranks: int, card: str, mfu: float) -> float:
     """Return the hours of a recipe's steps at a share of the card's dense bf16 peak."""
     c = _recipe(model)
-    length = c.data.sequence_length
-    tokens = c.run.steps * c.run.global_batch * length
-    flops = tokens * spec_of(c.model).flops_per_token(c.model, length)
+    flops = c.positions_of_run * spec_of(c.model).flops_per_token(c.model, c.positions)
     return flops / (ranks * mfu * PEAK_BF16[card] * 1e12) / 3600
 
 

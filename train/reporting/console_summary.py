@@ -72,11 +72,13 @@ def closing_summary(
 
 def _headline(summary: Mapping[str, Any], elapsed: float) -> Text:
     text = Text()
-    before = summary.get("val_perplexity_first")
-    after = summary.get("val_perplexity")
+    figure = summary.get("figure", {})
+    before = summary.get(f"{figure.get('name')}_first")
+    after = summary.get(str(figure.get("name")))
     if before is not None and after is not None:
-        text.append("Validation perplexity ").append(number(before), style="bold").append(" → ")
-        text.append(number(after), style="bold green" if after < before else "bold red")
+        text.append(f"Validation {figure['label']} ").append(number(before), style="bold")
+        better = after < before if figure["better"] == "lower" else after > before
+        text.append(" → ").append(number(after), style="bold green" if better else "bold red")
         if (published := summary.get("val_perplexity_published")) is not None:
             text.append(f"  ({number(published)} as the published code counts)", style="dim")
         text.append("\n")

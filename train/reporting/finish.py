@@ -127,8 +127,10 @@ def _or_warn(what: str, action: Callable[[], object]) -> None:
 
 def _facts(trainer: Trainer) -> dict[str, Any]:
     config = trainer.config
+    figure = trainer.task.figure
     return {
         "name": config.name,
+        "task": config.task,
         "world_size": trainer.world.size,
         **trainer.engine.layout,
         "micro_batch": config.run.micro_rows,
@@ -139,8 +141,9 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         **own_provenance(),
         "steps": trainer.step,
         "tokens": trainer.progress.tokens,
-        "val_perplexity_first": trainer.progress.val_perplexity[0],
-        "val_perplexity": trainer.progress.val_perplexity[1],
+        "figure": figure._asdict(),
+        f"{figure.name}_first": trainer.progress.figure[0],
+        figure.name: trainer.progress.figure[1],
         "model_parameters": count_parameters(trainer.engine.module),
         "goodput": goodput(read_attempts(trainer.folder / ATTEMPTS)),
     }

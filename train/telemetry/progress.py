@@ -53,8 +53,9 @@ class Progress:
             self._show(record)
         elif record["kind"] == "validation":
             loss = number_or_dash(record["val_loss"], "{:.4f}")
-            shown = number_or_dash(record["val_perplexity"])
-            self.message(f"step {step}: validation loss {loss}, perplexity {shown}")
+            figure = record["figure"]
+            shown = number_or_dash(record[figure["name"]])
+            self.message(f"step {step}: validation loss {loss}, {figure['label']} {shown}")
         elif record["kind"] == "refresh":
             modules = len(record["weight_decays"])
             seconds = record["refresh_seconds"]

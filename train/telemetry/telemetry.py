@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alphadecay.inspect.run.metrics import FigureOfMerit
 from alphadecay.inspect.run.parts import training_seconds
 from train.cluster.distributed import World
 from train.config import TrainConfig
@@ -56,9 +57,9 @@ class Telemetry:
         self._engine = engine
         self.clock = StepClock(world.device)
         # Tokens with the fill.
-        self._positions_per_step = config.run.global_batch * config.data.sequence_length
+        self._positions_per_step = config.run.global_batch * config.positions
         self._flops_per_token = spec_of(config.model).flops_per_token(
-            config.model, config.data.sequence_length
+            config.model, config.positions
         )
         self._peak: Peak | None = None
         self._totals = Totals()
@@ -150,10 +151,10 @@ class Telemetry:
         if self._dynamics is not None and (figures := self._dynamics.read()):
             self._write("dynamics", step, figures)
 
-    def validation(self, step: int, record: Mapping[str, float]) -> None:
+    def validation(self, step: int, record: Mapping[str, float], figure: FigureOfMerit) -> None:
         """Write the line of a validation."""
         self._validation = dict(record)
-        self._write("validation", step, self._validation)
+        self._write("validation", step, {**record, "figure": figure._asdict()})
 
     def downstream(self, step: int, record: Mapping[str, Any]) -> None:
         """Write the line of a downstream evaluation."""

@@ -15,8 +15,13 @@ from alphadecay.inspect.html.downsample import extremes
 from alphadecay.inspect.html.page import Chart, Section, render_template
 from alphadecay.inspect.html.refreshes import NAMES, Refreshes, read_refreshes
 from alphadecay.inspect.html.summary_cards import facts, headline
-from alphadecay.inspect.run.comparison import Compared, Comparison, differences
-from alphadecay.inspect.run.metrics import Record, finite_or_none
+from alphadecay.inspect.run.comparison import (
+    Compared,
+    Comparison,
+    differences,
+    shared_label,
+)
+from alphadecay.inspect.run.metrics import PERPLEXITY, Record, figure_of, finite_or_none
 from alphadecay.inspect.run.parts import PARTS
 from alphadecay.inspect.run.reader import SCORES
 
@@ -63,19 +68,20 @@ def _figures(runs: Sequence[Compared]) -> list[tuple[str, list[str]]]:
 
 
 def _curves(runs: Sequence[Compared]) -> Section:
+    label = shared_label(runs)
     charts = [
-        Chart("validation", "Validation perplexity over steps", _validation(runs, "step")),
-        Chart("training", "Training loss over steps, nats per token", _training(runs, "step")),
+        Chart("validation", f"Validation {label} over steps", _validation(runs, "step")),
+        Chart("training", f"Training loss over steps{_unit(label)}", _training(runs, "step")),
     ]
     text = "A line a run, in the same colour throughout."
     if _steps_differ(runs):
         text += " Their steps are not of one size, so the same is drawn over tokens too."
         validation = _validation(runs, "tokens")
         charts += [
-            Chart("validation-tokens", "Validation perplexity over tokens", validation),
+            Chart("validation-tokens", f"Validation {label} over tokens", validation),
             Chart("training-tokens", "Training loss over tokens", _training(runs, "tokens")),
         ]
-    return Section("Loss and perplexity", text, charts)
+    return Section(f"Loss and {label}", text, charts)
 
 
 def _steps_differ(runs: Sequence[Compared]) -> bool:
@@ -92,17 +98,23 @@ def _validation(runs: Sequence[Compared], over: str) -> go.Figure:
     chart = style.figure(below=over)
     for place, one in enumerate(runs):
         records = one.run.of("validation")
+        name = figure_of(records).name
         if records:
             chart.add_scatter(
                 x=_along(records, one, over),
-                y=[record.get("val_perplexity") for record in records],
+                y=[record.get(name) for record in records],
                 mode="lines+markers" if len(records) <= FEW else "lines",
                 marker={"size": 5},
                 hovertemplate="%{y:.4s}",
                 **_line(place, one),
             )
-    chart.update_yaxes(type="log", dtick="D2", tickformat="~s")
+    if shared_label(runs) == PERPLEXITY.label:
+        chart.update_yaxes(type="log", dtick="D2", tickformat="~s")
     return _over(chart, over)
+
+
+def _unit(label: str) -> str:
+    return ", nats per token" if label == PERPLEXITY.label else ""
 
 
 def _training(runs: Sequence[Compared], over: str) -> go.Figure:

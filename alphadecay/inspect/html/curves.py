@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from alphadecay.inspect.html import style
 from alphadecay.inspect.html.downsample import extremes, stretches
-from alphadecay.inspect.run.metrics import Record, finite_or_none, perplexity
+from alphadecay.inspect.run.metrics import FigureOfMerit, Record, finite_or_none, perplexity
 from alphadecay.inspect.run.parts import PARTS
 from alphadecay.inspect.run.reader import Run
 
@@ -75,6 +75,11 @@ def perplexities(run: Run) -> go.Figure:
     return chart.update_layout(yaxis={"type": "log", "dtick": "D2", "tickformat": "~s"})
 
 
+def figure_of_merit(run: Run, figure: FigureOfMerit) -> go.Figure:
+    """Draw a figure that validations alone have."""
+    return _curves(run, [], figure.name, "%{y:.4f}")
+
+
 def step_parts(run: Run) -> go.Figure | None:
     """Draw seconds a step by part, stacked; None where the run timed nothing."""
     windows = _windows(run.of("train"))
@@ -102,14 +107,15 @@ def _curves(run: Run, values: Sequence[float | None], validated: str, hover: str
     validations = run.of("validation")
     kept = extremes(values)
     chart = style.figure()
-    chart.add_scatter(
-        x=[steps[i] for i in kept],
-        y=[values[i] for i in kept],
-        name="training",
-        mode="lines" if len(kept) > 1 else "markers",
-        line={"color": style.TRAINING, "width": 1.5},
-        hovertemplate=hover,
-    )
+    if values:
+        chart.add_scatter(
+            x=[steps[i] for i in kept],
+            y=[values[i] for i in kept],
+            name="training",
+            mode="lines" if len(kept) > 1 else "markers",
+            line={"color": style.TRAINING, "width": 1.5},
+            hovertemplate=hover,
+        )
     if validations:
         chart.add_scatter(
             x=[record["step"] for record in validations],

@@ -15,6 +15,7 @@ from alphadecay.inspect.html.spectra import Esd, Spectra, measure
 from alphadecay.inspect.html.style import layer_colours
 from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
 from alphadecay.inspect.run import goodput_words
+from alphadecay.inspect.run.metrics import PERPLEXITY, figure_of
 from alphadecay.inspect.run.reader import SCORES, Run
 from alphadecay.inspect.run_folder import ATTEMPTS
 from alphadecay.spectral import Status
@@ -60,11 +61,19 @@ def render(run: Run, patterns: Sequence[str] = ()) -> str:
 
 
 def _losses(run: Run) -> Section:
-    charts = [
-        Chart("loss", "Loss, nats per token", curves.loss(run)),
-        Chart("perplexity", "Perplexity", curves.perplexities(run)),
-    ]
-    return Section("Loss and perplexity", _about_loss(run), charts)
+    figure = figure_of(run.of("validation"))
+    label = figure.label
+    if figure == PERPLEXITY:
+        charts = [
+            Chart("loss", "Loss, nats per token", curves.loss(run)),
+            Chart("perplexity", "Perplexity", curves.perplexities(run)),
+        ]
+    else:
+        charts = [
+            Chart("loss", "Loss", curves.loss(run)),
+            Chart("figure", f"{label[0].upper()}{label[1:]}", curves.figure_of_merit(run, figure)),
+        ]
+    return Section(f"Loss and {label}", _about_loss(run), charts)
 
 
 def _about_loss(run: Run) -> str:

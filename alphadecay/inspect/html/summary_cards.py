@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from alphadecay.inspect.run import goodput_words
-from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.metrics import Record, figure_of
 from alphadecay.inspect.run.parts import PARTS, training_seconds
 from alphadecay.inspect.run.reader import Run
 from alphadecay.inspect.run.versions import versions
@@ -37,7 +37,7 @@ def facts(run: Run) -> Facts:
     speed, utilisation = _speed(run)
     cards = [
         ("Method", run.method),
-        *_perplexities(run.of("validation")),
+        *_figure_of_merit(run.of("validation")),
         ("Training loss", _last_loss(run.of("train"))),
         ("Tokens", _number(_last(run.of("train"), "tokens"))),
         ("Tokens per second", _number(speed)),
@@ -67,18 +67,16 @@ def version_facts(run: Run) -> tuple[str, Facts]:
     return whose, [(name, str(version or "not installed")) for name, version in installed]
 
 
-def _perplexities(validations: list[Record]) -> Facts:
-    known = [
-        record["val_perplexity"]
-        for record in validations
-        if record.get("val_perplexity") is not None
-    ]
+def _figure_of_merit(validations: list[Record]) -> Facts:
+    figure = figure_of(validations)
+    values = [record.get(figure.name) for record in validations]
+    known = [value for value in values if value is not None]
     if not known:
         return []
     before = f"{number(known[0])} → " if len(known) > 1 else ""
     published = _last(validations, "val_perplexity_published")
     return [
-        ("Validation perplexity", before + number(known[-1])),
+        (f"Validation {figure.label}", before + number(known[-1])),
         ("The same, as the published code counts", "" if published is None else number(published)),
     ]
 

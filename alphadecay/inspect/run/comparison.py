@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run.metrics import figure_of
 from alphadecay.inspect.run.reader import SCORES, Run, read_run
 
 # settings that say where a run lies, not what it is
@@ -134,3 +135,9 @@ def _why_without_alpha(run: Run) -> str:
     if any(record.get("alphas") for record in refreshes):
         return ""
     return f"its method, {run.method or 'unknown'}, records no alpha"
+
+
+def shared_label(runs: Sequence[Compared]) -> str:
+    """Return what people call the figure of merit, where all runs have the same one."""
+    labels = {figure_of(one.run.of("validation")).label for one in runs}
+    return labels.pop() if len(labels) == 1 else "figure of merit"

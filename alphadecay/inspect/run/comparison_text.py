@@ -7,15 +7,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from alphadecay.inspect.run.comparison import Compared, Comparison
+from alphadecay.inspect.run.comparison import Compared, Comparison, shared_label
 from alphadecay.inspect.run.grid import figures
-from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.metrics import PERPLEXITY, Record, figure_of
 from alphadecay.inspect.run.reader import SCORES
 from alphadecay.inspect.run.words import clock, number, number_or_dash
 
 WIDTH = 80
 _LONGEST_NAME = 16
-_HEADINGS = ("run", "step", "ppl", "loss", "alpha", "decay", "refresh", "time", "good")
+# where there is none, the figure of merit has its own
+_HEADINGS = ("run", "step", "", "loss", "alpha", "decay", "refresh", "time", "good")
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -28,7 +29,7 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def comparison_text(comparison: Comparison) -> str:
     """Return a table of the runs, and what each has not got."""
-    lines = [*_table(comparison_rows(comparison))]
+    lines = [*_table(comparison_rows(comparison), shared_label(comparison.runs))]
     remarks = [f"{one.label}: {remark}" for one in comparison.runs for remark in one.remarks]
     remarks += [f"left out: {reason}" for reason in comparison.left_out.values()]
     if remarks:
@@ -38,6 +39,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def _row(one: Compared) -> dict[str, Any]:
     run = one.run
+    figure = figure_of(run.of("validation"))
     refreshes = run.of("refresh")
     timed = [record["refresh_seconds"] for record in refreshes if record.get("refresh_seconds")]
     return {
@@ -47,7 +49,8 @@ def _row(one: Compared) -> dict[str, Any]:
         "method": run.method or None,
         "step": run.last_step,
         "steps": run.setting("run", "steps"),
-        "val_perplexity": _last(run.of("validation"), "val_perplexity"),
+        "figure": figure.name,
+        figure.name: _last(run.of("validation"), figure.name),
         "loss": _last(run.of("train"), "loss"),
         "tokens": _last(run.of("train"), "tokens"),
         "alpha": None if run.method in SCORES else _spread(refreshes, "alphas"),
@@ -75,8 +78,10 @@ def _seconds(records: Sequence[Record]) -> float | None:
     return math.fsum(value for value in parts if value) if parts else None
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    cells = [_HEADINGS, *(_cells(row) for row in rows)]
+def _table(rows: Sequence[dict[str, Any]], figure: str) -> Iterator[str]:
+    short = "ppl" if figure == PERPLEXITY.label else figure
+    headings = tuple(heading or short for heading in _HEADINGS)
+    cells = [headings, *(_cells(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADINGS))]
     for first, *others in cells:
         line = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
@@ -90,7 +95,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         short,
         number(row["step"]),
-        number_or_dash(row["val_perplexity"]),
+        number_or_dash(row[row["figure"]]),
         number_or_dash(row["loss"], "{:.3f}"),
         f"{alpha[1]:.2f}" if alpha else "-",
         figures(decay[1]) if decay else "-",

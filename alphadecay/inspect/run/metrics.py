@@ -6,13 +6,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alphadecay.inspect.errors import InspectError
 
 Record = dict[str, Any]
+
+
+class FigureOfMerit(NamedTuple):
+    """By what runs of a task are compared.
+
+    name: its key in a validation line.
+    label: what people call it.
+    better: "lower" or "higher".
+    """
+
+    name: str
+    label: str
+    better: str
+
+
+PERPLEXITY = FigureOfMerit("val_perplexity", "perplexity", "lower")
+
+
+def figure_of(validations: Sequence[Record]) -> FigureOfMerit:
+    """Return the figure of merit of a run; lines that name none are of language modelling."""
+    told = next((r["figure"] for r in reversed(validations) if "figure" in r), None)
+    return PERPLEXITY if told is None else FigureOfMerit(**told)
 
 
 def read_metrics(path: str | Path, kind: str | None = None) -> list[Record]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from alphadecay.inspect.module_names import NO_LAYER, layer_and_type
 from alphadecay.inspect.run.grid import figures, grid
-from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.metrics import Record, figure_of
 from alphadecay.inspect.run.words import number_or_dash
 
 WIDTH = 80
@@ -90,11 +90,12 @@ def _standing(shot: Snapshot) -> str:
 def _figures(shot: Snapshot) -> str:
     trained = (shot.of("train") or [{}])[-1]
     validated = (shot.of("validation") or [{}])[-1]
+    figure = figure_of(shot.of("validation"))
     words = [
         f"{name} {number_or_dash(value, form)}"
         for name, value, form in (
             ("loss", trained.get("loss"), "{:.4f}"),
-            ("validation perplexity", validated.get("val_perplexity"), ""),
+            (f"validation {figure.label}", validated.get(figure.name), ""),
             ("tokens/s", trained.get("tokens_per_second"), ""),
         )
         if value is not None

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from train.data.loading.sampler import MicroBatch
+from train.data.loading.micro_batch import MicroBatch
 
 MicroBatches = list[MicroBatch]
 
@@ -75,7 +75,4 @@ class ReadAhead:
         batch = self._read(k)
         if self._device.type != "cuda":
             return batch
-        return [
-            MicroBatch(micro.tokens.pin_memory(), micro.labels.pin_memory(), micro.scale)
-            for micro in batch
-        ]
+        return [micro.pinned() for micro in batch]

@@ -11,34 +11,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from train.data.loading.micro_batch import MicroBatch
 from train.data.loading.mixture import Shares
 from train.data.loading.order import Int64s, rows_at, rows_in_blocks
 from train.data.loading.rows import Labelled, Rows, first_rows
 from train.errors import UserError
 
 RECENT = 8  # batches whose rows are kept at hand
-
-
-class MicroBatch(NamedTuple):
-    """The rows of one forward pass on one rank.
-
-    Args:
-        tokens: int64 [M, L].
-        labels: int64 [M, L]; -100 where there is nothing to predict.
-        scale: multiplies the mean loss over this micro batch's predicted tokens, so that the plain
-            mean over all micro batches and ranks is the mean over all predicted tokens of the
-            global batch. 1 for packed rows.
-    """
-
-    tokens: Tensor
-    labels: Tensor
-    scale: float
 
 
 class Batches:
@@ -134,7 +117,9 @@ class Batches:
             micro_batch: rows per rank and forward pass, M.
 
         Returns:
-            B / (world_size * M) micro batches.
+            B / (world_size * M) micro batches: "input_ids" and "labels", int64 [M, L] each, -100
+            where there is nothing to predict. `scale` weighs a mean over predicted tokens; it is 1
+            for packed rows.
 
         Raises:
             UserError: B is not a multiple of world_size * M.
@@ -156,7 +141,7 @@ class Batches:
 
         steps = zip(by_step(sources), by_step(rows), by_step(predicted), strict=True)
         return [
-            MicroBatch(*self._read(step_sources, step_rows), float(counts.sum() / mean))
+            _micro_batch(self._read(step_sources, step_rows), float(counts.sum() / mean))
             for step_sources, step_rows, counts in steps
         ]
 
@@ -214,6 +199,10 @@ def validation_rows(
     if all(part.labels is part.tokens for part in parts):
         return Labelled(tokens, tokens)
     return Labelled(tokens, torch.cat([part.labels for part in parts]))
+
+
+def _micro_batch(rows: Labelled, scale: float) -> MicroBatch:
+    return MicroBatch({"input_ids": rows.tokens, "labels": rows.labels}, None, scale)
 
 
 def _salt(name: str) -> int:

@@ -15,7 +15,7 @@ from train.experiments.sweeps.sweep_status import (
     RunStatus,
     count,
     differences,
-    perplexity,
+    outcome,
     run_status,
 )
 from train.models import spec_of
@@ -40,7 +40,7 @@ class Speed:
     def hours(self, config: TrainConfig) -> float:
         """Return the GPU hours of the training steps; validation and refreshes come on top."""
         spec = spec_of(config.model)
-        per_token = spec.flops_per_token(config.model, config.data.sequence_length)
+        per_token = spec.flops_per_token(config.model, config.positions)
         flops = per_token * tokens(config)
         return flops / (self.tflops * 1e12 * self.mfu) / 3600
 
@@ -50,7 +50,7 @@ class Speed:
 
 def tokens(config: TrainConfig) -> int:
     """Return the tokens of all steps, padding included."""
-    return config.run.steps * config.run.global_batch * config.data.sequence_length
+    return config.positions_of_run
 
 
 def list_grids(grids: Sequence[tuple[Grid, Sequence[Planned]]], speed: Speed) -> Iterator[str]:
@@ -105,9 +105,8 @@ def _state(planned: Planned, now: RunStatus) -> str:
     changed = differences(planned)
     other = f"; with other settings: {'; '.join(changed)}" if changed else ""
     if now.state == "finished":
-        value = perplexity(planned.run.folder)
-        result = "" if value is None else f", perplexity {number(value)}"
-        return f"finished{result}{other}"
+        found = outcome(planned.run.folder)
+        return f"finished{', ' if found else ''}{found}{other}"
     at = f" at step {now.step:,}" if now.step or now.state in ("running", "stopped") else ""
     reason = f": {now.reason}" if now.reason else ""
     return f"{now.state}{at}{reason}{other}"

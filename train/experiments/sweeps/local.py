@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from alphadecay.inspect.run.words import number
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
 from train.experiments.sweeps.last_words import last_words
@@ -28,7 +27,7 @@ from train.experiments.sweeps.sweep_status import (
     Queue,
     RunStatus,
     modified_ns,
-    perplexity,
+    outcome,
     run_status,
     take_run,
 )
@@ -203,23 +202,20 @@ class LocalSweep:
         self._active.remove(active)
         active.stop.unlink(missing_ok=True)
         label = active.planned.run.label
-        outcome = self._judge(active)
+        end = self._judge(active)
         active.lease.release()
-        self.outcomes[label] = outcome
+        self.outcomes[label] = end
         minutes = f"{(time.monotonic() - active.began) / 60:.1f} minutes"
         log = active.folder / LOG
-        if outcome.state == "finished":
-            value = perplexity(active.folder)
-            shown = "unknown" if value is None else number(value)
-            self._say(f"{label}: finished, perplexity {shown}, {minutes}")
-        elif outcome.state == "failed":
-            self._say(f"{label}: failed after {minutes}: {outcome.reason}; see {log}")
-        elif outcome.state == "running":
-            self._say(f"{label}: left to another, who has it: {outcome.reason}; see {log}")
+        if end.state == "finished":
+            found = outcome(active.folder) or "with no figure of merit"
+            self._say(f"{label}: finished, {found}, {minutes}")
+        elif end.state == "failed":
+            self._say(f"{label}: failed after {minutes}: {end.reason}; see {log}")
+        elif end.state == "running":
+            self._say(f"{label}: left to another, who has it: {end.reason}; see {log}")
         else:
-            self._say(
-                f"{label}: stopped at step {outcome.step} ({outcome.reason}), {minutes}; see {log}"
-            )
+            self._say(f"{label}: stopped at step {end.step} ({end.reason}), {minutes}; see {log}")
 
     def _judge(self, active: _Active) -> RunStatus:
         """Return how a run ended, by what it wrote.

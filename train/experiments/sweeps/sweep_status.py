@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alphadecay.inspect.run.metrics import PERPLEXITY
+from alphadecay.inspect.run.words import number
 from train.config.command_line import load_config
 from train.config.deciding import changes, deciding
 from train.config.run_folder import CONFIG, STATUS, SUMMARY
@@ -84,10 +86,12 @@ def count(runs: Iterable[RunStatus]) -> str:
     return f"{total} run{plural}: {', '.join(parts)}"
 
 
-def perplexity(folder: Path) -> float | None:
-    """Return the validation perplexity of a finished run."""
-    value = (read_summary(folder / SUMMARY) or {}).get("val_perplexity")
-    return float(value) if isinstance(value, (int, float)) else None
+def outcome(folder: Path) -> str:
+    """Return the figure of merit of a finished run and its value; nothing where it has none."""
+    summary = read_summary(folder / SUMMARY) or {}
+    figure = summary.get("figure") or PERPLEXITY._asdict()
+    value = summary.get(figure["name"])
+    return f"{figure['label']} {number(value)}" if isinstance(value, (int, float)) else ""
 
 
 def differences(planned: Planned) -> list[str]:

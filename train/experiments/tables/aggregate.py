@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from alphadecay.inspect.run.metrics import PERPLEXITY, FigureOfMerit
 from train.experiments.grids.cells import Cell, Grid
 from train.experiments.tables.collect import Record
 from train.experiments.tables.statistics import Difference, Spread, paired_difference, spread_of
@@ -16,7 +17,7 @@ Measure = Callable[[Record], float | None]
 
 @dataclass(frozen=True)
 class Figures:
-    """One perplexity of a cell.
+    """One figure of a cell.
 
     Args:
         values: by seed, in the order of the seeds.
@@ -37,13 +38,15 @@ class Entry:
     Args:
         cell: which one.
         planned: runs that the grid has for it.
-        unbiased: validation perplexity, the mean over tokens.
-        published: as the published code counts.
-        best: no mean of its column is lower, and none of its runs diverged.
+        figure: of merit, of its column.
+        unbiased: that figure on the validation set.
+        published: a perplexity as the published code counts.
+        best: no mean of its column is better, and none of its runs diverged.
     """
 
     cell: Cell
     planned: int
+    figure: FigureOfMerit
     unbiased: Figures
     published: Figures
     best: bool
@@ -54,11 +57,16 @@ class Entry:
         return tuple(self.unbiased.values)
 
     @property
+    def as_paper(self) -> Figures:
+        """The figure as the paper counts it."""
+        return self.published if self.figure == PERPLEXITY else self.unbiased
+
+    @property
     def over_paper(self) -> float | None:
-        """The perplexity as published, less the paper's figure; None where either is missing."""
-        if self.cell.paper is None or self.published.spread is None:
+        """The figure as the paper counts it, less the paper's; None where either is missing."""
+        if self.cell.paper is None or self.as_paper.spread is None:
             return None
-        return self.published.spread.mean - self.cell.paper
+        return self.as_paper.spread.mean - self.cell.paper
 
 
 def aggregate(
@@ -69,17 +77,24 @@ def aggregate(
     Args:
         diverged: keys of cells with a run that did; the mean of the others is no best.
     """
-    unbiased = _figures(grid, records, lambda r: r.perplexity)
+    unbiased = _figures(grid, records, lambda r: r.value)
     published = _figures(grid, records, lambda r: r.published)
+    told = {record.run.cell.column: record.figure for record in records}
     entries = []
     for cell in grid.cells:
         column = [other.key for other in grid.cells if other.column == cell.column]
         means = [spread.mean for key in column if (spread := unbiased[key].spread)]
         own = unbiased[cell.key].spread
-        lowest = own is not None and len(means) > 1 and own.mean == min(means)
-        best = lowest and cell.key not in diverged
-        entries.append(Entry(cell, len(grid.seeds), unbiased[cell.key], published[cell.key], best))
+        figure = told.get(cell.column, PERPLEXITY)
+        leads = own is not None and len(means) > 1 and own.mean == _best(means, figure)
+        best = leads and cell.key not in diverged
+        both = unbiased[cell.key], published[cell.key]
+        entries.append(Entry(cell, len(grid.seeds), figure, *both, best))
     return tuple(entries)
+
+
+def _best(means: Sequence[float], figure: FigureOfMerit) -> float:
+    return min(means) if figure.better == "lower" else max(means)
 
 
 def _figures(grid: Grid, records: Sequence[Record], measure: Measure) -> dict[str, Figures]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from alphadecay.inspect.run.metrics import FigureOfMerit
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.config.deciding import changes, deciding
@@ -18,6 +19,7 @@ from train.errors import UserError
 from train.experiments.grids.cells import Run
 from train.experiments.grids.resolved_run import plan
 from train.loop.run_status import read_state
+from train.tasks.registry import figure_of
 from train.telemetry.summary import read_summary
 
 TOKENIZER_FILES = (TOKENIZER_MODEL, TOKENIZER_JSON)
@@ -33,16 +35,18 @@ class Record:
         run: which one.
         config: its resolved settings.
         summary: its summary.json.
-        perplexity: on the validation set, the mean over tokens.
-        published: as the published code counts; see train/loop/evaluation.py. None where the run
-            did not record it.
+        figure: of merit.
+        value: of that figure on the validation set; a perplexity's mean is over tokens.
+        published: a perplexity as the published code counts; see
+            train/tasks/language_modelling/evaluation.py. None where the run did not record it.
         tokenizer: SHA-256 of its tokenizer's file; None where the run kept none.
     """
 
     run: Run
     config: TrainConfig
     summary: Mapping[str, Any]
-    perplexity: float
+    figure: FigureOfMerit
+    value: float
     published: float | None
     tokenizer: str | None
 
@@ -54,7 +58,8 @@ class Absent:
     Args:
         run: which one.
         why: missing (never started), unfinished (running or stopped), failed, diverged (finished
-            without a finite perplexity), other settings (than the grid has now), or unreadable.
+            without a finite figure of merit), other settings (than the grid has now), or
+            unreadable.
         detail: what was found.
     """
 
@@ -104,11 +109,12 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
     if stale:
         words = ", ".join(f"{key} {summary.get(key)}" for key in stale)
         return Absent(run, "unreadable", f"{SUMMARY} is of another run: {words}")
-    perplexity = _figure(summary.get("val_perplexity"))
-    if perplexity is None:
-        return Absent(run, "diverged", "finished without a finite perplexity")
-    published = _figure(summary.get("val_perplexity_published"))
-    return Record(run, config, summary, perplexity, published, _tokenizer(run.folder))
+    figure = figure_of(config)
+    value = _finite(summary.get(figure.name))
+    if value is None:
+        return Absent(run, "diverged", f"finished without a finite {figure.label}")
+    published = _finite(summary.get(f"{figure.name}_published"))
+    return Record(run, config, summary, figure, value, published, _tokenizer(run.folder))
 
 
 def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
@@ -126,7 +132,7 @@ def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:
     return Absent(run, "missing", "never started")
 
 
-def _figure(value: Any) -> float | None:
+def _finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 

@@ -38,7 +38,8 @@ RUN_COLUMNS = (
     "seed",
     "status",
     "detail",
-    "perplexity",
+    "figure",
+    "value",
     "perplexity_published",
     "validation_tokens",
     *FROM_SUMMARY,
@@ -136,7 +137,8 @@ def _run(outcome: Record | Absent) -> Line:
     versions = summary.get("versions") or {}
     return line | {
         "status": "counted",
-        "perplexity": outcome.perplexity,
+        "figure": outcome.figure.name,
+        "value": outcome.value,
         "perplexity_published": outcome.published,
         "validation_tokens": summary.get("val_tokens"),
         "tokenizer_sha256": outcome.tokenizer,

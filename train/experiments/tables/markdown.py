@@ -39,7 +39,7 @@ def markdown(table: Table) -> str:
 
 
 def _overview(table: Table) -> Iterator[str]:
-    """Write the unbiased perplexity, rows by columns."""
+    """Write the figure of merit, rows by columns."""
     yield _row(["", *table.grid.columns])
     yield _row(["---", *["---:"] * len(table.grid.columns)])
     for row in table.grid.rows:
@@ -61,10 +61,10 @@ def _short(entry: Entry | None) -> str:
 
 
 def _legend(table: Table) -> str:
-    told = (
-        f"Validation perplexity, the mean over tokens: {_over(table)}. Bold: lowest mean of its "
-        "column."
-    )
+    mean = ", the mean over tokens" if table.of_text else ""
+    better = " ".join({entry.figure.better for entry in table.entries})
+    best = {"lower": "lowest", "higher": "highest"}.get(better, "best")
+    told = f"Validation {table.label}{mean}: {_over(table)}. Bold: {best} mean of its column."
     if any(entry.unbiased.difference for entry in table.entries):
         told += (
             f" ↓ and ↑: the {CONFIDENCE:.0%} interval of the paired difference to "
@@ -86,19 +86,21 @@ def _over(table: Table) -> str:
 def _cells(table: Table) -> Iterator[str]:
     """Write a line a cell, column by column."""
     versus = f"{MINUS} {table.grid.baseline}"
-    heads = ["column", "method", "n", "perplexity", versus, "as published", versus]
-    heads += ["paper", f"as published {MINUS} paper"] if table.grid.source else []
+    heads = ["column", "method", "n", table.label, versus]
+    heads += ["as published", versus] if table.of_text else []
+    ours = "as published" if table.of_text else "ours"
+    heads += ["paper", f"{ours} {MINUS} paper"] if table.grid.source else []
     yield _row(heads)
     yield _row(["---", "---", *["---:"] * (len(heads) - 2)])
     for column in table.grid.columns:
         for row in table.grid.rows:
             if (entry := table.entry(row, column)) is not None:
-                yield _row(_cell(entry, bool(table.grid.source)))
+                yield _row(_cell(entry, table.of_text, bool(table.grid.source)))
 
 
-def _cell(entry: Entry, of_paper: bool) -> list[str]:
+def _cell(entry: Entry, of_text: bool, of_paper: bool) -> list[str]:
     texts = [entry.cell.column, entry.cell.row, f"{len(entry.seeds)} of {entry.planned}"]
-    for figures in (entry.unbiased, entry.published):
+    for figures in (entry.unbiased, entry.published) if of_text else (entry.unbiased,):
         texts += [_spread(figures.spread), _difference(figures.difference)]
     if of_paper:
         texts.append(NONE if entry.cell.paper is None else f"{entry.cell.paper:,.2f}")
@@ -111,12 +113,15 @@ def _cells_legend(table: Table) -> str:
     told = (
         f"{MINUS} {baseline}: mean difference to {baseline} of the same column over the seeds that "
         "both have, with Student's two-sided "
-        f"{CONFIDENCE:.0%} interval; one seed has no interval. As published: counted as the "
-        "published code does, which takes the mean over "
-        "batches and divides by one batch too many, so that it is too low."
+        f"{CONFIDENCE:.0%} interval; one seed has no interval."
     )
-    if table.caption.departures is not None:
-        told += " The paper's figures are counted so."
+    if table.of_text:
+        told += (
+            " As published: counted as the published code does, which takes the mean over batches "
+            "and divides by one batch too many, so that it is too low."
+        )
+        if table.caption.departures is not None:
+            told += " The paper's figures are counted so."
     baselines = {column: table.entry(baseline, column) for column in table.grid.columns}
     bare = [
         column

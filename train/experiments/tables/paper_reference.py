@@ -192,8 +192,8 @@ def _validation(record: Record) -> Iterator[Point]:
         here = number(tokens)
     same = math.isclose(tokens, 10e6, rel_tol=NEAR)
     yield Point("validation tokens", here, "10M (published code)", same)
-    if record.published and record.published > 1 and record.perplexity > 1:
-        factor = math.log(record.published) / math.log(record.perplexity)
+    if record.published and record.published > 1 and record.value > 1:
+        factor = math.log(record.published) / math.log(record.value)
         theirs = f"loss × {PUBLISHED_FACTOR:.2f}, from about 99 validation batches"
         yield Point(
             "counted as published",

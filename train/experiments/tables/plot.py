@@ -42,7 +42,7 @@ DOT: dict[str, Any] = {
     "linestyle": "none",
     "zorder": 5,
 }
-COLOURS = {-1: BETTER, 0: INK, 1: WORSE}
+COLOURS = {"better": BETTER, "": INK, "worse": WORSE}
 
 
 def write_plot(path: Path, table: Table) -> None:
@@ -102,11 +102,11 @@ def _column(part: Figure, table: Table, column: str) -> None:
     compared = any(entry.unbiased.difference for entry in entries)
     part.suptitle(column, fontsize=11, fontweight="bold", x=0.02, ha="left")
     left, *right = part.subplots(1, 2 if compared else 1, sharey=True, squeeze=False)[0]
-    _panel(left, entries, "validation perplexity")
+    _panel(left, entries, f"validation {entries[0].figure.label}")
     left.set_yticks(range(len(entries)), [_label(entry) for entry in entries], fontsize=10)
     left.set_ylim(len(entries) - 0.5, -0.5)
     for at, entry in enumerate(entries):
-        _perplexity(left, at, entry)
+        _values(left, at, entry)
     for axis in right:
         _panel(axis, entries, f"difference to {table.grid.baseline}")
         axis.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -115,7 +115,7 @@ def _column(part: Figure, table: Table, column: str) -> None:
             _difference(axis, at, entry, table)
 
 
-def _perplexity(axis: Axes, at: int, entry: Entry) -> None:
+def _values(axis: Axes, at: int, entry: Entry) -> None:
     values = entry.unbiased.values
     axis.plot(list(values.values()), _rows(at, len(values)), **DOT)
     spread = entry.unbiased.spread
@@ -137,9 +137,17 @@ def _difference(axis: Axes, at: int, entry: Entry, table: Table) -> None:
         mean = difference.mean
         low = mean if difference.low is None else difference.low
         high = mean if difference.high is None else difference.high
-        _bar(axis, at, mean, low, high, COLOURS[difference.side])
+        _bar(axis, at, mean, low, high, COLOURS[_verdict(entry)])
     if entry.cell.paper is not None and baseline.cell.paper is not None:
         axis.plot(entry.cell.paper - baseline.cell.paper, at + BAR, **DIAMOND)
+
+
+def _verdict(entry: Entry) -> str:
+    """Return better or worse where the interval of the difference says so."""
+    side = entry.unbiased.difference.side if entry.unbiased.difference else 0
+    if not side:
+        return ""
+    return "better" if (side < 0) == (entry.figure.better == "lower") else "worse"
 
 
 def _bar(axis: Axes, at: int, mean: float, low: float, high: float, colour: str) -> None:
@@ -181,10 +189,11 @@ def _key(table: Table) -> list[Line2D]:
             label=f"mean ± sd; of a difference: mean and {CONFIDENCE:.0%} interval",
         ),
     ]
-    words = {-1: "interval below 0", 1: "interval above 0"}
-    seen = [side for side in words if any(difference.side == side for difference in compared)]
+    seen = {_verdict(entry) for entry in table.entries}
     handles += [
-        Line2D([], [], color=COLOURS[side], linewidth=1.8, label=words[side]) for side in seen
+        Line2D([], [], color=COLOURS[verdict], linewidth=1.8, label=f"{verdict}, by the interval")
+        for verdict in ("better", "worse")
+        if verdict in seen
     ]
     if compared and any(entry.cell.paper is not None for entry in table.entries):
         handles.append(Line2D([], [], label="the paper's difference, as it counts", **DIAMOND))

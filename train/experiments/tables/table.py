@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from alphadecay.inspect.run.metrics import PERPLEXITY
 from train.experiments.grids.cells import Grid
 from train.experiments.tables.aggregate import Entry, aggregate
 from train.experiments.tables.collect import Collected, collect
@@ -34,6 +35,17 @@ class Table:
     caption: Caption
     overrides: Mapping[str, str]
     strangers: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """What people call the figure of merit, where all columns have the same one."""
+        labels = {entry.figure.label for entry in self.entries}
+        return labels.pop() if len(labels) == 1 else "figure of merit"
+
+    @property
+    def of_text(self) -> bool:
+        """Whether a column is of perplexities, of which the published code has its own count."""
+        return any(entry.figure == PERPLEXITY for entry in self.entries)
 
     def entry(self, row: str, column: str) -> Entry | None:
         """Return a cell's entry; None where the grid has no such cell."""

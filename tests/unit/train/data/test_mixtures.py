@@ -50,7 +50,7 @@ def test_a_mixture_from_files_to_batches(mixed):
         tokenizer.decode(tokens.tolist())[0]
         for k in range(5)
         for micro in batches.batch(k, 0, 1, 2)
-        for tokens in micro.tokens
+        for tokens in micro.inputs["input_ids"]
     ]
     assert [starts[8 * k : 8 * k + 8].count("b") for k in range(5)] == [2] * 5
     texts = [tokenizer.decode(tokens.tolist()) for tokens in validation.tokens]

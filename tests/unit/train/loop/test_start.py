@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from train import checkpoint
 from train.checkpoint.beginning import Beginning
 from train.errors import UserError
-from train.loop import build, prepared
+from train.loop import build
 
 
 def fail(*_: object) -> None:
@@ -18,12 +19,12 @@ def fail(*_: object) -> None:
 
 
 def test_a_run_starts_without_a_copy_of_its_tokenizer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prepared, "load_prepared", lambda _: SimpleNamespace(save=fail))
-    build._keep_tokenizer(prepared.Prepared([tmp_path]), tmp_path)
+    task: Any = SimpleNamespace(keep=fail)
+    build._keep(task, tmp_path)
     said = capsys.readouterr().err
-    assert f"warning: the tokenizer is not copied to {tmp_path}: No space left on device" in said
+    assert f"need is not copied to {tmp_path}: No space left on device" in said
 
 
 def test_a_run_does_not_start_where_it_cannot_be_noted_how_it_began(

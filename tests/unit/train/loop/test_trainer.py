@@ -12,6 +12,6 @@ def test_a_run_that_stops_saves_before_it_waits_for_the_end_of_its_readers():
     trainer.config.run.steps = 9
     Trainer.train(trainer)
     calls = [name for name, _, _ in trainer.mock_calls]
-    expected = ["reader.__enter__", "save", "reader.__exit__", "saver.close", "reader.check"]
+    expected = ["supply.__enter__", "save", "supply.__exit__", "saver.close", "supply.check"]
     assert [name for name in calls if name in expected] == expected
     trainer.save.assert_called_once_with(last=True)

@@ -32,7 +32,7 @@ def test_the_loss_in_chunks_takes_what_is_predicted(
         chunked_loss.chunked_cross_entropy(inputs_ND, weight_VD, labels_N).backward()
 
     found = allocator_peak(loss_and_gradients) + inputs_ND.nbytes
-    predicted = loss_bytes(model, tokens, dtype == torch.bfloat16, fused=True)
+    predicted = loss_bytes(model, 1, tokens, dtype == torch.bfloat16, fused=True)
     assert found <= predicted + 64  # a few scalars
     # in float32 a chunk takes nine bytes a logit, not eleven
     assert predicted <= 1.35 * found

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from alphadecay.inspect.module_names import layer_and_type
 from alphadecay.inspect.run.grid import grid
+from alphadecay.inspect.run.metrics import PERPLEXITY
 from train.config.command_line import load_config
 from train.config.recipe_file import RECIPES
 from train.reporting.command import main as report_main
@@ -33,6 +34,7 @@ SUMMARY = {
     "zero_stage": 3,
     "steps": 150,
     "tokens": 614_400,
+    "figure": PERPLEXITY._asdict(),
     "val_perplexity_first": 4213.2,
     "val_perplexity": 87.31,
     "tokens_per_second": 5123.0,
@@ -168,7 +170,11 @@ def test_the_commands_it_names_load(monkeypatch, capsys):
 )
 def test_the_closing_summary_of_a_run_with_less_to_tell(tmp_path, alphas, decays, expected):
     assert expected in shown(
-        {"val_perplexity_first": 2.0, "val_perplexity": 3.0}, alphas, decays, tmp_path, 1.0
+        {"figure": PERPLEXITY._asdict(), "val_perplexity_first": 2.0, "val_perplexity": 3.0},
+        alphas,
+        decays,
+        tmp_path,
+        1.0,
     )
     assert shown({}, alphas, decays, tmp_path, 1.0)
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from alphadecay.inspect.run.metrics import PERPLEXITY
 from train.config import RunConfig, TrainConfig
 from train.config.run_folder import SUMMARY
 from train.loop.run_status import read_state
@@ -35,7 +36,8 @@ def trainer(tmp_path):
         engine=SimpleNamespace(
             module=torch.nn.Linear(2, 2), layout={"zero_stage": 1}, dtype=torch.float32
         ),
-        progress=SimpleNamespace(tokens=8, val_perplexity=(9.0, 8.0)),
+        progress=SimpleNamespace(tokens=8, figure=(9.0, 8.0)),
+        task=SimpleNamespace(figure=PERPLEXITY),
         requests=SimpleNamespace(honoured=lambda: None),
         step=4,
         stopped="",

@@ -5,10 +5,12 @@ import io
 import pytest
 from rich.console import Console
 
-from alphadecay.inspect.run.metrics import perplexity
+from alphadecay.inspect.run.metrics import PERPLEXITY, perplexity
 from alphadecay.inspect.run.words import clock, number
 from train.telemetry import progress
 from train.telemetry.progress import Bar, Lines, Progress, make_progress
+
+FIGURE = PERPLEXITY._asdict()
 
 
 @pytest.fixture
@@ -36,6 +38,7 @@ def validation(step, loss):
         "step": step,
         "val_loss": loss,
         "val_perplexity": perplexity(loss),
+        "figure": FIGURE,
     }
 
 
@@ -102,7 +105,8 @@ def test_a_figure_that_was_not_finite_is_a_dash(now):
     shown = Lines(stream)
     shown.start(1)
     shown.log(line(1, loss=None, lr=None, tokens_per_second=None, mfu=None))
-    shown.log({"kind": "validation", "step": 1, "val_loss": None, "val_perplexity": None})
+    unknown = {"val_loss": None, "val_perplexity": None, "figure": FIGURE}
+    shown.log({"kind": "validation", "step": 1, **unknown})
     first, second = stream.getvalue().splitlines()
     assert (
         first == "step 1/1  loss -  ppl -  lr -  - tokens/s  -:-- left"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from alphadecay import AdamW
+from alphadecay.inspect.run.metrics import PERPLEXITY
 from tests.engines import PlainEngine
 from train.cluster.distributed import World
 from train.config import (
@@ -22,8 +23,8 @@ from train.config import (
     RunConfig,
     TrainConfig,
 )
-from train.loop.evaluation import Validation
 from train.models import spec_of
+from train.tasks.language_modelling.evaluation import Validation
 from train.telemetry import clock
 from train.telemetry import telemetry as telemetry_module
 from train.telemetry.metrics import read_metrics
@@ -149,7 +150,7 @@ def test_a_resume_between_two_lines_loses_nothing(tmp_path, now):
     expected = whole.summary()
     first = telemetry(tmp_path / "cut")
     take(first, now, range(1, 6))
-    first.validation(5, Validation(2.0, 1.0, 9).record())
+    first.validation(5, Validation(2.0, 1.0, 9).record(), PERPLEXITY)
     state = json.loads(json.dumps(first.state_dict()))
     first.close()
     second = telemetry(tmp_path / "cut", resume_step=5)

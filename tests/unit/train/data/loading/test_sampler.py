@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.testing import assert_close
 
 from train.data.loading.memmap import SplitCounts, TokenFile
+from train.data.loading.micro_batch import MicroBatch
 from train.data.loading.order import rows_at
 from train.data.loading.rows import IGNORED, open_rows
-from train.data.loading.sampler import Batches, MicroBatch, validation_rows
+from train.data.loading.sampler import Batches, validation_rows
 from train.errors import UserError
 
 L = 8
@@ -61,10 +63,12 @@ def in_global_order(
 ) -> tuple[Tensor, Tensor, list[MicroBatch]]:
     ranks = [batches.batch(k, rank, world_size, micro_batch) for rank in range(world_size)]
     micros = [micro for steps in zip(*ranks, strict=True) for micro in steps]
-    assert all(micro.tokens.shape == micro.labels.shape == (micro_batch, L) for micro in micros)
+    for micro in micros:
+        shapes = {name: value.shape for name, value in micro.inputs.items()}
+        assert shapes == dict.fromkeys(("input_ids", "labels"), (micro_batch, L))
     return (
-        torch.cat([micro.tokens for micro in micros]),
-        torch.cat([micro.labels for micro in micros]),
+        torch.cat([micro.inputs["input_ids"] for micro in micros]),
+        torch.cat([micro.inputs["labels"] for micro in micros]),
         micros,
     )
 
@@ -86,7 +90,7 @@ def test_any_world_size_and_micro_batch_sees_the_same_global_batch(make, form, s
 
 def _mean_scale(micros: list[MicroBatch]) -> float:
     """What the scales must average to, from the labels alone."""
-    counts = [int((micro.labels[:, 1:] != IGNORED).sum()) for micro in micros]
+    counts = [int((micro.inputs["labels"][:, 1:] != IGNORED).sum()) for micro in micros]
     mean = sum(counts) / len(counts)
     for micro, count in zip(micros, counts, strict=True):
         assert micro.scale == pytest.approx(count / mean, rel=1e-12)
@@ -103,7 +107,9 @@ def test_scaled_means_average_to_the_mean_over_all_tokens(make):
         _, _, micros = in_global_order(batches, 5, world_size, micro_batch)
         means = torch.stack(
             [
-                micro.labels[:, 1:][micro.labels[:, 1:] != IGNORED].double().mean()
+                micro.inputs["labels"][:, 1:][micro.inputs["labels"][:, 1:] != IGNORED]
+                .double()
+                .mean()
                 for micro in micros
             ]
         )
@@ -125,10 +131,10 @@ def test_batches_of_one_source_follow_its_order(make, folder):
     for k in (0, 1, 7):
         [micro] = batches.batch(k, 0, 1, 16)
         assert torch.equal(
-            micro.tokens,
+            micro.inputs["input_ids"],
             windows[rows_at(9, torch.arange(16 * k, 16 * k + 16).numpy(), len(windows))],
         )
-        assert torch.equal(micro.labels, micro.tokens)
+        assert torch.equal(micro.inputs["labels"], micro.inputs["input_ids"])
 
 
 def test_a_mixture_takes_its_share_of_each_source_and_all_of_each(make, other):
@@ -141,7 +147,7 @@ def test_a_mixture_takes_its_share_of_each_source_and_all_of_each(make, other):
     ]
     for epoch in range(16):  # 25 documents in the other source, 4 of them a batch
         assert sorted(rows[25 * epoch : 25 * epoch + 25]) == list(range(25))
-    first = batches.batch(0, 0, 1, 16)[0].tokens
+    first = batches.batch(0, 0, 1, 16)[0].inputs["input_ids"]
     assert int((first >= 50_000).any(dim=1).sum()) == 4
 
 
@@ -223,13 +229,13 @@ def test_batches_of_a_growing_source_are_those_of_the_whole(folder, form):
         held.append(len(there))
         for k in there:
             ours, theirs = growing.batch(k, 0, 1, 4)[0], batches.batch(k, 0, 1, 4)[0]
-            assert torch.equal(ours.tokens, theirs.tokens) and ours.scale == theirs.scale
+            assert_close(ours, theirs, rtol=0, atol=0)
     assert held[0] < held[-1] < 20
     growing.grow(open_rows(whole, L, form), complete=True)
     for k in range(20):  # over the end of the epoch
         assert growing.holds(k)
         ours, theirs = growing.batch(k, 0, 1, 4)[0], batches.batch(k, 0, 1, 4)[0]
-        assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.labels, theirs.labels)
+        assert_close(ours.inputs, theirs.inputs, rtol=0, atol=0)
 
 
 def test_batches_in_blocks_are_the_same_for_any_ranks(folder):

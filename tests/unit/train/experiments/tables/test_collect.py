@@ -25,7 +25,7 @@ def test_a_finished_run_counts(run):
     finish(run, 31.5, 29.25)
     record = only(run)
     assert isinstance(record, Record)
-    assert (record.perplexity, record.published) == (31.5, 29.25)
+    assert (record.value, record.published) == (31.5, 29.25)
     assert record.config.run.seed == 1 and record.summary["world_size"] == 2
     assert record.tokenizer == "97ff8a35544dcf40ad84047074439dd6aa3a0be469ea578a1b1c017d939ec61c"
 

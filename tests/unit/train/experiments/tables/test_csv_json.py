@@ -46,7 +46,7 @@ def test_a_line_a_run_with_nothing_rounded(table):
         ("deep-alphadecay", "2", "counted"),
     ]
     counted = lines[4]
-    assert float(counted["perplexity"]) == THIRD and float(counted["perplexity_published"]) == 28.0
+    assert float(counted["value"]) == THIRD and float(counted["perplexity_published"]) == 28.0
     assert {
         key: counted[key]
         for key in (
@@ -68,7 +68,7 @@ def test_a_line_a_run_with_nothing_rounded(table):
         "validation_tokens": "16256",
     }
     assert {name: counted[name] for name in VERSIONS} == VERSIONS
-    assert lines[2]["perplexity"] == "" and lines[2]["detail"] == "never started"
+    assert lines[2]["value"] == "" and lines[2]["detail"] == "never started"
 
 
 def test_a_line_a_cell(table):

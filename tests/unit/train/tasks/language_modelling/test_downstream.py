@@ -6,18 +6,29 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from train.cluster.distributed import World
 from train.config import EvalConfig
 from train.errors import UserError
-from train.loop import downstream
-from train.loop.downstream import load_downstream
+from train.tasks.language_modelling import downstream
+from train.tasks.language_modelling.downstream import load_downstream
 
 
-def world(*others: str) -> Any:
+class Among(World):
+    """Rank 0 of more ranks, as which it hears why they could not load."""
+
+    others: tuple[str, ...] = ()
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, *self.others]
+
+
+def world(*others: str) -> World:
     """Rank 0 among others that could not load, and why."""
-    return SimpleNamespace(
-        run_on_main=lambda action, patient: action(), gather=lambda value: [value, *others]
-    )
+    one = Among(0, 0, 1, torch.device("cpu"))
+    object.__setattr__(one, "others", others)  # it is frozen
+    return one
 
 
 @pytest.fixture

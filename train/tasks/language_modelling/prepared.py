@@ -18,8 +18,7 @@ from train.data.preparing.corpora import prepare_all
 from train.data.preparing.prepare import find_prepared
 from train.data.tokenizers.load import AnyTokenizer, load_prepared
 from train.errors import UserError
-from train.loop.stopping.signals import StopRequests
-from train.models import spec_of
+from train.tasks.task import Interruptible
 
 _PAUSE = 0.2  # seconds between two looks
 
@@ -52,7 +51,7 @@ class Prepared:
             self.beside.end()
 
 
-def prepare_together(config: TrainConfig, world: World, requests: StopRequests) -> Prepared:
+def prepare_together(config: TrainConfig, world: World, interruptible: Interruptible) -> Prepared:
     """Prepare on rank 0 what the run needs to begin. Collective.
 
     Raises:
@@ -62,7 +61,7 @@ def prepare_together(config: TrainConfig, world: World, requests: StopRequests) 
     started: list[PreparationBeside] = []
 
     def on_main() -> tuple[list[Path], PartialCorpus | None]:
-        with requests.interrupting():  # it may take hours, and there is nothing to save yet
+        with interruptible():  # it may take hours, and there is nothing to save yet
             if config.data.start_early:
                 return _begin(config, started)
             return _prepare_all(config), None
@@ -75,7 +74,7 @@ def prepare_together(config: TrainConfig, world: World, requests: StopRequests) 
 
 
 def _prepare_all(config: TrainConfig) -> list[Path]:
-    return prepare_all(config.data, spec_of(config.model).vocabulary(config.model))
+    return prepare_all(config.data, config.model.vocab_size)
 
 
 def _begin(
@@ -86,7 +85,7 @@ def _begin(
     Args:
         started: takes the preparation that goes on.
     """
-    vocabulary = spec_of(config.model).vocabulary(config.model)
+    vocabulary = config.model.vocab_size
     folder, ready = find_prepared(config.data, vocabulary, writable=True)
     if ready:
         return _prepare_all(config), None

@@ -5,7 +5,6 @@ Shapes: N questions, M rows of a micro batch, L tokens of a row, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from train.cluster.distributed import World
 from train.data.tokenizers.load import AnyTokenizer
+from train.engines.protocol import LogitsOf
 from train.errors import UserError
 
 ONLY_LIKELIHOODS = "a run asks for likelihoods of continuations, and for nothing else"
@@ -25,7 +25,8 @@ class EngineModel(TemplateLM):  # type: ignore[misc]
     """Tells likelihoods. lm-eval sees one process on every rank, each with all the questions.
 
     Args:
-        logits_of: from tokens [M, L] to logits [M, L, V]; collective where weights are sharded.
+        logits_of: from tokens [M, L], by name, to logits [M, L, V]; collective where weights are
+            sharded.
         tokenizer: the run's.
         sequence_length: the longest row, L; of a longer text its end counts.
         micro_batch: rows per rank and forward pass, M.
@@ -34,7 +35,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc]
 
     def __init__(
         self,
-        logits_of: Callable[[Tensor], Tensor],
+        logits_of: LogitsOf,
         tokenizer: AnyTokenizer,
         sequence_length: int,
         micro_batch: int,
@@ -85,7 +86,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc]
         tokens_ML = torch.full((len(rows), self._length), self.eot_token_id)
         for row, (tokens, _) in enumerate(rows):
             tokens_ML[row, : len(tokens)] = torch.tensor(tokens)
-        logits_MLV = self._logits_of(tokens_ML.to(self._world_of_run.device))
+        logits_MLV = self._logits_of({"input_ids": tokens_ML.to(self._world_of_run.device)})
         answers = [
             _answer(logits_LV[len(tokens) - asked - 1 : len(tokens) - 1], tokens[-asked:])
             for logits_LV, (tokens, asked) in zip(logits_MLV, rows, strict=True)

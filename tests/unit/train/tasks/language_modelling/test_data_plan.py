@@ -9,7 +9,7 @@ import pytest
 
 from train.config import DataConfig, TrainConfig
 from train.data.preparing.corpora import PreparedCorpus
-from train.planning.data_plan import data_lines
+from train.tasks.language_modelling.data_plan import data_lines
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train.loop.evaluation import Validation, published_loss
+from train.tasks.language_modelling.evaluation import Validation, published_loss
 
 
 def rows(*figures):

@@ -80,7 +80,7 @@ def _figures(engine: Engine, rows: Labelled, micro_batch: int, world: World) -> 
             index = torch.arange(first, first + micro_batch).clamp(max=count - 1)
             tokens = rows.tokens[index].to(world.device)
             labels = rows.labels[index].to(world.device)
-            of_rows = _row_figures(logits_of(tokens), labels)
+            of_rows = _row_figures(logits_of({"input_ids": tokens}), labels)
             counted = max(0, min(micro_batch, count - first))
             figures[first : first + counted] = of_rows[:counted]
     return figures

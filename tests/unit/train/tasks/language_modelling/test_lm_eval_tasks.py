@@ -9,7 +9,13 @@ import pytest
 
 from tests.tasks_of_files import write_task
 from train.errors import UserError
-from train.loop.lm_eval_tasks import PAPER_TASKS, Score, load_tasks, mean_score, task_names
+from train.tasks.language_modelling.lm_eval_tasks import (
+    PAPER_TASKS,
+    Score,
+    load_tasks,
+    mean_score,
+    task_names,
+)
 
 
 def test_the_papers_name_stands_for_its_seven():

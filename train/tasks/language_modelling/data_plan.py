@@ -1,4 +1,4 @@
-"""Tells how many tokens a run reads, and how often it reads what is prepared."""
+"""Tells of a run that is not begun how often it would read what is prepared."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from train.config import DataConfig, TrainConfig
-from train.data.loading.dataset import BLOCK_ROWS
+from train.data.loading.dataset import BLOCK_ROWS, data_identity, same_data
 from train.data.loading.memmap import TokenFile
-from train.data.preparing.corpora import PreparedCorpus
+from train.data.preparing.corpora import PreparedCorpus, find_all
+from train.errors import Problems
+from train.tasks.task import DataPlan
 
 
-def tokens_of(c: TrainConfig) -> int:
-    """Return the tokens that all steps read."""
-    return c.run.steps * c.run.global_batch * c.data.sequence_length
+def plan_corpora(c: TrainConfig, problems: Problems) -> DataPlan:
+    """Return what a dry run says of the corpora, and note what would stop the run."""
+    vocabulary = c.model.vocab_size
+    prepared = problems.attempt(lambda: find_all(c.data, vocabulary)) or []
+    lines = problems.attempt(lambda: tuple(data_lines(c, prepared))) or ()
+    folders = [corpus.folder for corpus in prepared if corpus.ready and corpus.folder]
+    if not prepared or len(folders) < len(prepared):
+        return DataPlan(lines)
+    identity = data_identity(folders, c.data)
+    return DataPlan(lines, identity, lambda saved: same_data(saved, folders, c.data))
 
 
 def data_lines(c: TrainConfig, prepared: Sequence[PreparedCorpus]) -> Iterator[str]:
     """Yield the tokens of the run, and the epochs of each corpus."""
-    tokens = tokens_of(c)
+    tokens = c.positions_of_run
     yield (
         f"Tokens {tokens:,}: {c.run.steps:,} steps of {c.run.global_batch} rows of "
         f"{c.data.sequence_length}"

@@ -11,7 +11,7 @@ from train.cluster.distributed import World
 from train.config import EvalConfig
 from train.data.tokenizers.load import AnyTokenizer
 from train.engines.protocol import Engine
-from train.loop.lm_eval_tasks import (
+from train.tasks.language_modelling.lm_eval_tasks import (
     ACCURACY,
     NORMALISED,
     Score,
@@ -20,7 +20,6 @@ from train.loop.lm_eval_tasks import (
     refuse_generation,
     score_tasks,
 )
-from train.loop.supply import on_all
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Downstream:
         Args:
             micro_batch: rows per rank and forward pass.
         """
-        from train.loop.lm_eval_engine import EngineModel
+        from train.tasks.language_modelling.lm_eval_engine import EngineModel
 
         with engine.evaluating() as logits_of:
             model = EngineModel(logits_of, self.tokenizer, self.sequence_length, micro_batch, world)
@@ -78,7 +77,7 @@ def load_downstream(
         return tasks
 
     world.run_on_main(lambda: load() and None, patient=True)
-    tasks = on_all(world, load)
+    tasks = world.run_on_all(load)
     return Downstream(config.downstream, tasks, config.downstream_limit, tokenizer, sequence_length)
 
 
