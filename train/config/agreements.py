@@ -202,6 +202,9 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     decay = config.decay
     if decay.s1 > decay.s2:
         yield _must_be("decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}", "decay.s2")
+    if decay.lr_s1 > decay.lr_s2:
+        most = f"at most decay.lr_s2 = {decay.lr_s2}"
+        yield _must_be("decay.lr_s1", decay.lr_s1, most, "decay.lr_s2")
     warmup = config.optim.warmup_steps
     steps = config.run.steps
     if warmup > steps:

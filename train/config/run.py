@@ -151,8 +151,9 @@ class LogConfig:
             have one too.
         dynamics: optimizer steps between lines that say what a step did to each weight matrix: how
             far it turned it, beside the angle at which decay and updates balance, the growth of
-            its norm, its effective learning rate (arXiv 1706.05350, 2305.17212). That step keeps
-            a copy of the float32 weights that a rank holds; 0 measures nothing.
+            its norm, its effective learning rate (arXiv 1706.05350, 2305.17212). Validations then
+            say how large logits are, of attention and the output (2309.14322). Such a step keeps a
+            copy of the float32 weights that a rank holds; 0 measures nothing.
         wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
         wandb_project: its project.
         tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.

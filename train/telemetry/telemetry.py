@@ -24,6 +24,7 @@ from train.telemetry.cumulative import CumulativeDecay
 from train.telemetry.decay_readings import DecayReadings, at_their_rates, refresh_figures
 from train.telemetry.dynamics import Dynamics
 from train.telemetry.journal import Journal
+from train.telemetry.logits import LogitGrowth
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
@@ -87,6 +88,7 @@ class Telemetry:
         self._norms = WeightNorms(shards) if shards is not None else None
         every = config.log.dynamics
         self._dynamics = Dynamics(every, config.optim, shards) if shards is not None else None
+        self.logits = LogitGrowth(engine.module, world, on=every > 0)
 
     @property
     def began(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alphadecay.inspect.html import heatmaps
+from alphadecay.inspect.html import heatmaps, style
 from alphadecay.inspect.html.page import Chart, Section
 from alphadecay.inspect.html.refreshes import DYNAMICS, read_refreshes
 from alphadecay.inspect.run.reader import Run
@@ -30,4 +30,28 @@ def what_decay_does(run: Run) -> list[Section]:
         Chart(f"dynamics-{key}", NAMES[key], heatmaps.trajectories(read, key))
         for key in read.values
     ]
-    return [Section("What decay does", ABOUT, charts)]
+    return [Section("What decay does", ABOUT, charts + _logits(run))]
+
+
+def _logits(run: Run) -> list[Chart]:
+    """Return the chart of the largest logits at each validation, where they were measured."""
+    records = run.of("validation")
+    lines = {
+        "attention, its bound": [
+            max((record.get("attention_logit_bound") or {}).values(), default=None)
+            for record in records
+        ],
+        "output": [record.get("output_logit_max") for record in records],
+    }
+    chart = style.figure(hovermode="x unified")
+    for place, (name, values) in enumerate(lines.items()):
+        if any(value is not None for value in values):
+            chart.add_scatter(
+                x=[record["step"] for record in records],
+                y=values,
+                name=name,
+                mode="lines+markers",
+                line={"color": style.TYPES[place], "width": 2},
+                hovertemplate="%{y:.3~r}",
+            )
+    return [Chart("dynamics-logits", "Largest logits", chart)] if chart.data else []

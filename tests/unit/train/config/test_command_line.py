@@ -259,6 +259,8 @@ def test_a_dump_reads_back_equal(tmp_path):
         ("--optim.min_lr_ratio=2", "optim.min_lr_ratio"),
         ("--decay.s1=6", "decay.s1"),
         ("--decay.s1=-1", "decay.s1"),
+        ("--decay.lr_s1=6", "decay.lr_s1"),
+        ("--decay.lr_until=0", "decay.lr_until"),
         ("--decay.interval=0", "decay.interval"),
         ("--data.validation_fraction=0", "data.validation_fraction"),
         ("--data.validation_fraction=0.6", "data.validation_fraction"),

@@ -93,7 +93,7 @@ def test_each_module_has_its_own_rate_and_decay() -> None:
         assert bool(figures) is (step == 3)
     assert set(figures["rotation"]) == {"a.weight", "b.weight"}  # gains turn nothing
     for name, ratio in decay.rates.ratios.items():
-        after = module.get_parameter(name)
+        after = module.get_parameter(name).detach()
         assert figures["effective_lr"][name] == pytest.approx(LR * ratio / float(after.norm()))
         cosine = nn.functional.cosine_similarity(
             before[name].double().flatten(), after.double().flatten(), dim=0

@@ -26,6 +26,9 @@ def run(tmp_path: Path) -> Path:
             figures["equilibrium"][NAMES[0]] = None
             figures["rotation"]["lm_head.weight"] = 1.0
             writer.write("dynamics", step, figures)
+            bounds = {f"layers.{layer}": step + layer for layer in range(3)}
+            logits = {"attention_logit_bound": bounds, "output_logit_max": 2.0}
+            writer.write("validation", step, {"val_loss": 1.0, "val_perplexity": 2.0, **logits})
         ends = {"model.embed_tokens.weight": 5.0, "lm_head.weight": 5.0}
         record = {"alphas": alphas, "weight_decays": alphas, "lr_ratios": rates | ends}
         writer.write("refresh", 14, record)
@@ -51,6 +54,8 @@ def test_what_decay_does_has_a_chart_a_figure(run: Path) -> None:
         middle = 1.0 + NAMES.index("model.layers.1.mlp.down_proj.weight")
         assert named["down"]["y"] == pytest.approx([13 * middle, 14 * middle], rel=1e-6)
     assert "What decay does" in text
+    attention, output = chart(text, "dynamics-logits")["data"]
+    assert attention["y"][-2:] == [15, 16] and output["y"][-2:] == [2.0, 2.0]
 
 
 def test_a_run_without_them_has_neither(tmp_path: Path) -> None:
