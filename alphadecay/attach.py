@@ -16,7 +16,7 @@ from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
 from alphadecay.optim.rate_kind import rates_for
-from alphadecay.optim.wrapped import bare_optimizers
+from alphadecay.optim.wrapped import bare_optimizers, refuse_no_decay
 from alphadecay.sharding.detect import Target
 from alphadecay.state import give_back_base
 
@@ -37,8 +37,9 @@ class Attachment:
         published: True where norm gains and biases decay as well.
         decoupled: whether the optimizers shrink weights, where that is not to be found out.
         cautious: decay after each step, and only where the step does not oppose it.
-        ends: embeddings and output head, where each module has a learning rate of its own too; the
-            base decay may be 0 then. None leaves the rates to the groups.
+        needs_decay: refuse optimizers that decay nothing.
+        ends: embeddings and output head, where each module has a learning rate of its own too; None
+            leaves the rates to the groups.
 
     Attributes:
         optimizers: those whose step() updates the weights.
@@ -58,10 +59,13 @@ class Attachment:
         published: bool = False,
         decoupled: bool | None = None,
         cautious: bool = False,
+        needs_decay: bool = True,
         ends: Collection[nn.Parameter] | None = None,
     ) -> None:
         engine = target.engine
-        self.optimizers = bare_optimizers(engine, optimizer, needs_decay=ends is None)
+        self.optimizers = bare_optimizers(engine, optimizer)
+        if needs_decay:
+            refuse_no_decay(self.optimizers)
         self.modules = tuple(modules)
         self._places = Places(target.model, modules)
         exempt = [] if published else exempt_parameters(target.model)

@@ -107,6 +107,7 @@ class AlphaDecay:
             published=published,
             decoupled=decoupled,
             cautious=cautious,
+            needs_decay=drives != "lr",
             ends=ends.values() if self.config.drives_rates else None,
         )
         self.rates = LearningRates(self.config, self._sizes, ends, self._attachment.set_rates)

@@ -21,7 +21,8 @@ _BY_ELEMENT = frozenset(
     {"Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"}
 )
 _DIVIDED = ("torch", "alphadecay")  # libraries whose optimizers keep nothing in their groups
-_PROPORTIONAL = ("apex", "bitsandbytes", "deepspeed")  # whose updates are the rate times something
+# whose updates are the rate times something
+_PROPORTIONAL = ("apex", "bitsandbytes", "deepspeed", "torchtitan")
 _RATIO = 3.0
 _LR = 1e-2
 _STEPS = 3
@@ -50,10 +51,21 @@ def rates_for(optimizer: Optimizer, fragments: Fragments) -> ModuleRates:
 
 
 def _is_proportional(optimizer: Optimizer) -> bool:
-    """Step small twins: one at a higher rate, one whose steps are multiplied."""
-    plain = _stepped(optimizer, 1.0, None)
-    faster = _stepped(optimizer, _RATIO, None)
-    multiplied = _stepped(optimizer, 1.0, _RATIO)
+    """Step small twins: one at a higher rate, one whose steps are multiplied.
+
+    Raises:
+        ValueError: a twin cannot be made or stepped.
+    """
+    try:
+        plain = _stepped(optimizer, 1.0, None)
+        faster = _stepped(optimizer, _RATIO, None)
+        multiplied = _stepped(optimizer, 1.0, _RATIO)
+    except Exception as error:
+        raise ValueError(
+            f"whether {type(optimizer).__name__} updates weights in proportion to its learning "
+            f"rate is not known, and trying it on a small weight failed ({type(error).__name__}: "
+            f'{error}); leave the learning rate to it with drives="decay"'
+        ) from error
     effect = (faster - plain).abs().max()
     return bool(effect > 0 and (faster - multiplied).abs().max() <= _TOLERANCE * effect)
 

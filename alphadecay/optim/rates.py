@@ -46,10 +46,6 @@ class ModuleRates:
         """Return a cut's multiple of its group's learning rate."""
         return self.ratios.get(key, 1.0)
 
-    def has_one_rate(self, bound: Bound) -> bool:
-        """Return whether the tensor can be stepped whole."""
-        return len({self.ratio(cut.key) for cut in bound.cuts}) < 2
-
     def takes_views(self, bound: Bound) -> bool:
         """Return whether the tensor can be stepped as runs of elements, each by itself."""
         return self._divides and self._by_element and bound.is_in_runs
@@ -112,15 +108,16 @@ class ModuleRates:
 
     def _parts(self, bound: Bound, state: Any) -> Iterator[tuple[float, Tensor]]:
         """Yield what is stepped of a tensor, with its ratio."""
-        if self._divides and self.has_one_rate(bound):
-            ratio = self.ratio(bound.cuts[0].key) if bound.cuts else 1.0
-            yield ratio, bound.tensor
+        ratios = {self.ratio(cut.key) for cut in bound.cuts} or {1.0}
+        if self._divides and len(ratios) == 1:
+            yield ratios.pop(), bound.tensor
         elif self.takes_views(bound):
             parts = _stand_ins(bound, state)
             self._stood_in.append((bound, parts))
             yield from zip((self.ratio(cut.key) for cut in bound.cuts), parts, strict=True)
         else:
-            self._copied.append((bound, bound.local(bound.tensor).clone()))
+            if ratios != {1.0}:
+                self._copied.append((bound, bound.local(bound.tensor).clone()))
             yield 1.0, bound.tensor
 
 

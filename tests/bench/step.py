@@ -4,8 +4,7 @@ It runs on gloo ranks, ZeRO stages 0 to 3. Four engines live side by side in the
 take turns, in rotating order:
 
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module, with
-                --cautious only where the step does not oppose it, with --drives a learning rate
-                per module as well or instead;
+                --cautious only where the step does not oppose it;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
   per_module    torch.optim.AdamW with one group per module, the plain way to give each module its
@@ -25,11 +24,10 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -37,7 +35,6 @@ import torch
 import torch.distributed as dist
 
 from alphadecay import AdamW, AlphaDecay
-from alphadecay.config import Drives
 from alphadecay.modules import find_modules
 from tests.bench.common import (
     ENVIRONMENT,
@@ -132,13 +129,9 @@ def build(
     stage: int,
     fused: bool,
     dtype: str = "float32",
-    choices: Mapping[str, Any] = MappingProxyType({}),
+    cautious: bool = False,
 ) -> Arm:
-    """Build the engine of one arm. Collective.
-
-    Args:
-        choices: keywords of AlphaDecay.
-    """
+    """Build the engine of one arm. Collective."""
     import deepspeed
 
     config = ds_config(stage, size.rows, dtype)
@@ -149,7 +142,7 @@ def build(
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     if name != "alphadecay":
         return Arm(engine)
-    return Arm(engine, AlphaDecay(engine, interval=10**9, **choices))
+    return Arm(engine, AlphaDecay(engine, interval=10**9, cautious=cautious))
 
 
 def now(device: torch.device) -> float:
@@ -205,12 +198,12 @@ def counted(arm: Arm, batch: torch.Tensor) -> dict[str, Any]:
 
 
 def bench_rank(
-    rank: int, size_name: str, stage: int, repeats: int, fused: bool, choices: Mapping[str, Any]
+    rank: int, size_name: str, stage: int, repeats: int, fused: bool, cautious: bool
 ) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     init_deepspeed()
     size = SIZES[size_name]
-    arms = {name: build(name, size, stage, fused, choices=choices) for name in ARMS}
+    arms = {name: build(name, size, stage, fused, cautious=cautious) for name in ARMS}
     generator = torch.Generator().manual_seed(rank)
     batch = torch.randint(0, size.model.vocab_size, (size.rows, size.length), generator=generator)
     times: dict[str, Any] = {name: {clock: [] for clock in CLOCKS} for name in ARMS}
@@ -231,9 +224,9 @@ def bench_rank(
 
 
 def bench_stage(
-    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, choices: Mapping[str, Any]
+    size_name: str, stage: int, ranks: int, repeats: int, fused: bool, cautious: bool
 ) -> dict[str, Any]:
-    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, choices)
+    results = run_ranks(ranks, bench_rank, size_name, stage, repeats, fused, cautious)
     times = {name: {clock: over_ranks(results, name, clock) for clock in CLOCKS} for name in ARMS}
     stock = times["stock"]
     ratios = {
@@ -282,7 +275,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_grid(parser, list(SIZES), list(SIZES), [0, 1, 2, 3])
     parser.add_argument("--fused", action="store_true", help="torch's fused kernel in every arm")
     parser.add_argument("--cautious", action="store_true", help="AlphaDecay decays cautiously")
-    parser.add_argument("--drives", choices=get_args(Drives), default="decay", help="by alpha")
     return parser.parse_args(arguments)
 
 
@@ -290,8 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; the exit status is 1 only with --check."""
     options = parse(arguments)
     os.environ.update(ENVIRONMENT | dict(os.environ))
-    choices = {"cautious": options.cautious, "drives": options.drives, "lr_ramp": 0}
-    how = (options.ranks, options.repeats, options.fused, choices)
+    how = (options.ranks, options.repeats, options.fused, options.cautious)
     sizes, met = run_grid(
         options,
         SIZES,
@@ -299,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
         report,
         ", few so that a CPU can afford it",
     )
-    told = about(__doc__, options, "ranks", "repeats", "fused", "cautious", "drives")
+    told = about(__doc__, options, "ranks", "repeats", "fused", "cautious")
     return finish(options, told | {"dtype": "float32", "sizes": sizes}, met)
 
 
