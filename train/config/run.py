@@ -76,6 +76,9 @@ class EvalConfig:
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
             depends on it; see train/tasks/language_modelling/evaluation.py.
+        probe_step: the optimizer step whose rows are followed: every validation says their loss
+            beside that of held-out text, which they were like before that step; 0 follows none.
+            Best a step with a validation, in a run that reads its text once.
         downstream: optimizer steps between asking the tasks of lm-eval, also after the last; 0
             asks none. It takes the extra `zeroshot`.
         downstream_tasks: names of tasks that are answered by likelihood; paper stands for the
@@ -88,6 +91,7 @@ class EvalConfig:
     tokens: Annotated[int, at_least(0)] = 2_000_000
     micro_batch: Annotated[int, at_least(0)] = 0
     published_batch: Annotated[int, at_least(1)] = 512
+    probe_step: Annotated[int, at_least(0)] = 0
     downstream: Annotated[int, at_least(0)] = 0
     downstream_tasks: tuple[str, ...] = ("paper",)
     downstream_limit: Annotated[int, at_least(0)] = 0

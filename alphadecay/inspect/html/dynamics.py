@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alphadecay.inspect.html import heatmaps, style
+from alphadecay.inspect.html.forgetting import forgetting
 from alphadecay.inspect.html.page import Chart, Section
 from alphadecay.inspect.html.refreshes import DYNAMICS, read_refreshes
 from alphadecay.inspect.run.reader import Run
@@ -22,15 +23,18 @@ ABOUT = (
 
 
 def what_decay_does(run: Run) -> list[Section]:
-    """Return the section of a run that measured it (log.dynamics); nothing of another."""
+    """Return the sections of a run that measured it (log.dynamics, eval.probe_step); nothing of
+    another.
+    """
+    sections = []
     read = read_refreshes(run.of("dynamics"), DYNAMICS, ("rotation",))
-    if read is None:
-        return []
-    charts = [
-        Chart(f"dynamics-{key}", NAMES[key], heatmaps.trajectories(read, key))
-        for key in read.values
-    ]
-    return [Section("What decay does", ABOUT, charts + _logits(run))]
+    if read is not None:
+        charts = [
+            Chart(f"dynamics-{key}", NAMES[key], heatmaps.trajectories(read, key))
+            for key in read.values
+        ]
+        sections.append(Section("What decay does", ABOUT, charts + _logits(run)))
+    return sections + forgetting(run)
 
 
 def _logits(run: Run) -> list[Chart]:

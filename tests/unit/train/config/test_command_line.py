@@ -268,6 +268,7 @@ def test_a_dump_reads_back_equal(tmp_path):
         ("--data.source=files", "data.files"),
         ("--data.files=a.txt", "data.files"),
         ("--eval.every=0", "eval.every"),
+        ("--eval.probe_step=100000", "eval.probe_step"),
         ("--checkpoint.every=-1", "checkpoint.every"),
         ("--log.every=0", "log.every"),
         ("--name=a/b", "name"),
