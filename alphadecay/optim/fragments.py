@@ -25,6 +25,7 @@ from alphadecay.optim.arithmetic import (
 )
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
+from alphadecay.optim.norms import NormRule
 from alphadecay.optim.rates import ModuleRates
 from alphadecay.sharding.base import Span
 
@@ -54,6 +55,7 @@ class Fragments:
         cautious: decays after the step, and only where it does not oppose it; None decays before
             it, everywhere.
         rates: gives each module its own learning rate; None leaves them to the groups.
+        norms: holds the modules' norms around the step; None leaves them to it.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Fragments:
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self.cautious: CautiousDecay | None = None
+        self.norms: NormRule | None = None
         self.rates: ModuleRates | None = None
         self._ratios: dict[str, float] = {EXEMPT: 0.0, ENDS: 1.0, REST: 1.0}
         self.bounds: dict[int, Bound] = {}  # by the id of the tensor
@@ -164,6 +167,8 @@ class Fragments:
         """
         if self.before is not None:
             self.before(held)
+        if self.norms is not None:
+            self.norms.before([(rate_of(group), self._active(group)) for group, _ in held])
         if self.cautious is not None:
             self._keep(held, self.cautious)
         elif decoupled:
@@ -183,6 +188,8 @@ class Fragments:
             self.rates.finish()
         if self.cautious is not None:
             self.cautious.apply()
+        if self.norms is not None:
+            self.norms.after()
 
     def drop(self) -> None:
         """Forget what waits for a step that has failed."""
@@ -190,6 +197,8 @@ class Fragments:
             self.rates.drop()
         if self.cautious is not None:
             self.cautious.drop()
+        if self.norms is not None:
+            self.norms.drop()
 
     def _keep(self, held: Held, cautious: CautiousDecay) -> None:
         """Note lr · λ of every fragment, which waits for the step."""

@@ -25,6 +25,12 @@ from tests.distributed.engine_runs import (
 from tests.distributed.harness import run_ranks
 
 RATES = ("--decay.lr_ramp=3", "--optim.lr=0.003")
+LAWN = ("--decay.method=lawn", "--decay.free_share=0.34")  # 2 of 6 steps
+HYPERBALL = ("--decay.method=hyperball", "--decay.hyperball_scale=3")
+# a step that float32 weights do not round: its direction is all that Hyperball takes
+FAST = ("--optim.name=sgd", "--optim.lr=0.3")
+SGDW = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
+BOTH = (*RATES, "--decay.drives=both", "--decay.cautious=true")
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
@@ -40,6 +46,9 @@ CASES = {
     "rates of adam": (*RATES, "--decay.drives=lr", "--optim.name=adam"),
     "rates, sgdw": (*RATES, "--decay.drives=both", "--optim.name=sgdw"),
     "rates and decays, cautious": (*RATES, "--decay.drives=both", "--decay.cautious=true"),
+    "lawn": LAWN,
+    "hyperball": HYPERBALL,
+    "hyperball, sgd": ("--decay.method=hyperball", "--decay.hyperball_scale=0.1", *FAST),
 }
 WITHOUT = {
     "cautious": (),
@@ -52,6 +61,9 @@ WITHOUT = {
     "rates of adam": (*RATES, "--optim.name=adam"),
     "rates, sgdw": (*RATES, "--optim.name=sgdw"),
     "rates and decays, cautious": (*RATES, "--decay.cautious=true"),
+    "lawn": ("--decay.method=none",),
+    "hyperball": ("--decay.method=none",),
+    "hyperball, sgd": ("--decay.method=none", *FAST),
 }
 
 
@@ -67,21 +79,17 @@ def test_two_ranks_equal_one_process(engine: str) -> None:
         assert_same(run, expected(case))
 
 
-CUT = {
-    "sgdw": ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine"),
-    "rates": (*RATES, "--decay.drives=both", "--decay.cautious=true"),
-}
-
-
-def cut(rank: int, engine: str, folder: str) -> list[tuple[Trained, Trained]]:
+def cut(
+    rank: int, engine: str, folder: str, cases: list[tuple[str, ...]]
+) -> list[tuple[Trained, Trained]]:
     """Runs in one go, and the same ones saved and loaded half-way."""
     found = []
-    for name, own in CUT.items():
+    for number, own in enumerate(cases):
         config = config_of(*ENGINES[engine], *own)
         whole = Run(config).take(range(STEPS))
         first = Run(config)
         first.take(range(STEPS // 2))
-        place = Path(folder) / name / "step-00000003"
+        place = Path(folder) / str(number) / "step-00000003"
         first.save(place)
         second = Run(config)
         second.load(place)
@@ -89,9 +97,19 @@ def cut(rank: int, engine: str, folder: str) -> list[tuple[Trained, Trained]]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["fsdp2", "zero0", "zero2", "zero3"])
-def test_a_run_that_was_cut_goes_on_bit_for_bit(engine: str, tmp_path: Path) -> None:
-    for whole, resumed in chain(*run_ranks(2, cut, engine, str(tmp_path))):
+@pytest.mark.parametrize(
+    ("engine", "cases"),
+    [
+        ("fsdp2", [SGDW, BOTH, LAWN, HYPERBALL]),
+        ("zero0", [SGDW, BOTH]),
+        ("zero2", [SGDW, BOTH, HYPERBALL]),
+        ("zero3", [SGDW, BOTH, LAWN]),
+    ],
+)
+def test_a_run_that_was_cut_goes_on_bit_for_bit(
+    engine: str, cases: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    for whole, resumed in chain(*run_ranks(2, cut, engine, str(tmp_path), cases)):
         assert resumed.losses == whole.losses[STEPS // 2 :]
         assert resumed.decays == whole.decays
         assert all(torch.equal(resumed.weights[name], w) for name, w in whole.weights.items())
