@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alphadecay import AdamW
 from alphadecay.baselines.fixed_norms import FixedNorms
-from alphadecay.optim import SGD, norms
+from alphadecay.optim import SGD, copies
 from alphadecay.sharding.base import Sharding
 
 LR = 0.05
@@ -91,7 +91,7 @@ def radii_of(model: nn.Module) -> list[Tensor]:
 def test_hyperball_equals_the_formula(
     kind: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(norms, "_CHUNK", chunk)
+    monkeypatch.setattr(copies, "_CHUNK", chunk)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = kind(model.parameters(), lr=LR, weight_decay=0.0)
@@ -113,7 +113,7 @@ def test_hyperball_equals_the_formula(
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("chunk", [1 << 16, 100])
 def test_lawn_equals_the_formula(kind: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norms, "_CHUNK", chunk)
+    monkeypatch.setattr(copies, "_CHUNK", chunk)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = kind(model.parameters(), lr=LR, weight_decay=0.0)
