@@ -131,9 +131,9 @@ class Lawn:
             for row, weight, gradient in _pieces(self._held, bound, bound.tensor.grad)
         ]
         parts = ((row, sum_pieces(_along, *pair)) for row, *pair in pieces)
-        squares, inner = self._held.total(parts, 2).unbind(1)
+        squares, along = self._held.total(parts, 2).unbind(1)
         self._held.hold(squares)
-        shares = torch.where(squares > 0, inner / squares, 0.0)
+        shares = torch.where(squares > 0, along / squares, 0.0)
         for row, weight, gradient in pieces:
             share = shares[row].to(gradient.dtype)
             gradient.addcmul_(weight.to(gradient.dtype), share, value=-1.0)
@@ -162,7 +162,7 @@ class Hyperball:
     optimizer's update. As −η·u is what its step has done, u need not be known: with D = W' − W and
     s = η·R / ‖D‖ the result is R·Norm(W + s·D), whose norm follows from ‖W‖², ⟨W, D⟩ and ‖D‖²: one
     reduction. A matrix of zeros is left to the optimizer for its first step. It costs a copy of the
-    modules from before the step until after it.
+    modules from before the step until after it, on a CPU for good.
 
     Args:
         held: the norms, common to all optimizers of a model.
@@ -209,11 +209,11 @@ class Hyperball:
 
     def _shares(self, total: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Return how much of W and of W' is in the result, [K] each."""
-        square, inner, moved = total.unbind(1)
+        square, along, moved = total.unbind(1)
         # a step that moves nothing, as one that only makes an optimizer's state, fixes no norm
         norms = self._held.hold(torch.where(moved > 0, square, 0.0))
         stretch = torch.where(moved > 0, rates * norms / moved.sqrt(), 0.0)
-        length = (square + 2 * stretch * inner + stretch.square() * moved).sqrt()
+        length = (square + 2 * stretch * along + stretch.square() * moved).sqrt()
         is_held = (norms > 0) & (length > 0)
         scale = norms / length
         keep = torch.where(is_held, scale * (1 - stretch), 0.0)

@@ -21,7 +21,8 @@ def pair(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("chunk", [100, 1 << 16])
 @pytest.mark.parametrize(
     ("dtype", "near"),
-    [(torch.float32, 2e-7), (torch.float64, 1e-14), (torch.bfloat16, 2e-7)],
+    # up to 2^16 products are added in float32
+    [(torch.float32, 1e-6), (torch.float64, 1e-14), (torch.bfloat16, 1e-6)],
 )
 def test_sums_are_those_of_float64(
     dtype: torch.dtype, near: float, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -353,3 +353,28 @@ def test_choices_that_cannot_work(options: Any) -> None:
     model = model_of()
     with pytest.raises(ValueError, match="rules are lawn, hyperball"):
         FixedNorms(model, AdamW(model.parameters()), **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("rule", ["lawn", "hyperball"])
+def test_on_a_gpu_it_is_the_same_and_waits_for_nothing(rule: Any) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        model = model_of().to(device)
+        optimizer = AdamW(model.parameters(), lr=LR, weight_decay=0.0)
+        fixed = FixedNorms(model, optimizer, rule=rule, free_steps=1, scale=SCALE)
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            batch = torch.randn(8, 24, generator=torch.Generator().manual_seed(step)).double()
+            model(batch.to(device)).square().mean().backward()
+            if device == "cuda" and step > 1:  # constants are taken to the device once
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                optimizer.step()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            fixed.step()
+        found.append({name: p.detach().cpu() for name, p in model.named_parameters()})
+    for name, weight in found[0].items():
+        torch.testing.assert_close(found[1][name], weight, rtol=1e-9, atol=1e-11, msg=name)
