@@ -16,6 +16,7 @@ from typing import Literal
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
+from train.config.images import ImagesConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -29,6 +30,7 @@ __all__ = [
     "DeepSpeedConfig",
     "EngineConfig",
     "EvalConfig",
+    "ImagesConfig",
     "LogConfig",
     "MixtureSource",
     "ModelConfig",
@@ -39,10 +41,10 @@ __all__ = [
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling"]
+TaskName = Literal["language_modelling", "image_classification"]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
-    {"language_modelling": ("llama", "qwen3", "gpt2")}
+    {"language_modelling": ("llama", "qwen3", "gpt2"), "image_classification": ("vit",)}
 )
 
 
@@ -58,6 +60,7 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        images: where images come from, of task image_classification.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -74,6 +77,7 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -91,6 +95,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task == "image_classification":
+            return (self.model.image_size // self.model.patch_size) ** 2 + 1  # a class token
         return self.data.sequence_length
 
     @property
