@@ -53,8 +53,8 @@ class AlphaDecayConfig:
             constants by name that no spectrum changes. None is AlphaDecay.
         seed: of the shuffle.
         cautious: a weight decays only where the optimizer's step does not take it away from 0
-            (arXiv 2510.12402). While a step lasts it keeps a copy of the weights, and it takes
-            optimizers that shrink weights.
+            (arXiv 2510.12402). While a step lasts, and on a CPU for good, it keeps a copy of
+            the weights; it takes optimizers that shrink weights.
         ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
             first that matches counts.
         drives: what alpha sets by module: its "decay"; its learning rate, "lr" (LLR, arXiv

@@ -117,7 +117,7 @@ class DecayConfig:
             a norm follows; here everything that decays does).
         cautious: a weight decays only where the optimizer's step does not take it away from zero
             (arXiv 2510.12402), whatever the method; with adamw or sgdw, and a copy of the float32
-            weights while a step lasts.
+            weights while a step lasts, on a CPU for good.
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.
