@@ -1,4 +1,6 @@
-"""What every architecture of a language model owes the program: initial values, layers, parts, kernels, modules."""
+"""What every architecture of a language model owes the program: initial values, layers, parts,
+kernels, modules.
+"""
 
 from __future__ import annotations
 
