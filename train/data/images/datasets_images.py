@@ -116,6 +116,8 @@ def _open(key: str, images: ImagesConfig) -> tuple[Any, str]:
         )
     title = f"images.{key} {folder}"
     table = _table(key, folder, title)
+    if images.train == images.validation and not _has_own(key, folder):
+        raise UserError(f"{title} is the other set's folder too, and nothing in it is for {key}")
     for column, name in (("image", images.image_column), ("label", images.label_column)):
         if name not in table.column_names:
             raise UserError(
@@ -152,6 +154,13 @@ def _table(key: str, folder: Path, title: str) -> Any:
             )
         table = table[split]
     return table
+
+
+def _has_own(key: str, folder: Path) -> bool:
+    """Return whether files or a folder of a split's name are there."""
+    splits = (path for path in folder.iterdir() if path.is_dir())
+    names = (path.name for path in (*folder.rglob("*.parquet"), *splits))
+    return any(name.startswith(_SPLITS[key]) for name in names)
 
 
 def _labels(key: str, table: Any, images: ImagesConfig, num_labels: int) -> list[int]:

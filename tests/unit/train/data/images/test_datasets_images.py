@@ -110,6 +110,17 @@ def test_both_sets_may_lie_in_one_folder(tmp_path, form):
         assert open_saved(key, images, data, 3).labels.tolist() == labels
 
 
+def test_one_set_is_not_taken_for_both(tmp_path):
+    (tmp_path / "one").mkdir()
+    table([0, 1, 2]).to_parquet(str(tmp_path / "one/train-0.parquet"))
+    one = str(tmp_path / "one")
+    images, data = settings(tmp_path)
+    images = replace(images, train=one, validation=one)
+    prepare_saved("train", images, data, 3)
+    with pytest.raises(UserError, match=r"is the other set's folder too, and nothing in it is for"):
+        prepare_saved("validation", images, data, 3)
+
+
 def test_what_is_no_image_set_is_refused(tmp_path):
     images, data = settings(tmp_path)
     with pytest.raises(UserError, match=r"images.train is .*, which is no folder"):
