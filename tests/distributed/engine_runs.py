@@ -17,9 +17,9 @@ from train.checkpoint.writer import Writer
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine, engine_kind, plan_engine
-from train.engines.optimizer import build_optimizer
+from train.engines.optimizer import build_optimizer, set_momentum
 from train.loop.decay_methods import build_decay
-from train.loop.schedules import base_decay, learning_rate
+from train.loop.schedules import base_decay, learning_rate, momentum
 from train.models.build import build_model
 from train.system.shared_memory import Arena
 
@@ -92,7 +92,8 @@ def inputs_of(config: TrainConfig, step: int) -> dict[str, Tensor]:
 
 def alone(config: TrainConfig) -> Trained:
     """The oracle: one process, torch's own clipping, the whole batch at once."""
-    model = build_model(config.model, config.positions, config.run.seed_of_init)
+    seed = config.run.seed_of_init
+    model = build_model(config.model, config.positions, seed, z_loss=config.loss.z_loss)
     optimizer = build_optimizer(config, model.parameters())
     decay = build_decay(config, PlainEngine(model, optimizer))
     losses = []
@@ -100,6 +101,7 @@ def alone(config: TrainConfig) -> Trained:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optim, step + 1, STEPS)
             group["weight_decay"] = base_decay(config, step + 1)
+        set_momentum(optimizer, momentum(config.optim, step + 1, STEPS))
         loss = model(**inputs_of(config, step)).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
@@ -142,6 +144,7 @@ class Run:
             losses = []
             self.engine.set_learning_rate(learning_rate(self.config.optim, step + 1, STEPS))
             self.engine.set_weight_decay(base_decay(self.config, step + 1))
+            self.engine.set_momentum(momentum(self.config.optim, step + 1, STEPS))
             inputs = inputs_of(self.config, step)
             for row in torch.arange(ROWS).chunk(self.ranks)[dist.get_rank()]:
                 one = {name: values[row : row + 1] for name, values in inputs.items()}

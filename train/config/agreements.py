@@ -6,15 +6,16 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from train.config import ARCHITECTURES, DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
+from train.config.regimes import regime_disagreements
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
 from train.config.tokenizer_name import MOVING, PREFIX, fault_of
+from train.config.wrong import Wrong
 
 _PATHS = (
     "output_dir",
@@ -28,23 +29,6 @@ _PATHS = (
 )
 _PATTERN = re.compile(r"[*?\[\]]")  # of Python's glob
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A value that cannot stay; the message is "KEY is VALUE", its place, and the fault.
-
-    Args:
-        key: the setting to change.
-        value: its value as a person reads it.
-        fault: the rest of the sentence, with the way out.
-        others: settings that the value disagrees with.
-    """
-
-    key: str
-    value: str
-    fault: str
-    others: tuple[str, ...] = ()
 
 
 def out_of_range(section: Any, prefix: str = "") -> Iterator[Wrong]:
@@ -92,10 +76,12 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _architecture(config)
     yield from _heads(config.model)
     yield from _images(config)
+    yield from regime_disagreements(config)
     yield from _sources(config.data)
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
     yield from _schedule(config)
+    yield from _probe(config)
     yield from _batches(config)
     yield from _early(config)
 
@@ -222,16 +208,35 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     decay = config.decay
     if decay.s1 > decay.s2:
         yield _must_be("decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}", "decay.s2")
+    if decay.lr_s1 > decay.lr_s2:
+        most = f"at most decay.lr_s2 = {decay.lr_s2}"
+        yield _must_be("decay.lr_s1", decay.lr_s1, most, "decay.lr_s2")
     warmup = config.optim.warmup_steps
     steps = config.run.steps
     if warmup > steps:
         fault = f", more than run.steps = {steps}; set --optim.warmup_steps {steps // 10}"
         yield Wrong("optim.warmup_steps", str(warmup), fault, ("run.steps",))
+    if config.optim.schedule == "range" and config.optim.min_lr_ratio == 0:
+        wanted = "above 0, for the rate of schedule range rises from it by a factor a step"
+        yield _must_be("optim.min_lr_ratio", 0.0, wanted, "optim.schedule")
     every = config.checkpoint.every
     keep_every = config.checkpoint.keep_every
     if every > 0 and keep_every % every:
         wanted = f"a multiple of checkpoint.every = {every}"
         yield _must_be("checkpoint.keep_every", keep_every, wanted, "checkpoint.every")
+
+
+def _probe(config: TrainConfig) -> Iterator[Wrong]:
+    step = config.eval.probe_step
+    if step > config.run.steps:
+        most = f"a step of the run, which has run.steps = {config.run.steps}"
+        yield _must_be("eval.probe_step", step, most, "run.steps")
+    elif step and config.task != "language_modelling":
+        wanted = f"0 with the task {config.task}: what is followed is text"
+        yield _must_be("eval.probe_step", step, wanted, "task")
+    elif step and config.data.start_early:
+        wanted = "0 with data.start_early: the rows that are followed have to be there at the start"
+        yield _must_be("eval.probe_step", step, wanted, "data.start_early")
 
 
 def _batches(config: TrainConfig) -> Iterator[Wrong]:
