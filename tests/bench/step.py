@@ -248,7 +248,9 @@ def bench_stage(
         "stage": stage,
         "modules": results[0]["modules"],
         "parameters": results[0]["parameters"],
-        "seconds": {name: {clock: spread(times[name][clock]) for clock in CLOCKS} for name in ARMS},
+        "seconds": {
+            name: {clock: spread(times[name][clock]) for clock in CLOCKS} for name in names
+        },
         "over_stock": ratios,
         "calls": results[0]["calls"],
     }
