@@ -18,7 +18,7 @@ from alphadecay.inspect.analysis.quality import quality_of
 from alphadecay.inspect.analysis.rows import Analysis, Row
 from alphadecay.inspect.analysis.shuffled import compare_shuffled
 from alphadecay.inspect.analysis.side_by_side import side_by_side, workers_for
-from alphadecay.inspect.analysis.spectrum import take_spectrum
+from alphadecay.inspect.analysis.spectrum import Spectrum, take_spectrum
 from alphadecay.inspect.analysis.watching import Watcher
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.models import Weight, find_weights, matrices
@@ -114,11 +114,13 @@ def _measure(
     workers = workers_for(settings.device)
     measured = side_by_side(matrices(left), lambda one: _measured(*one, settings), _bytes, workers)
     try:
-        for weight, row in measured:
-            if isinstance(row, BrokenTensor):
-                unread[weight.name] = str(row)
+        for weight, result in measured:
+            if isinstance(result, BrokenTensor):
+                unread[weight.name] = str(result)
             else:
+                row, spectrum = result
                 rows[weight.name] = row
+                watcher.measured(weight.name, spectrum)
                 if journal is not None:
                     journal.add(row)
             watcher.advance(module_cost(weight.shape))
@@ -141,7 +143,7 @@ def _kept(weights: Sequence[Weight], journal: Journal) -> dict[str, Row]:
 
 def _measured(
     weight: Weight, weight_MN: Tensor | BrokenTensor, settings: _Settings
-) -> tuple[Weight, Row | BrokenTensor]:
+) -> tuple[Weight, tuple[Row, Spectrum] | BrokenTensor]:
     if isinstance(weight_MN, BrokenTensor):
         return weight, weight_MN
     return weight, _row(weight, weight_MN.to(settings.device), settings)
@@ -157,7 +159,7 @@ def _bytes(one: tuple[Weight, Tensor | BrokenTensor]) -> int:
     return weight_MN.numel() * (weight_MN.dtype.itemsize + single) + gram
 
 
-def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> Row:
+def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> tuple[Row, Spectrum]:
     spectrum = take_spectrum(weight_MN, settings.tail)
     fit = spectrum.estimate
     scores = spectrum.scores
@@ -165,7 +167,7 @@ def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> Row:
     if settings.randomize:
         shuffled = compare_shuffled(weight_MN, spectrum.eigenvalues, weight.name, settings.seed)
     norm = scores["spectral_norm"]
-    return Row(
+    row = Row(
         name=weight.name,
         layer=weight.layer,
         type=weight.type,
@@ -188,6 +190,7 @@ def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> Row:
         traps=None if shuffled is None else shuffled.traps,
         note=weight.note,
     )
+    return row, spectrum
 
 
 def _with_decays(

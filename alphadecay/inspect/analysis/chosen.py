@@ -28,13 +28,13 @@ def spectra_of(
     }
 
 
-def measure_one(model: Any, wanted: str, choices: Mapping[str, Any]) -> tuple[str, Spectrum]:
-    """Return the name and the spectrum of the one weight that is meant.
+def find_one(model: Any, wanted: str, choices: Mapping[str, Any]) -> Weight:
+    """Return the one weight that is meant; nothing is read of it.
 
-    Args: choices: include, exclude, tail and device, as `analyze` takes them.
+    Args: choices: include and exclude, as `analyze` takes them.
 
     Raises:
-        InspectError: the model cannot be read, no weight is meant, or it cannot be read.
+        InspectError: the model cannot be read, or no weight is meant.
     """
     weights = find_weights(open_source(model), choices["include"], choices["exclude"])
     names = [weight.name for weight in weights.measured]
@@ -43,10 +43,21 @@ def measure_one(model: Any, wanted: str, choices: Mapping[str, Any]) -> tuple[st
         raise InspectError(f"{aside[0]} is set aside: {weights.set_aside[aside[0]]}")
     name = only_one(names, wanted)
     [weight] = [weight for weight in weights.measured if weight.name == name]
+    return weight
+
+
+def measure_one(weight: Weight, choices: Mapping[str, Any]) -> Spectrum:
+    """Measure one weight.
+
+    Args: choices: tail and device, as `analyze` takes them.
+
+    Raises:
+        InspectError: it cannot be read.
+    """
     [(_, weight_MN)] = matrices([weight])
     if isinstance(weight_MN, BrokenTensor):
-        raise InspectError(f"{name}: {weight_MN}")
-    return name, take_spectrum(weight_MN.to(choices["device"]), choices["tail"])
+        raise InspectError(f"{weight.name}: {weight_MN}")
+    return take_spectrum(weight_MN.to(choices["device"]), choices["tail"])
 
 
 def _means(wanted: str, name: str) -> bool:

@@ -2,8 +2,8 @@
 
 MODEL is a Hugging Face folder, a safetensors file or the index of several, a
 file of torch.save (.pt, .pth, .bin), a run or a checkpoint of the pre-training
-program, or a folder of DeepSpeed's or of torch.distributed.checkpoint's. One
-matrix is in memory at a time; nothing of a file is executed.
+program, or a folder of DeepSpeed's or of torch.distributed.checkpoint's. A few
+matrices are in memory at a time; nothing of a file is executed.
 
 The exit status is 0 where every weight was measured, 1 where something was set
 aside (broken, not finite, quantised, unreadable) and 2 for what you can mend.
@@ -16,6 +16,8 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from alphadecay.inspect.errors import InspectError
 
 if TYPE_CHECKING:
     from alphadecay.inspect.analysis.rows import Analysis
@@ -81,8 +83,10 @@ def run(options: argparse.Namespace) -> int:
     """Analyse the model and write what was asked for.
 
     Raises:
-        InspectError: the model cannot be read, or a file cannot be written.
+        InspectError: the model cannot be read, a file cannot be written, or two go to one place.
     """
+    if options.json == options.csv == "-":
+        raise InspectError("--json and --csv both go to the screen; give one of them a FILE")
     from alphadecay.inspect.analysis.progress import Bar
     from alphadecay.inspect.analysis.text import as_text
     from alphadecay.inspect.analyze import analyze

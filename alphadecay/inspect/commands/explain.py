@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InspectError: the model cannot be read, or no weight is meant.
     """
-    from alphadecay.inspect.analysis.chosen import measure_one
+    from alphadecay.inspect.analysis.chosen import find_one, measure_one
     from alphadecay.inspect.analysis.picture import draw_tail
     from alphadecay.inspect.analysis.progress import Bar
     from alphadecay.inspect.analysis.words import explain_decay, explain_tail
@@ -48,13 +48,15 @@ def run(options: argparse.Namespace) -> int:
     from alphadecay.inspect.terminal import paragraph, width
 
     chosen = choices(options)
-    name, spectrum = measure_one(options.model, options.weight, chosen)
-    with Bar() as bar:
+    weight = find_one(options.model, options.weight, chosen)
+    name = weight.name
+    with Bar(kept=name) as bar:
         taken = {**chosen, "include": [name.partition("[")[0]]} if options.alone else chosen
         analysis = analyze(options.model, **taken, journal=options.journal, watcher=bar)
     if name in analysis.set_aside:
         raise InspectError(f"{name} has no spectrum: {analysis.set_aside[name]}")
     row = analysis[name]
+    spectrum = bar.spectrum or measure_one(weight, chosen)
     words = list(explain_tail(row, spectrum, options.tail))
     if not options.alone:
         words.append(explain_decay(row, analysis.rows, dict(analysis.settings)))

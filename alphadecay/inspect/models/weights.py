@@ -140,6 +140,8 @@ def _sort_out(source: Source) -> tuple[dict[str, StoredTensor], dict[str, str], 
             continue
         if reason := _why_no_weight(tensor):
             left_out[name] = reason
+        elif len(tensor.shape) > 1 and not _PATTERN.isdisjoint(name):
+            set_aside[name] = f"its name holds one of {' '.join(sorted(_PATTERN))}; rename it"
         elif bare_name(name) in usable:
             set_aside[name] = "another tensor has its name, but for what wrappers put in front"
         else:
@@ -248,8 +250,6 @@ def _why_no_weight(tensor: StoredTensor) -> str:
     """Return why a tensor cannot be a weight, whatever its name; empty where it may be one."""
     if tensor.name.count(".") >= MOST_PARTS:
         return "its name has more parts than a model's"
-    if not _PATTERN.isdisjoint(tensor.name):
-        return "its name holds characters of shell patterns"
     if tensor.dtype is None or not tensor.dtype.is_floating_point:
         return "it holds no real floats"
     return "" if tensor.count else "it is empty"

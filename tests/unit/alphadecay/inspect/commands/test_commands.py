@@ -105,6 +105,7 @@ def test_something_set_aside_is_status_1(
         (["analyze", "FOLDER", "--s1", "9"], "error: s1 and s2 are 9.0 and 5.0"),
         (["analyze", "FOLDER", "--json", "/nowhere/x"], "error: the journal /nowhere/x.journal"),
         (["analyze", "FOLDER", "--csv", "/nowhere/x"], "error: /nowhere/x cannot be written"),
+        (["analyze", "FOLDER", "--json", "--csv"], "error: --json and --csv both go to the screen"),
         (["explain", "FOLDER", "q_proj"], "error: 'q_proj' matches 2 weights"),
         (["explain", "FOLDER", "zzz"], "error: 'zzz' matches no weight; there are"),
         (["diff", "FOLDER", "missing"], "error: missing: no such file or folder"),
@@ -135,18 +136,42 @@ def test_explain_ends_in_the_decay_that_the_table_has(
 def test_explain_alone_measures_no_other(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read = note_what_is_read(monkeypatch)
+    assert main(["explain", str(folder), UP, "--alone"]) == 0
+    assert read == [UP] and "Decay." not in capsys.readouterr().out
+
+
+def test_explain_measures_every_weight_once_and_one_of_a_journal_again(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = note_what_is_read(monkeypatch)
+    assert main(["explain", str(folder), UP, "--journal", "j"]) == 0
+    assert len(read) == len(set(read)) == 14
+    first = capsys.readouterr().out
+    read.clear()
+    assert main(["explain", str(folder), UP, "--journal", "j"]) == 0
+    assert read == [UP] and capsys.readouterr().out == first
+
+
+def note_what_is_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which the name of each tensor is added that is read from now on."""
     from alphadecay.inspect.sources import StoredTensor
 
-    read: set[str] = set()
+    read: list[str] = []
     true_read = StoredTensor.read
 
-    def counted(tensor: StoredTensor, elements: tuple[int, int] | None = None) -> torch.Tensor:
-        read.add(tensor.name)
+    def noted(tensor: StoredTensor, elements: tuple[int, int] | None = None) -> torch.Tensor:
+        read.append(tensor.name)
         return true_read(tensor, elements)
 
-    monkeypatch.setattr(StoredTensor, "read", counted)
-    assert main(["explain", str(folder), UP, "--alone"]) == 0
-    assert read == {UP} and "Decay." not in capsys.readouterr().out
+    monkeypatch.setattr(StoredTensor, "read", noted)
+    return read
+
+
+def test_a_name_of_a_shell_pattern_is_set_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"q_proj[0].weight": torch.randn(9, 9), "v_proj.weight": torch.randn(9, 9)}, "x.pt")
+    assert main(["analyze", "x.pt"]) == 1
+    assert "its name holds one of * ? [ ]" in " ".join(capsys.readouterr().out.split())
 
 
 def test_explain_says_why_there_is_no_alpha(

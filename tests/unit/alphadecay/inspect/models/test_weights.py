@@ -176,5 +176,5 @@ def test_names_of_patterns_and_of_wrappers_are_told(tmp_path: Path) -> None:
     same = {"module.q_proj.weight": torch.randn(9, 9), "q_proj.weight": torch.randn(9, 9)}
     weights = saved(tmp_path, {**same, "v[0].weight": torch.randn(9, 9)})
     assert [w.name for w in weights.measured] == ["q_proj.weight"]
-    assert list(weights.set_aside) == ["q_proj.weight"]
-    assert weights.left_out["v[0].weight"] == "its name holds characters of shell patterns"
+    assert set(weights.set_aside) == {"q_proj.weight", "v[0].weight"}
+    assert weights.set_aside["v[0].weight"] == "its name holds one of * ? [ ]; rename it"
