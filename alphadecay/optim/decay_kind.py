@@ -165,7 +165,7 @@ def _two_kinds(optimizer: Optimizer) -> str:
 def _tried(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
     """Step tiny twins with a group's options: as they are, and with their decay taken over."""
     name = type(optimizer).__name__
-    make = partial(_twin, optimizer, group)
+    make = partial(make_twin, optimizer, group)
     try:
         for decoupled in (True, False):
             trials = [(tolerance, _random(tolerance)) for tolerance in _TOLERANCES]
@@ -217,9 +217,10 @@ def _stepped(
     return weight.detach()
 
 
-def _twin(
+def make_twin(
     optimizer: Optimizer, group: Mapping[str, Any], weight: nn.Parameter, weight_decay: float
 ) -> Optimizer:
+    """Return another optimizer of the same kind, with a group's options, for one small weight."""
     accepted = inspect.signature(type(optimizer).__init__).parameters
     options: dict[str, Any] = {
         name: value
