@@ -42,11 +42,15 @@ def chunk_gradients(
     counts_C1 = (labels_C != IGNORED).unsqueeze(1)
     target_C1 = labels_C.clamp(min=0).unsqueeze(1)
     log_sum_C1 = wide_CV.logsumexp(1, keepdim=True)
-    losses_C1 = log_sum_C1 - wide_CV.gather(1, target_C1) + z_loss * log_sum_C1.square()
+    losses_C1 = log_sum_C1 - wide_CV.gather(1, target_C1)
+    if z_loss:
+        losses_C1 = losses_C1 + z_loss * log_sum_C1.square()
     loss = (losses_C1 * counts_C1).sum()
     columns_V = torch.arange(wide_CV.shape[1], device=wide_CV.device)
     # softmax - one-hot, in the memory of the logits
-    gradient_CV = wide_CV.sub_(log_sum_C1).exp_().mul_(1 + 2 * z_loss * log_sum_C1)
+    gradient_CV = wide_CV.sub_(log_sum_C1).exp_()
+    if z_loss:
+        gradient_CV.mul_(1 + 2 * z_loss * log_sum_C1)
     gradient_CV.add_(columns_V == target_C1, alpha=-1).mul_(counts_C1)
     narrow_CV = gradient_CV.to(logits_CV.dtype)
     return loss, narrow_CV @ weight_VD, narrow_CV.T @ hidden_CD
