@@ -19,6 +19,7 @@ from train.config.engine import EngineConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
+from train.config.sentences import SentencesConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -35,14 +36,19 @@ __all__ = [
     "OptimConfig",
     "Ratio",
     "RunConfig",
+    "SentencesConfig",
     "TaskName",
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling"]
+TaskName = Literal["language_modelling", "text_classification", "text_regression"]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
-    {"language_modelling": ("llama", "qwen3", "gpt2")}
+    {
+        "language_modelling": ("llama", "qwen3", "gpt2"),
+        "text_classification": ("roberta", "bert"),
+        "text_regression": ("roberta", "bert"),
+    }
 )
 
 
@@ -58,6 +64,8 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        sentences: where labelled sentences come from, of tasks text_classification and
+            text_regression.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -74,6 +82,7 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    sentences: SentencesConfig = field(default_factory=SentencesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -91,6 +100,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task in ("text_classification", "text_regression"):
+            return self.sentences.sequence_length
         return self.data.sequence_length
 
     @property

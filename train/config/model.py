@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from train.config.ranges import at_least, greater_than
+from train.config.ranges import at_least, greater_than, within
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class ModelConfig:
 
     Args:
         architecture: its kind; a file of train/models: llama, qwen3 (llama with norms on queries
-            and keys) or gpt2 (learned positions, biases, one matrix for queries, keys and values).
+            and keys), gpt2 (learned positions, biases, one matrix for queries, keys and values), or
+            of classifiers of text roberta and bert (encoders with learned positions).
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -24,6 +25,12 @@ class ModelConfig:
         num_kv_heads: key/value heads; 0 means as many as num_heads.
         rms_norm_eps: epsilon of RMSNorm, or of LayerNorm where the architecture has that.
         rope_theta: base of the rotary embedding; gpt2 has none.
+        num_labels: classes of a classifier's head; 1 in a regression.
+        dropout: of roberta and bert: probability that an activation or an attention is dropped.
+        max_positions: of roberta and bert: positions that have an embedding; 0 means as many as a
+            row has.
+        pretrained: of roberta and bert: a Hugging Face folder whose weights the training begins
+            from, with a new head; the sizes here must be its own.
         init_std: standard deviation of the normal initialisation.
         tie_embeddings: share the embedding with the head.
         attention: attention kernel of transformers.
@@ -35,7 +42,7 @@ class ModelConfig:
             CUDA, else false.
     """
 
-    architecture: Literal["llama", "qwen3", "gpt2"] = "llama"
+    architecture: Literal["llama", "qwen3", "gpt2", "roberta", "bert"] = "llama"
     vocab_size: Annotated[int, at_least(1)] = 32000
     hidden_size: Annotated[int, at_least(1)] = 512
     intermediate_size: Annotated[int, at_least(1)] = 1376
@@ -44,6 +51,10 @@ class ModelConfig:
     num_kv_heads: Annotated[int, at_least(0)] = 0
     rms_norm_eps: Annotated[float, greater_than(0)] = 1e-6
     rope_theta: Annotated[float, greater_than(0)] = 10000.0
+    num_labels: Annotated[int, at_least(1)] = 1000
+    dropout: Annotated[float, within(0, 1, high_open=True)] = 0.0
+    max_positions: Annotated[int, at_least(0)] = 0
+    pretrained: str = ""
     init_std: Annotated[float, greater_than(0)] = 0.02
     tie_embeddings: bool = False
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

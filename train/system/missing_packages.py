@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "yaml": "train",
         "liger_kernel": "liger",
         "lm_eval": "zeroshot",
+        "sklearn": "glue",
         "tensorboard": "tensorboard",
         "wandb": "wandb",
     }

@@ -14,6 +14,8 @@ from train.tasks.task import TaskKind
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "language_modelling": "language_modelling",
+        "text_classification": "text_classification",
+        "text_regression": "text_classification",
     }
 )
 

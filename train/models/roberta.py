@@ -1,0 +1,36 @@
+"""RoBERTa: transformers' RobertaForSequenceClassification (arXiv 1907.11692)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from train.config import ModelConfig
+from train.models.encoder import Encoder, encoder_settings, flops_per_token
+
+if TYPE_CHECKING:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+
+class Roberta(Encoder):
+    """RoBERTa, whose head is two linear layers on the first token."""
+
+    def config(self, model: ModelConfig, sequence_length: int) -> RobertaConfig:
+        """Return transformers' description of the model."""
+        from transformers import RobertaConfig
+
+        ids = {"bos_token_id": 0, "eos_token_id": 2}
+        return RobertaConfig(**encoder_settings(model, sequence_length), **ids)
+
+    def bare(self, config: RobertaConfig) -> RobertaForSequenceClassification:
+        """Build the model of `config` on the current default device."""
+        from transformers import RobertaForSequenceClassification
+
+        return RobertaForSequenceClassification(config)
+
+    def flops_per_token(self, model: ModelConfig, sequence_length: int) -> float:
+        """Return three times the forward's matmuls."""
+        width = model.hidden_size
+        return flops_per_token(model, sequence_length, width * (width + model.num_labels))
+
+
+SPEC = Roberta()
