@@ -15,7 +15,7 @@ from alphadecay.optim.decay_kind import is_decoupled, make_cautious, refuse_own_
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
-from alphadecay.optim.wrapped import bare_optimizers
+from alphadecay.optim.wrapped import bare_optimizers, refuse_no_decay
 from alphadecay.sharding.detect import Target
 from alphadecay.state import give_back_base
 
@@ -36,6 +36,7 @@ class Attachment:
         published: True where norm gains and biases decay as well.
         decoupled: whether the optimizers shrink weights, where that is not to be found out.
         cautious: decay after each step, and only where the step does not oppose it.
+        needs_decay: refuse optimizers that decay nothing.
 
     Attributes:
         optimizers: those whose step() updates the weights.
@@ -55,9 +56,12 @@ class Attachment:
         published: bool = False,
         decoupled: bool | None = None,
         cautious: bool = False,
+        needs_decay: bool = True,
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
+        if needs_decay:
+            refuse_no_decay(self.optimizers)
         self.modules = tuple(modules)
         self._places = Places(target.model, modules)
         exempt = [] if published else exempt_parameters(target.model)

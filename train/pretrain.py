@@ -174,7 +174,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
     def begun() -> None:  # not before: a run that is refused leaves another's results as they are
         attempt.succeeded()
         if world.is_main:
-            _keep_config(config)
+            _keep_config(trainer.config)
 
     trainer.telemetry.journal.on_open = begun
     if attempt.chosen:

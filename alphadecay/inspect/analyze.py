@@ -17,6 +17,7 @@ from alphadecay.inspect.analysis.journal import Journal
 from alphadecay.inspect.analysis.quality import quality_of
 from alphadecay.inspect.analysis.rows import Analysis, Row
 from alphadecay.inspect.analysis.shuffled import compare_shuffled
+from alphadecay.inspect.analysis.side_by_side import side_by_side, workers_for
 from alphadecay.inspect.analysis.spectrum import take_spectrum
 from alphadecay.inspect.analysis.watching import Watcher
 from alphadecay.inspect.errors import InspectError
@@ -110,17 +111,19 @@ def _measure(
     left = [weight for weight in weights if weight.name not in rows]
     unread = {}
     watcher.begin(len(left), sum(module_cost(weight.shape) for weight in left))
+    workers = workers_for(settings.device)
+    measured = side_by_side(matrices(left), lambda one: _measured(*one, settings), _bytes, workers)
     try:
-        for weight, weight_MN in matrices(left):
-            if isinstance(weight_MN, BrokenTensor):
-                unread[weight.name] = str(weight_MN)
+        for weight, row in measured:
+            if isinstance(row, BrokenTensor):
+                unread[weight.name] = str(row)
             else:
-                rows[weight.name] = _row(weight, weight_MN.to(settings.device), settings)
+                rows[weight.name] = row
                 if journal is not None:
-                    journal.add(rows[weight.name])
-            del weight_MN  # before the next is read
+                    journal.add(row)
             watcher.advance(module_cost(weight.shape))
     finally:
+        measured.close()
         if journal is not None:
             journal.close()
     return [rows[weight.name] for weight in weights if weight.name in rows], unread
@@ -134,6 +137,24 @@ def _kept(weights: Sequence[Weight], journal: Journal) -> dict[str, Row]:
         if row is not None and row.shape == weight.shape:
             found[weight.name] = replace(row, takes_part=weight.takes_part, note=weight.note)
     return found
+
+
+def _measured(
+    weight: Weight, weight_MN: Tensor | BrokenTensor, settings: _Settings
+) -> tuple[Weight, Row | BrokenTensor]:
+    if isinstance(weight_MN, BrokenTensor):
+        return weight, weight_MN
+    return weight, _row(weight, weight_MN.to(settings.device), settings)
+
+
+def _bytes(one: tuple[Weight, Tensor | BrokenTensor]) -> int:
+    """Return what a matrix and the work on it take: a copy in float32, and its Gram three times."""
+    weight, weight_MN = one
+    if isinstance(weight_MN, BrokenTensor):
+        return 0
+    single = torch.float32.itemsize
+    gram = 3 * single * min(weight.shape) ** 2
+    return weight_MN.numel() * (weight_MN.dtype.itemsize + single) + gram
 
 
 def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> Row:

@@ -1,6 +1,12 @@
 """Which weights of a model are modules, under what names, and why the others are none."""
 
-from alphadecay.modules.choose import Choice, NoModules, choose_modules, find_modules
+from alphadecay.modules.choose import (
+    Choice,
+    NoModules,
+    choose_modules,
+    find_head,
+    find_modules,
+)
 from alphadecay.modules.places import Places
 from alphadecay.modules.weight import (
     WeightModule,
@@ -19,6 +25,7 @@ __all__ = [
     "bare_name",
     "choose_modules",
     "exempt_parameters",
+    "find_head",
     "find_modules",
     "is_exempt",
     "named_parameters",

@@ -131,6 +131,23 @@ def choose_modules(
     return Choice(tuple(modules), reasons, shapes, exempt, frozen, warnings)
 
 
+def find_head(model: nn.Module, modules: Sequence[WeightModule] = ()) -> list[WeightModule]:
+    """Return the output head as a module, tied to the embedding or not; nothing where the model has
+    none that is trained, or it is among the modules already.
+    """
+    every_site = list(sites(model))
+    head = head_parameters(model, every_site)
+    head -= {id(module.parameter) for module in modules}
+    found = []
+    for site in every_site:
+        parameter = site.parameter
+        shape = whole_shape(parameter)
+        if id(parameter) in head and parameter.requires_grad and len(shape) == 2:
+            rows, columns = shape
+            found.append(WeightModule(site.name, parameter, columns, (0, rows), (0, columns)))
+    return found
+
+
 def _reasons(
     model: nn.Module,
     every_site: Sequence[Site],

@@ -25,6 +25,7 @@ from alphadecay.optim.arithmetic import (
 )
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
+from alphadecay.optim.norms import NormRule
 from alphadecay.sharding.base import Span
 
 # (param group, its weight decay at this step)
@@ -50,6 +51,7 @@ class Fragments:
             of the module's one ratio.
         cautious: decays after the step, and only where it does not oppose it; None decays before
             it, everywhere.
+        norms: holds the modules' norms around the step; None leaves them to it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Fragments:
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self.cautious: CautiousDecay | None = None
+        self.norms: NormRule | None = None
         self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
         self._bound: dict[int, Bound] = {}
         self._trained: dict[int, tuple[Bound, int]] = {}
@@ -156,6 +159,8 @@ class Fragments:
         """
         if self.before is not None:
             self.before(held)
+        if self.norms is not None:
+            self.norms.before([(rate_of(group), self._active(group)) for group, _ in held])
         if self.cautious is not None:
             self._keep(held, self.cautious)
         elif decoupled:
@@ -165,14 +170,18 @@ class Fragments:
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Decay what waited for the step, which is done."""
+        """Do what waited for the step, which is done."""
         if self.cautious is not None:
             self.cautious.apply()
+        if self.norms is not None:
+            self.norms.after()
 
     def drop(self) -> None:
         """Forget what waits for a step that has failed."""
         if self.cautious is not None:
             self.cautious.drop()
+        if self.norms is not None:
+            self.norms.drop()
 
     def _keep(self, held: Held, cautious: CautiousDecay) -> None:
         """Note lr · λ of every fragment, which waits for the step."""

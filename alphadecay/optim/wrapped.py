@@ -61,8 +61,7 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[torch.optim.Optimizer]:
     """Return the optimizers whose step() updates the weights.
 
     Raises:
-        ValueError: there is none, it is not the engine's own, not torch's kind, or it decays
-            nothing.
+        ValueError: there is none, it is not the engine's own, or not torch's kind.
     """
     if engine is not None:
         own = getattr(engine, "basic_optimizer", None) or engine.optimizer
@@ -78,11 +77,18 @@ def bare_optimizers(engine: Any, optimizer: Any) -> list[torch.optim.Optimizer]:
         raise ValueError(
             "AlphaDecay(model, optimizer): a plain model needs its optimizer as the second argument"
         )
-    found = opened(optimizer)
-    if not any(group.get("weight_decay") for each in found for group in each.param_groups):
+    return opened(optimizer)
+
+
+def refuse_no_decay(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Refuse optimizers that decay nothing, where their decay is what is shared out.
+
+    Raises:
+        ValueError: they do.
+    """
+    if not any(group.get("weight_decay") for each in optimizers for group in each.param_groups):
         raise ValueError(
             "the optimizer's weight_decay is 0: AlphaDecay multiplies it, so give it the run's "
             "base decay, e.g. 0.1; where a schedule begins at 0, make AlphaDecay while the groups "
             "hold its highest value, then let the schedule set them"
         )
-    return found

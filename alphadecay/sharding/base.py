@@ -139,11 +139,22 @@ class Sharding(ABC):
         """
         failed = torch.full_like(table[:1], float(bool(self._failure)))
         table = torch.cat([table, failed])
+        return self._checked(self.sum_up(table, "the all_reduce that shares every alpha"))
+
+    def sum_up(self, table: Tensor, what: str) -> Tensor:
+        """Sum the ranks' tables, and wait for no device.
+
+        Collective: every rank of the group calls this, in the same order.
+
+        Args:
+            table: float64, any device; where there are other ranks, it is overwritten.
+            what: names the collective in an error.
+        """
         for group in self._groups:
             table = table.to(self.device)
-            with collective("the all_reduce that shares every alpha"):
+            with collective(what):
                 dist.all_reduce(table, group=group)
-        return self._checked(table)
+        return table
 
     def _checked(self, table: Tensor) -> Tensor:
         """Collective where a rank has failed, which the table says to all."""

@@ -1,9 +1,9 @@
 """Measures `alphadecay analyze` against weightwatcher on the same folder: seconds and peak memory.
 
-Each run is a process of its own, from its start to its end, one thread; the arms take turns in
-rotating order, and a ratio is taken repeat by repeat. The folders hold the layers of a model of
-GPT-2 small's shape and of one of 350M, random, without embeddings and head, of which weightwatcher
-cannot leave out one and the other is none of AlphaDecay's weights.
+Each run is a process of its own, from its start to its end, with as many threads as it takes by
+itself; the arms take turns in rotating order, and a ratio is taken repeat by repeat. The folders
+hold the layers of a model of GPT-2 small's shape and of one of 350M, random, without embeddings and
+head, of which weightwatcher cannot leave out one and the other is none of AlphaDecay's weights.
 
   weightwatcher   its own reader of the folder, its defaults: alpha by a search of the cut-off;
   searched        alphadecay, with the cut-off searched as weightwatcher does: --tail
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from safetensors.torch import save_file
 
-from tests.bench.common import ENVIRONMENT, ROOT, finish, machine, new_parser, rotated, spread
+from tests.bench.common import ROOT, finish, machine, new_parser, rotated, spread
 
 ARMS = ("weightwatcher", "searched", "alphadecay")
 TARGET = 5.0  # times as fast as weightwatcher, at the least
@@ -88,7 +88,8 @@ FOLDERS = {"gpt2-small": gpt2_small, "350m": llama_350m}
 
 def run_arm(arm: str, folder: Path) -> dict[str, float]:
     """Run one arm, and return its seconds, its peak of memory in MB and its number of weights."""
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    environment.pop("OMP_NUM_THREADS", None)  # of a test run, not of a user
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAMS[arm] + _MEMORY, str(folder)],

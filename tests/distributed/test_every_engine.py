@@ -23,6 +23,11 @@ from tests.distributed.engine_runs import (
 )
 from tests.distributed.harness import run_ranks
 
+LAWN = ("--decay.method=lawn", "--decay.free_share=0.34")  # 2 of 6 steps
+HYPERBALL = ("--decay.method=hyperball", "--decay.hyperball_scale=3")
+# a step that float32 weights do not round: its direction is all that Hyperball takes
+FAST = ("--optim.name=sgd", "--optim.lr=0.3")
+CUT = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
@@ -34,6 +39,9 @@ CASES = {
         "--decay.compat=published",  # no hook: the optimizer's own decay
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
+    "lawn": LAWN,
+    "hyperball": HYPERBALL,
+    "hyperball, sgd": ("--decay.method=hyperball", "--decay.hyperball_scale=0.1", *FAST),
 }
 WITHOUT = {
     "cautious": (),
@@ -42,6 +50,9 @@ WITHOUT = {
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
+    "lawn": ("--decay.method=none",),
+    "hyperball": ("--decay.method=none",),
+    "hyperball, sgd": ("--decay.method=none", *FAST),
 }
 
 
@@ -57,9 +68,8 @@ def test_two_ranks_equal_one_process(engine: str) -> None:
         assert_same(run, expected(case))
 
 
-def cut(rank: int, engine: str, folder: str) -> tuple[Trained, Trained]:
+def cut(rank: int, engine: str, folder: str, own: tuple[str, ...]) -> tuple[Trained, Trained]:
     """A run in one go, and the same one saved and loaded half-way."""
-    own = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
     config = config_of(*ENGINES[engine], *own)
     whole = Run(config).take(range(STEPS))
     first = Run(config)
@@ -70,9 +80,23 @@ def cut(rank: int, engine: str, folder: str) -> tuple[Trained, Trained]:
     return whole, second.take(range(STEPS // 2, STEPS))
 
 
-@pytest.mark.parametrize("engine", ["fsdp2", "zero0", "zero2", "zero3"])
-def test_a_run_that_was_cut_goes_on_bit_for_bit(engine: str, tmp_path: Path) -> None:
-    for whole, resumed in run_ranks(2, cut, engine, str(tmp_path / "step-00000003")):
+@pytest.mark.parametrize(
+    ("engine", "own"),
+    [
+        ("fsdp2", CUT),
+        ("zero0", CUT),
+        ("zero2", CUT),
+        ("zero3", CUT),
+        ("fsdp2", LAWN),
+        ("zero3", LAWN),
+        ("fsdp2", HYPERBALL),
+        ("zero2", HYPERBALL),
+    ],
+)
+def test_a_run_that_was_cut_goes_on_bit_for_bit(
+    engine: str, own: tuple[str, ...], tmp_path: Path
+) -> None:
+    for whole, resumed in run_ranks(2, cut, engine, str(tmp_path / "step-00000003"), own):
         assert resumed.losses == whole.losses[STEPS // 2 :]
         assert resumed.decays == whole.decays
         assert all(torch.equal(resumed.weights[name], w) for name, w in whole.weights.items())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.program import metrics
 
@@ -96,3 +98,28 @@ def test_a_run_by_each_method(
     assert [record["step"] for record in metrics(folder, "train")] == [
         record["step"] for record in metrics(finished("python"), "train")
     ]
+
+
+@pytest.mark.parametrize("method", ["lawn", pytest.param("hyperball", marks=SLOW)])
+def test_a_run_that_holds_norms(workplace, finished, method: str) -> None:
+    outcome = workplace.run(1, f"method-{method}", "--decay.method", method)
+    assert outcome.code == 0, outcome.output
+    folder = workplace.folder / f"method-{method}"
+    assert refreshes(folder) == []
+    losses = [record["loss"] for record in metrics(folder, "train")]
+    plain = [record["loss"] for record in metrics(finished("python"), "train")]
+    assert len(losses) == len(plain) and losses[-1] != plain[-1]
+
+
+def test_a_base_decay_by_auto_is_kept_with_other_steps(workplace) -> None:
+    auto = ("--optim.name", "adamw", "--decay.base", "auto")
+    first = workplace.run(1, "base-auto", *auto)
+    assert first.code == 0, first.output
+    (said,) = re.findall(r"the base decay is (\S+), the root of", first.output)
+    folder = workplace.folder / "base-auto"
+    kept = yaml.safe_load((folder / "config.yaml").read_text())
+    assert kept["optim"]["weight_decay"] == float(said) != ETA
+    again = workplace.run(1, "base-auto", *auto, "--run.steps", "9")
+    assert again.code == 0, again.output
+    assert f"; the run was begun with {said} and keeps it" in again.output
+    assert metrics(folder, "train")[-1]["step"] == 9

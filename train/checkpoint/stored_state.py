@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.paths import DCP_METADATA
 from alphadecay.inspect.sources import deepspeed_state
-from alphadecay.inspect.sources.dcp import METADATA, open_dcp
+from alphadecay.inspect.sources.dcp import open_dcp
 from alphadecay.inspect.sources.deepspeed_state import OptimizerState, StoredWeight
 from train.checkpoint.safe_load import safe_load
 from train.errors import UserError
@@ -40,7 +41,7 @@ def open_masters(state: Path) -> dict[str, StoredWeight]:
     `read_masters`.
     """
     with _as_user_errors():
-        if not (state / METADATA).is_file():
+        if not (state / DCP_METADATA).is_file():
             return deepspeed_state.open_masters(state)
         stored = open_dcp(state)
     if stored.broken:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from alphadecay.config import Assign, Tail
-from train.config.ranges import at_least
+from train.config.ranges import at_least, greater_than, within
 
 MethodName = Literal[
     "alphadecay",
@@ -25,8 +25,10 @@ MethodName = Literal[
     "shuffled",
     "uniform_at_mean",
     "fixed_ratio",
+    "lawn",
+    "hyperball",
 ]
-Family = Literal["spectral", "gradients", "uniform", "none"]
+Family = Literal["spectral", "gradients", "norms", "uniform", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class DecayMethod:
     def scales_base(self) -> bool:
         """Return whether it multiplies optim.weight_decay module by module."""
         return self.family in ("spectral", "gradients")
+
+    @property
+    def decays(self) -> bool:
+        """Return whether any weight decays."""
+        return self.family not in ("norms", "none")
 
 
 def _control(name: str) -> DecayMethod:
@@ -65,6 +72,8 @@ METHODS: Mapping[MethodName, DecayMethod] = MappingProxyType(
         "adadecay": DecayMethod("gradients", {"rule": "adadecay"}),
         "adadecay_parameters": DecayMethod("gradients", {"rule": "adadecay_parameters"}),
         "gradient_norm": DecayMethod("gradients", {"rule": "gradient_norm"}),
+        "lawn": DecayMethod("norms", {"rule": "lawn", "head": True}),
+        "hyperball": DecayMethod("norms", {"rule": "hyperball"}),
         "uniform": DecayMethod("uniform"),
         "none": DecayMethod("none"),
     }
@@ -96,7 +105,12 @@ class DecayConfig:
             frobenius_norm, spectral_norm or gradient_norm in alpha's place, farms (alpha free of
             the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
             random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see
-            ratios).
+            ratios). lawn (arXiv 2108.05839) and hyperball (arXiv 2606.16899) hold the norms of the
+            weight matrices instead, and nothing decays.
+        base: given, by optim.weight_decay; or auto, which adamw's timescale asks for: from learning
+            rate, steps, tokens a parameter (arXiv 2505.13738) and passes over the text (arXiv
+            2405.13698, 2509.14786). --dry-run says what that is, and optim.weight_decay is not
+            read. A run that goes on keeps what it was begun with.
         schedule: what becomes of the base decay over the run: constant; cosine, from
             optim.weight_decay to zero at the last step; or lr, in proportion to the learning rate,
             so that lr times decay goes as its square (AdamC, arXiv 2506.02285, which does so where
@@ -119,12 +133,18 @@ class DecayConfig:
             out under every method.
         awd_scale: of awd: its decay is this times the base decay times gradient norm over weight
             norm.
+        free_share: of lawn: share of all steps, the first ones, that train freely; then the norms
+            of the weight matrices and of the head stay as they are, and gradients are projected.
+        hyperball_scale: of hyperball: a step turns each weight matrix by this times the learning
+            rate, its norm staying the first; the rest has the learning rate itself, and the paper
+            gives matrices several times as much.
         seed: of shuffled.
         ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts,
             and one must for every weight.
     """
 
     method: MethodName = "alphadecay"
+    base: Literal["given", "auto"] = "given"
     schedule: Literal["constant", "cosine", "lr"] = "constant"
     cautious: bool = False
     interval: Annotated[int, at_least(1)] = 500
@@ -136,5 +156,7 @@ class DecayConfig:
     spread: Annotated[int, at_least(0)] = 0
     compat: Literal["", "published"] = ""
     awd_scale: Annotated[float, at_least(0)] = 100.0
+    free_share: Annotated[float, within(0, 1, high_open=True)] = 0.1
+    hyperball_scale: Annotated[float, greater_than(0)] = 1.0
     seed: int = 0
     ratios: tuple[Ratio, ...] = ()

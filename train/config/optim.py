@@ -22,7 +22,7 @@ class OptimConfig:
         beta2: decay of the second moment.
         eps: Adam's epsilon.
         momentum: of sgdw and sgd, which read no beta and no eps.
-        weight_decay: the base decay, eta.
+        weight_decay: the base decay, eta, unless decay.base is auto.
         fused: of adamw and adam: one kernel for the whole update, torch's, in place of a dozen; its
             figures differ in the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.

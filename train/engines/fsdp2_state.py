@@ -16,7 +16,8 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemWriter
 
-from alphadecay.inspect.sources.dcp import METADATA, MODEL, RestrictedReader
+from alphadecay.inspect.paths import DCP_METADATA
+from alphadecay.inspect.sources.dcp import MODEL, RestrictedReader
 from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.protocol import WrittenState
 from train.engines.snapshot import Snapshot
@@ -50,7 +51,7 @@ def write_state(
     if written.failure is None:
         written.paths += sorted(folder.glob(f"__{rank}_*"))
     if rank == 0:
-        written.paths.append(folder / METADATA)
+        written.paths.append(folder / DCP_METADATA)
         path = folder / CLIENT_STATE
         written.save(path, lambda: torch.save(dict(client_state), path))
     return written

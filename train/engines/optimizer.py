@@ -9,14 +9,16 @@ import torch
 from alphadecay import Adam, AdamW
 from alphadecay.optim import SGD, SGDW
 from train.config import TrainConfig
+from train.config.decay import METHODS
 
 _ADAM: dict[str, Any] = {"adamw": AdamW, "adam": Adam}
 _SGD: dict[str, Any] = {"sgdw": SGDW, "sgd": SGD}
 
 
 def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimizer:
-    """Build the optimizer of the optim section; the method "none" decays nothing."""
+    """Build the optimizer of the optim section; some methods decay nothing."""
     optim = config.optim
+    decays = METHODS[config.decay.method].decays
     own: dict[str, Any] = {
         "betas": (optim.beta1, optim.beta2),
         "eps": optim.eps,
@@ -27,7 +29,7 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
     optimizer: torch.optim.Optimizer = (_ADAM | _SGD)[optim.name](
         parameters,
         lr=optim.lr,
-        weight_decay=0.0 if config.decay.method == "none" else optim.weight_decay,
+        weight_decay=optim.weight_decay if decays else 0.0,
         **own,
     )
     return optimizer

@@ -170,6 +170,8 @@ def _method(sources: Sources) -> str:
     family = METHODS[sources.method].family  # type: ignore[index]
     if family == "none":
         return "None."
+    if family == "norms":
+        return f"None: `{sources.method}` held the norms of the weight matrices."
     if family == "uniform":
         return f"One for all weight matrices: {base}."
     decay = sources.manifest["decay"]

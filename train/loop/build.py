@@ -14,6 +14,7 @@ from train.config.run_folder import CHECKPOINTS, STOP
 from train.config.validate import accumulation_steps
 from train.engines.build import EnginePlan, build_engine, plan_engine
 from train.errors import UserError
+from train.loop.auto_decay import settle_base
 from train.loop.decay_methods import build_decay, check_method
 from train.loop.random_state import seed_all
 from train.loop.resume_changes import resume_changes
@@ -61,6 +62,7 @@ def build(
     check_shared("output_dir", folder, world)
     task = kind_of(config).open_task(config, world, requests.interrupting)
     try:
+        config = settle_base(config, world)
         trainer = _build_trainer(config, world, requests, task, plan, lease)
         world.run_on_main(lambda: _keep(task, folder))
     except BaseException:

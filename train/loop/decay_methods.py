@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from alphadecay import AlphaDecay, AlphaDecayConfig
+from alphadecay.baselines.fixed_norms import FixedNorms
 from alphadecay.baselines.gradient_decay import GradientDecay
 from alphadecay.baselines.uniform import bind_uniform
 from train.config import TrainConfig
@@ -14,7 +15,7 @@ from train.config.optim import DECOUPLED
 from train.engines.protocol import Engine
 from train.errors import UserError
 
-Decay = AlphaDecay | GradientDecay
+Decay = AlphaDecay | GradientDecay | FixedNorms
 
 
 def spectral_options(config: TrainConfig) -> dict[str, Any]:
@@ -49,8 +50,9 @@ def check_method(config: TrainConfig) -> None:
             f"decay.ratios is set, and decay.method is {name}, which does not read it; set "
             "--decay.method fixed_ratio"
         )
+    _check_base(config)
     _check_amount(config)
-    if method.scales_base and config.optim.weight_decay == 0:
+    if method.scales_base and _is_zero(config):
         raise UserError(
             f"decay.method {name} multiplies optim.weight_decay, which is 0; give the base "
             "decay, or --decay.method none"
@@ -62,6 +64,36 @@ def check_method(config: TrainConfig) -> None:
             raise UserError(f"decay.method {name}: {error}") from error
 
 
+def _is_zero(config: TrainConfig) -> bool:
+    return config.decay.base == "given" and config.optim.weight_decay == 0
+
+
+def _check_base(config: TrainConfig) -> None:
+    """Refuse decay.base auto where the rule says nothing."""
+    if config.decay.base == "given":
+        return
+    fault = ""
+    if not METHODS[config.decay.method].decays:
+        fault = f"decay.method is {config.decay.method}, which decays nothing; leave it out"
+    elif config.optim.name != "adamw":
+        fault = (
+            f"the rule is of adamw, and optim.name is {config.optim.name}; give "
+            "optim.weight_decay, with --decay.base given"
+        )
+    elif config.task != "language_modelling":
+        fault = (
+            f"the rule was fitted to language models, and task is {config.task}; give "
+            "optim.weight_decay, with --decay.base given"
+        )
+    elif config.data.start_early:
+        fault = (
+            "how often the text is read is not known before all of it is prepared; leave "
+            "data.start_early out, or give optim.weight_decay, with --decay.base given"
+        )
+    if fault:
+        raise UserError(f"decay.base is auto, and {fault}")
+
+
 def _check_amount(config: TrainConfig) -> None:
     """Refuse a schedule or caution that has nothing to act on, or not what its paper does."""
     decay = config.decay
@@ -69,7 +101,7 @@ def _check_amount(config: TrainConfig) -> None:
     chosen += ["decay.cautious is set"] if decay.cautious else []
     if not chosen:
         return
-    if decay.method == "none" or config.optim.weight_decay == 0:
+    if not METHODS[decay.method].decays or _is_zero(config):
         raise UserError(
             f"{chosen[0]}, and nothing decays: decay.method is {decay.method}, optim.weight_decay "
             f"{config.optim.weight_decay:g}; leave it out, or give a decay"
@@ -127,6 +159,17 @@ def _gradients(config: TrainConfig, engine: Engine) -> Decay | None:
     )
 
 
+def _norms(config: TrainConfig, engine: Engine) -> Decay | None:
+    section = config.decay
+    return FixedNorms(
+        engine.handle,
+        engine.optimizer,
+        **METHODS[section.method].options,
+        free_steps=round(section.free_share * config.run.steps),
+        scale=section.hyperball_scale,
+    )
+
+
 def _uniform(config: TrainConfig, engine: Engine) -> Decay | None:
     published = config.decay.compat == "published"
     cautious = config.decay.cautious
@@ -142,6 +185,7 @@ def _none(config: TrainConfig, engine: Engine) -> Decay | None:
 _BUILDERS: dict[Family, Callable[[TrainConfig, Engine], Decay | None]] = {
     "spectral": _spectral,
     "gradients": _gradients,
+    "norms": _norms,
     "uniform": _uniform,
     "none": _none,
 }

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 
 from train.config import OptimConfig, TrainConfig
+from train.config.decay import METHODS
 
 
 def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
@@ -52,7 +53,7 @@ SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
 
 def base_decay(config: TrainConfig, step: int) -> float:
     """Return the base decay of step `step` (1-based), of which each module has its multiple."""
-    if config.decay.method == "none":
+    if not METHODS[config.decay.method].decays:
         return 0.0
     return config.optim.weight_decay * DECAY_SCHEDULES[config.decay.schedule](config, step)
 

@@ -109,7 +109,7 @@ class Trainer:
             UserError: another job has taken output_dir over, or rows that it needs cannot come.
         """
         self.telemetry.loop_begins(self.budget.start)
-        if self.decay is not None and self.saved is None:
+        if self.decay is not None and self.decay.weight_decays and self.saved is None:
             self._tell_refresh(self.decay)
         self._ask()
         self._between_steps()

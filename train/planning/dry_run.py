@@ -13,6 +13,7 @@ from train.config.command_line import dump_config
 from train.config.decay import METHODS
 from train.engines.build import EnginePlan
 from train.errors import Problems, UserError
+from train.loop.auto_decay import choose_base
 from train.loop.decay_methods import check_method
 from train.models.kernels import check_machine
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
@@ -70,10 +71,12 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
         details.append(tuple(gradient_lines(engine.ds_config, world_size, engine.accumulation)))
     data = kind_of(c).plan_data(c, problems)
     details.append(data.lines)
+    c, base = _with_base(c, problems)
+    details.append(base)
     method = METHODS[c.decay.method]
     if method.family == "spectral":
         details.append(tuple(refresh_lines(c, model, world_size)))
-    if method.scales_base:
+    if method.scales_base or c.decay.base == "auto":
         problems.attempt(lambda: _check_method(c, engine))
     start = start_line(c, engine, world_size, data, problems)
     checkpoints = checkpoint_lines(c, model, engine, world_size, problems)
@@ -97,6 +100,16 @@ def _facts(c: TrainConfig, world_size: int, planned: Planned, start: str) -> tup
         f"{ranks}{batch}{held}.",
         f"{c.positions_of_run:,} tokens in {c.run.steps:,} steps; {start}.",
     )
+
+
+def _with_base(c: TrainConfig, problems: Problems) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Return the configuration with the base decay of decay.base auto, and a sentence of it."""
+    if c.decay.base == "given" or c.task != "language_modelling":  # which the method refuses
+        return c, ()
+    found = problems.attempt(lambda: choose_base(c))
+    if found is None:
+        return c, ("decay.base auto: the base decay is known once the text is prepared",)
+    return found[0], (found[1],)
 
 
 def _check_method(c: TrainConfig, engine: EnginePlan | None) -> None:

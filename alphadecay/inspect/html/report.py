@@ -15,7 +15,7 @@ from alphadecay.inspect.html.style import layer_colours
 from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
 from alphadecay.inspect.run import goodput_words
 from alphadecay.inspect.run.metrics import PERPLEXITY, figure_of
-from alphadecay.inspect.run.reader import SCORES, Run
+from alphadecay.inspect.run.reader import SCORES, UNMEASURED, Run
 from alphadecay.inspect.run_folder import ATTEMPTS
 from alphadecay.spectral import Status
 
@@ -132,6 +132,8 @@ def _without_refreshes(run: Run) -> str:
     if run.method == "uniform":
         base = run.setting("optim", "weight_decay")
         return f"None: decay.method is uniform, one decay for all, {base}."
+    if run.method in UNMEASURED:
+        return f"None: decay.method is {run.method}, which holds norms and decays nothing."
     return "None: no refresh has been recorded yet."
 
 

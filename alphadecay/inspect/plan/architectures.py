@@ -8,11 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from alphadecay.inspect.errors import InspectError
 
-Shape = tuple[str, tuple[int, ...]]  # a weight's name, and its shape
+# of which every module is a whole weight, so that it takes no layers to find them
+OF_WHOLE_WEIGHTS = frozenset({"llama", "mistral", "qwen2", "qwen3", "bert", "roberta", "vit"})
+
+
+class Shape(NamedTuple):
+    """A weight without values.
+
+    name: in the model.
+    shape: of the parameter.
+    linear: it is a linear layer's, and no head's.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    linear: bool = False
 
 
 class Config:
@@ -47,8 +61,8 @@ class Config:
         return default if value is None else bool(value)
 
 
-def shapes_of(values: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a configuration's weights by name, tied ones once.
+def weights_of(values: Mapping[str, Any], where: str) -> list[Shape]:
+    """Return a configuration's weights in the model's order, tied ones once.
 
     Args:
         values: of config.json.
@@ -63,7 +77,7 @@ def shapes_of(values: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...
             f"{where}: model_type is {kind}; known are {', '.join(ARCHITECTURES)}. For another "
             "model name the folder of its safetensors, whose headers have the shapes"
         )
-    return dict(ARCHITECTURES[kind](Config(values, where)))
+    return list(ARCHITECTURES[kind](Config(values, where)))
 
 
 # -- LLaMA and what has grown from it
@@ -72,16 +86,16 @@ def shapes_of(values: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...
 def _decoder(c: Config) -> Iterator[Shape]:
     """LLaMA, Mistral, Qwen 2 and 3, Mixtral, gpt-oss and Phi-3."""
     hidden = c.count("hidden_size")
-    yield ("model.embed_tokens.weight", (c.count("vocab_size"), hidden))
+    yield Shape("model.embed_tokens.weight", (c.count("vocab_size"), hidden))
     for index in range(c.count("num_hidden_layers")):
         layer = f"model.layers.{index}"
         yield from _attention(c, f"{layer}.self_attn", hidden)
         yield from _mlp(c, f"{layer}.mlp", hidden)
-        yield (f"{layer}.input_layernorm.weight", (hidden,))
-        yield (f"{layer}.post_attention_layernorm.weight", (hidden,))
-    yield ("model.norm.weight", (hidden,))
+        yield Shape(f"{layer}.input_layernorm.weight", (hidden,))
+        yield Shape(f"{layer}.post_attention_layernorm.weight", (hidden,))
+    yield Shape("model.norm.weight", (hidden,))
     if not c.flag("tie_word_embeddings", False):
-        yield ("lm_head.weight", (c.count("vocab_size"), hidden))
+        yield Shape("lm_head.weight", (c.count("vocab_size"), hidden))
 
 
 def _attention(c: Config, path: str, hidden: int) -> Iterator[Shape]:
@@ -92,7 +106,7 @@ def _attention(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     keys = c.count("num_key_value_heads", heads) * size
     biased = c.flag("attention_bias", family == "gpt_oss")
     if family == "phi3":
-        yield (f"{path}.qkv_proj.weight", (outputs + 2 * keys, hidden))
+        yield Shape(f"{path}.qkv_proj.weight", (outputs + 2 * keys, hidden))
     else:
         inputs_biased = biased or family == "qwen2"
         yield from _linear(f"{path}.q_proj", outputs, hidden, inputs_biased)
@@ -100,10 +114,10 @@ def _attention(c: Config, path: str, hidden: int) -> Iterator[Shape]:
         yield from _linear(f"{path}.v_proj", keys, hidden, inputs_biased)
     yield from _linear(f"{path}.o_proj", hidden, outputs, biased and family != "qwen2")
     if family in ("qwen3", "qwen3_moe"):
-        yield (f"{path}.q_norm.weight", (size,))
-        yield (f"{path}.k_norm.weight", (size,))
+        yield Shape(f"{path}.q_norm.weight", (size,))
+        yield Shape(f"{path}.k_norm.weight", (size,))
     if family == "gpt_oss":
-        yield (f"{path}.sinks", (heads,))
+        yield Shape(f"{path}.sinks", (heads,))
 
 
 def _mlp(c: Config, path: str, hidden: int) -> Iterator[Shape]:
@@ -114,7 +128,7 @@ def _mlp(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     inner = c.count("intermediate_size")
     biased = c.flag("mlp_bias", False)
     if family == "phi3":
-        yield (f"{path}.gate_up_proj.weight", (2 * inner, hidden))
+        yield Shape(f"{path}.gate_up_proj.weight", (2 * inner, hidden))
     else:
         yield from _linear(f"{path}.gate_proj", inner, hidden, biased)
         yield from _linear(f"{path}.up_proj", inner, hidden, biased)
@@ -132,16 +146,16 @@ def _experts(c: Config, path: str, hidden: int) -> Iterator[Shape]:
     count = c.count("num_local_experts", c.values.get("num_experts"))
     inner = c.count(_EXPERT_SIZES[family])
     router = f"{path}.router" if family == "gpt_oss" else f"{path}.gate"
-    yield (f"{router}.weight", (count, hidden))
+    yield Shape(f"{router}.weight", (count, hidden))
     if family != "gpt_oss":
-        yield (f"{path}.experts.gate_up_proj", (count, 2 * inner, hidden))
-        yield (f"{path}.experts.down_proj", (count, hidden, inner))
+        yield Shape(f"{path}.experts.gate_up_proj", (count, 2 * inner, hidden))
+        yield Shape(f"{path}.experts.down_proj", (count, hidden, inner))
         return
-    yield (f"{router}.bias", (count,))
-    yield (f"{path}.experts.gate_up_proj", (count, hidden, 2 * inner))
-    yield (f"{path}.experts.gate_up_proj_bias", (count, 2 * inner))
-    yield (f"{path}.experts.down_proj", (count, inner, hidden))
-    yield (f"{path}.experts.down_proj_bias", (count, hidden))
+    yield Shape(f"{router}.bias", (count,))
+    yield Shape(f"{path}.experts.gate_up_proj", (count, hidden, 2 * inner))
+    yield Shape(f"{path}.experts.gate_up_proj_bias", (count, 2 * inner))
+    yield Shape(f"{path}.experts.down_proj", (count, inner, hidden))
+    yield Shape(f"{path}.experts.down_proj_bias", (count, hidden))
 
 
 # head_dim where the configuration is silent, of those for which it is not hidden size / heads
@@ -159,8 +173,8 @@ _EXPERT_SIZES = {
 def _gpt2(c: Config) -> Iterator[Shape]:
     hidden = c.count("n_embd")
     inner = c.count("n_inner", 4 * hidden)
-    yield ("transformer.wte.weight", (c.count("vocab_size"), hidden))
-    yield ("transformer.wpe.weight", (c.count("n_positions"), hidden))
+    yield Shape("transformer.wte.weight", (c.count("vocab_size"), hidden))
+    yield Shape("transformer.wpe.weight", (c.count("n_positions"), hidden))
     for index in range(c.count("n_layer")):
         layer = f"transformer.h.{index}"
         yield from _norm(f"{layer}.ln_1", hidden)
@@ -171,11 +185,11 @@ def _gpt2(c: Config) -> Iterator[Shape]:
             ("mlp.c_fc", hidden, inner),
             ("mlp.c_proj", inner, hidden),
         ):
-            yield (f"{layer}.{name}.weight", (inputs, outputs))
-            yield (f"{layer}.{name}.bias", (outputs,))
+            yield Shape(f"{layer}.{name}.weight", (inputs, outputs))
+            yield Shape(f"{layer}.{name}.bias", (outputs,))
     yield from _norm("transformer.ln_f", hidden)
     if not c.flag("tie_word_embeddings", True):
-        yield ("lm_head.weight", (c.count("vocab_size"), hidden))
+        yield Shape("lm_head.weight", (c.count("vocab_size"), hidden))
 
 
 def _gpt_neox(c: Config) -> Iterator[Shape]:
@@ -183,7 +197,7 @@ def _gpt_neox(c: Config) -> Iterator[Shape]:
     inner = c.count("intermediate_size")
     vocabulary = c.count("vocab_size")
     biased = c.flag("attention_bias", True)
-    yield ("gpt_neox.embed_in.weight", (vocabulary, hidden))
+    yield Shape("gpt_neox.embed_in.weight", (vocabulary, hidden))
     for index in range(c.count("num_hidden_layers")):
         layer = f"gpt_neox.layers.{index}"
         yield from _norm(f"{layer}.input_layernorm", hidden)
@@ -194,7 +208,7 @@ def _gpt_neox(c: Config) -> Iterator[Shape]:
         yield from _linear(f"{layer}.mlp.dense_4h_to_h", hidden, inner, True)
     yield from _norm("gpt_neox.final_layer_norm", hidden)
     if not c.flag("tie_word_embeddings", False):
-        yield ("lm_head.weight", (vocabulary, hidden))
+        yield Shape("lm_head.weight", (vocabulary, hidden))
 
 
 # -- encoders
@@ -211,18 +225,18 @@ def _bert(c: Config) -> Iterator[Shape]:
         ("position_embeddings", c.count("max_position_embeddings")),
         ("token_type_embeddings", c.count("type_vocab_size")),
     ):
-        yield (f"{embeddings}.{name}.weight", (rows, hidden))
+        yield Shape(f"{embeddings}.{name}.weight", (rows, hidden))
     yield from _norm(f"{embeddings}.LayerNorm", hidden)
     for index in range(c.count("num_hidden_layers")):
         yield from _bert_layer(f"{family}.encoder.layer.{index}", hidden, c)
     head = "lm_head" if family == "roberta" else "cls.predictions"
-    yield (f"{head}.bias", (vocabulary,))
+    yield Shape(f"{head}.bias", (vocabulary,))
     transform = head if family == "roberta" else f"{head}.transform"
     yield from _linear(f"{transform}.dense", hidden, hidden, True)
     norm = "layer_norm" if family == "roberta" else "LayerNorm"
     yield from _norm(f"{transform}.{norm}", hidden)
     if not c.flag("tie_word_embeddings", True):
-        yield (f"{head}.decoder.weight", (vocabulary, hidden))
+        yield Shape(f"{head}.decoder.weight", (vocabulary, hidden))
 
 
 def _bert_layer(path: str, hidden: int, c: Config) -> Iterator[Shape]:
@@ -243,11 +257,11 @@ def _vit(c: Config) -> Iterator[Shape]:
     channels = c.count("num_channels", 3)
     patch = c.count("patch_size", 16)
     places = (c.count("image_size", 224) // patch) ** 2 + 1
-    yield ("vit.embeddings.cls_token", (1, 1, hidden))
-    yield ("vit.embeddings.position_embeddings", (1, places, hidden))
+    yield Shape("vit.embeddings.cls_token", (1, 1, hidden))
+    yield Shape("vit.embeddings.position_embeddings", (1, places, hidden))
     patches = "vit.embeddings.patch_embeddings.projection"
-    yield (f"{patches}.weight", (hidden, channels, patch, patch))
-    yield (f"{patches}.bias", (hidden,))
+    yield Shape(f"{patches}.weight", (hidden, channels, patch, patch))
+    yield Shape(f"{patches}.bias", (hidden,))
     for index in range(c.count("num_hidden_layers")):
         layer = f"vit.layers.{index}"
         for part in "qkv":
@@ -261,21 +275,22 @@ def _vit(c: Config) -> Iterator[Shape]:
     yield from _norm("vit.layernorm", hidden)
     labels = c.values.get("id2label")
     classes = len(labels) if isinstance(labels, Mapping) else 2
-    yield from _linear("classifier", classes, hidden, True)
+    yield Shape("classifier.weight", (classes, hidden))
+    yield Shape("classifier.bias", (classes,))
 
 
 # -- parts of all
 
 
 def _linear(path: str, outputs: int, inputs: int, biased: bool) -> Iterator[Shape]:
-    yield (f"{path}.weight", (outputs, inputs))
+    yield Shape(f"{path}.weight", (outputs, inputs), linear=True)
     if biased:
-        yield (f"{path}.bias", (outputs,))
+        yield Shape(f"{path}.bias", (outputs,))
 
 
 def _norm(path: str, width: int) -> Iterator[Shape]:
-    yield (f"{path}.weight", (width,))
-    yield (f"{path}.bias", (width,))
+    yield Shape(f"{path}.weight", (width,))
+    yield Shape(f"{path}.bias", (width,))
 
 
 ARCHITECTURES: Mapping[str, Callable[[Config], Iterator[Shape]]] = MappingProxyType(

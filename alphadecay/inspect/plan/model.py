@@ -1,25 +1,41 @@
-"""Finds the shapes of the model that a plan is for: a known size, a config.json, a stored model."""
+"""Finds the shapes of the model that a plan is for: a known size, a config.json, a stored model.
+
+Of the known sizes and most architectures they are reckoned without torch, whose import takes longer
+than the plan.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import Any, NamedTuple
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.models import Weights, find_weights
-from alphadecay.inspect.plan.architectures import ARCHITECTURES, shapes_of
+from alphadecay.inspect.paths import HF_CONFIG, read_json
+from alphadecay.inspect.plan.architectures import (
+    ARCHITECTURES,
+    OF_WHOLE_WEIGHTS,
+    Shape,
+    weights_of,
+)
 from alphadecay.inspect.plan.sizes import SIZES
-from alphadecay.inspect.sources import BrokenTensor, Source, StoredTensor, open_source
-from alphadecay.inspect.sources.huggingface import CONFIG
-from alphadecay.inspect.sources.paths import read_json
-from alphadecay.modules import WeightModule
+
+
+class ModuleShape(NamedTuple):
+    """A module without its values.
+
+    name: of the module.
+    shape: (M, N) of its matrix.
+    whole: the shape of the parameter that it lies in.
+    flat_range: the elements [start, stop) of the flattened parameter that hold it.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    whole: tuple[int, ...]
+    flat_range: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -28,44 +44,24 @@ class PlannedModel:
 
     Args:
         name: as it was given.
-        source: its tensors, of which the values are not read.
+        shapes: of all parameters, tied ones once.
+        modules: that AlphaDecay chooses by default; at least one.
+        warnings: what a reader should know of the choice.
     """
 
     name: str
-    source: Source
+    shapes: tuple[tuple[int, ...], ...]
+    modules: tuple[ModuleShape, ...]
+    warnings: tuple[str, ...] = ()
 
-    @cached_property
-    def shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of all parameters, tied ones once."""
-        floats = (t for t in self.source.tensors.values() if t.dtype and t.dtype.is_floating_point)
-        return [tensor.shape for tensor in floats if not tensor.tied_to]
+    def __post_init__(self) -> None:
+        if not self.modules:
+            raise InspectError(f"{self.name} has no linear weight to decay by module")
 
     @property
     def parameters(self) -> int:
         """How many there are."""
         return sum(map(prod, self.shapes))
-
-    @cached_property
-    def modules(self) -> list[WeightModule]:
-        """The modules that AlphaDecay chooses by default.
-
-        Raises:
-            InspectError: there is none.
-        """
-        chosen = [weight.module for weight in self._weights.measured if weight.takes_part]
-        if not chosen:
-            raise InspectError(f"{self.name} has no linear weight to decay by module")
-        return chosen
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader should know of the choice."""
-        aside = [f"{name} is left out: {why}" for name, why in self._weights.set_aside.items()]
-        return [*self._weights.warnings, *aside]
-
-    @cached_property
-    def _weights(self) -> Weights:
-        return find_weights(self.source)
 
 
 def model_of_config(name: str, config: Mapping[str, Any], where: str) -> PlannedModel:
@@ -79,11 +75,13 @@ def model_of_config(name: str, config: Mapping[str, Any], where: str) -> Planned
     Raises:
         InspectError: an architecture that is not known, or a key that is missing or no count.
     """
-    tensors = {
-        weight: StoredTensor(weight, shape, torch.bfloat16, _no_values)
-        for weight, shape in shapes_of(config, where).items()
-    }
-    return PlannedModel(name, Source(name, "a configuration", tensors, config))
+    weights = weights_of(config, where)
+    if config["model_type"] not in OF_WHOLE_WEIGHTS:
+        from alphadecay.inspect.plan.stored import model_of_shapes
+
+        return model_of_shapes(name, weights, config)
+    modules = tuple(_whole_weight(weight) for weight in weights if weight.linear)
+    return PlannedModel(name, tuple(weight.shape for weight in weights), modules)
 
 
 def read_model(given: str) -> PlannedModel:
@@ -100,18 +98,21 @@ def read_model(given: str) -> PlannedModel:
     if given in SIZES:
         return model_of_config(given, SIZES[given], given)
     path = Path(given).expanduser()
-    config = path / CONFIG if path.is_dir() else path
+    config = path / HF_CONFIG if path.is_dir() else path
     if config.suffix == ".json" and config.is_file():
         values = read_json(config)
         if path.is_file() and "weight_map" not in values:
             return model_of_config(given, values, str(config))
         if str(values.get("model_type")) in ARCHITECTURES:
             return model_of_config(given, values, str(config))
+    from alphadecay.inspect.plan.stored import read_stored
+
     try:
-        return PlannedModel(given, open_source(path))
+        return read_stored(given, path)
     except InspectError as error:
         raise InspectError(f"{error}; known sizes are {', '.join(SIZES)}") from error
 
 
-def _no_values(elements: tuple[int, int] | None) -> Tensor:
-    raise BrokenTensor("a configuration has no values")
+def _whole_weight(weight: Shape) -> ModuleShape:
+    rows, columns = weight.shape
+    return ModuleShape(weight.name, (rows, columns), weight.shape, (0, rows * columns))

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from alphadecay.inspect.plan.machines import Machine
 from alphadecay.inspect.plan.memory import Spread
-from alphadecay.modules import WeightModule, whole_shape
+from alphadecay.inspect.plan.model import ModuleShape
 from alphadecay.owners import Plan, plan_owners
 from alphadecay.sharding.layout import piece_sizes
-from alphadecay.spectral import FIELDS
 
 _FLOAT64 = 8
+ROW = 6  # numbers of a module in the table: the fields of EstimateRow
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class RefreshPlan:
 
 
 def plan_refresh(
-    modules: Sequence[WeightModule], world_size: int, spread: Spread, machine: Machine
+    modules: Sequence[ModuleShape], world_size: int, spread: Spread, machine: Machine
 ) -> RefreshPlan:
     """Return the refresh of a model's modules.
 
     Args:
-        modules: at least one; their parameters may be without values.
+        modules: at least one.
         world_size: all ranks, a multiple of those that share a copy.
     """
     owners = plan_owners({module.name: module.shape for module in modules}, world_size)
@@ -119,7 +119,7 @@ def plan_refresh(
         rounds=len(owners.rounds),
         solving=_solving(owners, seconds, waits),
         moving=traffic.most() / machine.link + calls * machine.latency,
-        table=(len(modules) + 1) * len(FIELDS) * _FLOAT64,
+        table=(len(modules) + 1) * ROW * _FLOAT64,
     )
 
 
@@ -133,13 +133,13 @@ class _Traffic:
         self._own_W: NDArray[np.int64] = np.zeros(world_size, dtype=np.int64)
         self._received_W: NDArray[np.int64] = np.zeros(world_size, dtype=np.int64)
 
-    def add(self, module: WeightModule, owner: int) -> int:
+    def add(self, module: ModuleShape, owner: int) -> int:
         """Count a module in, and return the bytes that its owner receives."""
         itemsize = self._spread.wire_itemsize
         if not itemsize:
             return 0
         copy, shard = divmod(owner, self._spread.ranks)
-        full = self._spread.full_piece(whole_shape(module.parameter))
+        full = self._spread.full_piece(module.whole)
         pieces_S = piece_sizes(module.flat_range, full, self._spread.ranks)
         kept = int(pieces_S[shard])
         received = int(pieces_S.sum()) - kept

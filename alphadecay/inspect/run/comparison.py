@@ -10,7 +10,7 @@ from typing import Any
 
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.run.metrics import figure_of
-from alphadecay.inspect.run.reader import SCORES, Run, read_run
+from alphadecay.inspect.run.reader import SCORES, UNMEASURED, Run, read_run
 
 # settings that say where a run lies, not what it is
 _PLACES = frozenset({"name", "output_dir"})
@@ -127,7 +127,7 @@ def _why_without_alpha(run: Run) -> str:
     """Return why a run has no alphas; empty where it has."""
     if run.method in SCORES:
         return f"it measures the {SCORES[run.method]} in the place of alpha"
-    if run.method in ("none", "uniform"):
+    if run.method in UNMEASURED:
         return f"its method, {run.method}, measures no alpha"
     refreshes = run.of("refresh")
     if not refreshes:

@@ -26,6 +26,8 @@ from alphadecay.inspect.run_folder import (
 
 # methods that record something else in alpha's place
 SCORES = {"frobenius_norm": "Frobenius norm", "spectral_norm": "Spectral norm"}
+# methods without refreshes
+UNMEASURED = ("none", "uniform", "lawn", "hyperball")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from alphadecay.inspect.module_names import NO_LAYER, layer_and_type
 from alphadecay.inspect.run.grid import figures, grid
 from alphadecay.inspect.run.metrics import Record, figure_of
+from alphadecay.inspect.run.reader import UNMEASURED
 from alphadecay.inspect.run.words import number_or_dash
 
 WIDTH = 80
@@ -104,7 +105,7 @@ def _figures(shot: Snapshot) -> str:
 
 
 def _no_refresh(shot: Snapshot) -> str:
-    if shot.method in ("none", "uniform"):
+    if shot.method in UNMEASURED:
         return f"No refreshes: the method {shot.method} measures no alpha."
     return "No refresh has been recorded yet."
 

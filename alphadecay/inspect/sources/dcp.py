@@ -19,10 +19,9 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.sources.paths import inside
+from alphadecay.inspect.paths import DCP_METADATA, inside
 from alphadecay.inspect.sources.source import BrokenTensor, Source, StoredTensor, first_line
 
-METADATA = ".metadata"
 MODEL = "model."  # before the name of a weight, as most programs have it
 # What a table of contents is pickled of, beside dtypes.
 _CONTENTS = "torch.distributed.checkpoint.metadata"
@@ -68,7 +67,7 @@ class RestrictedReader(FileSystemReader):
     @cached_property
     def contents(self) -> Metadata:
         """The table of contents, unpickled once."""
-        with (Path(self.path) / METADATA).open("rb") as file:
+        with (Path(self.path) / DCP_METADATA).open("rb") as file:
             metadata: Metadata = _Restricted(file).load()
         return metadata
 
@@ -81,7 +80,7 @@ class _Restricted(pickle.Unpickler):
         if dtype or (module, name) in _KNOWN:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
-            f"the checkpoint's {METADATA} asks for {module}.{name}, which is no part of one"
+            f"the checkpoint's {DCP_METADATA} asks for {module}.{name}, which is no part of one"
         )
 
 
@@ -92,7 +91,7 @@ def open_dcp(folder: Path) -> Source:
         InspectError: it cannot be read, or names a file outside its folder.
     """
     try:
-        inside(folder, METADATA)
+        inside(folder, DCP_METADATA)
         return _open(folder, RestrictedReader(folder))
     except InspectError:
         raise
@@ -123,7 +122,7 @@ def _open(folder: Path, reader: RestrictedReader) -> Source:
         load = partial(_load, reader, key, stored)
         dtype = stored.properties.dtype
         tensors[name] = StoredTensor(name, tuple(stored.size), dtype, load, in_ranges=False)
-    opened = (folder / METADATA, *files)
+    opened = (folder / DCP_METADATA, *files)
     return Source(str(folder), "a distributed checkpoint", tensors, broken=broken, files=opened)
 
 

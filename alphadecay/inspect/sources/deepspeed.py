@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.paths import inside
 from alphadecay.inspect.sources.deepspeed_state import StoredWeight, open_masters
-from alphadecay.inspect.sources.paths import inside
 from alphadecay.inspect.sources.restricted import Mapped
 from alphadecay.inspect.sources.source import Source, StoredTensor, first_line
 

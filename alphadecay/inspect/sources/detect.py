@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.paths import DCP_METADATA
 from alphadecay.inspect.run_folder import is_checkpoint, newest_of_run
-from alphadecay.inspect.sources.dcp import METADATA, open_dcp
 from alphadecay.inspect.sources.deepspeed import open_deepspeed, state_folder
 from alphadecay.inspect.sources.huggingface import open_beside_config, open_folder, weights_of
 from alphadecay.inspect.sources.in_memory import open_model
@@ -54,7 +54,9 @@ def _open_file(path: Path) -> Source:
 def _open_folder(folder: Path) -> Source:
     if is_checkpoint(folder):
         return open_checkpoint(folder)
-    if (folder / METADATA).is_file():
+    if (folder / DCP_METADATA).is_file():
+        from alphadecay.inspect.sources.dcp import open_dcp  # its imports take a second
+
         return open_dcp(folder)
     if (weights := weights_of(folder)) is not None:
         return open_folder(folder, weights)

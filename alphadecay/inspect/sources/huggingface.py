@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.sources.paths import inside, read_json
+from alphadecay.inspect.paths import HF_CONFIG, inside, read_json
 from alphadecay.inspect.sources.shard_index import open_index, open_weights_file
 from alphadecay.inspect.sources.source import Source
 
-CONFIG = "config.json"
 # The first that is there is read, in the order in which from_pretrained looks for them: where a
 # folder was saved to twice, it is what it would load.
 _NAMES = (
@@ -55,9 +54,9 @@ def config_of(folder: Path) -> dict[str, Any]:
     Raises:
         InspectError: it is no JSON, or lies outside of the folder.
     """
-    if not (folder / CONFIG).is_file():
+    if not (folder / HF_CONFIG).is_file():
         return {}
-    return read_json(inside(folder, CONFIG))
+    return read_json(inside(folder, HF_CONFIG))
 
 
 def open_beside_config(path: Path) -> Source:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.paths import DCP_METADATA, inside, read_json
 from alphadecay.inspect.run_folder import MANIFEST, STATE
-from alphadecay.inspect.sources.dcp import METADATA, open_dcp
 from alphadecay.inspect.sources.deepspeed import open_deepspeed
-from alphadecay.inspect.sources.paths import inside, read_json
 from alphadecay.inspect.sources.source import Source
 
 
@@ -28,9 +27,17 @@ def open_checkpoint(folder: Path) -> Source:
             f"{folder.with_name(folder.name.replace('universal-', 'step-'))}"
         )
     state = inside(folder, STATE)
-    source = open_dcp(state) if (state / METADATA).is_file() else open_deepspeed(state)
+    source = _open_state(state)
     model: Any = manifest.get("model")
     config = dict(model) if isinstance(model, Mapping) else {}
     step = manifest.get("step", "unknown")
     form = f"a checkpoint of step {step}, {source.form}"
     return replace(source, place=str(folder), form=form, config=config)
+
+
+def _open_state(state: Path) -> Source:
+    if not (state / DCP_METADATA).is_file():
+        return open_deepspeed(state)
+    from alphadecay.inspect.sources.dcp import open_dcp  # its imports take a second
+
+    return open_dcp(state)

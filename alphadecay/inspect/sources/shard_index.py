@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.sources.paths import inside, read_json
+from alphadecay.inspect.paths import inside, read_json
 from alphadecay.inspect.sources.safetensors_file import open_safetensors
 from alphadecay.inspect.sources.source import Source, StoredTensor
 from alphadecay.inspect.sources.torch_file import open_torch_file

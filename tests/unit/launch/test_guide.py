@@ -20,6 +20,7 @@ PAGES = (
     "ds_configs/README.md",
     "docker/README.md",
     "tests/README.md",
+    "docs/methods.md",
     "docs/sizing.md",
     "docs/troubleshooting.md",
 )

@@ -161,7 +161,7 @@ def _optimizer(config: TrainConfig, size: Size | None) -> Iterator[Point]:
 def _decay(record: Record) -> Iterator[Point]:
     """Compare where the methods' implementations differ; rows of one table may, too."""
     decay = record.config.decay
-    if decay.method == "none" or record.config.optim.weight_decay == 0:
+    if not METHODS[decay.method].decays or record.config.optim.weight_decay == 0:
         return
     everything = decay.compat == "published"
     yield Point(

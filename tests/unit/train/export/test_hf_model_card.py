@@ -168,6 +168,7 @@ def test_a_checkpoint_without_its_run_leaves_the_rest_out(tmp_path):
         ("uniform", "One for all weight matrices: 0.1."),
         ("awd", "`awd`, from gradients, around a base of 0.1, refreshed every 4 steps."),
         ("shuffled", "by `shuffled`, a variant of [AlphaDecay]"),
+        ("lawn", "None: `lawn` held the norms of the weight matrices."),
     ],
 )
 def test_other_methods_are_not_called_alphadecay(run, method, words):

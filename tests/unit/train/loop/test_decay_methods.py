@@ -29,6 +29,10 @@ def by(chosen: TrainConfig, name: str = "adam") -> TrainConfig:
     return dataclasses.replace(chosen, optim=dataclasses.replace(chosen.optim, name=name))
 
 
+def early(chosen: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, start_early=True))
+
+
 def test_every_method_is_somebodys() -> None:
     assert set(get_args(get_type_hints(DecayConfig)["method"])) == set(METHODS)
 
@@ -60,8 +64,13 @@ def test_choices_are_the_librarys(method: str) -> None:
         (config("uniform", weight_decay=0.0, schedule="lr"), "optim.weight_decay 0; leave"),
         (by(config("awd", cautious=True), "sgd"), "an L2 penalty, .* --optim.name sgdw"),
         (config("none", cautious=True), "decay.cautious is set, and nothing decays"),
+        (config("lawn", cautious=True), "nothing decays: decay.method is lawn"),
+        (config("hyperball", schedule="cosine"), "nothing decays: decay.method is hyperball"),
         (by(config("awd", cautious=True)), "decay.cautious compares .* --optim.name adamw"),
         (by(config("alphadecay", schedule="lr")), "penalty of optim.name adam is not lr"),
+        (config("lawn", base="auto"), "decay.base is auto, and decay.method is lawn, which decays"),
+        (by(config("uniform", base="auto"), "sgdw"), "the rule is of adamw, and optim.name is"),
+        (early(config("uniform", base="auto")), "not known before all of it is prepared"),
     ],
 )
 def test_refused_in_words(chosen: TrainConfig, words: str) -> None:
@@ -75,5 +84,11 @@ def test_the_estimator_is_the_librarys_method(estimator: str) -> None:
     assert found.method == estimator
 
 
-def test_no_decay_needs_no_base() -> None:
-    check_method(config("none", weight_decay=0.0))
+def test_the_base_of_auto_is_not_yet_zero() -> None:
+    check_method(config("alphadecay", weight_decay=0.0, base="auto", schedule="cosine"))
+
+
+@pytest.mark.parametrize("method", ["none", "lawn", "hyperball"])
+def test_no_decay_needs_no_base(method: str) -> None:
+    check_method(config(method, weight_decay=0.0))
+    assert not METHODS[method].decays

@@ -147,4 +147,5 @@ def test_each_schedule_of_the_decay_by_hand():
 
 
 def test_no_decay_is_none_at_every_step():
-    assert base_decay(decaying("constant", "none"), 3) == 0.0
+    for method in ("none", "lawn", "hyperball"):
+        assert base_decay(decaying("constant", method), 3) == 0.0

@@ -300,3 +300,17 @@ def test_the_programs_own_flag_says_the_same(tmp_path):
         assert done.returncode == 0, done.stderr
         said.append(re.sub(r"takes about [\d.,]+ s", "", done.stdout))
     assert said[0] == said[1]
+
+
+def test_a_base_decay_of_its_own_is_said_once_it_is_known(tmp_path, monkeypatch):
+    auto = ("--decay.base=auto", "--run.global_batch=16")
+    text, problems = report(tmp_path, 1, *auto)
+    assert problems == []
+    assert "\ndecay.base auto: the base decay is known once the text is prepared\n" in text
+    monkeypatch.setattr("train.loop.auto_decay.passes_over_text", lambda config: 9.0)
+    text, problems = report(tmp_path, 1, *auto)
+    assert problems == []
+    (said,) = re.findall(r"the base decay is ([\d.]+), the root of 9 passes over the text", text)
+    assert f"  weight_decay: {float(said)}\n" in text
+    text, problems = report(tmp_path, 1, "--optim.name=adam", *auto)
+    assert ["the rule is of adamw, and optim.name is adam" in each for each in problems] == [True]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import yaml
 from safetensors.torch import save_file
 
 from alphadecay.cli import main
-from alphadecay.inspect.plan.model import read_model
+from alphadecay.inspect.plan.refresh import ROW
 from alphadecay.inspect.plan.sizes import SIZES
 from alphadecay.inspect.plan.text import ranges, type_of
+from alphadecay.spectral import FIELDS
 from tests.conftest import ROOT
 
 TINY = {
@@ -74,8 +77,30 @@ def test_the_public_sizes_have_the_parameters_that_they_have(
     )
 
 
-def test_nothing_is_allocated() -> None:
-    assert all(module.parameter.is_meta for module in read_model("llama-70b").modules)
+def test_a_plan_takes_no_torch_whose_import_takes_longer(tmp_path: Path) -> None:
+    """Of known sizes, of a config.json and of a folder that has one; so nothing is allocated."""
+    config(tmp_path)
+    program = (
+        "import sys\n"
+        "from alphadecay.cli import main\n"
+        "for model in sys.argv[1:]:\n"
+        "    assert main(['plan', '--model', model, '--world-size', '64', '--zero', '3']) == 0\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    models = ["llama-70b", str(tmp_path / "config.json"), str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *models],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False False"
+
+
+def test_a_row_of_the_table_has_the_fields_of_an_estimate() -> None:
+    assert len(FIELDS) == ROW
 
 
 def test_a_plan_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.paths import DCP_METADATA
 from alphadecay.inspect.sources import BrokenTensor
-from alphadecay.inspect.sources.dcp import METADATA, RestrictedReader, open_dcp
+from alphadecay.inspect.sources.dcp import RestrictedReader, open_dcp
 
 
 class Hostile:
@@ -49,40 +50,40 @@ def test_what_torch_wrote_is_read(folder: Path) -> None:
 def test_anything_else_is_refused(folder: Path, asked: Any) -> None:
     name = getattr(asked, "__name__", "os")
     module = "torch.distributed.checkpoint.filesystem" if name == "os" else asked.__module__
-    (folder / METADATA).write_bytes(f"c{module}\n{name}\n.".encode())
+    (folder / DCP_METADATA).write_bytes(f"c{module}\n{name}\n.".encode())
     with pytest.raises(pickle.UnpicklingError, match="which is no part of one"):
         RestrictedReader(folder).read_metadata()
 
 
 def test_no_call_is_made(folder: Path, tmp_path: Path) -> None:
-    (folder / METADATA).write_bytes(pickle.dumps(Hostile(tmp_path / "made")))
+    (folder / DCP_METADATA).write_bytes(pickle.dumps(Hostile(tmp_path / "made")))
     with pytest.raises(pickle.UnpicklingError):
         RestrictedReader(folder).read_metadata()
     assert not (tmp_path / "made").exists()
 
 
 def test_a_table_that_names_files_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
-    with (folder / METADATA).open("rb") as file:
+    with (folder / DCP_METADATA).open("rb") as file:
         contents = pickle.load(file)
     for place in contents.storage_data.values():
         place.relative_path = "../secret"
-    (folder / METADATA).write_bytes(pickle.dumps(contents))
+    (folder / DCP_METADATA).write_bytes(pickle.dumps(contents))
     with pytest.raises(InspectError, match="which is outside of it"):
         open_dcp(folder)
 
 
 def test_a_tensor_larger_than_its_files_is_not_read(folder: Path) -> None:
-    with (folder / METADATA).open("rb") as file:
+    with (folder / DCP_METADATA).open("rb") as file:
         contents = pickle.load(file)
     contents.state_dict_metadata["model.w"].size = torch.Size([10**6, 10**6])
-    (folder / METADATA).write_bytes(pickle.dumps(contents))
+    (folder / DCP_METADATA).write_bytes(pickle.dumps(contents))
     source = open_dcp(folder)
     assert not source.tensors and "it claims 4,000,000,000,000 bytes" in source.broken["w"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", pickle.dumps({}), pickle.dumps([1])])
 def test_what_is_no_table_is_told(content: bytes, folder: Path) -> None:
-    (folder / METADATA).write_bytes(content)
+    (folder / DCP_METADATA).write_bytes(content)
     with pytest.raises(InspectError, match="cannot be read as a distributed checkpoint"):
         open_dcp(folder)
 

@@ -1,4 +1,4 @@
-"""Which files of a folder may be opened, and small files of JSON."""
+"""Which files of a model's folder may be opened, what some are called, and small files of JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from alphadecay.inspect.errors import InspectError
 
+HF_CONFIG = "config.json"  # of a Hugging Face folder
+DCP_METADATA = ".metadata"  # the table of contents of torch.distributed.checkpoint
 MOST_JSON = 200 << 20  # bytes: the index of a model of a million tensors has half of it
 
 
