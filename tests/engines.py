@@ -18,6 +18,7 @@ class PlainEngine:
     """As much of an engine as validation and telemetry ask for."""
 
     keeps_masters = False
+    average = None
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.module = module

@@ -76,6 +76,7 @@ LIBRARY_OPTIONAL = {
 FOR_THE_COMMAND = frozenset({"rich", "plotly", "jinja2", "markupsafe", "yaml"})
 COMMAND = "alphadecay.inspect"
 PROGRAM_OPTIONAL = {
+    "PIL": "pillow",
     "wandb": "wandb",
     "tensorboard": "tensorboard",
     "liger_kernel": "liger",

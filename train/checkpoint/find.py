@@ -40,7 +40,7 @@ def identity(
         "model": asdict(config.model) | dict.fromkeys(HOW_IT_COMPUTES),
         "optimizer": {
             key: getattr(config.optim, key)
-            for key in ("name", "beta1", "beta2", "eps", "momentum", "weight_decay")
+            for key in ("name", "beta1", "beta2", "eps", "momentum", "weight_decay", "ema")
         },
         # A manifest has lists where the configuration has tuples.
         "decay": json.loads(json.dumps(asdict(config.decay))),
@@ -180,7 +180,8 @@ def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = asdict(ModelConfig()) | manifest.get("model", {})
     decay = json.loads(json.dumps(asdict(DecayConfig()))) | manifest.get("decay", {})
-    optimizer = {"momentum": OptimConfig.momentum} | manifest.get("optimizer", {})
+    later = {"momentum": OptimConfig.momentum, "ema": OptimConfig.ema}
+    optimizer = later | manifest.get("optimizer", {})
     return {
         "engine": "deepspeed",
         **manifest,

@@ -74,7 +74,11 @@ class Saver:
         self._consumed = consumed
         itemsize = next(engine.module.parameters()).element_size()
         self._needed = bytes_needed(
-            count_parameters(engine.module), itemsize, engine.keeps_masters, world.size
+            count_parameters(engine.module),
+            itemsize,
+            engine.keeps_masters,
+            world.size,
+            engine.average is not None,
         )
         self.outcomes = Outcomes(config.max_failures, folder, world)
         self._in_flight: SaveInFlight | None = None

@@ -18,7 +18,9 @@ class NotSaved(UserError):
     """
 
 
-def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int:
+def bytes_needed(
+    elements: int, itemsize: int, masters: bool, ranks: int, averages: bool = False
+) -> int:
     """Return the bytes of one checkpoint, rather too many than too few.
 
     Args:
@@ -26,9 +28,10 @@ def bytes_needed(elements: int, itemsize: int, masters: bool, ranks: int) -> int
         itemsize: bytes of a weight as it is computed with.
         masters: whether the optimizer keeps float32 weights beside them.
         ranks: files of each kind.
+        averages: whether it keeps their average, too.
     """
     float32 = 4
-    per_element = itemsize + 2 * float32 + (float32 if masters else 0)
+    per_element = itemsize + (2 + masters + averages) * float32
     return elements * per_element + 2 * ranks * _PER_FILE
 
 

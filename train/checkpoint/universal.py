@@ -5,6 +5,7 @@ used: it unpickles in full, writes every byte twice, cannot take tied weights at
 serves only the stage that the checkpoint came from.
 
     zero/NAME/fp32.pt, exp_avg.pt, exp_avg_sq.pt    {"param": the whole tensor}
+    zero/NAME/ema.pt                                where the run keeps an average of the weights
     zero/NAME/step.pt                               the optimizer's count (stages 1 and 2 look here)
     zero/optimizer_state.pt                         what all parameters share, for both families
     *_model_states.pt                               as they were, the first under both names

@@ -16,6 +16,7 @@ from typing import Literal
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
+from train.config.images import ImagesConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -30,6 +31,7 @@ __all__ = [
     "DeepSpeedConfig",
     "EngineConfig",
     "EvalConfig",
+    "ImagesConfig",
     "LogConfig",
     "MixtureSource",
     "ModelConfig",
@@ -41,11 +43,14 @@ __all__ = [
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling", "text_classification", "text_regression"]
+TaskName = Literal[
+    "language_modelling", "image_classification", "text_classification", "text_regression"
+]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
     {
         "language_modelling": ("llama", "qwen3", "gpt2"),
+        "image_classification": ("vit",),
         "text_classification": ("roberta", "bert"),
         "text_regression": ("roberta", "bert"),
     }
@@ -64,6 +69,7 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        images: where images come from, of task image_classification.
         sentences: where labelled sentences come from, of tasks text_classification and
             text_regression.
         optim: the optimizer and its schedule.
@@ -82,6 +88,7 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
     sentences: SentencesConfig = field(default_factory=SentencesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
@@ -100,6 +107,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task == "image_classification":
+            return (self.model.image_size // self.model.patch_size) ** 2 + 1  # a class token
         if self.task in ("text_classification", "text_regression"):
             return self.sentences.sequence_length
         return self.data.sequence_length

@@ -19,6 +19,8 @@ from train.config.tokenizer_name import MOVING, PREFIX, fault_of
 _PATHS = (
     "output_dir",
     "resume",
+    "images.train",
+    "images.validation",
     "data.directory",
     "data.repository",
     "data.tokenizer",
@@ -92,6 +94,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each choice that cannot go with another."""
     yield from _architecture(config)
     yield from _heads(config.model)
+    yield from _images(config)
     yield from _sources(config.data)
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
@@ -149,6 +152,23 @@ def _heads(model: ModelConfig) -> Iterator[Wrong]:
     if shared > 0 and heads % shared:
         wanted = f"0 or a divisor of model.num_heads = {heads}"
         yield _must_be("model.num_kv_heads", shared, wanted, *others)
+
+
+def _images(config: TrainConfig) -> Iterator[Wrong]:
+    model = config.model
+    if model.architecture != "vit":
+        return
+    if model.image_size % model.patch_size:
+        wanted = f"a divisor of model.image_size = {model.image_size}"
+        yield _must_be("model.patch_size", model.patch_size, wanted, "model.image_size")
+    images = config.images
+    for key in ("train", "validation"):
+        if images.source == "drawn" and getattr(images, key):
+            fault = ", and images.source is drawn, which reads no folder; leave it out"
+            yield Wrong(f"images.{key}", repr(getattr(images, key)), fault, ("images.source",))
+        elif images.source != "drawn" and not getattr(images, key):
+            fault = f", and images.source is {images.source}; set it to a folder of images"
+            yield Wrong(f"images.{key}", "empty", fault, ("images.source",))
 
 
 def _sources(data: DataConfig) -> Iterator[Wrong]:

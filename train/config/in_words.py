@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.config.data import DataConfig
+from train.config.images import ImagesConfig
 from train.config.optim import OptimConfig
 
 NAMED = 2  # files named one by one
@@ -25,6 +26,13 @@ def data_words(data: DataConfig, whole_paths: bool = True) -> str:
         names = data.files if whole_paths else [Path(name).name for name in data.files]
         return _files_words(names)
     return "C4" if data.source == "c4" else "source of the Python standard library"
+
+
+def images_words(images: ImagesConfig) -> str:
+    """Name the source of the images, without the folders that theirs lies in."""
+    if images.source == "drawn":
+        return f"{images.drawn_train:,} images of shapes and textures, drawn by the program"
+    return f"images of `{Path(images.train).name}`"
 
 
 def tokenizer_words(data: DataConfig) -> str:

@@ -14,8 +14,9 @@ class ModelConfig:
 
     Args:
         architecture: its kind; a file of train/models: llama, qwen3 (llama with norms on queries
-            and keys), gpt2 (learned positions, biases, one matrix for queries, keys and values), or
-            of classifiers of text roberta and bert (encoders with learned positions).
+            and keys), gpt2 (learned positions, biases, one matrix for queries, keys and values),
+            vit (images, for task image_classification), roberta or bert (encoders of text, for
+            tasks text_classification and text_regression).
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -25,6 +26,10 @@ class ModelConfig:
         num_kv_heads: key/value heads; 0 means as many as num_heads.
         rms_norm_eps: epsilon of RMSNorm, or of LayerNorm where the architecture has that.
         rope_theta: base of the rotary embedding; gpt2 has none.
+        image_size: of vit: side of the square image in pixels.
+        patch_size: of vit: side of a patch; divides image_size.
+        drop_path: of vit: probability that a row skips a branch of the last layer (arXiv
+            1603.09382); it grows on a straight line from 0 at the first.
         num_labels: classes of a classifier's head; 1 in a regression.
         dropout: of roberta and bert: probability that an activation or an attention is dropped.
         max_positions: of roberta and bert: positions that have an embedding; 0 means as many as a
@@ -42,7 +47,7 @@ class ModelConfig:
             CUDA, else false.
     """
 
-    architecture: Literal["llama", "qwen3", "gpt2", "roberta", "bert"] = "llama"
+    architecture: Literal["llama", "qwen3", "gpt2", "vit", "roberta", "bert"] = "llama"
     vocab_size: Annotated[int, at_least(1)] = 32000
     hidden_size: Annotated[int, at_least(1)] = 512
     intermediate_size: Annotated[int, at_least(1)] = 1376
@@ -51,6 +56,9 @@ class ModelConfig:
     num_kv_heads: Annotated[int, at_least(0)] = 0
     rms_norm_eps: Annotated[float, greater_than(0)] = 1e-6
     rope_theta: Annotated[float, greater_than(0)] = 10000.0
+    image_size: Annotated[int, at_least(1)] = 224
+    patch_size: Annotated[int, at_least(1)] = 16
+    drop_path: Annotated[float, within(0, 1, high_open=True)] = 0.0
     num_labels: Annotated[int, at_least(1)] = 1000
     dropout: Annotated[float, within(0, 1, high_open=True)] = 0.0
     max_positions: Annotated[int, at_least(0)] = 0

@@ -26,6 +26,8 @@ class OptimConfig:
         fused: of adamw and adam: one kernel for the whole update, torch's, in place of a dozen; its
             figures differ in the last bits.
         grad_clip: largest global gradient norm; 0 clips nothing.
+        ema: share of the old value in an exponential moving average of the weights at each step,
+            such as 0.9999, which validations look at beside them; 0 keeps none.
         schedule: cosine; linear; or wsd, which stays at lr and falls on a straight line at the end.
         warmup_steps: steps of linear warm-up from 0.
         min_lr_ratio: learning rate at the last step, as a share of lr.
@@ -41,6 +43,7 @@ class OptimConfig:
     weight_decay: Annotated[float, at_least(0)] = 0.1
     fused: bool = True
     grad_clip: Annotated[float, at_least(0)] = 1.0
+    ema: Annotated[float, within(0, 1, high_open=True)] = 0.0
     schedule: Literal["cosine", "wsd", "linear"] = "cosine"
     warmup_steps: Annotated[int, at_least(0)] = 1000
     min_lr_ratio: Annotated[float, within(0, 1)] = 0.1

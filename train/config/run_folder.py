@@ -11,9 +11,11 @@ from alphadecay.inspect.run_folder import STATUS as STATUS
 from alphadecay.inspect.run_folder import SUMMARY as SUMMARY
 
 BEGUN = "begun.json"
+CLASSES = "classes.json"
 DIVERGED = "diverged.json"
 HANG = "hang"
 HEATMAP = "heatmap.png"
+PREPROCESSOR = "preprocessor_config.json"
 STOP = "stop"
 TENSORBOARD = "tensorboard"
 TOKENIZER_JSON = "tokenizer.json"

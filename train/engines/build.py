@@ -15,6 +15,7 @@ from train.config.run import AUTO
 from train.engines.ds_config import computes_in_bf16, load_ds_config, zero_stage
 from train.engines.precision import resolve_precision
 from train.engines.protocol import Engine
+from train.errors import UserError
 from train.system.device import uses_cuda
 
 Kind = Literal["deepspeed", "fsdp2"]
@@ -72,8 +73,19 @@ def plan_engine(config: TrainConfig, accumulation: int, world_size: int) -> Engi
         bf16 = resolve_precision(config.run.precision) == "bf16"
         return EnginePlan("fsdp2", accumulation, None, {"engine": "fsdp2"}, bf16)
     ds_config = load_ds_config(config, accumulation, world_size)
+    _check_average(config, ds_config)
     layout = {"engine": "deepspeed", "zero_stage": zero_stage(ds_config)}
     return EnginePlan("deepspeed", accumulation, ds_config, layout, computes_in_bf16(ds_config))
+
+
+def _check_average(config: TrainConfig, ds_config: dict[str, Any]) -> None:
+    offloaded = ds_config.get("zero_optimization", {}).get("offload_optimizer") or {}
+    if config.optim.ema and offloaded.get("device") == "nvme":
+        raise UserError(
+            f"optim.ema is {config.optim.ema:g}, and {config.deepspeed.config} keeps the optimizer "
+            "on an NVMe disk, where there is no average of the weights; set --optim.ema 0, or "
+            "offload it to the cpu"
+        )
 
 
 def build_engine(

@@ -16,9 +16,12 @@ from alphadecay.sharding.base import Span
 from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
+from train.engines.average import WeightAverage
 from train.engines.deepspeed_workarounds import (
+    copy_masters_to_model,
     forgetting_forward_passes,
     import_muon_uncompiled,
+    load_universal_average,
     without_memory_reports,
 )
 from train.engines.ds_config import computes_in_bf16, zero_stage
@@ -35,9 +38,10 @@ class DeepSpeedEngine:
 
     Args:
         handle: the engine that deepspeed.initialize gave.
+        ema: share of the old value in the average of the weights; 0 keeps none.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, ema: float = 0.0) -> None:
         self.handle = handle
         self.module: nn.Module = handle.module
         self.optimizer = None  # AlphaDecay finds it in the handle
@@ -47,6 +51,7 @@ class DeepSpeedEngine:
         # What lies on an NVMe disk is copied there, file by file.
         self.snapshots = not handle.zero_nvme_offload_optimizer()
         self.layout = {"engine": "deepspeed", "zero_stage": stage}
+        self.average = self._begin_average(ema) if ema else None
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Any:
         """Return what the model makes of a micro batch."""
@@ -59,6 +64,8 @@ class DeepSpeedEngine:
     def step(self) -> None:
         """Update the weights; DeepSpeed knows where the accumulation boundaries are."""
         self.handle.step()
+        if self.average is not None and self.step_was_applied():
+            self.average.update()
 
     def step_was_applied(self) -> bool:
         """Return whether the last boundary updated the weights."""
@@ -93,6 +100,13 @@ class DeepSpeedEngine:
         yield logits_of
         self.handle.train()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the average in the place of the masters and of the model's own copies of them."""
+        self._swap()
+        yield
+        self._swap()
+
     def master_spans(self) -> list[Span]:
         """Return where this rank's float32 masters lie."""
         optimizer = getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
@@ -122,11 +136,25 @@ class DeepSpeedEngine:
         path, client_state = self.handle.load_checkpoint(str(folder.parent), tag=folder.name)
         if path is None:
             raise UserError(f"DeepSpeed found nothing to load in {folder}")
+        if self.average is not None and self.handle.load_universal_checkpoint():
+            load_universal_average(self.handle, folder)
         if clip is not None:
             # Stages 1 and 2 take the saved one; the recipe owns it.
             self.handle.optimizer.clip_grad = clip
         give_back_base(self.handle.optimizer.param_groups)
         return dict(client_state)
+
+    def _begin_average(self, ema: float) -> WeightAverage:
+        optimizer = getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
+        groups = optimizer.param_groups
+        return WeightAverage(
+            optimizer, {span.tensor: groups[span.group] for span in self.master_spans()}, ema
+        )
+
+    def _swap(self) -> None:
+        assert self.average is not None
+        self.average.swap()
+        copy_masters_to_model(self.handle, self.master_spans())
 
     def _save(self, folder: Path, client_state: Mapping[str, Any], writer: Any) -> None:
         with _writing_through(self.handle, writer):
@@ -170,7 +198,7 @@ def build_engine(
     spec.restore_buffers(handle.module)  # DeepSpeed casts them to bf16
     forget_dry_run(optimizer)
     guard_stage0(handle, optimizer)
-    return DeepSpeedEngine(handle)
+    return DeepSpeedEngine(handle, config.optim.ema)
 
 
 class _Writer:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from alphadecay.sharding.base import Span
+from train.engines.average import AVERAGE
 
 
 def forgetting_forward_passes(engine: Any) -> Callable[[], None]:
@@ -69,3 +73,51 @@ def without_memory_reports() -> Iterator[None]:
         yield
     finally:
         bf16_optimizer.see_memory_usage = report
+
+
+@torch.no_grad()
+def copy_masters_to_model(engine: Any, spans: Sequence[Span]) -> None:
+    """Have the model compute with what the optimizer's float32 weights are now. Collective.
+
+    DeepSpeed does it at the end of its steps, and has no one call for all stages.
+
+    Args:
+        spans: of the engine.
+    """
+    wrapper = engine.optimizer
+    if hasattr(wrapper, "fp32_partitioned_groups_flat"):  # stage 3
+        wrapper.checkpoint_event_prologue()
+        for group in range(len(wrapper.fp32_partitioned_groups_flat)):
+            wrapper._reassign_or_swap_out_partitioned_parameters(group)
+        wrapper.checkpoint_event_epilogue()
+    elif hasattr(wrapper, "update_lp_params"):  # stages 1 and 2, and BF16_Optimizer
+        wrapper.update_lp_params()
+    else:  # stage 0: each weight is whole
+        for span in spans:
+            if span.tensor is not span.parameter:
+                part = span.tensor.view(-1).narrow(0, span.offset, span.length)
+                span.parameter.copy_(part.view(span.parameter.shape))
+
+
+def load_universal_average(engine: Any, folder: Path) -> None:
+    """Load the average of the weights from a universal checkpoint at stage 3.
+
+    DeepSpeed (0.19) loads Adam's moments there and nothing else; at stages 1 and 2 it loads all
+    that it finds.
+
+    Args:
+        folder: of the state.
+    """
+    wrapper = engine.optimizer
+    if not hasattr(wrapper, "fp32_partitioned_groups_flat"):
+        return
+    groups = zip(wrapper.fp16_groups, wrapper.fp32_partitioned_groups_flat, strict=True)
+    for parameters, flat in groups:
+        average = torch.zeros_like(flat)
+        offset = 0
+        for parameter in parameters:
+            place = str(folder / "zero" / wrapper.param_names[parameter])
+            share = wrapper.load_hp_checkpoint_state(place, AVERAGE, param=parameter)
+            average.narrow(0, offset, share.numel()).copy_(share)
+            offset += share.numel()
+        wrapper.optimizer.state[flat][AVERAGE] = average

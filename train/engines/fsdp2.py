@@ -26,6 +26,7 @@ from torch.distributed.fsdp import (
 from alphadecay.sharding.base import Span
 from alphadecay.sharding.detect import detect
 from train.config import TrainConfig
+from train.engines.average import WeightAverage
 from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.fsdp2_state import read_state, snapshot_state, write_state
 from train.engines.optimizer import build_optimizer
@@ -51,6 +52,7 @@ class Fsdp2Engine:
         accumulation: micro batches of a step.
         clip: largest global gradient norm; 0 clips nothing.
         dtype: what it computes in.
+        average: of the weights; None keeps none.
     """
 
     keeps_masters = False  # the weights themselves are float32
@@ -64,11 +66,13 @@ class Fsdp2Engine:
         accumulation: int,
         clip: float,
         dtype: torch.dtype,
+        average: WeightAverage | None = None,
     ) -> None:
         self.handle = module
         self.module = module
         self.optimizer = optimizer
         self.dtype = dtype
+        self.average = average
         self.layout = {"engine": "fsdp2"}
         self._snapshots = PlannedSnapshots()
         self._shards = mesh.get_group(mesh.ndim - 1)
@@ -104,6 +108,8 @@ class Fsdp2Engine:
             if self._clip and scale < 1:
                 torch._foreach_mul_(shards, scale)
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update()
         self.optimizer.zero_grad()
 
     def step_was_applied(self) -> bool:
@@ -136,6 +142,13 @@ class Fsdp2Engine:
         yield logits_of
         self.module.train()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the average in the place of the shards, and take it back."""
+        self._swap()
+        yield
+        self._swap()
+
     def master_spans(self) -> list[Span]:
         """Return where this rank's float32 shards lie."""
         spans = detect(self.module).sharding.spans(self.optimizer)
@@ -155,6 +168,13 @@ class Fsdp2Engine:
     def read_state(self, folder: Path) -> dict[str, Any]:
         """Load what any number of ranks wrote, and return the client state."""
         return read_state(self.module, self.optimizer, folder)
+
+    def _swap(self) -> None:
+        assert self.average is not None
+        self.average.swap()
+        for unit in self.module.modules():
+            if isinstance(unit, FSDPModule):
+                unit.reshard()  # weights that it has still gathered are the others
 
     def _global_norm(self, shards: list[Tensor]) -> float:
         """Return the 2-norm of all gradients. Collective; one host synchronisation."""
@@ -186,7 +206,14 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     spec.restore_buffers(module)
     finish_model(module, config.model)
     optimizer = build_optimizer(config, module.parameters())
-    return Fsdp2Engine(module, optimizer, mesh, accumulation, config.optim.grad_clip, dtype)
+    clip = config.optim.grad_clip
+    average = _average(optimizer, config.optim.ema)
+    return Fsdp2Engine(module, optimizer, mesh, accumulation, clip, dtype, average)
+
+
+def _average(optimizer: torch.optim.Optimizer, decay: float) -> WeightAverage | None:
+    groups = {each: group for group in optimizer.param_groups for each in group["params"]}
+    return WeightAverage(optimizer, groups, decay) if decay else None
 
 
 def check_fsdp2(config: TrainConfig, world_size: int, cuda: bool) -> None:

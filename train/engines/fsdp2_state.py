@@ -19,6 +19,7 @@ from torch.distributed.checkpoint import FileSystemWriter
 from alphadecay.inspect.paths import DCP_METADATA
 from alphadecay.inspect.sources.dcp import MODEL, RestrictedReader
 from train.engines.fsdp2_snapshot import PlannedSnapshots
+from train.engines.optimizer import make_moments
 from train.engines.protocol import WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
@@ -101,19 +102,3 @@ def flat_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{key}.{name}"] = value
     return tensors
-
-
-def make_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer the state it makes at its first step, to be filled from the files."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            fused = bool(group.get("fused"))
-            device = parameter.device if fused else torch.device("cpu")
-            if "momentum" in group:
-                optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
-                continue
-            optimizer.state[parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alphadecay import Adam, AdamW
 from alphadecay.optim import SGD, SGDW
@@ -33,3 +35,27 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
         **own,
     )
     return optimizer
+
+
+def make_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the state it makes at its first step, to be filled from the files."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter].update(first_moments(parameter, group))
+
+
+def first_moments(tensor: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state that an optimizer makes of a tensor at its first step.
+
+    Args:
+        tensor: what it updates.
+        group: the param group.
+    """
+    if "momentum" in group:
+        return {"momentum_buffer": torch.zeros_like(tensor)}
+    device = tensor.device if group.get("fused") else torch.device("cpu")
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=device),
+        "exp_avg": torch.zeros_like(tensor),
+        "exp_avg_sq": torch.zeros_like(tensor),
+    }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from train.engines.average import WeightAverage
     from train.engines.snapshot import Snapshot
 
 LogitsOf = Callable[[Mapping[str, Tensor]], Tensor]
@@ -56,6 +57,7 @@ class Engine(Protocol):
         dtype: what the model computes in.
         keeps_masters: whether the optimizer keeps float32 weights beside the model's own.
         snapshots: whether its state can be taken by `snapshot_state`.
+        average: of the weights over the steps; None where optim.ema is 0.
         layout: how the state is cut up, e.g. {"zero_stage": 3}; a part of a checkpoint's identity.
     """
 
@@ -64,6 +66,7 @@ class Engine(Protocol):
     dtype: torch.dtype
     keeps_masters: bool
     snapshots: bool
+    average: WeightAverage | None
     layout: dict[str, Any]
 
     @property
@@ -99,6 +102,12 @@ class Engine(Protocol):
         """Put the model into evaluation mode and give a function from inputs to logits.
 
         Collective where weights are sharded: every rank calls the function as often.
+        """
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Have the model compute with the average of its weights, and with them again afterwards.
+
+        Nothing is left of it, to the bit. Collective. There is an average.
         """
 
     def master_spans(self) -> list[Any]:

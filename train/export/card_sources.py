@@ -69,8 +69,10 @@ class Sources:
     @property
     def of_c4(self) -> bool:
         """Whether all of the text is C4's."""
-        data = self.config.data if self.config else None
-        return data is not None and data.source == "c4" and not data.mixture
+        config = self.config
+        if config is None or config.task != "language_modelling":
+            return False
+        return config.data.source == "c4" and not config.data.mixture
 
     def records(self, kind: str) -> list[Record]:
         """Return the records of one kind up to the checkpoint."""

@@ -149,6 +149,11 @@ def _open(source: Path, tokenizer: str) -> tuple[Any, Encode, Decode]:
 
     trained = find_trained(source, tokenizer, lambda text: print(text, file=sys.stderr))
     own = trained.tokenizer
+    if own is None or not trained.writes_text:
+        raise UserError(
+            f"{source} holds a model of the architecture {trained.model.architecture}, which "
+            "writes no text; name a language model"
+        )
     return trained.load(torch.float32), lambda text: own.encode([text])[0], own.decode
 
 

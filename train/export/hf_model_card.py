@@ -11,11 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from alphadecay.inspect.run.metrics import Record
+from alphadecay.inspect.run.metrics import PERPLEXITY, Record, figure_of
 from alphadecay.inspect.run.words import number
 from train.config.decay import METHODS
-from train.config.in_words import data_words, schedule_words, tokenizer_words
+from train.config.in_words import data_words, images_words, schedule_words, tokenizer_words
 from train.export.card_sources import Exported, Sources, read_sources
+from train.export.card_tasks import card_task
 from train.export.decay_table import decay_table
 
 FILE = "README.md"
@@ -51,7 +52,8 @@ def model_card(exported: Exported, license_id: str = "") -> str:
         training=_training(sources),
         method=_method(sources),
         decays=decay_table(sources.records("refresh"), sources.step),
-        perplexities=_perplexities(sources),
+        task=card_task(exported.architecture),
+        figures=_figures(sources),
         versions=_versions(sources),
     )
 
@@ -77,7 +79,7 @@ def _front_matter(sources: Sources, license_id: str) -> str:
         language="en" if sources.of_c4 else None,
         license=license_id or None,
         library_name="transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag=card_task(sources.exported.architecture).pipeline,
         tags=[tag for tag in tags if tag],
         datasets=[C4] if sources.of_c4 else None,
         model_name=_name(sources) if results else None,
@@ -93,12 +95,14 @@ def _name(sources: Sources) -> str:
 def _introduction(sources: Sources) -> str:
     exported = sources.exported
     tokens = _tokens(sources)
-    seen = f" and {number(tokens)} tokens" if tokens else ""
+    unit = card_task(exported.architecture).unit.lower()
+    seen = f" and {number(tokens)} {unit}" if tokens else ""
     masters = "the float32 weights that it was trained with"
     weights = masters if exported.dtype == "float32" else f"{masters}, rounded to {exported.dtype}"
+    task = card_task(exported.architecture)
     return (
-        f"A language model of {number(exported.parameters)} parameters ({exported.architecture}), "
-        f"pre-trained for {sources.step:,} steps{seen}. These are {weights}."
+        f"{task.noun} of {number(exported.parameters)} parameters ({exported.architecture}), "
+        f"{task.trained} for {sources.step:,} steps{seen}. These are {weights}."
     )
 
 
@@ -115,13 +119,16 @@ def _training(sources: Sources) -> Facts:
     config = sources.config
     tokens = _tokens(sources)
     facts: dict[str, str] = {}
-    if config is not None:
+    unit = card_task(sources.exported.architecture).unit
+    if config is not None and config.task == "image_classification":
+        facts["Data"] = images_words(config.images)
+    elif config is not None:
         facts["Data"] = data_words(config.data, whole_paths=False)
         facts["Tokenizer"] = tokenizer_words(config.data)
-    facts["Tokens"] = f"{tokens:,.0f}" if tokens else ""
+    facts[unit] = f"{tokens:,.0f}" if tokens else ""
     facts["Steps"] = f"{sources.step:,}"
     facts["Rows a step"] = _thousands(sources.manifest.get("global_batch"))
-    facts["Tokens in a row"] = _thousands(sources.manifest.get("sequence_length"))
+    facts[f"{unit} in a row"] = _thousands(sources.manifest.get("sequence_length"))
     if config is not None:
         optim = config.optim
         facts["Peak learning rate"] = f"{optim.lr:g}"
@@ -191,13 +198,17 @@ def _method(sources: Sources) -> str:
 
 def _last_validation(sources: Sources) -> list[Record]:
     """Return the last validation with a figure, or nothing."""
-    known = [r for r in sources.records("validation") if r.get("val_perplexity") is not None]
+    records = sources.records("validation")
+    known = [record for record in records if record.get(figure_of(records).name) is not None]
     return known[-1:]
 
 
-def _perplexities(sources: Sources) -> Facts:
+def _figures(sources: Sources) -> Facts:
     facts: Facts = []
     for record in _last_validation(sources):
+        if (figure := figure_of([record])) != PERPLEXITY:
+            facts.append((figure.label, f"{record[figure.name]:,.2f}"))
+            continue
         facts.append(("Validation, the mean over tokens", f"{record['val_perplexity']:,.2f}"))
         published = record.get("val_perplexity_published")
         if published is not None:

@@ -15,10 +15,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from train import checkpoint
 from train.checkpoint.stored_state import read_masters
-from train.config import ModelConfig
+from train.config import ARCHITECTURES, ModelConfig
 from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
+from train.export.image_files import name_classes
 from train.models import spec_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -30,27 +31,41 @@ class Trained:
 
     Args:
         checkpoint: a complete one, hashes checked.
-        tokenizer: the run's.
+        tokenizer: the run's; None where the model takes no text.
         model: what was built.
-        sequence_length: tokens of a row in training.
+        sequence_length: positions of a row in training.
     """
 
     checkpoint: checkpoint.Checkpoint
-    tokenizer: AnyTokenizer
+    tokenizer: AnyTokenizer | None
     model: ModelConfig
     sequence_length: int
 
     def config(self) -> PretrainedConfig:
-        """Return transformers' description, with the special tokens of the tokenizer.
+        """Return transformers' description, with the special tokens of the tokenizer, or the names
+        of the classes.
 
         The defaults of transformers are another tokenizer's.
         """
         config: PretrainedConfig = spec_of(self.model).config(self.model, self.sequence_length)
+        if self.tokenizer is None:
+            name_classes(config, self.run)
+            return config
         config.use_cache = True
         config.eos_token_id = self.tokenizer.eos_id
         config.bos_token_id = None
         config.pad_token_id = None
         return config
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run that it is of."""
+        return self.checkpoint.path.parent.parent
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model."""
+        return self.model.architecture in ARCHITECTURES["language_modelling"]
 
     def load(self, dtype: torch.dtype) -> PreTrainedModel:
         """Return the model with the checkpoint's float32 weights, rounded to `dtype`.
@@ -106,6 +121,9 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
     known = {field.name for field in fields(ModelConfig)}
     saved = {key: value for key, value in manifest["model"].items() if value is not None}
     model = ModelConfig(**{key: value for key, value in saved.items() if key in known})
+    length = int(manifest["sequence_length"])
+    if model.architecture in ARCHITECTURES["image_classification"]:
+        return Trained(newest, None, model, length)
     run = newest.path.parent.parent
     kept = any((run / name).is_file() for name in (TOKENIZER_MODEL, TOKENIZER_JSON))
     if not tokenizer and not kept:
@@ -114,7 +132,7 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
             "--tokenizer FILE.model"
         )
     opened = load_tokenizer(tokenizer) if tokenizer else load_prepared(run)
-    return Trained(newest, opened, model, int(manifest["sequence_length"]))
+    return Trained(newest, opened, model, length)
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Writes what an export holds: weights, tokenizer and model card."""
+"""Writes what an export holds: weights, tokenizer or preprocessor, and model card."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from train.export.card_sources import Exported
 from train.export.hf_model_card import FILE, model_card
 from train.export.hf_tokenizer import write_tokenizer
+from train.export.image_files import write_preprocessor
 from train.export.trained import DTYPES, Trained
 
 
@@ -26,7 +27,10 @@ def write_export(
     """
     model = trained.load(DTYPES[dtype])
     model.save_pretrained(folder, max_shard_size=shard_size)
-    write_tokenizer(trained.tokenizer, folder, trained.sequence_length)
+    if trained.tokenizer is None:
+        write_preprocessor(trained.run, folder)
+    else:
+        write_tokenizer(trained.tokenizer, folder, trained.sequence_length)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     exported = Exported(trained.checkpoint, trained.model.architecture, parameters, dtype)
     (folder / FILE).write_text(model_card(exported, license_id), encoding="utf-8")

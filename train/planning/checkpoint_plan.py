@@ -29,7 +29,7 @@ def checkpoint_lines(
     """Yield the size of the checkpoints; note a folder that cannot take them."""
     elements = sum(parameter.numel() for parameter in model.parameters())
     itemsize, masters = (plan.itemsize, plan.keeps_masters) if plan else (4, False)
-    size = bytes_needed(elements, itemsize, masters, world_size)
+    size = bytes_needed(elements, itemsize, masters, world_size, c.optim.ema > 0)
     written = max(1, c.run.steps // max(1, c.checkpoint.every or c.run.steps))
     total = ((c.checkpoint.keep or written) + 1) * size
     yield (

@@ -39,8 +39,9 @@ def spread_of(c: TrainConfig, plan: EnginePlan, model: nn.Module, ranks: int) ->
 
 
 def moments_of(optim: OptimConfig) -> int:
-    """Return how many numbers the optimizer keeps of each weight."""
-    return 1 if optim.name in ("sgdw", "sgd") else 2
+    """Return how many numbers are kept of each weight, beside it: moments, and its average."""
+    moments = 1 if optim.name in ("sgdw", "sgd") else 2
+    return moments + (optim.ema > 0)
 
 
 def _gathered_units(c: TrainConfig, model: nn.Module) -> int:

@@ -13,6 +13,7 @@ from train.system.provenance import ROOT
 # needs, too.
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
+        "PIL": "train",
         "numpy": "train",
         "torch": "train",
         "datasets": "train",

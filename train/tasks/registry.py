@@ -13,6 +13,7 @@ from train.tasks.task import TaskKind
 
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
+        "image_classification": "image_classification",
         "language_modelling": "language_modelling",
         "text_classification": "text_classification",
         "text_regression": "text_classification",

@@ -25,6 +25,8 @@ SMOOTHING = 0.9  # one slow step (a refresh, a checkpoint) should not make the e
 class Progress:
     """The silent display, and what all have in common: the step and the time left."""
 
+    of_text = True  # else the exponential of a loss says nothing
+
     def start(self, total: int, initial: int = 0) -> None:
         """Begin; `initial` is the step already reached by the run gone on from."""
         self.total = total
@@ -94,10 +96,11 @@ class Lines(Progress):
         self._shown = now
         text = _figures(record)
         lr = number_or_dash(record["lr"], "{:.2e}")
+        ppl = f"ppl {text['ppl']}  " if self.of_text else ""
         mfu = f"  mfu {text['mfu']}" if record.get("mfu") is not None else ""
         self.message(
             f"step {step:>{len(str(self.total))}}/{self.total}  loss {text['loss']}  "
-            f"ppl {text['ppl']}  lr {lr}  {text['speed']} tokens/s{mfu}  {self.time_left()} left"
+            f"{ppl}lr {lr}  {text['speed']} tokens/s{mfu}  {self.time_left()} left"
         )
 
 
@@ -111,7 +114,8 @@ class Bar(Progress):
     def start(self, total: int, initial: int = 0) -> None:
         super().start(total, initial)
         names = (
-            "loss [bold]{task.fields[loss]}[/] ppl [bold]{task.fields[ppl]}[/]",
+            "loss [bold]{task.fields[loss]}[/]",
+            *(["ppl [bold]{task.fields[ppl]}[/]"] if self.of_text else []),
             "{task.fields[speed]} tok/s",
             "mfu {task.fields[mfu]}",
         )

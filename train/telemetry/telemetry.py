@@ -93,6 +93,7 @@ class Telemetry:
         self._tokens = 0
         self._window = Totals()  # since the training line before
         self._progress: Progress = make_progress(config.log.progress if world.is_main else "off")
+        self._progress.of_text = config.task == "language_modelling"
         self._profile = ProfileWindow(
             config.log.profile_from if world.is_main else 0, config.log.profile_steps, folder
         )

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorS
 
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.paths import DCP_METADATA, inside
+from alphadecay.inspect.sources.deepspeed_state import AVERAGE
 from alphadecay.inspect.sources.source import BrokenTensor, Source, StoredTensor, first_line
 
 MODEL = "model."  # before the name of a weight, as most programs have it
@@ -128,7 +129,7 @@ def _open(folder: Path, reader: RestrictedReader) -> Source:
 
 def _of_an_optimizer(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] == "step" or not _OPTIMIZER.isdisjoint(parts)
+    return parts[0] in ("step", AVERAGE) or not _OPTIMIZER.isdisjoint(parts)
 
 
 def _files(folder: Path, contents: Metadata) -> list[Path]:

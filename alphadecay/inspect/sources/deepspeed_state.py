@@ -31,6 +31,7 @@ _SUB_GROUPS = "fp32_flat_groups"
 MASTER = "fp32"
 # What a parameter has, by DeepSpeed's names.
 KINDS = (MASTER, "exp_avg", "exp_avg_sq")
+AVERAGE = "ema"  # of a weight over the steps, where a run keeps it beside the moments
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class OptimizerState:
     """What the optimizers of ZeRO stage 1 to 3 wrote.
 
     Args:
-        parameters: name in the engine's model, tied ones once -> each of KINDS.
+        parameters: name in the engine's model, tied ones once -> each of KINDS, and
+            the average where there is one.
         step: of every parameter, as the optimizer counts it.
         param_groups: its own.
         others: the rest of what the first rank wrote, by name.
@@ -102,10 +104,11 @@ def open_optimizer(state: Path, load: LoadFile = _load) -> OptimizerState:
     if not optimizers:
         raise InspectError(f"{state} holds no *_optim_states.pt")
     parameters: dict[str, dict[str, StoredWeight]] = {}
-    for kind in KINDS:
+    inner = _inner(optimizers[0])
+    averaged = AVERAGE in inner["state"][0]
+    for kind in (*KINDS, *([AVERAGE] if averaged else [])):
         for name, weight in _sharded(model, optimizers, kind).items():
             parameters.setdefault(name, {})[kind] = weight
-    inner = _inner(optimizers[0])
     return OptimizerState(
         parameters, inner["state"][0]["step"], list(inner["param_groups"]), dict(optimizers[0])
     )

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from train.config import TrainConfig
 from train.config.command_line import load_command
 from train.errors import as_command
 
-HELP = """Turn the text of a recipe into token files. A run does this by itself; by hand it can be
-done before, without a GPU, and on any machine that sees data.directory. Only the data section and
-model.vocab_size matter here. Killed, the same command goes on where it was.
-Prints the folder of each source."""
+HELP = """Turn the text of a recipe into token files, or read each of its images once. A run does
+this by itself; by hand it can be done before, without a GPU, and on any machine that sees
+data.directory. Only the sections data and images, model.vocab_size and model.num_labels matter
+here. Killed, the same command goes on where it was.
+Prints the folder of each text, or the file that remembers each set of images."""
+KEYS = ("task", "data", "images", "model.vocab_size", "model.num_labels")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    from train.data.preparing.corpora import prepare_all
 
     def prepare() -> None:
-        config = load_command(argv, "python -m train prepare", HELP, ("data", "model.vocab_size"))
-        print(*prepare_all(config.data, config.model.vocab_size), sep="\n")
+        config = load_command(argv, "python -m train prepare", HELP, KEYS)
+        print(*_prepared(config), sep="\n")
 
     return as_command(prepare)
+
+
+def _prepared(config: TrainConfig) -> Iterable[Path]:
+    """Prepare what the task reads, and return where it is."""
+    if config.task == "image_classification":
+        from train.data.images.sources import prepare_images
+
+        return prepare_images(config.images, config.data, config.model)
+    from train.data.preparing.corpora import prepare_all
+
+    return prepare_all(config.data, config.model.vocab_size)

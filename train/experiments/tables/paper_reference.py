@@ -75,7 +75,7 @@ def points(record: Record) -> Iterator[Point]:
     yield from _text(record)
     yield from _length(record, size)
     yield from _optimizer(config, size)
-    yield from _decay(record)
+    yield from decay_points(record)
     yield _precision(record)
     yield from _validation(record)
 
@@ -158,7 +158,7 @@ def _optimizer(config: TrainConfig, size: Size | None) -> Iterator[Point]:
     )
 
 
-def _decay(record: Record) -> Iterator[Point]:
+def decay_points(record: Record) -> Iterator[Point]:
     """Compare where the methods' implementations differ; rows of one table may, too."""
     decay = record.config.decay
     if not METHODS[decay.method].decays or record.config.optim.weight_decay == 0:

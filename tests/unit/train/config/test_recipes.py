@@ -23,6 +23,10 @@ EXPECTED = {
 }
 
 
+# with checks of their own
+OF_IMAGES = {"vit_tiny", "vit_tiny_smoke"}
+
+
 def parameters(model, length):
     if model.architecture == "gpt2":  # biases, two gains a norm, positions; a tied head
         width = model.hidden_size
@@ -41,7 +45,17 @@ def parameters(model, length):
 
 
 def test_every_recipe_is_expected():
-    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED)
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED) | OF_IMAGES
+
+
+def test_vit_tiny_is_the_papers():
+    config = load_config(["--config", str(RECIPES / "vit_tiny.yaml")])
+    epoch = 1_281_167 // config.run.global_batch
+    assert (config.optim.name, config.optim.lr, config.optim.ema) == ("adam", 4e-3, 0.9999)
+    assert config.run.global_batch == 2 * 192 and config.decay.interval == epoch
+    assert (config.run.steps, config.optim.warmup_steps) == (120 * epoch, 20 * epoch)
+    assert (config.model.drop_path, config.run.precision) == (0.1, "float32")
+    assert config.optim.lr * config.optim.min_lr_ratio == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

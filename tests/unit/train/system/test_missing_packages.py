@@ -14,7 +14,7 @@ from train.errors import UserError
 from train.system.missing_packages import EXTRAS, explained
 
 # Packages that are imported under another name than they are installed by.
-IMPORTED_AS = {"PyYAML": "yaml", "protobuf": "google.protobuf"}
+IMPORTED_AS = {"PyYAML": "yaml", "protobuf": "google.protobuf", "pillow": "PIL"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

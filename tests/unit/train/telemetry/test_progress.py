@@ -114,6 +114,17 @@ def test_a_figure_that_was_not_finite_is_a_dash(now):
     )
 
 
+def test_a_loss_that_is_not_of_text_has_no_perplexity(now):
+    stream = io.StringIO()
+    for shown in (Lines(stream), Bar(Console(file=stream, force_terminal=True, width=100))):
+        shown.of_text = False
+        shown.start(1)
+        shown.log(line(1))
+        shown.close()
+    text = stream.getvalue()
+    assert text.count("loss") == 3 and "ppl" not in text  # the bar is drawn twice
+
+
 def test_the_bar_shows_all_figures_and_leaves_messages_above(now):
     stream = io.StringIO()
     shown = Bar(Console(file=stream, force_terminal=True, width=100, color_system=None))

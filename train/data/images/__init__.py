@@ -1,0 +1,1 @@
+"""Images with a class each: found, verified, read, changed at random and put into batches."""
