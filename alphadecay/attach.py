@@ -10,8 +10,14 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from alphadecay.config import Towards
 from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
-from alphadecay.optim.decay_kind import is_decoupled, make_cautious, refuse_own_rate
+from alphadecay.optim.decay_kind import (
+    is_decoupled,
+    keep_starts,
+    make_cautious,
+    refuse_own_rate,
+)
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
@@ -36,6 +42,7 @@ class Attachment:
         published: True where norm gains and biases decay as well.
         decoupled: whether the optimizers shrink weights, where that is not to be found out.
         cautious: decay after each step, and only where the step does not oppose it.
+        towards: "zero", or "start": what the optimizers' tensors hold now.
         needs_decay: refuse optimizers that decay nothing.
 
     Attributes:
@@ -56,6 +63,7 @@ class Attachment:
         published: bool = False,
         decoupled: bool | None = None,
         cautious: bool = False,
+        towards: Towards = "zero",
         needs_decay: bool = True,
     ) -> None:
         engine = target.engine
@@ -75,6 +83,8 @@ class Attachment:
             refuse_own_rate(each)
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
+        if towards == "start":
+            keep_starts(self.optimizers, self.fragments, kinds, cautious)
         if cautious:
             make_cautious(self.optimizers, self.fragments, kinds)
         if engine is not None:

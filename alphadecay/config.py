@@ -10,6 +10,7 @@ Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
 Method = Literal["gram", "svd", "farms", "moments"]
 Assign = Literal["linear", "sqrt", "log2"]
 Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
+Towards = Literal["zero", "start"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -18,6 +19,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "assign": get_args(Assign),
     "score": get_args(Score),
     "compat": (None, "published"),
+    "towards": get_args(Towards),
     "control": (None, *get_args(Control)),
 }
 
@@ -53,6 +55,10 @@ class AlphaDecayConfig:
         cautious: a weight decays only where the optimizer's step does not take it away from 0
             (arXiv 2510.12402). While a step lasts it keeps a copy of the weights, and it takes
             optimizers that shrink weights.
+        towards: what weights decay towards: "zero", or "start", the weights that they are when
+            AlphaDecay is made: w ← w − lr·λ·(w − w₀) (after L2-SP, arXiv 1802.01483), for
+            fine-tuning. Make it once the pretrained weights are loaded and before a checkpoint is;
+            it keeps a copy of the optimizer's weights, and takes optimizers that shrink weights.
         ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
             first that matches counts.
 
@@ -75,6 +81,7 @@ class AlphaDecayConfig:
     control: Control | None = None
     seed: int = 0
     cautious: bool = False
+    towards: Towards = "zero"
     ratios: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from alphadecay.attach import Attachment
-from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail
+from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail, Towards
 from alphadecay.description import Description, describe, log_thawed
 from alphadecay.modules import choose_modules
 from alphadecay.owners import Plan
@@ -80,6 +80,7 @@ class AlphaDecay:
         control: Control | None = None,
         seed: int = 0,
         cautious: bool = False,
+        towards: Towards = "zero",
         ratios: Mapping[str, float] | None = None,
     ) -> None:
         self.config = AlphaDecayConfig(
@@ -98,6 +99,7 @@ class AlphaDecay:
             control=control,
             seed=seed,
             cautious=cautious,
+            towards=towards,
             ratios=ratios,
         )
         target = detect(model)
@@ -109,7 +111,13 @@ class AlphaDecay:
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._attachment = Attachment(
-            target, optimizer, modules, published=published, decoupled=decoupled, cautious=cautious
+            target,
+            optimizer,
+            modules,
+            published=published,
+            decoupled=decoupled,
+            cautious=cautious,
+            towards=towards,
         )
         self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0

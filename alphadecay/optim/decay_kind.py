@@ -113,6 +113,33 @@ def make_cautious(
         part.cautious = CautiousDecay()
 
 
+def keep_starts(
+    optimizers: Sequence[Any],
+    fragments: Sequence[Fragments],
+    kinds: Sequence[bool],
+    cautious: bool,
+) -> None:
+    """Have every optimizer's weights decay towards what they are now.
+
+    Raises:
+        ValueError: one adds its decay to the gradients, or decay is cautious as well, which is
+            about zero.
+    """
+    if cautious:
+        raise ValueError(
+            "cautious decay asks whether a step goes away from zero, and towards 'start' there is "
+            "no decay to zero; use one of them"
+        )
+    for optimizer, shrinks, part in zip(optimizers, kinds, fragments, strict=True):
+        if not shrinks:
+            raise ValueError(
+                f"decay towards the starting weights moves weights, and {type(optimizer).__name__} "
+                "adds its decay, an L2 penalty, to the gradients; use one that shrinks weights, "
+                "such as AdamW"
+            )
+        part.keep_start()
+
+
 def _known(optimizer: Optimizer) -> bool | None:
     """Look the class up whose step() is taken; None for one that is not listed."""
     library = inspect.unwrap(type(optimizer).step).__module__.partition(".")[0]

@@ -26,6 +26,7 @@ from alphadecay.optim.arithmetic import (
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.optim.norms import NormRule
+from alphadecay.optim.starting_weights import StartingWeights
 from alphadecay.sharding.base import Span
 
 # (param group, its weight decay at this step)
@@ -51,6 +52,7 @@ class Fragments:
             of the module's one ratio.
         cautious: decays after the step, and only where it does not oppose it; None decays before
             it, everywhere.
+        start: what the modules decay towards, before the step; None is zero.
         norms: holds the modules' norms around the step; None leaves them to it.
     """
 
@@ -71,6 +73,7 @@ class Fragments:
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self.cautious: CautiousDecay | None = None
+        self.start: StartingWeights | None = None
         self.norms: NormRule | None = None
         self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
         self._bound: dict[int, Bound] = {}
@@ -120,6 +123,10 @@ class Fragments:
             found[name] = now.get(id(tensor), former)
         return found
 
+    def keep_start(self) -> None:
+        """Have everything decay towards what it is now, from the next step on."""
+        self.start = StartingWeights(self._bound.values())
+
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
         """Take the modules' ratios; they hold from the next step on."""
         self._ratios.update(ratios)
@@ -161,7 +168,9 @@ class Fragments:
             self.before(held)
         if self.norms is not None:
             self.norms.before([(rate_of(group), self._active(group)) for group, _ in held])
-        if self.cautious is not None:
+        if self.start is not None:
+            self._pull(held, self.start)
+        elif self.cautious is not None:
             self._keep(held, self.cautious)
         elif decoupled:
             self._shrink(held)
@@ -189,6 +198,13 @@ class Fragments:
             lr = rate_of(group)
             for bound in self._active(group):
                 cautious.keep(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
+
+    def _pull(self, held: Held, start: StartingWeights) -> None:
+        """Decay every fragment towards its start."""
+        for group, decay in held:
+            lr = rate_of(group)
+            for bound in self._active(group):
+                start.pull(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
 
     def _amount(self, cut: Cut, gradient: Tensor, lr: Any, decay: float) -> Any:
         """Return lr · λ of a fragment: one number, or one of each element."""

@@ -30,6 +30,7 @@ FAST = ("--optim.name=sgd", "--optim.lr=0.3")
 CUT = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
 CASES = {
     "cautious": ("--decay.cautious=true",),
+    "towards the start": ("--decay.towards=start",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
     "sgd": ("--optim.name=sgd",),
     "sgdw": ("--optim.name=sgdw",),
@@ -45,6 +46,7 @@ CASES = {
 }
 WITHOUT = {
     "cautious": (),
+    "towards the start": (),
     "cautious by element": ("--decay.method=adadecay_parameters",),
     "sgd": ("--optim.name=sgdw",),
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),

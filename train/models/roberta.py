@@ -18,8 +18,8 @@ class Roberta(Encoder):
         """Return transformers' description of the model."""
         from transformers import RobertaConfig
 
-        ids = {"bos_token_id": 0, "eos_token_id": 2}
-        return RobertaConfig(**encoder_settings(model, sequence_length), **ids)
+        settings = encoder_settings(model, sequence_length)
+        return RobertaConfig(**settings, bos_token_id=0, eos_token_id=2)
 
     def bare(self, config: RobertaConfig) -> RobertaForSequenceClassification:
         """Build the model of `config` on the current default device."""

@@ -104,7 +104,11 @@ class Sentences:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return its arrays by name."""
-        arrays = {"tokens": self.tokens, "ends": self.ends, "labels": self.labels}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "tokens": self.tokens,
+            "ends": self.ends,
+            "labels": self.labels,
+        }
         return arrays | ({} if self.types is None else {"types": self.types})
 
 

@@ -106,7 +106,9 @@ def _prepare(
             )
     tokenizer = named or _trained(config, examples["train"])
     _check_tokenizer(config, tokenizer)
-    splits = {split: _encode(rows, tokenizer, config) for split, rows in examples.items()}
+    splits: dict[str, Sentences] = {
+        split: _encode(rows, tokenizer, config) for split, rows in examples.items()
+    }
     for split, sentences in splits.items():
         write_split(folder, split, sentences)
     tokenizer.save(folder)

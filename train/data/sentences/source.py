@@ -69,7 +69,7 @@ def _glue(sentences: SentencesConfig) -> Source:
     columns = Columns(task.text, "label", task.label_names, regression=not task.label_names)
     splits = {"train": "train", "validation": task.validation}
     paths = [path for split in splits.values() for path in glue_files(sentences, split)]
-    facts = _hashes(paths) or [sentences.repository, sentences.revision]
+    facts = _hashes(paths) or [[sentences.repository, sentences.revision]]
     name = sentences.source.removeprefix(GLUE)
     return Source(
         f"{name} of GLUE, {sentences.repository}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch.nn import functional
 from train.cluster.distributed import World
 from train.cluster.shared_folder import check_seen
 from train.config import TrainConfig
+from train.config.run_folder import CLASSES, TOKENIZER_FILES
 from train.data.sentences.arrays import META, Sentences, open_split, read_meta
 from train.data.sentences.batches import SentenceBatches
 from train.data.sentences.prepare import prepare_sentences
 from train.engines.protocol import Engine
 from train.models.kernels import compiles_layers
+from train.system.files import write_atomically
 from train.tasks.supply import Supply
 from train.tasks.task import Interruptible
 from train.tasks.text_classification.data_plan import identity_of
@@ -90,10 +92,13 @@ class TextClassification:
         return saved == self.identity
 
     def keep(self, folder: Path) -> None:
-        """Write the tokenizer, and the description with the names of the classes."""
-        for path in self._folder.iterdir():
-            if path.suffix != ".npy" and path.suffix != ".jsonl":
-                shutil.copyfile(path, folder / path.name)
+        """Write the tokenizer, and the names of the classes."""
+        for name in TOKENIZER_FILES:
+            if (self._folder / name).is_file():
+                write_atomically(folder / name, (self._folder / name).read_bytes())
+        classes = read_meta(self._folder).label_names
+        if classes:
+            write_atomically(folder / CLASSES, json.dumps(classes, indent=0) + "\n")
 
     def end(self) -> None:
         """End nothing: all is prepared before a run begins."""
