@@ -46,9 +46,6 @@ def _encoder(config: TrainConfig) -> Iterator[Wrong]:
         yield Wrong(
             "model.max_positions", str(model.max_positions), fault, ("sentences.sequence_length",)
         )
-    if model.pretrained and not Path(model.pretrained).expanduser().is_dir():
-        fault = ", which is no folder here; get the model, with its tokenizer, into a folder"
-        yield Wrong("model.pretrained", repr(model.pretrained), fault)
 
 
 def _source(sentences: SentencesConfig) -> Iterator[Wrong]:

@@ -248,7 +248,6 @@ def test_the_standard_library_gives_disjoint_splits(tmp_path):
         (["--sentences.tokenizer=bert"], r"it names no revision"),
         (["--model.architecture=llama"], r"one for the task text_classification: roberta or bert"),
         (["--model.max_positions=8"], r"less than sentences\.sequence_length = 24"),
-        (["--model.pretrained=/nowhere/roberta"], r"is no folder here"),
     ],
 )
 def test_what_cannot_go_together_is_refused(tmp_path, arguments, message):
