@@ -42,6 +42,9 @@ COMMANDS = {
     "convert": Command(
         "train.checkpoint.convert_command", "make a checkpoint load at any world size"
     ),
+    "lr-range": Command(
+        "train.experiments.lr_range.command", "train over rising learning rates, suggest a peak"
+    ),
     "sweep": Command("train.experiments.sweeps.command", "run a grid of experiments"),
     "tables": Command("train.experiments.tables.command", "collate finished runs into tables"),
     "hang": Command("train.loop.hanging.command", "say which rank a run that hung waited for"),

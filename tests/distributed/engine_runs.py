@@ -17,9 +17,9 @@ from train.checkpoint.writer import Writer
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine, engine_kind, plan_engine
-from train.engines.optimizer import build_optimizer
+from train.engines.optimizer import build_optimizer, set_momentum
 from train.loop.decay_methods import build_decay
-from train.loop.schedules import base_decay, learning_rate
+from train.loop.schedules import base_decay, learning_rate, momentum
 from train.models.build import build_model
 from train.system.shared_memory import Arena
 
@@ -81,7 +81,8 @@ def rows_of(step: int) -> Tensor:
 
 def alone(config: TrainConfig) -> Trained:
     """The oracle: one process, torch's own clipping, the whole batch at once."""
-    model = build_model(config.model, LENGTH, config.run.seed_of_init)
+    seed = config.run.seed_of_init
+    model = build_model(config.model, LENGTH, seed, z_loss=config.loss.z_loss)
     optimizer = build_optimizer(config, model.parameters())
     decay = build_decay(config, PlainEngine(model, optimizer))
     losses = []
@@ -89,6 +90,7 @@ def alone(config: TrainConfig) -> Trained:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optim, step + 1, STEPS)
             group["weight_decay"] = base_decay(config, step + 1)
+        set_momentum(optimizer, momentum(config.optim, step + 1, STEPS))
         loss = model(input_ids=rows_of(step), labels=rows_of(step)).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
@@ -131,6 +133,7 @@ class Run:
             losses = []
             self.engine.set_learning_rate(learning_rate(self.config.optim, step + 1, STEPS))
             self.engine.set_weight_decay(base_decay(self.config, step + 1))
+            self.engine.set_momentum(momentum(self.config.optim, step + 1, STEPS))
             for row in rows_of(step).chunk(self.ranks)[dist.get_rank()]:
                 loss = loss_of_text(self.engine, row[None])
                 self.engine.backward(loss)

@@ -23,6 +23,12 @@ from tests.distributed.engine_runs import (
 )
 from tests.distributed.harness import run_ranks
 
+ONE_CYCLE = (
+    "--optim.schedule=one_cycle",
+    "--optim.warmup_steps=2",
+    "--optim.min_lr_ratio=0.1",
+    "--optim.cycle_momentum=0.5",
+)
 LAWN = ("--decay.method=lawn", "--decay.free_share=0.34")  # 2 of 6 steps
 HYPERBALL = ("--decay.method=hyperball", "--decay.hyperball_scale=3")
 # a step that float32 weights do not round: its direction is all that Hyperball takes
@@ -40,6 +46,7 @@ CASES = {
         "--decay.compat=published",  # no hook: the optimizer's own decay
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
+    "one cycle and z-loss": (*ONE_CYCLE, "--loss.z_loss=0.01"),
     "lawn": LAWN,
     "hyperball": HYPERBALL,
     "hyperball, sgd": ("--decay.method=hyperball", "--decay.hyperball_scale=0.1", *FAST),
@@ -52,6 +59,7 @@ WITHOUT = {
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
+    "one cycle and z-loss": ONE_CYCLE,
     "lawn": ("--decay.method=none",),
     "hyperball": ("--decay.method=none",),
     "hyperball, sgd": ("--decay.method=none", *FAST),

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from train.config.arithmetic import ArithmeticConfig
 from train.config.data import DataConfig, MixtureSource
 from train.config.decay import DecayConfig, Ratio
 from train.config.engine import EngineConfig
 from train.config.images import ImagesConfig
+from train.config.loss import LossConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
@@ -25,6 +27,7 @@ from train.config.sentences import SentencesConfig
 __all__ = [
     "ARCHITECTURES",
     "HOW_IT_COMPUTES",
+    "ArithmeticConfig",
     "CheckpointConfig",
     "DataConfig",
     "DecayConfig",
@@ -33,6 +36,7 @@ __all__ = [
     "EvalConfig",
     "ImagesConfig",
     "LogConfig",
+    "LossConfig",
     "MixtureSource",
     "ModelConfig",
     "OptimConfig",
@@ -44,13 +48,18 @@ __all__ = [
 ]
 
 TaskName = Literal[
-    "language_modelling", "image_classification", "text_classification", "text_regression"
+    "language_modelling",
+    "image_classification",
+    "modular_arithmetic",
+    "text_classification",
+    "text_regression",
 ]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
     {
         "language_modelling": ("llama", "qwen3", "gpt2"),
         "image_classification": ("vit",),
+        "modular_arithmetic": ("llama", "qwen3", "gpt2"),
         "text_classification": ("roberta", "bert"),
         "text_regression": ("roberta", "bert"),
     }
@@ -69,7 +78,9 @@ class TrainConfig:
             and a path from that checkpoint, once: the same command again goes on from there.
         model: the model to build.
         data: where text comes from.
+        loss: what is added to the model's own loss.
         images: where images come from, of task image_classification.
+        arithmetic: what is reckoned, of task modular_arithmetic.
         sentences: where labelled sentences come from, of tasks text_classification and
             text_regression.
         optim: the optimizer and its schedule.
@@ -88,7 +99,9 @@ class TrainConfig:
     resume: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    arithmetic: ArithmeticConfig = field(default_factory=ArithmeticConfig)
     sentences: SentencesConfig = field(default_factory=SentencesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
@@ -107,6 +120,8 @@ class TrainConfig:
     @property
     def positions(self) -> int:
         """Return the positions of a row, as the model attends over them."""
+        if self.task == "modular_arithmetic":
+            return 3  # two numbers and a sign
         if self.task == "image_classification":
             return (self.model.image_size // self.model.patch_size) ** 2 + 1  # a class token
         if self.task in ("text_classification", "text_regression"):

@@ -6,15 +6,16 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from train.config import ARCHITECTURES, DataConfig, ModelConfig, TrainConfig
 from train.config.ranges import explain, ranges_of
+from train.config.regimes import regime_disagreements
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
 from train.config.tokenizer_name import MOVING, PREFIX, fault_of
+from train.config.wrong import Wrong
 
 _PATHS = (
     "output_dir",
@@ -31,23 +32,6 @@ _PATHS = (
 )
 _PATTERN = re.compile(r"[*?\[\]]")  # of Python's glob
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A value that cannot stay; the message is "KEY is VALUE", its place, and the fault.
-
-    Args:
-        key: the setting to change.
-        value: its value as a person reads it.
-        fault: the rest of the sentence, with the way out.
-        others: settings that the value disagrees with.
-    """
-
-    key: str
-    value: str
-    fault: str
-    others: tuple[str, ...] = ()
 
 
 def out_of_range(section: Any, prefix: str = "") -> Iterator[Wrong]:
@@ -95,6 +79,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _architecture(config)
     yield from _heads(config.model)
     yield from _images(config)
+    yield from regime_disagreements(config)
     yield from _sources(config.data)
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
@@ -230,6 +215,9 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     if warmup > steps:
         fault = f", more than run.steps = {steps}; set --optim.warmup_steps {steps // 10}"
         yield Wrong("optim.warmup_steps", str(warmup), fault, ("run.steps",))
+    if config.optim.schedule == "range" and config.optim.min_lr_ratio == 0:
+        wanted = "above 0, for the rate of schedule range rises from it by a factor a step"
+        yield _must_be("optim.min_lr_ratio", 0.0, wanted, "optim.schedule")
     every = config.checkpoint.every
     keep_every = config.checkpoint.keep_every
     if every > 0 and keep_every % every:

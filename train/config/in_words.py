@@ -54,6 +54,8 @@ def tokenizer_words(data: DataConfig) -> str:
 
 def schedule_words(optim: OptimConfig, steps: int) -> str:
     """Describe the learning-rate schedule of a run of so many steps."""
+    if optim.schedule == "range":
+        return f"exponential from {optim.min_lr_ratio * 100:g} %"
     fall = ""
     if optim.schedule == "wsd":
         fall = f", falling over the last {optim.wsd_decay_share:.0%}"

@@ -38,6 +38,12 @@ class ModelConfig:
             from, with a new head; the sizes here must be its own.
         init_std: standard deviation of the normal initialisation.
         tie_embeddings: share the embedding with the head.
+        qk_norm: a norm on each head's queries and keys, which keeps attention's logits from growing
+            (arXiv 2309.14322): llama with it is qwen3's layer, and qwen3 always has it.
+        quantize: b158-mean and b158-median have every matrix of the decoder layers compute with
+            weights of -1, 0 and 1 times a scale, the mean or the median of their absolute values,
+            and with inputs of 8 bits (BitNet b1.58, arXiv 2402.17764, 2407.09527); what is trained,
+            decayed, measured and saved are the weights behind them. Not for gpt2.
         attention: attention kernel of transformers.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
         compile: compile each decoder layer with torch.compile, which takes seconds in the first
@@ -65,6 +71,8 @@ class ModelConfig:
     pretrained: str = ""
     init_std: Annotated[float, greater_than(0)] = 0.02
     tie_embeddings: bool = False
+    qk_norm: bool = False
+    quantize: Literal["none", "b158-mean", "b158-median"] = "none"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = False
     compile: bool | Literal["auto"] = "auto"

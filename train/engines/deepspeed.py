@@ -25,7 +25,7 @@ from train.engines.deepspeed_workarounds import (
     without_memory_reports,
 )
 from train.engines.ds_config import computes_in_bf16, zero_stage
-from train.engines.optimizer import build_optimizer
+from train.engines.optimizer import build_optimizer, set_momentum
 from train.engines.protocol import LogitsOf, WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
@@ -80,6 +80,10 @@ class DeepSpeedEngine:
         """Set it in every param group; the optimizer reads it at step time."""
         for group in self.handle.optimizer.param_groups:
             group["lr"] = lr
+
+    def set_momentum(self, momentum: float) -> None:
+        """Set it in every param group; the optimizer reads it at step time."""
+        set_momentum(self.handle.optimizer, momentum)
 
     def set_weight_decay(self, weight_decay: float) -> None:
         """Set it in every param group; whoever decays reads it at step time."""
@@ -187,6 +191,7 @@ def build_engine(
         ds_config,
         dtype,
         device,
+        config.loss.z_loss,
     )
     spec = spec_of(config.model)
     if zero_stage(ds_config) == 3 and config.deepspeed.leaf_layers:

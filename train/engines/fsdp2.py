@@ -28,7 +28,7 @@ from train.config import TrainConfig
 from train.engines.average import WeightAverage
 from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.fsdp2_state import read_state, snapshot_state, write_state
-from train.engines.optimizer import build_optimizer
+from train.engines.optimizer import build_optimizer, set_momentum
 from train.engines.precision import resolve_precision
 from train.engines.protocol import LogitsOf, WrittenState
 from train.engines.snapshot import Snapshot
@@ -123,6 +123,10 @@ class Fsdp2Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
+    def set_momentum(self, momentum: float) -> None:
+        """Set it in every param group."""
+        set_momentum(self.optimizer, momentum)
+
     def set_weight_decay(self, weight_decay: float) -> None:
         """Set it in every param group; whoever decays reads it at step time."""
         for group in self.optimizer.param_groups:
@@ -202,7 +206,7 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     spec = spec_of(config.model)
     fill_weights(module, config.model, config.run.seed_of_init)
     spec.restore_buffers(module)
-    finish_model(module, config.model)
+    finish_model(module, config.model, config.loss.z_loss)
     optimizer = build_optimizer(config, module.parameters())
     clip = config.optim.grad_clip
     average = _average(optimizer, config.optim.ema)

@@ -37,6 +37,15 @@ def build_optimizer(config: TrainConfig, parameters: Any) -> torch.optim.Optimiz
     return optimizer
 
 
+def set_momentum(optimizer: Any, momentum: float) -> None:
+    """Set the share of the last first moment, Adam's beta1 or SGD's momentum, in every group."""
+    for group in optimizer.param_groups:
+        if "betas" in group:
+            group["betas"] = (momentum, *group["betas"][1:])
+        else:
+            group["momentum"] = momentum
+
+
 def make_moments(optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the state it makes at its first step, to be filled from the files."""
     for group in optimizer.param_groups:

@@ -95,6 +95,9 @@ class Engine(Protocol):
     def set_learning_rate(self, lr: float) -> None:
         """Set the learning rate of every param group."""
 
+    def set_momentum(self, momentum: float) -> None:
+        """Set the momentum of every param group; of Adam it is beta1."""
+
     def set_weight_decay(self, weight_decay: float) -> None:
         """Set the base decay of every param group; a decay method multiplies it at each step."""
 

@@ -24,12 +24,14 @@ class Exported:
         architecture: of the model.
         parameters: their number.
         dtype: of the weights.
+        quantize: model.quantize: how the model computes with them.
     """
 
     checkpoint: Checkpoint
     architecture: str
     parameters: int
     dtype: str
+    quantize: str = "none"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from train.errors import UserError, as_command
+from train.export.latent import compute_as_trained
 from train.system.device import uses_cuda
 from train.system.environment import prepare_environment
 
@@ -166,6 +167,7 @@ def _open_export(source: Path) -> tuple[Any, Encode, Decode]:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"transformers cannot load {source}: {reason}") from error
+    compute_as_trained(model)
     return model.eval(), lambda text: list(fast.encode(text)), lambda ids: str(fast.decode(ids))
 
 

@@ -25,6 +25,7 @@ from train.config.in_words import (
 from train.export.card_sources import Exported, Sources, read_sources
 from train.export.card_tasks import card_task
 from train.export.decay_table import decay_table
+from train.export.latent import statistic_of, use_as_trained
 
 FILE = "README.md"
 C4 = "allenai/c4"
@@ -56,6 +57,8 @@ def model_card(exported: Exported, license_id: str = "") -> str:
         front_matter=_front_matter(sources, license_id),
         name=_cell(_name(sources)),
         introduction=_introduction(sources),
+        statistic=statistic_of(exported.quantize),
+        use=use_as_trained(card_task(exported.architecture).use, exported.quantize),
         training=_training(sources),
         method=_method(sources),
         decays=decay_table(sources.records("refresh"), sources.step),

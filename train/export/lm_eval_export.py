@@ -8,6 +8,7 @@ from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 
 from train.errors import UserError
+from train.export.latent import compute_as_trained
 
 
 def open_export(folder: Path, device: str, batch: int) -> LM:
@@ -20,7 +21,9 @@ def open_export(folder: Path, device: str, batch: int) -> LM:
         UserError: transformers cannot load it.
     """
     try:
-        return HFLM(pretrained=str(folder), device=device, batch_size=batch, dtype="auto")
+        opened = HFLM(pretrained=str(folder), device=device, batch_size=batch, dtype="auto")
+        compute_as_trained(opened.model)
+        return opened
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"transformers cannot load {folder}: {reason}") from error

@@ -20,6 +20,7 @@ from train.config.run_folder import CHECKPOINTS, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.data.tokenizers.load import AnyTokenizer, load_prepared, load_tokenizer
 from train.errors import UserError
 from train.export.image_files import name_classes
+from train.export.latent import compute_as_trained, mark_latent
 from train.models import spec_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -56,6 +57,7 @@ class Trained:
         config.eos_token_id = self.tokenizer.eos_id
         config.bos_token_id = None
         config.pad_token_id = None
+        mark_latent(config, self.model.quantize)
         return config
 
     @property
@@ -90,6 +92,7 @@ class Trained:
         model: PreTrainedModel = type(shapes).from_pretrained(
             None, config=config, state_dict={name: weights[name] for name in wanted}, dtype=dtype
         )
+        compute_as_trained(model)
         return model.eval()
 
 

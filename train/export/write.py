@@ -36,6 +36,7 @@ def write_export(
     else:
         copy_tokenizer(trained.run, folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    exported = Exported(trained.checkpoint, trained.model.architecture, parameters, dtype)
+    built = trained.model
+    exported = Exported(trained.checkpoint, built.architecture, parameters, dtype, built.quantize)
     (folder / FILE).write_text(model_card(exported, license_id), encoding="utf-8")
     return parameters

@@ -11,7 +11,7 @@ from train.errors import UserError
 from train.loop.schedules import learning_rate
 
 # What a checkpoint does not have to share, and what the steps to come depend on.
-_SCHEDULE = ("lr", "schedule", "warmup_steps", "min_lr_ratio", "wsd_decay_share")
+_SCHEDULE = ("lr", "schedule", "warmup_steps", "min_lr_ratio", "wsd_decay_share", "cycle_momentum")
 _CHANGED = ("grad_clip",)
 _ROUNDING = ("fused",)
 
@@ -34,6 +34,8 @@ def resume_changes(config: TrainConfig, run: Path, step: int) -> str:
     if said:
         said[-1] += f" ({_rates(before, config, step + 1)})"
     said += _optim(before, config, _CHANGED)
+    if before.loss.z_loss != config.loss.z_loss:
+        said.append(f"loss.z_loss was {before.loss.z_loss}, is {config.loss.z_loss}")
     rounding = _optim(before, config, _ROUNDING)
     if rounding:
         rounding[-1] += " (the same updates, rounded elsewhere: no longer bit for bit)"

@@ -1,9 +1,9 @@
 """Computes the learning rate and the base decay from the step alone: a resume needs no state.
 
-Every schedule of the rate warms up linearly from 0 to lr, then goes its own way to
-lr · min_lr_ratio, which it reaches at the last step. A new schedule is a function with a line in
-`SCHEDULES`, and its name in `OptimConfig.schedule`; one of the decay has its line in
-`DECAY_SCHEDULES`, and its name in `DecayConfig.schedule`.
+A schedule of the rate in `SCHEDULES` warms up linearly from 0 to lr, then goes its own way to
+lr · min_lr_ratio, which it reaches at the last step; one in `WHOLE_SCHEDULES` goes its own way from
+the first. A new schedule is a function with a line there, and its name in `OptimConfig.schedule`;
+one of the decay has its line in `DECAY_SCHEDULES`, and its name in `DecayConfig.schedule`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from collections.abc import Callable
 
 from train.config import OptimConfig, TrainConfig
 from train.config.decay import METHODS
+from train.config.optim import ADAM
+
+ONE_CYCLE_START = 1 / 25  # of lr, as in torch and fastai
 
 
 def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
     """Return the learning rate of step `step` (1-based) of `steps`."""
+    if optim.schedule in WHOLE_SCHEDULES:
+        return optim.lr * WHOLE_SCHEDULES[optim.schedule](optim, step, steps)
     if step <= optim.warmup_steps:
         return optim.lr * step / optim.warmup_steps
     left = SCHEDULES[optim.schedule](optim, step, steps)
@@ -49,6 +54,42 @@ SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
     "linear": linear,
     "wsd": wsd,
 }
+
+
+def one_cycle(optim: OptimConfig, step: int, steps: int) -> float:
+    """Return the share of lr in one cycle (arXiv 1803.09820, as torch's OneCycleLR has it)."""
+    floor = ONE_CYCLE_START if step <= optim.warmup_steps else optim.min_lr_ratio
+    return floor + (1.0 - floor) * _height(optim, step, steps)
+
+
+def exponential(optim: OptimConfig, step: int, steps: int) -> float:
+    """Return the share of lr in a rise by one factor a step, from min_lr_ratio to 1."""
+    return float(optim.min_lr_ratio ** (1.0 - _progress(step, 1, steps)))
+
+
+WHOLE_SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {
+    "one_cycle": one_cycle,
+    "range": exponential,
+}
+
+
+def momentum(optim: OptimConfig, step: int, steps: int) -> float:
+    """Return the momentum of step `step` (1-based) of `steps`; of Adam it is beta1.
+
+    It stays, but in one cycle it falls to cycle_momentum while the rate rises, and comes back.
+    """
+    rest = optim.beta1 if optim.name in ADAM else optim.momentum
+    if optim.schedule != "one_cycle":
+        return rest
+    return rest + (optim.cycle_momentum - rest) * _height(optim, step, steps)
+
+
+def _height(optim: OptimConfig, step: int, steps: int) -> float:
+    """Return how far up the cycle a step is, in [0, 1]: the first and the last are at its foot."""
+    if step <= optim.warmup_steps:
+        up = _progress(step, 1, optim.warmup_steps) if optim.warmup_steps > 1 else 1.0
+        return 0.5 * (1.0 - math.cos(math.pi * up))
+    return 0.5 * (1.0 + math.cos(math.pi * _progress(step, optim.warmup_steps, steps)))
 
 
 def base_decay(config: TrainConfig, step: int) -> float:

@@ -22,7 +22,7 @@ from train.loop.hold import make_sure_held
 from train.loop.random_state import set_random_state
 from train.loop.run_state import Progress, RunState
 from train.loop.saves import Saves
-from train.loop.schedules import base_decay, learning_rate
+from train.loop.schedules import base_decay, learning_rate, momentum
 from train.loop.stopping.agreement import Agreed, StopAgreement
 from train.loop.stopping.budget import Budget
 from train.loop.stopping.diverged import Diverged, note_divergence, way_back
@@ -213,6 +213,7 @@ class Trainer:
         base = base_decay(self.config, step)
         self.engine.set_learning_rate(lr)
         self.engine.set_weight_decay(base)
+        self.engine.set_momentum(momentum(self.config.optim, step, run.steps))
         losses = []
         part = self.telemetry.clock.part
         with part("data"):

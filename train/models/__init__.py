@@ -11,6 +11,7 @@ __all__ = ["ModelSpec", "spec_of"]
 
 
 def spec_of(model: ModelConfig) -> ModelSpec:
-    """Return the specification of the model's architecture."""
-    spec: ModelSpec = import_module(f"train.models.{model.architecture}").SPEC
+    """Return the specification of the model's architecture; llama with qk_norm is qwen3."""
+    name = "qwen3" if model.qk_norm else model.architecture
+    spec: ModelSpec = import_module(f"train.models.{name}").SPEC
     return spec

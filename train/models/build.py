@@ -25,6 +25,7 @@ def build_model(
     ds_config: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    z_loss: float = 0.0,
 ) -> nn.Module:
     """Build and initialise the model.
 
@@ -38,6 +39,7 @@ def build_model(
         dtype: of the weights of a whole model: drawn in float32, they are rounded one by one, so
             that there is never a model in float32 beside it.
         device: where the weights of a whole model are made; None is the CPU.
+        z_loss: coefficient of the z-loss in its loss.
     """
     spec = spec_of(model)
     config = spec.config(model, sequence_length)  # its imports do not bear zero.Init's tensors
@@ -46,7 +48,7 @@ def build_model(
     if _stage(ds_config) != 3:
         _make_room(module, dtype, device)
     fill_weights(module, model, seed)
-    finish_model(module, model)
+    finish_model(module, model, z_loss)
     return module
 
 
@@ -69,10 +71,15 @@ def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:
         return spec.bare(spec.config(model, sequence_length))
 
 
-def finish_model(module: nn.Module, model: ModelConfig) -> None:
-    """Have a model with weights compute as the settings say."""
+def finish_model(module: nn.Module, model: ModelConfig, z_loss: float = 0.0) -> None:
+    """Have a model with weights compute as the settings say.
+
+    Args:
+        z_loss: coefficient of the z-loss in its loss.
+    """
     spec = spec_of(model)
-    spec.adapt(module, fused_loss(model))
+    spec.adapt(module, fused_loss(model, z_loss))
+    quantise_model(module, model)
     if model.activation_checkpointing:
         hugging_face: Any = module
         hugging_face.gradient_checkpointing_enable(
@@ -82,6 +89,14 @@ def finish_model(module: nn.Module, model: ModelConfig) -> None:
         from train.models.compiling import compile_layers
 
         compile_layers(spec.layers(module))
+
+
+def quantise_model(module: nn.Module, model: ModelConfig) -> None:
+    """Have the matrices of the decoder layers compute as model.quantize says."""
+    if model.quantize != "none":
+        from train.models.bit_linear import quantise
+
+        quantise(spec_of(model).layers(module), model.quantize)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -27,21 +27,26 @@ ChunkGradients = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor
 
 
 def chunk_gradients(
-    hidden_CD: Tensor, weight_VD: Tensor, labels_C: Tensor
+    hidden_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, z_loss: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the summed loss of some rows, and its gradients by their inputs and the weight.
 
     The sum is in float32 or wider, the gradients have the type of the inputs.
+
+    Args:
+        z_loss: coefficient of log² Z, which is added to each row's loss (arXiv 2309.14322); its
+            gradient by the logits is 2 · log Z · softmax.
     """
     logits_CV = functional.linear(hidden_CD, weight_VD)
     wide_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
     counts_C1 = (labels_C != IGNORED).unsqueeze(1)
     target_C1 = labels_C.clamp(min=0).unsqueeze(1)
     log_sum_C1 = wide_CV.logsumexp(1, keepdim=True)
-    loss = ((log_sum_C1 - wide_CV.gather(1, target_C1)) * counts_C1).sum()
+    losses_C1 = log_sum_C1 - wide_CV.gather(1, target_C1) + z_loss * log_sum_C1.square()
+    loss = (losses_C1 * counts_C1).sum()
     columns_V = torch.arange(wide_CV.shape[1], device=wide_CV.device)
     # softmax - one-hot, in the memory of the logits
-    gradient_CV = wide_CV.sub_(log_sum_C1).exp_()
+    gradient_CV = wide_CV.sub_(log_sum_C1).exp_().mul_(1 + 2 * z_loss * log_sum_C1)
     gradient_CV.add_(columns_V == target_C1, alpha=-1).mul_(counts_C1)
     narrow_CV = gradient_CV.to(logits_CV.dtype)
     return loss, narrow_CV @ weight_VD, narrow_CV.T @ hidden_CD
@@ -92,7 +97,7 @@ def chunked_cross_entropy(
         hidden_ND: inputs of the head.
         weight_VD: its weight.
         labels_N: int64, IGNORED where a row does not count.
-        gradients_of: `chunk_gradients`, or the same compiled.
+        gradients_of: `chunk_gradients`, with a z-loss or compiled.
     """
     loss: Tensor = _ChunkedLoss.apply(hidden_ND, weight_VD, labels_N, gradients_of)
     return loss

@@ -14,6 +14,8 @@ from train.models.liger import check_liger, has_liger
 from train.system.device import uses_cuda
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from train.models.spec import LossOfHead
 
 LossKernel = Literal["plain", "liger", "chunked"]
@@ -39,17 +41,20 @@ def why_not_compiled(model: ModelConfig) -> str:
     return f"layers are not compiled, for there is no {missing} here: steps may take twice as long"
 
 
-def loss_kernel(model: ModelConfig, on_cuda: bool | None = None) -> LossKernel:
+def loss_kernel(model: ModelConfig, on_cuda: bool | None = None, z_loss: float = 0.0) -> LossKernel:
     """Return what computes head and loss; all but "plain" without the logits in memory.
 
     Compiled, chunks take as few kernels as liger-kernel's own, and the host waits for nothing.
 
     Args:
         on_cuda: of the device to compute on; None asks this machine.
+        z_loss: its coefficient; it is computed in chunks alone.
     """
     wanted = model.fused_cross_entropy
     if not spec_of(model).fuses_loss:
         return "plain"
+    if z_loss:
+        return "chunked"
     on_cuda = uses_cuda() if on_cuda is None else on_cuda
     if wanted == "liger" or wanted == "chunked":
         return wanted
@@ -58,12 +63,15 @@ def loss_kernel(model: ModelConfig, on_cuda: bool | None = None) -> LossKernel:
     return "liger" if has_liger() and not compiles_layers(model, on_cuda) else "chunked"
 
 
-def fused_loss(model: ModelConfig) -> LossOfHead | None:
+def fused_loss(model: ModelConfig, z_loss: float = 0.0) -> LossOfHead | None:
     """Return the function from inputs and weight of the head and labels to the loss.
 
     None where the model is to compute its loss as written.
+
+    Args:
+        z_loss: its coefficient.
     """
-    kernel = loss_kernel(model)
+    kernel = loss_kernel(model, z_loss=z_loss)
     if kernel == "plain":
         return None
     if kernel == "liger":
@@ -72,12 +80,15 @@ def fused_loss(model: ModelConfig) -> LossOfHead | None:
         return liger_cross_entropy
     from train.models.chunked_loss import chunk_gradients, chunked_cross_entropy
 
-    if not compiles_layers(model):
-        return chunked_cross_entropy
-    from train.models.compiling import compile_function
+    def of_chunk(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return chunk_gradients(hidden, weight, labels, z_loss)
 
-    compiled = compile_function(chunk_gradients)
-    return lambda hidden, weight, labels: chunked_cross_entropy(hidden, weight, labels, compiled)
+    gradients = of_chunk
+    if compiles_layers(model):
+        from train.models.compiling import compile_function
+
+        gradients = compile_function(of_chunk)
+    return lambda hidden, weight, labels: chunked_cross_entropy(hidden, weight, labels, gradients)
 
 
 def check_machine(model: ModelConfig) -> None:

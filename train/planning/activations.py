@@ -19,6 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from train.config import ModelConfig
 from train.models import spec_of
+from train.models.build import quantise_model
 from train.models.chunked_loss import chunk_bytes
 
 
@@ -117,6 +118,7 @@ def _saved(model: ModelConfig, rows: int, sequence_length: int, dtype: torch.dty
     with FakeTensorMode():
         with _default_dtype(dtype):
             module = spec.bare(config)
+        quantise_model(module, model)
         weights = {StorageWeakRef(parameter.untyped_storage()) for parameter in module.parameters()}
         inputs = spec.inputs(model, rows, sequence_length)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

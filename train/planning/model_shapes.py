@@ -33,3 +33,8 @@ def parameter_lines(c: TrainConfig, model: torch.nn.Module) -> Iterator[str]:
         counts[next(part for part, word in parts.items() if word in name)] += parameter.numel()
     yield f"Parameters {sum(counts.values()) / 1e6:,.2f}M"
     yield from (f"  {part:<12}{count / 1e6:>12,.2f}M" for part, count in counts.items())
+    if c.model.quantize != "none":
+        yield (
+            f"  The decoder layers' matrices compute as -1, 0 and 1 ({c.model.quantize}); the "
+            "memory below is of the weights behind them"
+        )

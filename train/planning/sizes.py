@@ -143,7 +143,7 @@ class Sizes:
         config = replace(config, run=replace(config.run, precision=precision))
         plan = plan_engine(config, accumulation_steps(config, self._ranks), self._ranks)
         model = model_without_weights(config.model, config.positions)
-        fused = loss_kernel(config.model, self._device.cuda) != "plain"
+        fused = loss_kernel(config.model, self._device.cuda, config.loss.z_loss) != "plain"
         return memory_table(config, model, plan, self._ranks, fused)
 
     def why(self, size: Size) -> str:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from train.errors import UserError
+from train.experiments.grids.first_step import FirstStep
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Grid:
         baseline: the row that others are compared with.
         cells: row by row, in the order of the columns.
         seeds: each cell is run once with each.
+        first_step: by what its runs are compared instead of their task's figure of merit; None for
+            that.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Grid:
     baseline: str
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
+    first_step: FirstStep | None = None
 
     def runs(self, root: Path = Path("runs")) -> tuple[Run, ...]:
         """Return every seed of every cell: all cells of the first seed, then of the next.

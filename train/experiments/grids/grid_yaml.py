@@ -7,6 +7,7 @@
     common: {optim.name: adam}                 # overrides of every cell; or a list of such
     seeds: [0, 1, 2]                           # run.seed of each cell's runs
     baseline: Uniform                          # the row that others are compared with
+    figure: {first: val_accuracy, reaches: 99, label: grokking step}   # not the task's own
     columns:                                   # label -> overrides; or a list of such axes
       - 60M: {}
         135M: {recipe: train/recipes/llama_130m.yaml}
@@ -18,8 +19,9 @@
     paper:                                     # the source's figures; ~ where there is none
       Uniform: [32.39, 32.56, 22.99, 23.14]
 
-`source` and `setup` may be left out; `seeds` is then 42, `baseline` Uniform. Several axes of
-columns make their product: "60M, 1e-5". `paper` has a figure for each column that a row has.
+`source`, `setup` and `figure` may be left out; `seeds` is then 42, `baseline` Uniform. Several
+axes of columns make their product: "60M, 1e-5". `paper` has a figure for each column that a row
+has.
 
 Overrides are keys and values as on the command line of train/pretrain.py. Later ones win: the
 recipe, `common`, the axes of the columns in their order, the row. Two words stand among them:
@@ -52,6 +54,7 @@ from train.experiments.grids.descriptions import (
     check_keys,
 )
 from train.experiments.grids.entries import Entry, read_entries, read_overrides
+from train.experiments.grids.first_step import read_first_step
 from train.experiments.grids.resolved_run import config_of
 
 KEYS = (
@@ -63,6 +66,7 @@ KEYS = (
     "common",
     "seeds",
     "baseline",
+    "figure",
     "columns",
     "rows",
     "paper",
@@ -122,6 +126,7 @@ def make_grid(path: Path, name: str, description: Description) -> Grid:
         baseline=baseline,
         cells=cells,
         seeds=_seeds(description, where),
+        first_step=read_first_step(description.get("figure", {}), f"{where}, figure"),
     )
 
 

@@ -282,6 +282,11 @@ def stop_file(folder: Path, lease: Lease) -> Path:
 
 def command_line(planned: Planned, ranks: int) -> list[str]:
     """Return the command that starts a run."""
+    return program_line(planned.arguments, ranks)
+
+
+def program_line(arguments: Sequence[str], ranks: int) -> list[str]:
+    """Return the command that starts train/pretrain.py on so many ranks."""
     if ranks == 1:
-        return [sys.executable, str(ROOT / "train" / "pretrain.py"), *planned.arguments]
-    return [str(TORCHRUN), "--ranks", str(ranks), *planned.arguments]
+        return [sys.executable, str(ROOT / "train" / "pretrain.py"), *arguments]
+    return [str(TORCHRUN), "--ranks", str(ranks), *arguments]

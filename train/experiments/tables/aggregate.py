@@ -41,7 +41,7 @@ class Entry:
         figure: of merit, of its column.
         unbiased: that figure on the validation set.
         published: a perplexity as the published code counts.
-        best: no mean of its column is better, and none of its runs diverged.
+        best: no mean of its column is better, and none of its runs ended without a figure.
     """
 
     cell: Cell
@@ -70,12 +70,13 @@ class Entry:
 
 
 def aggregate(
-    grid: Grid, records: Sequence[Record], diverged: Collection[str] = ()
+    grid: Grid, records: Sequence[Record], without: Collection[str] = ()
 ) -> tuple[Entry, ...]:
     """Make an entry for every cell of the grid, in its order, with runs or without.
 
     Args:
-        diverged: keys of cells with a run that did; the mean of the others is no best.
+        without: keys of cells with a run that ended without a figure; the mean of the others is no
+            best.
     """
     unbiased = _figures(grid, records, lambda r: r.value)
     published = _figures(grid, records, lambda r: r.published)
@@ -87,7 +88,7 @@ def aggregate(
         own = unbiased[cell.key].spread
         figure = told.get(cell.column, PERPLEXITY)
         leads = own is not None and len(means) > 1 and own.mean == _best(means, figure)
-        best = leads and cell.key not in diverged
+        best = leads and cell.key not in without
         both = unbiased[cell.key], published[cell.key]
         entries.append(Entry(cell, len(grid.seeds), figure, *both, best))
     return tuple(entries)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from alphadecay.inspect.run.metrics import FigureOfMerit
+from alphadecay.inspect.errors import InspectError
+from alphadecay.inspect.run.metrics import FigureOfMerit, read_metrics
 from train.config import TrainConfig
 from train.config.command_line import load_config
 from train.config.deciding import changes, deciding
-from train.config.run_folder import CONFIG, SUMMARY, TOKENIZER_JSON, TOKENIZER_MODEL
+from train.config.run_folder import CONFIG, METRICS, SUMMARY, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.errors import UserError
 from train.experiments.grids.cells import Run
+from train.experiments.grids.first_step import FirstStep
 from train.experiments.grids.resolved_run import plan
 from train.loop.run_status import read_state
 from train.tasks.registry import figure_of
@@ -24,7 +26,9 @@ from train.telemetry.summary import read_summary
 
 TOKENIZER_FILES = (TOKENIZER_MODEL, TOKENIZER_JSON)
 SHOWN = 4  # of the settings that differ
-Why = Literal["missing", "unfinished", "failed", "diverged", "other settings", "unreadable"]
+Why = Literal[
+    "missing", "unfinished", "failed", "diverged", "not reached", "other settings", "unreadable"
+]
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class Absent:
     Args:
         run: which one.
         why: missing (never started), unfinished (running or stopped), failed, diverged (finished
-            without a finite figure of merit), other settings (than the grid has now), or
-            unreadable.
+            without a finite figure of merit), not reached (the bound that the grid asks for), other
+            settings (than the grid has now), or unreadable.
         detail: what was found.
     """
 
@@ -76,13 +80,20 @@ class Collected:
     absent: tuple[Absent, ...]
 
 
-def collect(runs: Iterable[Run], extra: Mapping[str, str] = MappingProxyType({})) -> Collected:
+def collect(
+    runs: Iterable[Run],
+    extra: Mapping[str, str] = MappingProxyType({}),
+    first_step: FirstStep | None = None,
+) -> Collected:
     """Read every run's folder; nothing in one stops it.
 
     Args:
         extra: overrides that the sweep was given besides the grid's.
+        first_step: takes the place of the task's figure of merit.
     """
     outcomes = [_read(run, extra) for run in runs]
+    if first_step is not None:
+        outcomes = [_by_first_step(outcome, first_step) for outcome in outcomes]
     return Collected(
         tuple(outcome for outcome in outcomes if isinstance(outcome, Record)),
         tuple(outcome for outcome in outcomes if isinstance(outcome, Absent)),
@@ -115,6 +126,22 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
         return Absent(run, "diverged", f"finished without a finite {figure.label}")
     published = _finite(summary.get(f"{figure.name}_published"))
     return Record(run, config, summary, figure, value, published, _tokenizer(run.folder))
+
+
+def _by_first_step(outcome: Record | Absent, first_step: FirstStep) -> Record | Absent:
+    """Return the run as one that is compared by a step, which it may never have reached."""
+    if isinstance(outcome, Absent):
+        return outcome
+    try:
+        step = first_step.step_of(read_metrics(outcome.run.folder / METRICS, "validation"))
+    except (OSError, InspectError) as error:
+        return Absent(outcome.run, "unreadable", str(error))
+    if step is None:
+        last = outcome.summary.get(first_step.first)
+        told = f"{first_step.first} is {last:.4g}" if last is not None else "it is not recorded"
+        detail = f"{told} at step {outcome.config.run.steps}, not {first_step.reaches:g}"
+        return Absent(outcome.run, "not reached", detail)
+    return replace(outcome, figure=first_step.figure, value=float(step), published=None)
 
 
 def _not_finished(run: Run, state: Mapping[str, Any]) -> Absent:

@@ -2,9 +2,10 @@
 --section.key value ...]`.
 
 Reads what `python -m train sweep GRID` trained and writes to ROOT/<grid>/tables: table.md, for a
-person; table.csv, a line a run; cells.csv, a line a cell; table.json, all of it; plot.png. Runs
-that are not finished, or made with other settings than the grid has, are named and left out.
-Overrides that the sweep was given after `--` belong here too.
+person; table.csv, a line a run; cells.csv, a line a cell; table.json, all of it; plot.png; and
+lr_sensitivity.png where columns differ in the learning rate alone, three of them or more. Runs that
+are not finished, or made with other settings than the grid has, are named and left out. Overrides
+that the sweep was given after `--` belong here too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from train.errors import UserError, as_command
 from train.experiments.arguments import add_choice, cut_overrides, overrides_of
 from train.experiments.grids.registry import load_grid
 from train.experiments.tables.csv_json import as_json, cells_csv, runs_csv
+from train.experiments.tables.lr_plot import write_lr_plot
 from train.experiments.tables.markdown import markdown
 from train.experiments.tables.plot import write_plot
 from train.experiments.tables.table import Table, make_table
@@ -29,6 +31,7 @@ RUNS = "table.csv"
 CELLS = "cells.csv"
 JSON = "table.json"
 PLOT = "plot.png"
+LR_PLOT = "lr_sensitivity.png"
 TOLD = 3  # runs whose reason an error tells
 
 
@@ -64,19 +67,25 @@ def tables(
         CELLS: cells_csv(table),
         JSON: as_json(table),
     }
-    _write(folder, texts, table)
-    print(f"written to {folder}: {', '.join([*texts, PLOT])}", file=sys.stderr)
+    pictures = _write(folder, texts, table)
+    print(f"written to {folder}: {', '.join([*texts, *pictures])}", file=sys.stderr)
     return texts[TABLE]
 
 
-def _write(folder: Path, texts: Mapping[str, str], table: Table) -> None:
+def _write(folder: Path, texts: Mapping[str, str], table: Table) -> list[str]:
+    """Write the files, and return the names of the pictures among them."""
+    pictures = [PLOT]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             write_atomically(folder / name, text)
         write_plot(folder / PLOT, table)
+        if table.sensitivities:
+            write_lr_plot(folder / LR_PLOT, table.grid.title, table.sensitivities)
+            pictures.append(LR_PLOT)
     except OSError as error:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror or error}") from error
+    return pictures
 
 
 def _nothing(table: Table, root: Path) -> str:

@@ -13,6 +13,7 @@ from alphadecay.inspect.run.metrics import finite_or_none
 from alphadecay.inspect.run.versions import PACKAGES
 from train.experiments.tables.aggregate import Entry, Figures
 from train.experiments.tables.collect import Absent, Record
+from train.experiments.tables.lr_sensitivity import Sensitivity
 from train.experiments.tables.statistics import CONFIDENCE
 from train.experiments.tables.table import Table
 
@@ -100,6 +101,7 @@ def as_json(table: Table) -> str:
         "confidence": CONFIDENCE,
         "cells": cell_lines(table),
         "runs": run_lines(table),
+        "lr_sensitivity": [_sensitivity(each) for each in table.sensitivities],
         "differs_from_paper": departures,
         "made": dict(caption.made),
         "disagreements": caption.disagreements,
@@ -160,6 +162,16 @@ def _cell(entry: Entry) -> Line:
         **_figures("published_", entry.published),
         "paper": cell.paper,
         "published_minus_paper": entry.over_paper,
+    }
+
+
+def _sensitivity(found: Sensitivity) -> Line:
+    return {
+        "row": found.row,
+        "group": found.group,
+        "loss_at_start": found.start,
+        "sensitivity": found.values,
+        "losses": found.losses,
     }
 
 

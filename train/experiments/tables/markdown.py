@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from train.experiments.tables.aggregate import Entry
 from train.experiments.tables.collect import Why
+from train.experiments.tables.lr_sensitivity import Sensitivity
 from train.experiments.tables.statistics import CONFIDENCE, Difference, Spread
 from train.experiments.tables.table import Table
 
@@ -19,6 +20,7 @@ REASONS: dict[Why, str] = {
     "unfinished": "not finished",
     "failed": "failed",
     "diverged": "diverged",
+    "not reached": "never got there",
     "other settings": "made with other settings than the grid has now",
     "unreadable": "unreadable",
 }
@@ -34,7 +36,7 @@ def markdown(table: Table) -> str:
         "## Every cell",
         "\n".join(_cells(table)),
     ]
-    blocks += [_cells_legend(table), *_caption(table), *_absent(table)]
+    blocks += [_cells_legend(table), *_sensitivities(table), *_caption(table), *_absent(table)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -152,6 +154,39 @@ def _caption(table: Table) -> Iterator[str]:
     yield _list(made)
     yield "## What runs of one column do not have in common"
     yield _list(caption.disagreements)
+
+
+def _sensitivities(table: Table) -> Iterator[str]:
+    """Write LR sensitivities, rows by groups of columns; nothing where a grid has none."""
+    found = {(each.row, each.group): each for each in table.sensitivities}
+    if not found:
+        return
+    groups = list(dict.fromkeys(group for _, group in found))
+    yield "## LR sensitivity"
+    lines = [_row(["", *(group or "all columns" for group in groups)])]
+    lines.append(_row(["---", *["---:"] * len(groups)]))
+    for row in dict.fromkeys(row for row, _ in found):
+        of_groups = [found.get((row, group)) for group in groups]
+        lines.append(
+            _row([row, *(_sensitivity(each, len(table.grid.seeds)) for each in of_groups)])
+        )
+    yield "\n".join(lines)
+    yield (
+        "Mean over the learning rates of min(ℓ, ℓ₀) − ℓ*, nats: ℓ the final validation loss, ℓ* "
+        "the least, ℓ₀ that before the first step, also of a run that diverged (arXiv 2309.14322); "
+        "over seeds that have every learning rate. Lower is less sensitive, whatever the loss "
+        "itself."
+    )
+
+
+def _sensitivity(found: Sensitivity | None, planned: int) -> str:
+    if found is None:
+        return ""
+    spread = found.spread
+    if spread is None:
+        return f"{NONE} (0 of {planned})"
+    text = f"{spread.mean:.3f}" + (f" ± {spread.sd:.3f}" if spread.sd is not None else "")
+    return text if spread.n == planned else f"{text} ({spread.n} of {planned})"
 
 
 def _absent(table: Table) -> Iterator[str]:

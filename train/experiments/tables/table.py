@@ -13,6 +13,7 @@ from alphadecay.inspect.run.metrics import PERPLEXITY
 from train.experiments.grids.cells import Grid
 from train.experiments.tables.aggregate import Entry, aggregate
 from train.experiments.tables.collect import Collected, collect
+from train.experiments.tables.lr_sensitivity import Sensitivity, sensitivities
 from train.experiments.tables.setup_notes import Caption, caption
 
 
@@ -27,6 +28,7 @@ class Table:
         caption: what stands below.
         overrides: that the sweep was given besides the grid's.
         strangers: seeds that have folders and were not asked for.
+        sensitivities: to the learning rate, where columns differ in it alone.
     """
 
     grid: Grid
@@ -35,6 +37,7 @@ class Table:
     caption: Caption
     overrides: Mapping[str, str]
     strangers: tuple[int, ...]
+    sensitivities: tuple[Sensitivity, ...] = ()
 
     @property
     def label(self) -> str:
@@ -68,16 +71,18 @@ def make_table(
         root: the folder of all grids' runs.
         overrides: as the sweep was given, besides the grid's.
     """
-    collected = collect(grid.runs(root), overrides)
+    collected = collect(grid.runs(root), overrides, grid.first_step)
     records = collected.records
-    diverged = {absent.run.cell.key for absent in collected.absent if absent.why == "diverged"}
+    lost = ("diverged", "not reached")
+    without = {absent.run.cell.key for absent in collected.absent if absent.why in lost}
     return Table(
         grid,
-        aggregate(grid, records, diverged),
+        aggregate(grid, records, without),
         collected,
         caption(grid, records),
         overrides,
         _strangers(grid, root),
+        sensitivities(grid, collected),
     )
 
 

@@ -58,6 +58,22 @@ def problems_in(tmp_path, text: str) -> list[str]:
         ("name: runs/first\n", "name is 'runs/first' in mine.yaml, line 1; it must be a folder"),
         ("data:\n  source: files\n", "line 2, and data.files is empty"),
         (
+            "model:\n  architecture: gpt2\n  qk_norm: true\n",
+            "model.qk_norm is true in mine.yaml, line 3, and model.architecture is gpt2; take lla",
+        ),
+        (
+            "model:\n  architecture: gpt2\n  quantize: b158-mean\n",
+            "model.quantize is b158-mean in mine.yaml, line 3, and model.architecture is gpt2; ta",
+        ),
+        (
+            "model:\n  fused_cross_entropy: liger\nloss:\n  z_loss: 1.0e-4\n",
+            "loss.z_loss is 0.0001 in mine.yaml, line 4, which is computed in chunks, and .* liger",
+        ),
+        (
+            "optim:\n  schedule: range\n  min_lr_ratio: 0\n",
+            "optim.min_lr_ratio is 0.0 in mine.yaml, line 3; it must be above 0, for the rate of",
+        ),
+        (
             "data:\n  source: files\n  start_early: true\n"
             "  mixture: [{name: a, files: [a.txt], weight: 1}]\n",
             "data.start_early is true in mine.yaml, line 3, and data.mixture needs rows of every",

@@ -15,6 +15,7 @@ DS_CONFIGS = RECIPES.parents[1] / "ds_configs"
 EXPECTED = {
     "quickstart": (6.84, 150, 2e-3),
     "evidence": (0.84, 500, 3e-3),
+    "bitnet_tiny": (0.84, 500, 3e-3),
     "gpt_nano": (109.83, 20_000, 6e-4),
     "llama_60m": (58.07, 10_000, 1e-3),
     "llama_130m": (134.11, 20_000, 1e-3),
@@ -22,9 +23,8 @@ EXPECTED = {
     "llama_1b": (1339.08, 90_000, 6e-4),
 }
 
-
-# with checks of their own
-OF_IMAGES = {"vit_tiny", "vit_tiny_smoke"}
+# of other tasks, with checks of their own
+OTHERS = {"grokking", "vit_tiny", "vit_tiny_smoke"}
 OF_SENTENCES = {"glue": (124.65, 2), "glue_smoke": (0.88, 8)}  # parameters in millions, classes
 
 
@@ -46,7 +46,8 @@ def parameters(model, length):
 
 
 def test_every_recipe_is_expected():
-    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED) | OF_IMAGES | set(OF_SENTENCES)
+    expected = set(EXPECTED) | OTHERS | set(OF_SENTENCES)
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == expected
 
 
 @pytest.mark.parametrize("name", OF_SENTENCES)
@@ -56,6 +57,15 @@ def test_recipes_of_sentences_have_their_sizes(name):
     millions, classes = OF_SENTENCES[name]
     assert sum(p.numel() for p in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
     assert config.model.num_labels == classes
+
+
+def test_grokking_sees_every_pair_hundreds_of_times():
+    config = load_config(["--config", str(RECIPES / "grokking.yaml")])
+    pairs = round(config.arithmetic.train_share * config.arithmetic.modulus**2)
+    assert config.run.steps * config.run.global_batch > 800 * pairs
+    assert config.model.vocab_size == config.arithmetic.modulus + 1
+    assert (config.optim.weight_decay, config.optim.min_lr_ratio) == (0.3, 1.0)  # nothing fades
+    assert [accumulation_steps(config, ranks) for ranks in (1,)]
 
 
 def test_vit_tiny_is_the_papers():
@@ -95,7 +105,7 @@ def test_recipe(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXPECTED if name not in ("quickstart", "evidence")]
+    "name", [name for name in EXPECTED if name not in ("quickstart", "evidence", "bitnet_tiny")]
 )
 def test_the_papers_setting(name):
     config = load_config(["--config", str(RECIPES / f"{name}.yaml")])

@@ -5,13 +5,21 @@ import math
 from typing import get_args, get_type_hints
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from train.config import DecayConfig, OptimConfig, RunConfig, TrainConfig
 from train.config.command_line import load_config
 from train.errors import UserError
-from train.loop.schedules import DECAY_SCHEDULES, SCHEDULES, base_decay, learning_rate
+from train.loop.schedules import (
+    DECAY_SCHEDULES,
+    SCHEDULES,
+    WHOLE_SCHEDULES,
+    base_decay,
+    learning_rate,
+    momentum,
+)
 
 STEPS = st.integers(1, 400).flatmap(
     lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
@@ -21,7 +29,9 @@ SHARES = st.floats(0.0, 1.0)
 
 
 def test_every_schedule_of_the_recipe_has_its_function():
-    assert set(SCHEDULES) == set(get_args(get_type_hints(OptimConfig)["schedule"]))
+    names = set(get_args(get_type_hints(OptimConfig)["schedule"]))
+    assert SCHEDULES.keys() | WHOLE_SCHEDULES.keys() == names
+    assert not SCHEDULES.keys() & WHOLE_SCHEDULES.keys()
 
 
 def cosine(lr, ratio, warmup, steps, step):
@@ -111,6 +121,58 @@ def test_warm_up_over_the_whole_run_never_falls(schedule):
     assert [learning_rate(optim, step, 5) for step in range(1, 6)] == pytest.approx(
         [0.2, 0.4, 0.6, 0.8, 1.0]
     )
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgdw"])
+@pytest.mark.parametrize(("warmup", "steps"), [(30, 100), (2, 40), (40, 40)])
+def test_one_cycle_is_torchs(name, warmup, steps):
+    optim = OptimConfig(
+        name=name,
+        schedule="one_cycle",
+        lr=0.5,
+        warmup_steps=warmup,
+        min_lr_ratio=0.01,
+        beta1=0.95,
+        momentum=0.95,
+    )
+    weights = [torch.zeros(1, requires_grad=True)]
+    theirs = torch.optim.AdamW(weights) if name == "adamw" else torch.optim.SGD(weights, 1, 0.9)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        theirs,
+        max_lr=0.5,
+        total_steps=steps,
+        pct_start=warmup / steps,
+        final_div_factor=0.5 / 25 / (0.5 * 0.01),
+        base_momentum=optim.cycle_momentum,
+        max_momentum=0.95,
+    )
+    for step in range(1, steps + 1):
+        group = theirs.param_groups[0]
+        expected = group["betas"][0] if name == "adamw" else group["momentum"]
+        assert learning_rate(optim, step, steps) == pytest.approx(group["lr"], rel=1e-9)
+        assert momentum(optim, step, steps) == pytest.approx(expected, rel=1e-9)
+        theirs.step()
+        if step < steps:
+            cycle.step()
+
+
+def test_one_cycle_without_a_rise_begins_at_its_peak():
+    optim = OptimConfig(schedule="one_cycle", lr=0.5, warmup_steps=1, min_lr_ratio=0.01)
+    assert learning_rate(optim, 1, 40) == 0.5 and momentum(optim, 1, 40) == optim.cycle_momentum
+    assert learning_rate(optim, 40, 40) == 0.5 * 0.01 and momentum(optim, 40, 40) == optim.beta1
+
+
+def test_momentum_stays_under_every_other_schedule():
+    for schedule in [*SCHEDULES, "range"]:
+        adam = OptimConfig(schedule=schedule, beta1=0.8, min_lr_ratio=0.1)
+        assert {momentum(adam, step, 50) for step in (1, 25, 50)} == {0.8}
+    assert momentum(OptimConfig(name="sgd", momentum=0.7), 1, 50) == 0.7
+
+
+def test_a_range_rises_by_one_factor_a_step():
+    optim = OptimConfig(schedule="range", lr=1.0, min_lr_ratio=1e-6)
+    rates = [learning_rate(optim, step, 7) for step in range(1, 8)]
+    assert rates == pytest.approx([1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0])
 
 
 def test_what_the_schedule_cannot_be():

@@ -75,6 +75,26 @@ def test_the_loss_in_chunks_is_the_loss(monkeypatch):
         torch.testing.assert_close(gradients, others, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_the_z_loss_is_added_in_training_alone(architecture):
+    config = replace(TINY, architecture=architecture)
+    plain = build_model(config, 12, seed=3).train()
+    model = build_model(config, 12, seed=3, z_loss=0.5).train()
+    logits = plain(input_ids=TOKENS).logits
+    log_z = logits[:, :-1].logsumexp(-1)  # the last position predicts nothing
+    expected = plain(input_ids=TOKENS, labels=TOKENS).loss + 0.5 * log_z.square().mean()
+    torch.testing.assert_close(model(input_ids=TOKENS, labels=TOKENS).loss, expected)
+    assert torch.equal(model(input_ids=TOKENS).logits, logits)
+
+
+def test_llama_with_qk_norm_is_qwen3():
+    model = build_model(replace(TINY, qk_norm=True), 12, seed=3)
+    qwen3 = build_model(replace(TINY, architecture="qwen3"), 12, seed=3)
+    assert type(model) is type(qwen3)
+    assert torch.equal(model(input_ids=TOKENS).logits, qwen3(input_ids=TOKENS).logits)
+    assert sum("q_norm" in name for name, _ in model.named_parameters()) == 2
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("kernel", ["liger", "chunked"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.models import chunked_loss
-from train.models.chunked_loss import IGNORED, chunked_cross_entropy
+from train.models.chunked_loss import IGNORED, chunk_gradients, chunked_cross_entropy
 
 ROWS = 50
 WIDTH = 16
 VOCABULARY = 64
+Z_LOSS = 1e-2
 
 
 @pytest.fixture(params=[7, 16, 64], ids="chunks of {} rows".format)
@@ -59,6 +61,23 @@ def test_loss_and_gradients_are_torchs(chunks, dtype, tolerance):
     ):
         assert ours.dtype == theirs.dtype
         assert (ours - theirs).norm() <= tolerance * theirs.norm()
+
+
+def with_z(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    logits = functional.linear(hidden, weight)[labels != IGNORED]
+    log_z = logits.exp().sum(1).log()
+    return plain(hidden, weight, labels) + Z_LOSS * log_z.square().mean()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.double, 1e-12), (torch.float32, 1e-5)])
+def test_the_z_loss_is_log_z_squared(chunks, dtype, tolerance):
+    def ours(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        gradients = partial(chunk_gradients, z_loss=Z_LOSS)
+        return chunked_cross_entropy(hidden, weight, labels, gradients)
+
+    for own, true in zip(results(ours, dtype), results(with_z, dtype), strict=True):
+        assert (own - true).norm() <= tolerance * true.norm()
+    assert results(with_z, dtype)[0] > 1.01 * results(plain, dtype)[0]
 
 
 def test_in_bf16_the_gradients_are_as_near_to_float64_as_torchs(chunks):

@@ -47,12 +47,18 @@ def step(model: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]
     return loss.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"architecture": "qwen3"},
+        {"architecture": "gpt2"},
+        {"quantize": "b158-mean"},
+    ],
+)
 @pytest.mark.parametrize("recompute", [False, True])
-def test_one_code_for_all_layers_and_the_same_gradients(recompute, architecture):
-    config = replace(
-        MODEL, architecture=architecture, activation_checkpointing=recompute, compile=False
-    )
+def test_one_code_for_all_layers_and_the_same_gradients(recompute, kind):
+    config = replace(MODEL, activation_checkpointing=recompute, compile=False, **kind)
     plain = build_model(config, 12, seed=3).train()
     compiled = build_model(replace(config, compile=True), 12, seed=3).train()
     assert list(plain.state_dict()) == list(compiled.state_dict())

@@ -67,6 +67,12 @@ def test_liger_is_taken_where_chunks_are_not_compiled(machine):
     assert loss_kernel(TINY, on_cuda=True) == "liger"
 
 
+def test_a_z_loss_is_computed_in_chunks(machine):
+    machine(liger=True, compiler=False)
+    for on_cuda in (False, True):
+        assert loss_kernel(TINY, on_cuda, z_loss=1e-4) == "chunked"
+
+
 @pytest.mark.parametrize("on_cuda", [False, True])
 def test_a_choice_is_kept(machine, on_cuda):
     for wanted in ("liger", "chunked"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from train.errors import UserError
+from train.experiments.grids.first_step import FirstStep
 from train.experiments.grids.registry import Grid, load_grid
 
 OWN = """
@@ -179,3 +180,17 @@ def test_a_grid_by_name_and_by_file(tmp_path: Path) -> None:
     ):
         load_grid(write(tmp_path, f"grids:\n  a:\n{body}  b:\n{body}"))
     assert load_grid(write(tmp_path, f"grids:\n  a:\n{body}")).name == "a"
+
+
+def test_a_grid_may_compare_by_a_step(tmp_path: Path, own: Grid) -> None:
+    figure = "figure: {first: val_accuracy, reaches: 99, label: grokking step}\n"
+    grid = load_grid(write(tmp_path, OWN + figure))
+    assert grid.first_step == FirstStep("val_accuracy", 99.0, "grokking step")
+    assert own.first_step is None
+    for wrong, said in (
+        ("{first: val_accuracy}", "figure has no reaches; write .first: val_accuracy"),
+        ("{first: val_accuracy, reaches: high}", "reaches: 'high' is no number"),
+        ("{frist: val_accuracy}", "unknown key 'frist'; did you mean first"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_grid(write(tmp_path, f"{OWN}figure: {wrong}\n"))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.unit.train.experiments.tables.making import finish, make_grid, runs_of
+from train.experiments.grids.first_step import FirstStep
 from train.experiments.tables.collect import Absent, Record, collect
 from train.loop.run_status import write_state
 
@@ -113,3 +114,25 @@ def test_a_run_of_an_older_program_counts_without_what_it_did_not_record(run):
     (run.folder / "tokenizer.model").unlink()
     record = only(run)
     assert (record.published, record.tokenizer) == (None, None)
+
+
+def test_a_grid_may_compare_by_the_step_that_reaches_a_bound(run):
+    finish(run, 31.5, val_accuracy=99.5)
+    accuracies = {0: 2.0, 50: 98.9, 100: 99.1, 150: 98.0}
+    lines = [
+        json.dumps({"kind": "validation", "step": step, "val_accuracy": accuracy})
+        for step, accuracy in accuracies.items()
+    ]
+    (run.folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+    def outcome(reaches):
+        collected = collect([run], {}, FirstStep("val_accuracy", reaches, "grokking step"))
+        [found] = [*collected.records, *collected.absent]
+        return found
+
+    record = outcome(99)
+    assert isinstance(record, Record)
+    assert (record.value, record.published) == (100.0, None)
+    assert record.figure == ("first_val_accuracy", "grokking step", "lower")
+    never = Absent(run, "not reached", "val_accuracy is 99.5 at step 150, not 99.9")
+    assert outcome(99.9) == never
