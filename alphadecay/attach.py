@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 from torch import nn
 
 from alphadecay.config import Towards
-from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters, whole_shape
+from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters
+from alphadecay.optim.belonging import refuse_strangers
 from alphadecay.optim.decay_kind import (
     is_decoupled,
     keep_starts,
@@ -21,6 +21,7 @@ from alphadecay.optim.decay_kind import (
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
+from alphadecay.optim.rate_kind import rates_for
 from alphadecay.optim.wrapped import bare_optimizers, refuse_no_decay
 from alphadecay.sharding.detect import Target
 from alphadecay.state import give_back_base
@@ -44,6 +45,8 @@ class Attachment:
         cautious: decay after each step, and only where the step does not oppose it.
         towards: "zero", or "start": what the optimizers' tensors hold now.
         needs_decay: refuse optimizers that decay nothing.
+        ends: embeddings and output head, where each module has a learning rate of its own too; None
+            leaves the rates to the groups.
 
     Attributes:
         optimizers: those whose step() updates the weights.
@@ -65,6 +68,7 @@ class Attachment:
         cautious: bool = False,
         towards: Towards = "zero",
         needs_decay: bool = True,
+        ends: Collection[nn.Parameter] | None = None,
     ) -> None:
         engine = target.engine
         self.optimizers = bare_optimizers(engine, optimizer)
@@ -74,10 +78,11 @@ class Attachment:
         self._places = Places(target.model, modules)
         exempt = [] if published else exempt_parameters(target.model)
         self.fragments = [
-            Fragments(modules, target.sharding.spans(each), exempt) for each in self.optimizers
+            Fragments(modules, target.sharding.spans(each), exempt, ends or ())
+            for each in self.optimizers
         ]
         _refuse_second(self.fragments)
-        _refuse_strangers(self.fragments, target.model, modules)
+        refuse_strangers(self.fragments, target.model, modules)
         _refuse_second_map(self.fragments, target.model)
         for each, fragments in zip(self.optimizers, self.fragments, strict=True):
             refuse_own_rate(each)
@@ -87,6 +92,8 @@ class Attachment:
             keep_starts(self.optimizers, self.fragments, kinds, cautious)
         if cautious:
             make_cautious(self.optimizers, self.fragments, kinds)
+        for each, fragments in zip(self.optimizers, self.fragments, strict=True):
+            fragments.rates = None if ends is None else rates_for(each, fragments)
         if engine is not None:
             forget_dry_run(self.optimizers[0])
         parts = zip(self.optimizers, self.fragments, kinds, strict=True)
@@ -123,6 +130,12 @@ class Attachment:
         self._refuse_removed()
         for fragments in self.fragments:
             fragments.set_ratios(ratios)
+
+    def set_rates(self, ratios: Mapping[str, float]) -> None:
+        """Take the learning rates of the next step, as multiples of their groups'."""
+        for fragments in self.fragments:
+            if fragments.rates is not None:
+                fragments.rates.ratios = ratios
 
     def give_back_base(self) -> None:
         """Put the groups' own decay back after a checkpoint of version 0.1 was loaded."""
@@ -261,42 +274,3 @@ def _refuse_second_map(fragments: Sequence[Fragments], model: nn.Module) -> None
                 "all optimizers of a model, AlphaDecay(model, [muon, adamw]), for its decays are "
                 "one map over all weights: call remove() on the first before you make it"
             )
-
-
-def _refuse_strangers(
-    fragments: Sequence[Fragments], model: nn.Module, modules: Sequence[WeightModule]
-) -> None:
-    """Check that the optimizers and the model hold the same weights, each once.
-
-    Raises:
-        ValueError: a module that no optimizer holds or two do, or another model's weight.
-    """
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    held = Counter(id(parameter) for part in fragments for parameter in part.parameters)
-    for part in fragments:
-        for parameter in part.parameters:
-            if id(parameter) not in names:
-                raise ValueError(
-                    f"the optimizer holds a parameter of shape {list(whole_shape(parameter))} that "
-                    f"{type(model).__name__} does not have; give the model that was wrapped last, "
-                    "and an optimizer of its parameters alone; where one optimizer trains two "
-                    "models, nn.ModuleList([one, other])"
-                )
-    twice = [names[key] for key, count in held.items() if count > 1]
-    if twice:
-        raise ValueError(f"two optimizers hold {twice[0]}, which would decay twice; keep it in one")
-    unowned = sorted(module.name for module in modules if id(module.parameter) not in held)
-    if unowned:
-        others = f" and {len(unowned) - 1} more" if len(unowned) > 1 else ""
-        raise ValueError(
-            f"the optimizer does not hold {unowned[0]}{others}; pass all of the model's parameters "
-            "to it, or all optimizers, AlphaDecay(model, [muon, adamw])"
-        )
-    rest = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held]
-    if rest:
-        _LOG.warning(
-            "%d trainable weights are in no optimizer that AlphaDecay was given, such as %s: what "
-            "decays them is not its own",
-            len(rest),
-            rest[0],
-        )

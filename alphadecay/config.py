@@ -11,6 +11,7 @@ Method = Literal["gram", "svd", "farms", "moments"]
 Assign = Literal["linear", "sqrt", "log2"]
 Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
 Towards = Literal["zero", "start"]
+Drives = Literal["decay", "lr", "both"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -21,6 +22,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "compat": (None, "published"),
     "towards": get_args(Towards),
     "control": (None, *get_args(Control)),
+    "drives": get_args(Drives),
 }
 
 
@@ -61,6 +63,18 @@ class AlphaDecayConfig:
             it keeps a copy of the optimizer's weights, and takes optimizers that shrink weights.
         ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
             first that matches counts.
+        drives: what alpha sets by module: its "decay"; its learning rate, "lr" (LLR, arXiv
+            2605.22297, which refreshes every 100 steps); or "both". A rate multiplies the decay
+            that shrinks weights too, as it would in a param group of the module's own. Map and
+            control are those of the decay.
+        lr_s1: learning rate of the smallest alpha, as a multiple of its group's.
+        lr_s2: learning rate of the largest alpha, likewise.
+        lr_ends: learning rate of embeddings and output head, likewise; LLR has it at lr_s2. All
+            else without an alpha, norm gains and biases too, has its group's own.
+        lr_ramp: steps over which a refresh's rates are reached, in a straight line from those
+            before, which are the groups' own at first.
+        lr_until: the last step whose refresh changes the rates; None goes on to the end. LLR's
+            published settings end it after a fifth of the run.
 
     Raises:
         ValueError: a value outside its range; the message names it.
@@ -83,6 +97,12 @@ class AlphaDecayConfig:
     cautious: bool = False
     towards: Towards = "zero"
     ratios: Mapping[str, float] | None = None
+    drives: Drives = "decay"
+    lr_s1: float = 1.0
+    lr_s2: float = 5.0
+    lr_ends: float = 5.0
+    lr_ramp: int = 50
+    lr_until: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -91,13 +111,23 @@ class AlphaDecayConfig:
                     f"{name} is {getattr(self, name)!r}, must be one of "
                     f"{', '.join(map(repr, choices))}"
                 )
-        for name in ("interval", "spread", "seed"):
+        for name in ("interval", "spread", "seed", "lr_ramp"):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be a whole number")
+        if self.lr_until is not None and (type(self.lr_until) is not int or self.lr_until < 0):
+            raise ValueError(f"lr_until is {self.lr_until!r}, must be a step, or None")
         if self.interval < 1:
             raise ValueError(f"interval is {self.interval}, must be at least 1 optimizer step")
         if not 0 <= self.s1 <= self.s2 < float("inf"):
             raise ValueError(f"s1 and s2 are {self.s1} and {self.s2}, must be 0 <= s1 <= s2")
+        if not 0 <= self.lr_s1 <= self.lr_s2 < float("inf"):
+            raise ValueError(
+                f"lr_s1 and lr_s2 are {self.lr_s1} and {self.lr_s2}, must be 0 <= lr_s1 <= lr_s2"
+            )
+        if not 0 <= self.lr_ends < float("inf") or self.lr_ramp < 0:
+            raise ValueError(
+                f"lr_ends is {self.lr_ends} and lr_ramp {self.lr_ramp}, must be at least 0"
+            )
         if not 0 <= self.minimum_range < float("inf"):
             raise ValueError(f"minimum_range is {self.minimum_range}, must be at least 0")
         if (self.control == "fixed_ratio") != bool(self.ratios):
@@ -133,6 +163,11 @@ class AlphaDecayConfig:
                 'spread solves Gram matrices taken before; it needs method "gram", got '
                 f"{self.method!r}"
             )
+
+    @property
+    def drives_rates(self) -> bool:
+        """True where alpha sets learning rates."""
+        return self.drives != "decay"
 
     @property
     def published(self) -> bool:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Literal
 
 from alphadecay.attach import Attachment
-from alphadecay.config import AlphaDecayConfig, Assign, Control, Method, Score, Tail, Towards
+from alphadecay.config import (
+    AlphaDecayConfig,
+    Assign,
+    Control,
+    Drives,
+    Method,
+    Score,
+    Tail,
+    Towards,
+)
 from alphadecay.description import Description, describe, log_thawed
+from alphadecay.learning_rates import LearningRates
 from alphadecay.modules import choose_modules
 from alphadecay.owners import Plan
-from alphadecay.policy.apply import ratios_of
+from alphadecay.policy.apply import ratios_of, refuse_odd
 from alphadecay.policy.controls import ema as smooth
 from alphadecay.refresh import SpectralRefresh
 from alphadecay.sharding.detect import detect
 from alphadecay.spectral import Estimate, Status
 from alphadecay.spread import SpreadSchedule
-from alphadecay.state import (
-    VERSION,
-    fingerprint,
-    in_todays_form,
-    to_estimates,
-    to_numbers,
-    why_not_loadable,
-)
+from alphadecay.state import VERSION, fingerprint, loadable, to_estimates, to_numbers
 
 
 class AlphaDecay:
@@ -49,7 +53,13 @@ class AlphaDecay:
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the smallest alpha (heaviest tail), as a multiple of the base decay.
         s2: decay of the largest alpha (lightest tail), as a multiple of the base decay.
-        tail, method, ..., ratios: see AlphaDecayConfig, whose fields they are.
+        tail, method, ..., lr_until: see AlphaDecayConfig, whose fields they are; drives="lr" has
+            alpha set learning rates instead.
+
+    Attributes:
+        config: what was chosen.
+        rates: each module's learning rate, where alpha drives it.
+        last_refresh_seconds: of the last refresh, by the wall clock.
 
     Raises:
         ValueError: a choice, pattern, optimizer or wrapper that cannot work; the message says what
@@ -82,26 +92,15 @@ class AlphaDecay:
         cautious: bool = False,
         towards: Towards = "zero",
         ratios: Mapping[str, float] | None = None,
+        drives: Drives = "decay",
+        lr_s1: float = 1.0,
+        lr_s2: float = 5.0,
+        lr_ends: float = 5.0,
+        lr_ramp: int = 50,
+        lr_until: int | None = None,
     ) -> None:
-        self.config = AlphaDecayConfig(
-            interval=interval,
-            s1=s1,
-            s2=s2,
-            tail=tail,
-            method=method,
-            assign=assign,
-            score=score,
-            compat=compat,
-            spread=spread,
-            minimum_range=minimum_range,
-            mean_preserving=mean_preserving,
-            ema=ema,
-            control=control,
-            seed=seed,
-            cautious=cautious,
-            towards=towards,
-            ratios=ratios,
-        )
+        given = locals()
+        self.config = AlphaDecayConfig(**{f.name: given[f.name] for f in fields(AlphaDecayConfig)})
         target = detect(model)
         self._engine = target.engine
         self._sharding = target.sharding
@@ -110,6 +109,7 @@ class AlphaDecay:
         modules = self._choice.modules
         self._modules = {module.name: module for module in modules}
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
+        ends = self._choice.ends
         self._attachment = Attachment(
             target,
             optimizer,
@@ -118,7 +118,10 @@ class AlphaDecay:
             decoupled=decoupled,
             cautious=cautious,
             towards=towards,
+            needs_decay=drives != "lr",
+            ends=ends.values() if self.config.drives_rates else None,
         )
+        self.rates = LearningRates(self.config, self._sizes, ends, self._attachment.set_rates)
         self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
         self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._estimates: dict[str, Estimate] = {}
@@ -195,6 +198,7 @@ class AlphaDecay:
         self._step += self._new_steps()
         if self._step == before:
             return False
+        self.rates.advance(self._step)
         due = (self._step + 1) // self.config.interval > (before + 1) // self.config.interval
         if self.config.spread:
             return self._spread_step(due)
@@ -230,6 +234,8 @@ class AlphaDecay:
         }
         if self.config.spread:
             state["pending"] = self._spread.state_dict(self._estimates)
+        if self.config.drives_rates:
+            state["rates"] = self.rates.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -242,9 +248,7 @@ class AlphaDecay:
         # before anything is refused: no rank may wait for one that has left
         self._sharding.agree(fingerprint(state), "the states that AlphaDecay was given to load")
         self._attachment.give_back_base()
-        state = in_todays_form(state, self._attachment.base)
-        if problem := why_not_loadable(state, self._modules):
-            raise ValueError(problem)
+        state = loadable(state, self._attachment.base, self._modules)
         saved = state["modules"]
         self._attachment.restart()
         self._step = int(state["step"])
@@ -254,6 +258,7 @@ class AlphaDecay:
         self._spread.drop()
         if self.config.spread and "pending" in state:
             self._spread.load_state_dict(state["pending"], self._modules)
+        self.rates.load_state_dict(state.get("rates"), self._mapped, self._step)
         self._set({name: float(saved[name]["ratio"]) for name in self._modules})
 
     def _description(self) -> Description:
@@ -295,14 +300,12 @@ class AlphaDecay:
             log_thawed(self._choice)
         self._estimates = estimates
         self._mapped = smooth(self._mapped, self.alphas, self.config.ema)
+        self.rates.aim(self._mapped, self._step)
         self._set(ratios_of(self._mapped, self._sizes, self.config))
 
     def _set(self, ratios: dict[str, float]) -> None:
-        bad = [name for name, ratio in ratios.items() if not (math.isfinite(ratio) and ratio >= 0)]
-        if bad:
-            raise ValueError(
-                f"ratio of {bad[0]} is {ratios[bad[0]]}; a ratio is finite and not negative"
-            )
-        self._sharding.agree(list(ratios.values()), "AlphaDecay's weight decays")
+        refuse_odd(ratios)
+        values = [*ratios.values(), *self.rates.targets.values()]
+        self._sharding.agree(values, "AlphaDecay's weight decays")
         self._attachment.set_ratios(ratios)
         self._ratios = ratios

@@ -63,6 +63,23 @@ def fingerprint(state: Mapping[str, Any]) -> list[float]:
     return list(map(float, digest))
 
 
+def loadable(
+    state: Mapping[str, Any], base: Mapping[str, float], names: Iterable[str]
+) -> Mapping[str, Any]:
+    """Return a state in today's form that a model of these modules can take.
+
+    Args:
+        base: every module's own group's weight decay.
+
+    Raises:
+        ValueError: it is of another version or another model's.
+    """
+    state = in_todays_form(state, base)
+    if problem := why_not_loadable(state, names):
+        raise ValueError(problem)
+    return state
+
+
 def why_not_loadable(state: Mapping[str, Any], names: Iterable[str]) -> str:
     """Say why a state cannot be loaded into a model of these modules; empty where it can."""
     if state.get("version") != VERSION:

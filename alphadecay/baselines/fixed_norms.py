@@ -48,6 +48,7 @@ class FixedNorms:
     """
 
     plan = None
+    rates = None  # learning rates are their groups'
     last_refresh_seconds = 0.0  # it is part of the optimizer's step
     last_refresh_step = 0  # nothing is measured
 

@@ -60,6 +60,7 @@ class GradientDecay:
     """
 
     plan = None
+    rates = None  # learning rates are their groups'
     last_refresh_seconds = 0.0  # it is part of the optimizer's step
 
     def __init__(

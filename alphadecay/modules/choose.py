@@ -11,7 +11,7 @@ from torch import nn
 
 from alphadecay.modules.experts import refuse_experts_of_ranks
 from alphadecay.modules.fused import perhaps_fused
-from alphadecay.modules.head import head_parameters, perhaps_head
+from alphadecay.modules.head import embedding_parameters, head_parameters, perhaps_head
 from alphadecay.modules.sites import Site, refuse_hidden_weights, sites
 from alphadecay.modules.split import Splits, split
 from alphadecay.modules.weight import (
@@ -48,6 +48,7 @@ class Choice:
         shapes: every parameter's name -> whole shape.
         exempt: names of the gains and biases among them.
         frozen: linear weights among them that were not trained, by name.
+        ends: trained embeddings and output head among them, by name.
         warnings: sentences for the user.
     """
 
@@ -56,6 +57,7 @@ class Choice:
     shapes: Mapping[str, tuple[int, ...]]
     exempt: frozenset[str]
     frozen: Mapping[str, nn.Parameter]
+    ends: Mapping[str, nn.Parameter]
     warnings: tuple[str, ...]
 
     @property
@@ -127,8 +129,11 @@ def choose_modules(
     chosen = {site.name for site in taken}
     exempt = frozenset(n for n, p in parameters.items() if n not in chosen and is_exempt(n, p))
     frozen = {s.name: s.parameter for s in every_site if reasons.get(s.name) == _FROZEN}
+    at_ends = embedding_parameters(model) | head_parameters(model, every_site)
+    left = trainable.keys() - chosen - exempt
+    ends = {name: p for name, p in trainable.items() if name in left and id(p) in at_ends}
     warnings = tuple(_warnings(model, taken, splits or {}))
-    return Choice(tuple(modules), reasons, shapes, exempt, frozen, warnings)
+    return Choice(tuple(modules), reasons, shapes, exempt, frozen, ends, warnings)
 
 
 def find_head(model: nn.Module, modules: Sequence[WeightModule] = ()) -> list[WeightModule]:
@@ -156,12 +161,7 @@ def _reasons(
     published: bool,
 ) -> dict[str, str]:
     """Return why each parameter that is no module is none."""
-    embedded = {
-        id(p)
-        for layer in model.modules()
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
-        for p in layer.parameters(recurse=False)
-    }
+    embedded = embedding_parameters(model)
     head = head_parameters(model, every_site)
     reasons = {}
     for site in every_site:

@@ -1,4 +1,6 @@
-"""Find the output head: it is no module, whatever its name and whatever wraps it."""
+"""Find the ends of a model, its embeddings and its output head: they are no modules, whatever their
+names and whatever wraps them.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,16 @@ _HEAD_NAMES = frozenset(
 )
 _OF_SEVERAL = "classifier"  # transformers' RoBERTa has two linear layers in it
 _GETTERS = ("get_output_embeddings", "get_classifier")  # transformers, timm
+
+
+def embedding_parameters(model: nn.Module) -> set[int]:
+    """Return the ids of the embeddings' parameters."""
+    return {
+        id(p)
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
+        for p in layer.parameters(recurse=False)
+    }
 
 
 def head_parameters(model: nn.Module, every_site: Sequence[Site]) -> set[int]:

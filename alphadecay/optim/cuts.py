@@ -41,9 +41,16 @@ class Bound:
 
     tensor: Tensor
     cuts: list[Cut] = field(default_factory=list)
+    elements: int = 0  # of parameters; what is beyond them fills the tensor up
 
     def __post_init__(self) -> None:
         self.is_dtensor = hasattr(self.tensor, "_local_tensor")
+
+    @property
+    def is_in_runs(self) -> bool:
+        """Whether the cuts are contiguous and leave no element of a parameter out."""
+        plain = all(cut.count == 1 for cut in self.cuts)
+        return plain and sum(cut.length for cut in self.cuts) == self.elements
 
     def views(self, tensor: Any) -> list[Tensor]:
         """Return one view per cut, in cut order, of the tensor or of its gradient.
@@ -52,6 +59,15 @@ class Bound:
         small weight.
         """
         return self.cut_up(self.local(tensor))
+
+    def pairs(self) -> Iterator[tuple[Cut, Tensor]]:
+        """Yield every cut with its view of the gradient."""
+        yield from zip(self.cuts, self.views(self.tensor.grad), strict=True)
+
+    def triples(self) -> Iterator[tuple[Cut, Tensor, Tensor]]:
+        """Yield every cut with its views of the weight and of the gradient."""
+        gradients = self.views(self.tensor.grad)
+        yield from zip(self.cuts, self.views(self.tensor), gradients, strict=True)
 
     def local(self, tensor: Any) -> Tensor:
         """Return what this rank holds of the tensor or of its gradient."""

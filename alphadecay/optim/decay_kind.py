@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.hooks import StepHook
+from alphadecay.optim.starting_weights import StartingWeights
 from alphadecay.sharding.base import Span
 
 # library -> class -> whether it shrinks the weights (True) or adds a penalty to the gradients
@@ -137,7 +138,7 @@ def keep_starts(
                 "adds its decay, an L2 penalty, to the gradients; use one that shrinks weights, "
                 "such as AdamW"
             )
-        part.keep_start()
+        part.start = StartingWeights(part.bounds.values())
 
 
 def _known(optimizer: Optimizer) -> bool | None:
@@ -192,7 +193,7 @@ def _two_kinds(optimizer: Optimizer) -> str:
 def _tried(optimizer: Optimizer, group: Mapping[str, Any]) -> bool:
     """Step tiny twins with a group's options: as they are, and with their decay taken over."""
     name = type(optimizer).__name__
-    make = partial(_twin, optimizer, group)
+    make = partial(make_twin, optimizer, group)
     try:
         for decoupled in (True, False):
             trials = [(tolerance, _random(tolerance)) for tolerance in _TOLERANCES]
@@ -244,9 +245,10 @@ def _stepped(
     return weight.detach()
 
 
-def _twin(
+def make_twin(
     optimizer: Optimizer, group: Mapping[str, Any], weight: nn.Parameter, weight_decay: float
 ) -> Optimizer:
+    """Return another optimizer of the same kind, with a group's options, for one small weight."""
     accepted = inspect.signature(type(optimizer).__init__).parameters
     options: dict[str, Any] = {
         name: value

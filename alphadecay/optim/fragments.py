@@ -26,13 +26,15 @@ from alphadecay.optim.arithmetic import (
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.optim.norms import NormRule
+from alphadecay.optim.rates import ModuleRates
 from alphadecay.optim.starting_weights import StartingWeights
 from alphadecay.sharding.base import Span
 
 # (param group, its weight decay at this step)
 Held = Sequence[tuple[Mapping[str, Any], float]]
 EXEMPT = "exempt"  # the key of what is not decayed
-REST = "rest"  # the key of what decays as its group says
+ENDS = "ends"  # the key of embeddings and the output head, which decay as their group says
+REST = "rest"  # the key of what else does
 
 
 class Fragments:
@@ -42,6 +44,7 @@ class Fragments:
         modules: the modules, disjoint.
         spans: where the parameters lie; what no module covers takes its group's own decay.
         exempt: parameters without decay.
+        ends: embeddings and the output head, where these have a learning rate of their own.
 
     Attributes:
         elements: module name -> elements of it in these tensors.
@@ -53,6 +56,7 @@ class Fragments:
         cautious: decays after the step, and only where it does not oppose it; None decays before
             it, everywhere.
         start: what the modules decay towards, before the step; None is zero.
+        rates: gives each module its own learning rate; None leaves them to the groups.
         norms: holds the modules' norms around the step; None leaves them to it.
     """
 
@@ -61,11 +65,13 @@ class Fragments:
         modules: Sequence[WeightModule],
         spans: Iterable[Span],
         exempt: Iterable[nn.Parameter] = (),
+        ends: Iterable[nn.Parameter] = (),
     ) -> None:
         by_parameter: dict[int, list[WeightModule]] = {}
         for module in modules:
             by_parameter.setdefault(id(module.parameter), []).append(module)
-        exempted = {id(parameter) for parameter in exempt}
+        keys = {id(parameter): ENDS for parameter in ends}
+        keys |= {id(parameter): EXEMPT for parameter in exempt}
         # module -> a tensor that holds it, and the group that held that at first
         self._homes: dict[str, tuple[Tensor, int]] = {}
         self.elements: dict[str, int] = {module.name: 0 for module in modules}
@@ -75,17 +81,19 @@ class Fragments:
         self.cautious: CautiousDecay | None = None
         self.start: StartingWeights | None = None
         self.norms: NormRule | None = None
-        self._ratios: dict[str, float] = {EXEMPT: 0.0, REST: 1.0}
-        self._bound: dict[int, Bound] = {}
+        self.rates: ModuleRates | None = None
+        self._ratios: dict[str, float] = {EXEMPT: 0.0, ENDS: 1.0, REST: 1.0}
+        self.bounds: dict[int, Bound] = {}  # by the id of the tensor
         self._trained: dict[int, tuple[Bound, int]] = {}
         for span in spans:
-            bound = self._bound.setdefault(id(span.tensor), Bound(span.tensor))
+            bound = self.bounds.setdefault(id(span.tensor), Bound(span.tensor))
+            bound.elements += span.length
             self.parameters.append(span.parameter)
             if span.parameter.requires_grad:
                 self._trained[id(span.tensor)] = (bound, span.group)
             owned = by_parameter.get(id(span.parameter), [])
             if not owned and span.length:
-                key = EXEMPT if id(span.parameter) in exempted else REST
+                key = keys.get(id(span.parameter), REST)
                 bound.cuts.append(Cut(key, span.offset, span.length))
             for module in owned:
                 self._homes[module.name] = (span.tensor, span.group)
@@ -99,17 +107,17 @@ class Fragments:
         """Every module's name and the keys of everything else: the same on every rank, whatever it
         holds.
         """
-        return [*self.elements, EXEMPT, REST]
+        return [*self.elements, EXEMPT, ENDS, REST]
 
     @property
     def tensors(self) -> list[Tensor]:
         """What the optimizer updates."""
-        return [bound.tensor for bound in self._bound.values()]
+        return [bound.tensor for bound in self.bounds.values()]
 
     @property
     def version(self) -> int:
         """A number that changes when one of the tensors is written to in place."""
-        return sum(bound.tensor._version for bound in self._bound.values())
+        return sum(bound.tensor._version for bound in self.bounds.values())
 
     def groups_of(self, groups: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return every module's param group as they are now: users reorder and merge them.
@@ -122,10 +130,6 @@ class Fragments:
             former = groups[index] if index < len(groups) else {}
             found[name] = now.get(id(tensor), former)
         return found
-
-    def keep_start(self) -> None:
-        """Have everything decay towards what it is now, from the next step on."""
-        self.start = StartingWeights(self._bound.values())
 
     def set_ratios(self, ratios: Mapping[str, float]) -> None:
         """Take the modules' ratios; they hold from the next step on."""
@@ -141,7 +145,7 @@ class Fragments:
         """
         found: dict[str, Tensor] = {}
         bounds = [bound for group, _ in held for bound in self._active(group)]
-        for cut, weight, gradient in (triple for bound in bounds for triple in _triples(bound)):
+        for cut, weight, gradient in (triple for bound in bounds for triple in bound.triples()):
             norms = [
                 norm_of(gradient, 1),
                 norm_of(gradient, 2).square(),
@@ -157,8 +161,8 @@ class Fragments:
 
         Args:
             held: the param groups, whose own weight_decay is 0 while the optimizer steps.
-            decoupled: w ← (1 − lr·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w (an
-                L2 penalty).
+            decoupled: w ← (1 − lr_m·λ_m)·w (AdamW's decay, arXiv 1711.05101); else g ← g + λ_m·w
+                (an L2 penalty).
 
         Raises:
             ValueError: a tensor that came to the optimizer later, is too coarse for decay, or would
@@ -169,17 +173,24 @@ class Fragments:
         if self.norms is not None:
             self.norms.before([(rate_of(group), self._active(group)) for group, _ in held])
         if self.start is not None:
-            self._pull(held, self.start)
+            self._hand(held, self.start.pull)
         elif self.cautious is not None:
-            self._keep(held, self.cautious)
+            self._hand(held, self.cautious.keep)
         elif decoupled:
             self._shrink(held)
         else:
             self._penalise(held)
 
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        """Have the step that begins, its decay done, run at each module's learning rate."""
+        if self.rates is not None:
+            self.rates.begin(optimizer, self.bounds)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Do what waited for the step, which is done."""
+        if self.rates is not None:
+            self.rates.finish()
         if self.cautious is not None:
             self.cautious.apply()
         if self.norms is not None:
@@ -187,31 +198,31 @@ class Fragments:
 
     def drop(self) -> None:
         """Forget what waits for a step that has failed."""
+        if self.rates is not None:
+            self.rates.drop()
         if self.cautious is not None:
             self.cautious.drop()
         if self.norms is not None:
             self.norms.drop()
 
-    def _keep(self, held: Held, cautious: CautiousDecay) -> None:
-        """Note lr · λ of every fragment, which waits for the step."""
+    def _hand(self, held: Held, take: Callable[[Bound, list[Any]], None]) -> None:
+        """Hand on every tensor with lr · λ of its fragments."""
         for group, decay in held:
             lr = rate_of(group)
             for bound in self._active(group):
-                cautious.keep(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
-
-    def _pull(self, held: Held, start: StartingWeights) -> None:
-        """Decay every fragment towards its start."""
-        for group, decay in held:
-            lr = rate_of(group)
-            for bound in self._active(group):
-                start.pull(bound, [self._amount(*each, lr, decay) for each in _pairs(bound)])
+                take(bound, [self._amount(*each, lr, decay) for each in bound.pairs()])
 
     def _amount(self, cut: Cut, gradient: Tensor, lr: Any, decay: float) -> Any:
         """Return lr · λ of a fragment: one number, or one of each element."""
         if cut.key in self.per_element:
             return lr * (decay * self.per_element[cut.key](gradient))
         weight_decay = self._ratios[cut.key] * decay
-        return amount_of(cut.key, lr, weight_decay) if weight_decay else 0.0
+        return self._share(cut.key, lr, weight_decay) if weight_decay else 0.0
+
+    def _share(self, key: str, lr: Any, weight_decay: float) -> Any:
+        """Return lr · λ at the cut's own learning rate."""
+        ratio = 1.0 if self.rates is None else self.rates.ratio(key)
+        return amount_of(key, lr * ratio, weight_decay)
 
     def _shrink(self, held: Held) -> None:
         """One multiplication per device and type, whatever the number of fragments; those that are
@@ -232,13 +243,13 @@ class Fragments:
                     kind = (view.device, view.dtype, cut.count == 1, isinstance(lr, Tensor))
                     views, factors = batches.setdefault(kind, ([], []))
                     views.append(view)
-                    factors.append(1.0 - amount_of(cut.key, lr, weight_decay))
+                    factors.append(1.0 - self._share(cut.key, lr, weight_decay))
         for views, factors in batches.values():
             refuse_coarse(views[0].dtype)
             torch._foreach_mul_(views, factors)
 
     def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
-        for cut, view, gradient in _triples(bound):
+        for cut, view, gradient in bound.triples():
             if cut.key in self.per_element:
                 view.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradient)))
 
@@ -251,7 +262,7 @@ class Fragments:
         for group, decay in held:
             # the optimizer turns the gradient round before it would add its own
             sign = -1.0 if group.get("maximize") else 1.0
-            triples = (triple for bound in self._active(group) for triple in _triples(bound))
+            triples = (triple for bound in self._active(group) for triple in bound.triples())
             for cut, weight, gradient in triples:
                 each = self.per_element.get(cut.key)
                 weight_decay = self._ratios[cut.key] * decay
@@ -273,13 +284,13 @@ class Fragments:
         for tensor in group["params"]:
             if tensor.grad is None:
                 continue
-            if id(tensor) not in self._bound:
+            if id(tensor) not in self.bounds:
                 raise ValueError(
                     f"a parameter of shape {list(tensor.shape)} came to the optimizer after "
                     "AlphaDecay was made, and has no decay: "
                     "make AlphaDecay after the last add_param_group"
                 )
-            yield self._bound[id(tensor)]
+            yield self.bounds[id(tensor)]
 
     def refuse_coarse_weights(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Refuse 16-bit tensors of which anything decays.
@@ -291,16 +302,3 @@ class Fragments:
             decays = groups[group].get("weight_decay")
             if decays and any(self._ratios[cut.key] for cut in bound.cuts):
                 refuse_coarse(bound.tensor.dtype)
-
-
-def _pairs(bound: Bound) -> Iterator[tuple[Cut, Tensor]]:
-    """Yield every cut with its view of the gradient."""
-    yield from zip(bound.cuts, bound.views(bound.tensor.grad), strict=True)
-
-
-def _triples(bound: Bound) -> Iterator[tuple[Cut, Tensor, Tensor]]:
-    """Yield every cut with its views of the weight and of the gradient."""
-    assert bound.tensor.grad is not None
-    yield from zip(
-        bound.cuts, bound.views(bound.tensor), bound.views(bound.tensor.grad), strict=True
-    )

@@ -153,6 +153,9 @@ class StepHook:
     def _decay(self) -> None:
         try:
             self.fragments.apply([(g, float(decay)) for g, decay in self._held], self.decoupled)
+            optimizer = self._optimizer()
+            if optimizer is not None:
+                self.fragments.begin(optimizer)
         except BaseException:
             self._release()
             raise

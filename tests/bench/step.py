@@ -5,6 +5,7 @@ and take turns, in rotating order; --arms says which:
 
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
   cautious      the same, only where the step does not oppose it;
+  llr           the same, a learning rate per module in the decay's place;
   uniform, awd, adadecay_parameters, lawn, hyperball
                 alphadecay.AdamW under that method;
   stock         torch.optim.AdamW, one group, one decay;
@@ -62,6 +63,7 @@ INTERVAL = 10**9  # no refresh is timed
 METHODS: dict[str, Callable[[Any], Any]] = {
     "alphadecay": lambda engine: AlphaDecay(engine, interval=INTERVAL),
     "cautious": lambda engine: AlphaDecay(engine, interval=INTERVAL, cautious=True),
+    "llr": lambda engine: AlphaDecay(engine, interval=INTERVAL, drives="lr", lr_ramp=0),
     "uniform": bind_uniform,
     "awd": lambda engine: GradientDecay(engine, rule="awd"),
     "adadecay_parameters": lambda engine: GradientDecay(engine, rule="adadecay_parameters"),

@@ -37,12 +37,12 @@ class Net(nn.Module):
 
 
 def run(
-    rank: int, world: int, kind: str, optimizer_class: type, cautious: bool = False
+    rank: int, world: int, kind: str, optimizer_class: type, options: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     model = Net()
     wrapped = wrap(model, kind) if kind else model
     optimizer = optimizer_class(wrapped.parameters(), lr=1e-2, weight_decay=0.1)
-    decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL, cautious=cautious)
+    decay = AlphaDecay(wrapped, optimizer, interval=INTERVAL, **(options or {}))
     history = [(decay.alphas, decay.weight_decays)]
     for step in range(STEPS):
         batch = torch.randn(ROWS, 24, generator=torch.Generator().manual_seed(step)).reshape(

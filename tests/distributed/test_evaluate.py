@@ -4,6 +4,7 @@ figure.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from tests.bench.step import ds_config
 from tests.distributed.harness import init_deepspeed, run_ranks
 from tests.engines import PlainEngine
 from train.cluster.distributed import World
-from train.config import ModelConfig
+from train.config import EvalConfig, ModelConfig, TrainConfig
+from train.data.loading.micro_batch import MicroBatch
 from train.data.loading.rows import IGNORED, Labelled
 from train.engines.deepspeed import DeepSpeedEngine
 from train.models import spec_of
 from train.models.build import build_model
 from train.tasks.language_modelling.evaluation import evaluate, published_loss
+from train.tasks.language_modelling.task import LanguageModelling
 
 MODEL = ModelConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2)
 ROWS = 7
@@ -49,6 +52,35 @@ def evaluated(rank: int, size: int) -> list[tuple[float, float, int]]:
     ]
     assert engine.training
     return [(one.loss, one.published_loss, one.tokens) for one in found]
+
+
+def followed(rank: int, size: int) -> tuple[list[int], dict[str, float], float]:
+    """The batches asked for, the record of a validation, and the loss of the rows by themselves."""
+    world = World(rank, rank, size, torch.device("cpu"))
+    rows = data()
+    asked = []
+
+    def batch(k: int, of_rank: int, of_ranks: int, micro_batch: int) -> list[MicroBatch]:
+        asked.append(k)
+        assert (of_rank, of_ranks, micro_batch) == (0, 1, 3)
+        inputs = {"input_ids": rows.tokens[:3], "labels": rows.labels[:3]}
+        return [MicroBatch(inputs, None, 1.0)]
+
+    batches: Any = SimpleNamespace(global_batch=3, batch=batch)
+    config = TrainConfig(eval=EvalConfig(probe_step=4, micro_batch=2))
+    prepared: Any = None
+    task = LanguageModelling(config, world, prepared, batches, rows, None, "")
+    engine = PlainEngine(model())
+    alone = evaluate(engine, Labelled(rows.tokens[:3], rows.labels[:3]), 3, world).loss
+    return asked, task.evaluate(engine), alone
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_rows_of_a_step_are_followed_beside_the_held_out_ones(size: int) -> None:
+    for asked, record, alone in run_ranks(size, followed, size):
+        assert asked == [3]  # the fourth step's
+        assert record["probe_loss"] == pytest.approx(alone, rel=1e-12)
+        assert record["val_loss"] != record["probe_loss"]
 
 
 def by_hand() -> tuple[float, float, int]:

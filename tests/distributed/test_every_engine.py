@@ -5,6 +5,7 @@ process does, whose steps the unit tests compare with the formulas.
 from __future__ import annotations
 
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,13 @@ ONE_CYCLE = (
     "--optim.min_lr_ratio=0.1",
     "--optim.cycle_momentum=0.5",
 )
+RATES = ("--decay.lr_ramp=3", "--optim.lr=0.003")
 LAWN = ("--decay.method=lawn", "--decay.free_share=0.34")  # 2 of 6 steps
 HYPERBALL = ("--decay.method=hyperball", "--decay.hyperball_scale=3")
 # a step that float32 weights do not round: its direction is all that Hyperball takes
 FAST = ("--optim.name=sgd", "--optim.lr=0.3")
-CUT = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
+SGDW = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
+BOTH = (*RATES, "--decay.drives=both", "--decay.cautious=true")
 CASES = {
     "cautious": ("--decay.cautious=true",),
     "towards the start": ("--decay.towards=start",),
@@ -47,6 +50,10 @@ CASES = {
     ),
     "sgdw, cautious": ("--optim.name=sgdw", "--decay.cautious=true"),
     "one cycle and z-loss": (*ONE_CYCLE, "--loss.z_loss=0.01"),
+    "rates": (*RATES, "--decay.drives=lr"),
+    "rates of adam": (*RATES, "--decay.drives=lr", "--optim.name=adam"),
+    "rates, sgdw": (*RATES, "--decay.drives=both", "--optim.name=sgdw"),
+    "rates and decays, cautious": (*RATES, "--decay.drives=both", "--decay.cautious=true"),
     "lawn": LAWN,
     "hyperball": HYPERBALL,
     "hyperball, sgd": ("--decay.method=hyperball", "--decay.hyperball_scale=0.1", *FAST),
@@ -60,6 +67,10 @@ WITHOUT = {
     "sgdw by itself": ("--optim.name=sgdw", "--decay.method=none"),
     "sgdw, cautious": ("--optim.name=sgdw",),
     "one cycle and z-loss": ONE_CYCLE,
+    "rates": RATES,
+    "rates of adam": (*RATES, "--optim.name=adam"),
+    "rates, sgdw": (*RATES, "--optim.name=sgdw"),
+    "rates and decays, cautious": (*RATES, "--decay.cautious=true"),
     "lawn": ("--decay.method=none",),
     "hyperball": ("--decay.method=none",),
     "hyperball, sgd": ("--decay.method=none", *FAST),
@@ -78,35 +89,37 @@ def test_two_ranks_equal_one_process(engine: str) -> None:
         assert_same(run, expected(case))
 
 
-def cut(rank: int, engine: str, folder: str, own: tuple[str, ...]) -> tuple[Trained, Trained]:
-    """A run in one go, and the same one saved and loaded half-way."""
-    config = config_of(*ENGINES[engine], *own)
-    whole = Run(config).take(range(STEPS))
-    first = Run(config)
-    first.take(range(STEPS // 2))
-    first.save(Path(folder))
-    second = Run(config)
-    second.load(Path(folder))
-    return whole, second.take(range(STEPS // 2, STEPS))
+def cut(
+    rank: int, engine: str, folder: str, cases: list[tuple[str, ...]]
+) -> list[tuple[Trained, Trained]]:
+    """Runs in one go, and the same ones saved and loaded half-way."""
+    found = []
+    for number, own in enumerate(cases):
+        config = config_of(*ENGINES[engine], *own)
+        whole = Run(config).take(range(STEPS))
+        first = Run(config)
+        first.take(range(STEPS // 2))
+        place = Path(folder) / str(number) / "step-00000003"
+        first.save(place)
+        second = Run(config)
+        second.load(place)
+        found.append((whole, second.take(range(STEPS // 2, STEPS))))
+    return found
 
 
 @pytest.mark.parametrize(
-    ("engine", "own"),
+    ("engine", "cases"),
     [
-        ("fsdp2", CUT),
-        ("zero0", CUT),
-        ("zero2", CUT),
-        ("zero3", CUT),
-        ("fsdp2", LAWN),
-        ("zero3", LAWN),
-        ("fsdp2", HYPERBALL),
-        ("zero2", HYPERBALL),
+        ("fsdp2", [SGDW, BOTH, LAWN, HYPERBALL]),
+        ("zero0", [SGDW, BOTH]),
+        ("zero2", [SGDW, BOTH, HYPERBALL]),
+        ("zero3", [SGDW, BOTH, LAWN]),
     ],
 )
 def test_a_run_that_was_cut_goes_on_bit_for_bit(
-    engine: str, own: tuple[str, ...], tmp_path: Path
+    engine: str, cases: list[tuple[str, ...]], tmp_path: Path
 ) -> None:
-    for whole, resumed in run_ranks(2, cut, engine, str(tmp_path / "step-00000003"), own):
+    for whole, resumed in chain(*run_ranks(2, cut, engine, str(tmp_path), cases)):
         assert resumed.losses == whole.losses[STEPS // 2 :]
         assert resumed.decays == whole.decays
         assert all(torch.equal(resumed.weights[name], w) for name, w in whole.weights.items())

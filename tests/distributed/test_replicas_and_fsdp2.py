@@ -4,6 +4,8 @@ on the same gradients.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,7 +34,8 @@ def test_equals_one_process(world: int, kind: str, optimizer_class: type) -> Non
     )
 
 
+@pytest.mark.parametrize("options", [{"cautious": True}, {"drives": "both", "lr_ramp": 3}])
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2-columns"])
-def test_cautious_decay_equals_one_process(kind: str) -> None:
-    alone = run(0, 1, "", AdamW, True)
-    check(run_ranks(2, run, 2, kind, AdamW, True), alone, 2 if kind == "ddp" else 1)
+def test_what_happens_around_a_step_equals_one_process(kind: str, options: dict[str, Any]) -> None:
+    alone = run(0, 1, "", AdamW, options)
+    check(run_ranks(2, run, 2, kind, AdamW, options), alone, 2 if kind == "ddp" else 1)

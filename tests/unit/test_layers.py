@@ -18,7 +18,7 @@ LIBRARY = (
     ("alphadecay.description",),
     ("alphadecay.sharding",),
     ("alphadecay.optim",),
-    ("alphadecay.attach",),
+    ("alphadecay.attach", "alphadecay.learning_rates"),
     ("alphadecay.gram_solvers",),
     ("alphadecay.spread", "alphadecay.stacks"),
     ("alphadecay.refresh",),

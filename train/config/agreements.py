@@ -84,6 +84,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
     yield from _schedule(config)
+    yield from _probe(config)
     yield from _batches(config)
     yield from _early(config)
 
@@ -210,6 +211,9 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     decay = config.decay
     if decay.s1 > decay.s2:
         yield _must_be("decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}", "decay.s2")
+    if decay.lr_s1 > decay.lr_s2:
+        most = f"at most decay.lr_s2 = {decay.lr_s2}"
+        yield _must_be("decay.lr_s1", decay.lr_s1, most, "decay.lr_s2")
     warmup = config.optim.warmup_steps
     steps = config.run.steps
     if warmup > steps:
@@ -223,6 +227,19 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
     if every > 0 and keep_every % every:
         wanted = f"a multiple of checkpoint.every = {every}"
         yield _must_be("checkpoint.keep_every", keep_every, wanted, "checkpoint.every")
+
+
+def _probe(config: TrainConfig) -> Iterator[Wrong]:
+    step = config.eval.probe_step
+    if step > config.run.steps:
+        most = f"a step of the run, which has run.steps = {config.run.steps}"
+        yield _must_be("eval.probe_step", step, most, "run.steps")
+    elif step and config.task != "language_modelling":
+        wanted = f"0 with the task {config.task}: what is followed is text"
+        yield _must_be("eval.probe_step", step, wanted, "task")
+    elif step and config.data.start_early:
+        wanted = "0 with data.start_early: the rows that are followed have to be there at the start"
+        yield _must_be("eval.probe_step", step, wanted, "data.start_early")
 
 
 def _batches(config: TrainConfig) -> Iterator[Wrong]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
-from alphadecay.config import Assign, Tail
+from alphadecay.config import Assign, Drives, Tail
 from train.config.ranges import at_least, greater_than, within
 
 MethodName = Literal[
@@ -144,6 +144,17 @@ class DecayConfig:
         seed: of shuffled.
         ratios: of fixed_ratio: a list of {modules, ratio}; the first whose pattern matches counts,
             and one must for every weight.
+        drives: what alpha sets by module: decay; lr, the learning rate (LLR, arXiv 2605.22297, with
+            interval 100), the decay then being the base one at that rate; or both. With alphadecay
+            and the methods that compare with it (farms, norms of the weight, inverted, shuffled,
+            uniform_at_mean, fixed_ratio).
+        lr_s1: learning rate of the heaviest tail, as a multiple of the scheduled one.
+        lr_s2: learning rate of the lightest tail, likewise.
+        lr_ends: learning rate of embeddings and output head, likewise; LLR has it at lr_s2. Norm
+            gains have the scheduled one.
+        lr_ramp: optimizer steps over which a refresh's rates are reached, in a straight line.
+        lr_until: share of the run after which the rates follow alpha no longer and stay; LLR's
+            published settings have 0.2.
     """
 
     method: MethodName = "alphadecay"
@@ -164,3 +175,9 @@ class DecayConfig:
     hyperball_scale: Annotated[float, greater_than(0)] = 1.0
     seed: int = 0
     ratios: tuple[Ratio, ...] = ()
+    drives: Drives = "decay"
+    lr_s1: Annotated[float, at_least(0)] = 1.0
+    lr_s2: float = 5.0
+    lr_ends: Annotated[float, at_least(0)] = 5.0
+    lr_ramp: Annotated[int, at_least(0)] = 50
+    lr_until: Annotated[float, within(0, 1, low_open=True)] = 1.0

@@ -76,6 +76,9 @@ class EvalConfig:
         micro_batch: rows per rank and forward pass; 0 means run.micro_batch.
         published_batch: rows of a batch, over all ranks, of the published code's figure, which
             depends on it; see train/tasks/language_modelling/evaluation.py.
+        probe_step: the optimizer step whose rows are followed: every validation says their loss
+            beside that of held-out text, which they were like before that step; 0 follows none.
+            Best a step with a validation, in a run that reads its text once.
         downstream: optimizer steps between asking the tasks of lm-eval, also after the last; 0
             asks none. It takes the extra `zeroshot`.
         downstream_tasks: names of tasks that are answered by likelihood; paper stands for the
@@ -88,6 +91,7 @@ class EvalConfig:
     tokens: Annotated[int, at_least(0)] = 2_000_000
     micro_batch: Annotated[int, at_least(0)] = 0
     published_batch: Annotated[int, at_least(1)] = 512
+    probe_step: Annotated[int, at_least(0)] = 0
     downstream: Annotated[int, at_least(0)] = 0
     downstream_tasks: tuple[str, ...] = ("paper",)
     downstream_limit: Annotated[int, at_least(0)] = 0
@@ -149,6 +153,11 @@ class LogConfig:
     Args:
         every: optimizer steps between training lines in metrics.jsonl; the first and the last step
             have one too.
+        dynamics: optimizer steps between lines that say what a step did to each weight matrix: how
+            far it turned it, beside the angle at which decay and updates balance, the growth of
+            its norm, its effective learning rate (arXiv 1706.05350, 2305.17212). Validations then
+            say how large logits are, of attention and the output (2309.14322). Such a step keeps a
+            copy of the float32 weights that a rank holds; 0 measures nothing.
         wandb: also send metrics to Weights & Biases (WANDB_MODE=offline works).
         wandb_project: its project.
         tensorboard: also write metrics for TensorBoard, to output_dir/tensorboard.
@@ -161,6 +170,7 @@ class LogConfig:
     """
 
     every: Annotated[int, at_least(1)] = 10
+    dynamics: Annotated[int, at_least(0)] = 0
     wandb: bool = False
     wandb_project: str = "alphadecay"
     tensorboard: bool = False

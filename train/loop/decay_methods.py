@@ -34,6 +34,12 @@ def spectral_options(config: TrainConfig) -> dict[str, Any]:
         "cautious": section.cautious,
         "towards": section.towards,
         "ratios": {entry.modules: entry.ratio for entry in section.ratios} or None,
+        "drives": section.drives,
+        "lr_s1": section.lr_s1,
+        "lr_s2": section.lr_s2,
+        "lr_ends": section.lr_ends,
+        "lr_ramp": section.lr_ramp,
+        "lr_until": round(section.lr_until * config.run.steps),
     }
     return options | dict(METHODS[section.method].options)
 
@@ -51,9 +57,16 @@ def check_method(config: TrainConfig) -> None:
             f"decay.ratios is set, and decay.method is {name}, which does not read it; set "
             "--decay.method fixed_ratio"
         )
+    if config.decay.drives != "decay" and method.family != "spectral":
+        raise UserError(
+            f"decay.drives is {config.decay.drives}, and decay.method {name} measures no alpha "
+            "that could set a learning rate; set --decay.method alphadecay, or one of those that "
+            "compare with it"
+        )
     _check_base(config)
     _check_amount(config)
-    if method.scales_base and _is_zero(config):
+    needs_base = method.scales_base and config.decay.drives != "lr"
+    if needs_base and _is_zero(config):
         raise UserError(
             f"decay.method {name} multiplies optim.weight_decay, which is 0; give the base "
             "decay, or --decay.method none"

@@ -45,9 +45,11 @@ class Validations:
     def _validate(self) -> None:
         step = self.progress.step
         with self.telemetry.clock.part("evaluation"), self.budget.timed("evaluation"):
-            record = self.task.evaluate(self.engine)
+            with self.telemetry.logits.watching():
+                record = self.task.evaluate(self.engine)
+            sizes = self.telemetry.logits.read()
         self.progress.validated(step, record[self.task.figure.name])
-        self.telemetry.validation(step, record, self.task.figure)
+        self.telemetry.validation(step, record | sizes, self.task.figure)
 
     def _ask(self, questions: Questions) -> None:
         step = self.progress.step

@@ -32,3 +32,18 @@ def refresh_lines(c: TrainConfig, model: torch.nn.Module, world_size: int) -> It
         f"  a refresh takes about {seconds:,.2f} s on CPUs like this one ({shape[0]}x{shape[1]} "
         f"timed), a GPU less; {refreshes:,} of them"
     )
+    if c.decay.drives != "decay":
+        yield _about_rates(c)
+
+
+def _about_rates(c: TrainConfig) -> str:
+    """Say what becomes of the learning rate."""
+    decay = c.decay
+    span = f"{decay.lr_s1:g} to {decay.lr_s2:g} times"
+    if decay.assign != "linear":
+        span = "multiples, one in the mean, of"
+    until = "" if decay.lr_until == 1 else f", until step {round(decay.lr_until * c.run.steps):,}"
+    return (
+        f"  learning rates by module: {span} optim.lr {c.optim.lr:g}, embeddings and head "
+        f"{decay.lr_ends:g} times, each reached over {decay.lr_ramp} steps{until}"
+    )

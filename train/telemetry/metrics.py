@@ -1,6 +1,6 @@
 """Writes and reads metrics.jsonl: one JSON object a line, append-only, cut back on resume.
 
-A line's kind is train, validation, downstream, refresh or notice.
+A line's kind is train, validation, downstream, refresh, dynamics or notice.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from alphadecay.inspect.run.metrics import FigureOfMerit
 from alphadecay.inspect.run.parts import training_seconds
@@ -20,37 +20,17 @@ from train.models.compiling import compile_seconds
 from train.models.kernels import compiles_layers, why_not_compiled
 from train.telemetry.attempts import AttemptLog
 from train.telemetry.clock import StepClock
-from train.telemetry.cumulative import CumulativeDecay, half_lives
+from train.telemetry.cumulative import CumulativeDecay
+from train.telemetry.decay_readings import DecayReadings, at_their_rates, refresh_figures
+from train.telemetry.dynamics import Dynamics
 from train.telemetry.journal import Journal
+from train.telemetry.logits import LogitGrowth
 from train.telemetry.norms import WeightNorms
 from train.telemetry.peak import Peak, find_peak
 from train.telemetry.profiler import ProfileWindow
 from train.telemetry.progress import Progress, make_progress
+from train.telemetry.shards import Shards
 from train.telemetry.usage import Totals, memory, over_ranks
-
-
-class DecayReadings(Protocol):
-    """The readings of a controller of decay."""
-
-    @property
-    def alphas(self) -> dict[str, float]:
-        """Spectral exponents by module; empty where the method has none."""
-
-    @property
-    def weight_decays(self) -> dict[str, float]:
-        """Decays in force, by module."""
-
-    @property
-    def statuses(self) -> Mapping[str, Any]:
-        """Modules without a score, and why."""
-
-    @property
-    def last_refresh_step(self) -> int:
-        """The step (1-based) that first ran on these decays; 0 for those of the construction."""
-
-    @property
-    def last_refresh_seconds(self) -> float:
-        """Wall seconds of the last refresh."""
 
 
 class Telemetry:
@@ -105,7 +85,11 @@ class Telemetry:
         )
         self.journal = Journal(config, folder, world, resume_step, self._attempt, self.message)
         self._progress.start(config.run.steps, resume_step or 0)
-        self._norms = self._weight_norms()
+        shards = self._find_shards()
+        self._norms = WeightNorms(shards) if shards is not None else None
+        every = config.log.dynamics
+        self._dynamics = Dynamics(every, config.optim, shards) if shards is not None else None
+        self.logits = LogitGrowth(engine.module, world, on=every > 0)
 
     @property
     def began(self) -> bool:
@@ -134,6 +118,8 @@ class Telemetry:
             elif notice := why_not_compiled(self._config.model):
                 self.message(notice)
         self._profile.begin(step)
+        if self._dynamics is not None:
+            self._dynamics.begin(step)
 
     def stepped(self, lr: float, base: float, decay: DecayReadings | None) -> None:
         """Note that an optimizer step was applied, not skipped.
@@ -141,10 +127,12 @@ class Telemetry:
         It ran on the decays that are in force until `decay.step()`; on the base decay where there
         is no controller.
         """
-        self._cumulative.add(lr, decay.weight_decays if decay is not None else {"all": base})
+        if self._dynamics is not None:
+            self._dynamics.stepped(lr, base, decay)
+        self._cumulative.add(lr, at_their_rates(decay) if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:
-        """Note that a training step is done; write its line where it has one. Collective there.
+        """Note that a training step is done; write its lines where it has some. Collective there.
 
         The first step, one in log.every and the last have a line.
 
@@ -163,6 +151,8 @@ class Telemetry:
         if step == 1 or step % self._config.log.every == 0 or step == self._config.run.steps:
             self._write("train", step, {**values, **self._figures(step)})
             self._attempt.note(step)
+        if self._dynamics is not None and (figures := self._dynamics.read()):
+            self._write("dynamics", step, figures)
 
     def validation(self, step: int, record: Mapping[str, float], figure: FigureOfMerit) -> None:
         """Write the line of a validation."""
@@ -179,19 +169,8 @@ class Telemetry:
         Args:
             lr: the learning rate of that step, for the half-lives.
         """
-        step = decay.last_refresh_step
-        decays = decay.weight_decays
-        sums = self._cumulative.sums
-        values: dict[str, Any] = {
-            "alphas": decay.alphas,
-            "weight_decays": decays,
-            "refresh_seconds": decay.last_refresh_seconds,
-            "cumulative_decay": {name: sums.get(name, 0.0) for name in decays},
-            **half_lives(lr, decays, self._positions_per_step),
-        }
-        if decay.statuses:
-            values["statuses"] = decay.statuses
-        self._write("refresh", step, values)
+        values = refresh_figures(decay, lr, self._cumulative.sums, self._positions_per_step)
+        self._write("refresh", decay.last_refresh_step, values)
 
     def notice(self, step: int, text: str, **values: Any) -> None:
         """Record something that a person should know of later, such as a spike of the loss.
@@ -301,9 +280,9 @@ class Telemetry:
             sums.add(tokens, flops, training_seconds(seconds) * peak, seconds, used)
         return used
 
-    def _weight_norms(self) -> WeightNorms | None:
+    def _find_shards(self) -> Shards | None:
         try:
-            return WeightNorms(self._engine, self._world)
+            return Shards(self._engine, self._world)
         except ValueError as error:  # alike on every rank: it is about the configuration
             self.message(f"no weight norms in {METRICS}: {error}")
             return None

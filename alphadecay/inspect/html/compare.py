@@ -13,7 +13,7 @@ from alphadecay.inspect.html import heatmaps, style
 from alphadecay.inspect.html.curves import FEW, PART_COLOURS, PART_NAMES
 from alphadecay.inspect.html.downsample import extremes
 from alphadecay.inspect.html.page import Chart, Section, render_template
-from alphadecay.inspect.html.refreshes import Refreshes, read_refreshes
+from alphadecay.inspect.html.refreshes import NAMES, Refreshes, read_refreshes
 from alphadecay.inspect.html.summary_cards import facts, headline
 from alphadecay.inspect.run.comparison import (
     Compared,
@@ -163,7 +163,7 @@ def _maps(runs: Sequence[Compared]) -> Iterator[Section]:
     """Yield the maps of the last refreshes, in colours that hold for all runs."""
     read = [(one, read_refreshes(one.run.of("refresh")[-1:])) for one in runs]
     known = [(one, refreshes) for one, refreshes in read if refreshes is not None]
-    for quantity, name in (("alpha", "α"), ("decay", "Weight decay")):
+    for quantity, name in NAMES.items():
         shown = [
             (one, refreshes)
             for one, refreshes in known
@@ -173,7 +173,7 @@ def _maps(runs: Sequence[Compared]) -> Iterator[Section]:
         title = f"{name} by layer and type, at the last refresh"
         if shown:
             yield Section(title, _about_maps(shown), _map_charts(shown, quantity))
-        else:
+        elif quantity != "rate":  # which few runs have
             yield Section(title, "None: no run has any.")
 
 

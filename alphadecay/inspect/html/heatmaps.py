@@ -19,7 +19,7 @@ from alphadecay.inspect.html.refreshes import Cube, Refreshes
 from alphadecay.inspect.html.style import SCALES, figure, type_colour
 
 ROW = 24  # pixels
-TEXT = {"alpha": "%{z:.2f}", "decay": "%{z:.2r}"}
+TEXT = {"alpha": "%{z:.2f}", "decay": "%{z:.2r}", "rate": "%{z:.2f}"}
 BAND = (25, 75)  # per cent of the layers
 BAND_OPACITY = 0.13
 COLOUR_BAR = {

@@ -8,8 +8,9 @@ from html import escape
 from typing import Any
 
 from alphadecay.inspect.html import curves, heatmaps, spectrum_plot
+from alphadecay.inspect.html.dynamics import what_decay_does
 from alphadecay.inspect.html.page import Chart, Page, Section, render_page
-from alphadecay.inspect.html.refreshes import Refreshes, read_refreshes
+from alphadecay.inspect.html.refreshes import NAMES, Refreshes, read_refreshes
 from alphadecay.inspect.html.spectra import Esd, Spectra, measure
 from alphadecay.inspect.html.style import layer_colours
 from alphadecay.inspect.html.summary_cards import facts, headline, version_facts
@@ -45,6 +46,7 @@ def render(run: Run, patterns: Sequence[str] = ()) -> str:
         sections=[
             _losses(run),
             *_by_module(run, refreshes),
+            *what_decay_does(run),
             _spectra(run, measure(run, patterns)),
             _time(run),
         ],
@@ -86,7 +88,7 @@ def _about_loss(run: Run) -> str:
 def _by_module(run: Run, refreshes: Refreshes | None) -> list[Section]:
     if refreshes is None:
         return [Section("α and decay by module", _without_refreshes(run))]
-    names = {"alpha": SCORES.get(run.method, "α"), "decay": "Weight decay"}
+    names = {**NAMES, "alpha": SCORES.get(run.method, "α")}
     both = f"{names['alpha']} and weight decay"
     title = both if "alpha" in refreshes.values else names["decay"]
     maps = [
@@ -120,10 +122,19 @@ def _about_maps(run: Run, refreshes: Refreshes) -> str:
         parts.append(
             "A small α, a heavy tail, is read as strong learned features: those decay least."
         )
+    parts += _about_ends(run)
     shown = len(refreshes.steps)
     if refreshes.count > shown:
         parts.append(f"{shown} of {refreshes.count:,} refreshes are here, evenly spaced.")
     return " ".join(parts) + _without_alpha(run)
+
+
+def _about_ends(run: Run) -> list[str]:
+    """Say at what rate learn those that have no α by design."""
+    last = run.of("refresh")[-1]
+    rates = last.get("lr_ratios") or {}
+    ends = [rate for name, rate in rates.items() if name not in (last.get("alphas") or {})]
+    return [f"Embeddings and head learn at {ends[0]:.3g} × the scheduled rate."] if ends else []
 
 
 def _without_refreshes(run: Run) -> str:

@@ -53,7 +53,7 @@ DARK = {
     BROWN: "#c79286",
     SILVER: "#8a8f98",
 }
-SCALES = {"alpha": "Viridis", "decay": "Magma"}
+SCALES = {"alpha": "Viridis", "decay": "Magma", "rate": "Cividis"}
 HEIGHT = 340  # pixels
 FONT = {
     "family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",

@@ -1,4 +1,6 @@
-"""Reads metrics.jsonl: a JSON object a line, whose kind is train, validation, refresh or notice."""
+"""Reads metrics.jsonl: a JSON object a line, whose kind is train, validation, refresh, dynamics or
+notice.
+"""
 
 from __future__ import annotations
 

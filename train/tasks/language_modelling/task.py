@@ -66,11 +66,23 @@ class LanguageModelling:
         return loss
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
-        """Return loss and perplexity on the held-out rows. Collective."""
+        """Return loss and perplexity on the held-out rows, and on those followed. Collective."""
         config = self._config
         rows = config.eval.micro_batch or config.run.micro_rows
         published_batch = config.eval.published_batch
-        return evaluate(engine, self._held_out, rows, self._world, published_batch).record()
+        found = evaluate(engine, self._held_out, rows, self._world, published_batch).record()
+        followed = self._followed()
+        if followed is not None:
+            found["probe_loss"] = evaluate(engine, followed, rows, self._world).loss
+        return found
+
+    def _followed(self) -> Labelled | None:
+        """Return the rows of eval.probe_step, the same on every rank; None where it is off."""
+        step = self._config.eval.probe_step
+        if not step:
+            return None
+        (whole,) = self._batches.batch(step - 1, 0, 1, self._batches.global_batch)
+        return Labelled(whole.inputs["input_ids"], whole.inputs["labels"])
 
     def is_same(self, saved: object) -> bool:
         """Return whether a checkpoint's data are this run's, told by their content.

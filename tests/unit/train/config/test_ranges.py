@@ -15,7 +15,7 @@ from train.config.key_registry import known_keys, range_of
 from train.config.ranges import Range, at_least, explain, greater_than, within
 
 # Numbers that may be anything: s2 is bounded by s1, a shuffle takes any seed.
-WITHOUT_RANGE = {"decay.s2", "decay.seed"}
+WITHOUT_RANGE = {"decay.s2", "decay.lr_s2", "decay.seed"}
 
 
 def numeric(kind: Any) -> bool:

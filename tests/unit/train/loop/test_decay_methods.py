@@ -67,6 +67,9 @@ def test_choices_are_the_librarys(method: str) -> None:
         (config("lawn", cautious=True), "nothing decays: decay.method is lawn"),
         (config("hyperball", schedule="cosine"), "nothing decays: decay.method is hyperball"),
         (by(config("awd", cautious=True)), "decay.cautious compares .* --optim.name adamw"),
+        (config("uniform", drives="lr"), "method uniform measures no alpha"),
+        (config("awd", drives="both"), "decay.drives is both, .* awd measures no alpha"),
+        (config("alphadecay", weight_decay=0.0, drives="both"), "which is 0"),
         (by(config("alphadecay", schedule="lr")), "penalty of optim.name adam is not lr"),
         (config("lawn", base="auto"), "decay.base is auto, and decay.method is lawn, which decays"),
         (by(config("uniform", base="auto"), "sgdw"), "the rule is of adamw, and optim.name is"),
@@ -82,6 +85,15 @@ def test_refused_in_words(chosen: TrainConfig, words: str) -> None:
 def test_the_estimator_is_the_librarys_method(estimator: str) -> None:
     found = AlphaDecayConfig(**spectral_options(config("alphadecay", estimator=estimator)))
     assert found.method == estimator
+
+
+def test_rates_are_the_librarys_and_need_no_base_decay() -> None:
+    chosen = config("shuffled", weight_decay=0.0, drives="lr", lr_s2=3.0, lr_until=0.2)
+    check_method(chosen)
+    found = AlphaDecayConfig(**spectral_options(chosen))
+    assert (found.drives, found.control, found.lr_s1, found.lr_s2) == ("lr", "shuffled", 1.0, 3.0)
+    assert (found.lr_ends, found.lr_ramp) == (5.0, 50)
+    assert found.lr_until == chosen.run.steps // 5
 
 
 def test_the_base_of_auto_is_not_yet_zero() -> None:

@@ -75,6 +75,16 @@ def test_what_it_says(tmp_path):
         assert part in text, part
 
 
+def test_rates_by_module_are_told_with_their_range(tmp_path):
+    own = ("--decay.drives=lr", "--decay.lr_s2=4", "--decay.lr_until=0.2", "--decay.lr_ramp=5")
+    text, problems = report(tmp_path, 1, *own)
+    assert problems == []
+    assert (
+        "learning rates by module: 1 to 4 times optim.lr 0.001, embeddings and head 5 times, "
+        "each reached over 5 steps, until step 10"
+    ) in text
+
+
 def test_every_mistake_is_told_at_once(tmp_path):
     path = tmp_path / "mine.json"
     offload = {"device": "cpu", "ratio": 0.5}
