@@ -16,15 +16,19 @@ class Bert(Encoder):
 
     def config(self, model: ModelConfig, sequence_length: int) -> BertConfig:
         """Return transformers' description of the model."""
-        from transformers import BertConfig
+        # With its class, whose imports do not bear zero.Init's tensors, under which it is built.
+        from transformers.models.bert.modeling_bert import BertConfig
 
         return BertConfig(**encoder_settings(model, sequence_length))
 
     def bare(self, config: BertConfig) -> BertForSequenceClassification:
         """Build the model of `config` on the current default device."""
         from transformers import BertForSequenceClassification
+        from transformers.initialization import no_init_weights
 
-        return BertForSequenceClassification(config)
+        # it would clear the row of the fill, which a partitioned weight does not show
+        with no_init_weights():
+            return BertForSequenceClassification(config)
 
     def flops_per_token(self, model: ModelConfig, sequence_length: int) -> float:
         """Return three times the forward's matmuls, the pooler's among them."""

@@ -16,7 +16,8 @@ class Roberta(Encoder):
 
     def config(self, model: ModelConfig, sequence_length: int) -> RobertaConfig:
         """Return transformers' description of the model."""
-        from transformers import RobertaConfig
+        # With its class, whose imports do not bear zero.Init's tensors, under which it is built.
+        from transformers.models.roberta.modeling_roberta import RobertaConfig
 
         settings = encoder_settings(model, sequence_length)
         return RobertaConfig(**settings, bos_token_id=0, eos_token_id=2)
@@ -24,8 +25,11 @@ class Roberta(Encoder):
     def bare(self, config: RobertaConfig) -> RobertaForSequenceClassification:
         """Build the model of `config` on the current default device."""
         from transformers import RobertaForSequenceClassification
+        from transformers.initialization import no_init_weights
 
-        return RobertaForSequenceClassification(config)
+        # it would clear the row of the fill, which a partitioned weight does not show
+        with no_init_weights():
+            return RobertaForSequenceClassification(config)
 
     def flops_per_token(self, model: ModelConfig, sequence_length: int) -> float:
         """Return three times the forward's matmuls."""

@@ -109,8 +109,8 @@ def _prepare(
     splits: dict[str, Sentences] = {
         split: _encode(rows, tokenizer, config) for split, rows in examples.items()
     }
-    for split, sentences in splits.items():
-        write_split(folder, split, sentences)
+    for name, sentences in splits.items():
+        write_split(folder, name, sentences)
     tokenizer.save(folder)
     longest = config.sentences.sequence_length
     full = sum(

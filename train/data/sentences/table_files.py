@@ -11,6 +11,13 @@ from typing import Any
 from train.data.sentences.rows import Columns, RawRow
 from train.errors import UserError
 
+
+class _Tabs(csv.Dialect):
+    delimiter = "\t"
+    quoting = csv.QUOTE_NONE
+    lineterminator = "\n"
+
+
 SUFFIXES = (".jsonl", ".json", ".tsv", ".csv")
 
 
@@ -82,10 +89,9 @@ def _separated_rows(path: Path) -> Iterator[RawRow]:
 
     GLUE's own files are so, and have such marks inside their sentences.
     """
-    tabs = path.suffix == ".tsv"
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    form: type[csv.Dialect] = _Tabs if path.suffix == ".tsv" else csv.excel
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+        reader = csv.reader(file, form)
         names = next(reader, [])
         for fields in reader:
             yield RawRow(str(path), reader.line_num, _by_name(names, fields))
