@@ -55,8 +55,8 @@ class AlphaDecayConfig:
             constants by name that no spectrum changes. None is AlphaDecay.
         seed: of the shuffle.
         cautious: a weight decays only where the optimizer's step does not take it away from 0
-            (arXiv 2510.12402). While a step lasts it keeps a copy of the weights, and it takes
-            optimizers that shrink weights.
+            (arXiv 2510.12402). While a step lasts, and on a CPU for good, it keeps a copy of
+            the weights; it takes optimizers that shrink weights.
         towards: what weights decay towards: "zero", or "start", the weights that they are when
             AlphaDecay is made: w ← w − lr·λ·(w − w₀) (after L2-SP, arXiv 1802.01483), for
             fine-tuning. Make it once the pretrained weights are loaded and before a checkpoint is;

@@ -3,22 +3,24 @@ zero.
 
 x ← x − η·(u + λ·1[u·x ≥ 0]·x), elementwise (arXiv 2510.12402, Algorithm 1). The update u is what
 the optimizer's step has done, −η·u = x_after − x_before, so that it need not be known how it is
-made. It costs a copy of the tensors that a step updates, from before the step until after it, and
-waits for no device.
+made. It costs a copy of the tensors that a step updates, from before the step until after it (on a
+CPU its memory stays), and waits for no device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from alphadecay.optim.arithmetic import refuse_coarse
+from alphadecay.optim.copies import Copies, chunks
 from alphadecay.optim.cuts import Bound
 
 _CHUNK = 1 << 22  # elements compared at once: what is needed beside the copy stays small
+_BY_CACHE = frozenset({"cpu"})  # devices that gain by small pieces, not by large batches
 
 
 class CautiousDecay:
@@ -27,6 +29,7 @@ class CautiousDecay:
     def __init__(self) -> None:
         # (tensor, its weights before the step, lr · λ of each of its cuts)
         self._waiting: list[tuple[Bound, Tensor, Sequence[Any]]] = []
+        self._copies = Copies()
 
     def keep(self, bound: Bound, amounts: Sequence[Any]) -> None:
         """Take a tensor as it is before the step.
@@ -41,15 +44,19 @@ class CautiousDecay:
         """
         if any(isinstance(amount, Tensor) or amount for amount in amounts):
             refuse_coarse(bound.tensor.dtype)
-            self._waiting.append((bound, bound.local(bound.tensor).clone(), amounts))
+            before = self._copies.take(id(bound), bound.local(bound.tensor))
+            self._waiting.append((bound, before, amounts))
 
     def apply(self) -> None:
         """Decay what is kept, now that the step is done, and forget it."""
         batches: dict[tuple[Any, ...], tuple[list[Tensor], list[Tensor], list[Any]]] = {}
         for bound, before, amounts in self._waiting:
+            cuts = zip(bound.views(bound.tensor), bound.cut_up(before), amounts, strict=True)
+            if before.device.type in _BY_CACHE:
+                _decay_in_cache(cuts)
+                continue
             _clear_opposed(before, bound.local(bound.tensor))
-            olds = bound.cut_up(before)
-            for view, old, amount in zip(bound.views(bound.tensor), olds, amounts, strict=True):
+            for view, old, amount in cuts:
                 if isinstance(amount, Tensor) and amount.dim():
                     view.sub_(old.mul_(amount))
                 elif isinstance(amount, Tensor) or amount:
@@ -69,11 +76,26 @@ class CautiousDecay:
         self._waiting.clear()
 
 
+def _decay_in_cache(cuts: Iterable[tuple[Tensor, Tensor, Any]]) -> None:
+    """Decay views of the weights after a step, given those before it and lr · λ of each."""
+    for view, old, amount in cuts:
+        if isinstance(amount, Tensor) and amount.dim():
+            for after, before, share in chunks(view, old, amount):
+                after.sub_(_agreeing(before, after).mul_(share))
+        elif amount:
+            for after, before in chunks(view, old):
+                after.sub_(_agreeing(before, after), alpha=float(amount))
+
+
+def _agreeing(before: Tensor, after: Tensor) -> Tensor:
+    """Return the weights before a step, and 0 for those that it has taken further away from 0."""
+    return (after - before).mul_(before).le_(0.0).mul_(before)
+
+
 def _clear_opposed(before: Tensor, after: Tensor) -> None:
     """Set each weight of before the step to 0 that the step has taken further away from 0."""
     for old, new in zip(_chunks(before), _chunks(after), strict=True):
-        moved = new - old
-        old.masked_fill_(moved.mul_(old) > 0, 0.0)
+        old.copy_(_agreeing(old, new))
 
 
 def _chunks(tensor: Tensor) -> Iterator[Tensor]:

@@ -19,11 +19,13 @@ from alphadecay.optim.arithmetic import (
     add_scaled,
     amount_of,
     kind_of,
-    norm_of,
+    moments,
     rate_of,
     refuse_coarse,
+    sum_pieces,
 )
 from alphadecay.optim.cautious import CautiousDecay
+from alphadecay.optim.copies import chunks
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.optim.norms import NormRule
 from alphadecay.optim.rates import ModuleRates
@@ -146,12 +148,7 @@ class Fragments:
         found: dict[str, Tensor] = {}
         bounds = [bound for group, _ in held for bound in self._active(group)]
         for cut, weight, gradient in (triple for bound in bounds for triple in bound.triples()):
-            norms = [
-                norm_of(gradient, 1),
-                norm_of(gradient, 2).square(),
-                norm_of(weight, 2).square(),
-            ]
-            row = torch.stack(norms)
+            row = sum_pieces(moments, gradient, weight)
             found[cut.key] = found[cut.key] + row if cut.key in found else row
         return found
 
@@ -250,8 +247,10 @@ class Fragments:
 
     def _shrink_elements(self, bound: Bound, lr: Any, decay: float) -> None:
         for cut, view, gradient in bound.triples():
-            if cut.key in self.per_element:
-                view.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradient)))
+            if cut.key not in self.per_element:
+                continue
+            for weights, gradients in chunks(view, gradient):
+                weights.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradients)))
 
     def _penalise(self, held: Held) -> None:
         """On an accelerator one product and one sum for all fragments; on a CPU one fused

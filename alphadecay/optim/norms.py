@@ -8,19 +8,19 @@ Shapes: K modules, F sums of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from alphadecay.optim.arithmetic import refuse_coarse
+from alphadecay.optim.arithmetic import inner, refuse_coarse, sum_pieces
+from alphadecay.optim.copies import Copies, chunks
 from alphadecay.optim.cuts import Bound
 from alphadecay.sharding.base import Sharding
 
 # (learning rate, tensors that the step updates) of every param group
 Active = Sequence[tuple[Any, Iterable[Bound]]]
-_CHUNK = 1 << 16  # elements that a CPU sums at once: they stay in its cache
 
 
 class NormRule(Protocol):
@@ -130,10 +130,10 @@ class Lawn:
             for bound in self._bounds
             for row, weight, gradient in _pieces(self._held, bound, bound.tensor.grad)
         ]
-        parts = ((row, _summed(_along, *pair)) for row, *pair in pieces)
-        squares, inner = self._held.total(parts, 2).unbind(1)
+        parts = ((row, sum_pieces(_along, *pair)) for row, *pair in pieces)
+        squares, along = self._held.total(parts, 2).unbind(1)
         self._held.hold(squares)
-        shares = torch.where(squares > 0, inner / squares, 0.0)
+        shares = torch.where(squares > 0, along / squares, 0.0)
         for row, weight, gradient in pieces:
             share = shares[row].to(gradient.dtype)
             gradient.addcmul_(weight.to(gradient.dtype), share, value=-1.0)
@@ -142,7 +142,7 @@ class Lawn:
         if self.is_free:
             return
         pieces = [piece for bound in self._bounds for piece in _pieces(self._held, bound)]
-        parts = ((row, _summed(_square, weight)) for row, weight in pieces)
+        parts = ((row, sum_pieces(_square, weight)) for row, weight in pieces)
         (squares,) = self._held.total(parts, 1).unbind(1)
         norms = self._held.hold(squares)
         factors = torch.where(squares > 0, norms / squares.sqrt(), 1.0)
@@ -162,7 +162,7 @@ class Hyperball:
     optimizer's update. As −η·u is what its step has done, u need not be known: with D = W' − W and
     s = η·R / ‖D‖ the result is R·Norm(W + s·D), whose norm follows from ‖W‖², ⟨W, D⟩ and ‖D‖²: one
     reduction. A matrix of zeros is left to the optimizer for its first step. It costs a copy of the
-    modules from before the step until after it.
+    modules from before the step until after it, on a CPU for good.
 
     Args:
         held: the norms, common to all optimizers of a model.
@@ -172,6 +172,7 @@ class Hyperball:
     def __init__(self, held: HeldNorms, scale: float) -> None:
         self._held = held
         self._scale = scale
+        self._copies = Copies()
         # (tensor, its learning rate, (row, weights) of each of its fragments before the step)
         self._kept: list[tuple[Bound, Any, list[tuple[int, Tensor]]]] = []
 
@@ -179,7 +180,11 @@ class Hyperball:
         self.drop()
         for rate, bounds in active:
             for bound in bounds:
-                copies = [(row, _copy(weight)) for row, weight in _pieces(self._held, bound)]
+                pieces = enumerate(_pieces(self._held, bound))
+                copies = [
+                    (row, self._copies.take((id(bound), index), weight))
+                    for index, (row, weight) in pieces
+                ]
                 self._kept.append((bound, rate, copies))
 
     def after(self) -> None:
@@ -188,14 +193,14 @@ class Hyperball:
             for bound, rate, copies in self._kept
             for (row, old), (_, new) in zip(copies, _pieces(self._held, bound), strict=True)
         ]
-        parts = ((row, _summed(_of_move, old, new)) for row, _, old, new in pieces)
+        parts = ((row, sum_pieces(_of_move, old, new)) for row, _, old, new in pieces)
         total = self._held.total(parts, 3)
         rates = [0.0] * len(total)
         for row, rate, _, _ in pieces:
             rates[row] = rate * self._scale
         keep, take = self._shares(total, _vector(rates, total.device))
         for row, _, old, new in pieces:
-            for before, after in _chunks(old, new):
+            for before, after in chunks(old, new):
                 after.mul_(take[row]).addcmul_(before, keep[row].to(before.dtype))
         self.drop()
 
@@ -204,11 +209,11 @@ class Hyperball:
 
     def _shares(self, total: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
         """Return how much of W and of W' is in the result, [K] each."""
-        square, inner, moved = total.unbind(1)
+        square, along, moved = total.unbind(1)
         # a step that moves nothing, as one that only makes an optimizer's state, fixes no norm
         norms = self._held.hold(torch.where(moved > 0, square, 0.0))
         stretch = torch.where(moved > 0, rates * norms / moved.sqrt(), 0.0)
-        length = (square + 2 * stretch * inner + stretch.square() * moved).sqrt()
+        length = (square + 2 * stretch * along + stretch.square() * moved).sqrt()
         is_held = (norms > 0) & (length > 0)
         scale = norms / length
         keep = torch.where(is_held, scale * (1 - stretch), 0.0)
@@ -229,40 +234,17 @@ def _pieces(held: HeldNorms, bound: Bound, *others: Any) -> Iterator[tuple[Any, 
             yield held.rows[cut.key], weight, *rest
 
 
-def _copy(weight: Tensor) -> Tensor:
-    return weight.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _summed(products: Callable[..., list[Tensor]], *tensors: Tensor) -> Tensor:
-    """Return the sums [F] of products over fragments that lie alike, in float64."""
-    return torch.stack([torch.stack(products(*chunk)) for chunk in _chunks(*tensors)]).sum(0)
-
-
 def _square(weight: Tensor) -> list[Tensor]:
-    return [_inner(weight, weight)]
+    return [inner(weight, weight)]
 
 
 def _along(weight: Tensor, gradient: Tensor) -> list[Tensor]:
-    return [_inner(weight, weight), _inner(weight, gradient.to(weight.dtype))]
+    return [inner(weight, weight), inner(weight, gradient)]
 
 
 def _of_move(old: Tensor, new: Tensor) -> list[Tensor]:
     move = new - old
-    return [_inner(old, old), _inner(old, move), _inner(move, move)]
-
-
-def _inner(left: Tensor, right: Tensor) -> Tensor:
-    if left.is_contiguous() and right.is_contiguous():
-        return torch.dot(left.view(-1), right.view(-1)).double()
-    return (left * right).sum(dtype=torch.float64)
-
-
-def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield pieces that fit a CPU's cache, and all at once elsewhere."""
-    if all(each.is_contiguous() and each.device.type == "cpu" for each in tensors):
-        yield from zip(*(each.view(-1).split(_CHUNK) for each in tensors), strict=True)
-    else:
-        yield tensors
+    return [inner(old, old), inner(old, move), inner(move, move)]
 
 
 def _vector(values: Sequence[Any], device: torch.device) -> Tensor:

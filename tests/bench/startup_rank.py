@@ -20,11 +20,11 @@ from typing import Any
 # Part -> the function whose calls it is. One called within another's time counts in its own alone.
 PARTS = {
     "process_group": "train.cluster.distributed:start",
-    "data": "train.loop.build:prepare_together",
+    "data": "train.tasks.language_modelling.task:prepare_together",
     "engine": "train.loop.build:build_engine",
     "model": "train.engines.deepspeed:build_model",
     "first_refresh": "train.loop.build:build_decay",
-    "evaluation": "train.loop.validations:evaluate",
+    "evaluation": "train.tasks.language_modelling.task:evaluate",
 }
 
 

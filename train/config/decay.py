@@ -117,7 +117,7 @@ class DecayConfig:
             a norm follows; here everything that decays does).
         cautious: a weight decays only where the optimizer's step does not take it away from zero
             (arXiv 2510.12402), whatever the method; with adamw or sgdw, and a copy of the float32
-            weights while a step lasts.
+            weights while a step lasts, on a CPU for good.
         towards: what weights decay towards: zero, or start, the weights that the run begins with,
             such as those of model.pretrained (after L2-SP, arXiv 1802.01483), whatever the method;
             with adamw or sgdw, and a copy of the float32 weights.

@@ -25,6 +25,10 @@ from train.tasks.supply import Supply
 from train.tasks.task import Interruptible
 from train.telemetry.telemetry import Telemetry
 
+# What `evaluate` returns, of the weights and of their average.
+OF_WEIGHTS = ("val_loss", "val_top1", "val_top5")
+OF_AVERAGE = ("val_ema_loss", "val_ema_top1", "val_ema_top5")
+
 
 class ImageClassification:
     """Tells the class of an image; compared by top-1 accuracy.
@@ -73,10 +77,10 @@ class ImageClassification:
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
         """Return loss, top-1 and top-5 of the weights, and of their average. Collective."""
-        figures = self._figures(engine, "val")
+        figures = self._figures(engine, OF_WEIGHTS)
         if engine.average is not None:
             with engine.averaged():
-                figures |= self._figures(engine, "val_ema")
+                figures |= self._figures(engine, OF_AVERAGE)
         return figures
 
     def is_same(self, saved: object) -> bool:
@@ -91,12 +95,10 @@ class ImageClassification:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _figures(self, engine: Engine, prefix: str) -> dict[str, float]:
+    def _figures(self, engine: Engine, names: tuple[str, str, str]) -> dict[str, float]:
         rows = self._config.eval.micro_batch or self._config.run.micro_rows
-        loss, first, among = evaluate(
-            engine, self._validation, self._transforms, rows, self._world, self._pool
-        )
-        return {f"{prefix}_loss": loss, f"{prefix}_top1": first, f"{prefix}_top5": among}
+        values = evaluate(engine, self._validation, self._transforms, rows, self._world, self._pool)
+        return dict(zip(names, values, strict=True))
 
 
 def open_image_classification(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alphadecay import AdamW, AlphaDecay
 from alphadecay.baselines.gradient_decay import GradientDecay
 from alphadecay.baselines.uniform import bind_uniform
-from alphadecay.optim import cautious
+from alphadecay.optim import cautious, copies
 
 LR = 0.05
 ETA = 0.4
@@ -45,10 +45,19 @@ def formula(optimizer: torch.optim.Optimizer, model: nn.Module, decays: dict[str
             p -= LR * decays.get(name, 0.0) * torch.where(agrees, before[name], 0.0)
 
 
-@pytest.mark.parametrize("kind", [AdamW, torch.optim.AdamW, torch.optim.Adafactor])
-@pytest.mark.parametrize("chunk", [1 << 22, 100])
-def test_equals_the_formula(kind: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def take_pieces(by_cache: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cautious, "_BY_CACHE", {"cpu"} if by_cache else set())
     monkeypatch.setattr(cautious, "_CHUNK", chunk)
+    monkeypatch.setattr(copies, "_CHUNK", chunk)
+
+
+@pytest.mark.parametrize("kind", [AdamW, torch.optim.AdamW, torch.optim.Adafactor])
+@pytest.mark.parametrize("by_cache", [True, False])  # as on a CPU, as on a GPU
+@pytest.mark.parametrize("chunk", [1 << 22, 100])
+def test_equals_the_formula(
+    kind: Any, by_cache: bool, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_pieces(by_cache, chunk, monkeypatch)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = kind(model.parameters(), lr=LR, weight_decay=ETA)
@@ -68,7 +77,9 @@ def test_equals_the_formula(kind: Any, chunk: int, monkeypatch: pytest.MonkeyPat
     assert optimizer.param_groups[0]["weight_decay"] == ETA
 
 
-def test_a_decay_for_each_element() -> None:
+@pytest.mark.parametrize("by_cache", [True, False])
+def test_a_decay_for_each_element(by_cache: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_pieces(by_cache, 100, monkeypatch)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = AdamW(model.parameters(), lr=LR, weight_decay=ETA)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from alphadecay import AdamW
 from alphadecay.baselines.fixed_norms import FixedNorms
-from alphadecay.optim import SGD, norms
+from alphadecay.optim import SGD, copies
 from alphadecay.sharding.base import Sharding
 
 LR = 0.05
@@ -91,7 +91,7 @@ def radii_of(model: nn.Module) -> list[Tensor]:
 def test_hyperball_equals_the_formula(
     kind: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(norms, "_CHUNK", chunk)
+    monkeypatch.setattr(copies, "_CHUNK", chunk)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = kind(model.parameters(), lr=LR, weight_decay=0.0)
@@ -113,7 +113,7 @@ def test_hyperball_equals_the_formula(
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("chunk", [1 << 16, 100])
 def test_lawn_equals_the_formula(kind: Any, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(norms, "_CHUNK", chunk)
+    monkeypatch.setattr(copies, "_CHUNK", chunk)
     model = model_of()
     plain = copy.deepcopy(model)
     optimizer = kind(model.parameters(), lr=LR, weight_decay=0.0)
@@ -353,3 +353,28 @@ def test_choices_that_cannot_work(options: Any) -> None:
     model = model_of()
     with pytest.raises(ValueError, match="rules are lawn, hyperball"):
         FixedNorms(model, AdamW(model.parameters()), **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("rule", ["lawn", "hyperball"])
+def test_on_a_gpu_it_is_the_same_and_waits_for_nothing(rule: Any) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        model = model_of().to(device)
+        optimizer = AdamW(model.parameters(), lr=LR, weight_decay=0.0)
+        fixed = FixedNorms(model, optimizer, rule=rule, free_steps=1, scale=SCALE)
+        for step in range(STEPS):
+            optimizer.zero_grad()
+            batch = torch.randn(8, 24, generator=torch.Generator().manual_seed(step)).double()
+            model(batch.to(device)).square().mean().backward()
+            if device == "cuda" and step > 1:  # constants are taken to the device once
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                optimizer.step()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            fixed.step()
+        found.append({name: p.detach().cpu() for name, p in model.named_parameters()})
+    for name, weight in found[0].items():
+        torch.testing.assert_close(found[1][name], weight, rtol=1e-9, atol=1e-11, msg=name)

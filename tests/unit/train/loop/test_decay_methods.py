@@ -104,3 +104,11 @@ def test_the_base_of_auto_is_not_yet_zero() -> None:
 def test_no_decay_needs_no_base(method: str) -> None:
     check_method(config(method, weight_decay=0.0))
     assert not METHODS[method].decays
+
+
+def test_the_base_of_auto_is_of_language_models() -> None:
+    pictures = dataclasses.replace(
+        by(config("uniform", base="auto"), "adamw"), task="image_classification"
+    )
+    with pytest.raises(UserError, match="fitted to language models, and task is image_classif"):
+        check_method(pictures)

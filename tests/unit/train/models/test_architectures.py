@@ -1,16 +1,18 @@
-"""What every architecture owes the program: initial values, layers, parts, kernels, modules."""
+"""What every architecture of a language model owes the program: initial values, layers, parts,
+kernels, modules.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import torch
 
 from alphadecay import AdamW, AlphaDecay
-from train.config import ModelConfig
+from train.config import ARCHITECTURES, ModelConfig
 from train.errors import UserError
 from train.models import chunked_loss, spec_of
 from train.models.build import build_model, count_parameters
@@ -39,7 +41,7 @@ def step(model: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 def test_all_are_here():
-    assert set(MODELS) == set(get_args(get_type_hints(ModelConfig)["architecture"]))
+    assert set(MODELS) == set(ARCHITECTURES["language_modelling"])
 
 
 def test_gains_are_one_biases_zero_and_weights_normal(config):

@@ -265,7 +265,9 @@ def test_the_command_line_prints_the_folder_or_one_message(
     write_rows, settings, documents, monkeypatch, capsys
 ):
     config = settings(write_rows("a.jsonl", documents))
-    loaded = types.SimpleNamespace(data=config, model=types.SimpleNamespace(vocab_size=320))
+    loaded = types.SimpleNamespace(
+        task="language_modelling", data=config, model=types.SimpleNamespace(vocab_size=320)
+    )
     monkeypatch.setattr(
         "train.data.preparing.command.load_command", lambda argv, prog, about, keys: loaded
     )
