@@ -181,4 +181,4 @@ def test_the_exported_folder_gives_the_same_outputs(made, kind, engine, tmp_path
     if kind == "roberta":
         assert model.config.id2label == {0: "0", 1: "1"}
     outcome = run(1, ROOT, "-m", "train", "generate", str(whole), "--prompt", "red")
-    assert outcome.code == 1 and "writes no text" in outcome.output
+    assert outcome.code == 2 and "writes no text" in outcome.output
