@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tests.distributed.harness import init_deepspeed
-from tests.engines import PlainEngine, loss_of_text
+from tests.engines import PlainEngine
 from train.checkpoint.writer import Writer
 from train.config import TrainConfig
 from train.config.command_line import load_config
@@ -79,10 +79,21 @@ def rows_of(step: int) -> Tensor:
     return torch.randint(0, VOCABULARY, (ROWS, LENGTH), generator=generator)
 
 
+def inputs_of(config: TrainConfig, step: int) -> dict[str, Tensor]:
+    """The rows of a step as the architecture takes them, with labels of which it makes its loss."""
+    model = config.model
+    if model.architecture != "vit":
+        return {"input_ids": rows_of(step), "labels": rows_of(step)}
+    generator = torch.Generator().manual_seed(step)
+    shape = (ROWS, 3, model.image_size, model.image_size)
+    labels = torch.randint(0, model.num_labels, (ROWS,), generator=generator)
+    return {"pixel_values": torch.randn(shape, generator=generator), "labels": labels}
+
+
 def alone(config: TrainConfig) -> Trained:
     """The oracle: one process, torch's own clipping, the whole batch at once."""
     seed = config.run.seed_of_init
-    model = build_model(config.model, LENGTH, seed, z_loss=config.loss.z_loss)
+    model = build_model(config.model, config.positions, seed, z_loss=config.loss.z_loss)
     optimizer = build_optimizer(config, model.parameters())
     decay = build_decay(config, PlainEngine(model, optimizer))
     losses = []
@@ -91,7 +102,7 @@ def alone(config: TrainConfig) -> Trained:
             group["lr"] = learning_rate(config.optim, step + 1, STEPS)
             group["weight_decay"] = base_decay(config, step + 1)
         set_momentum(optimizer, momentum(config.optim, step + 1, STEPS))
-        loss = model(input_ids=rows_of(step), labels=rows_of(step)).loss
+        loss = model(**inputs_of(config, step)).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
         optimizer.step()
@@ -134,8 +145,10 @@ class Run:
             self.engine.set_learning_rate(learning_rate(self.config.optim, step + 1, STEPS))
             self.engine.set_weight_decay(base_decay(self.config, step + 1))
             self.engine.set_momentum(momentum(self.config.optim, step + 1, STEPS))
-            for row in rows_of(step).chunk(self.ranks)[dist.get_rank()]:
-                loss = loss_of_text(self.engine, row[None])
+            inputs = inputs_of(self.config, step)
+            for row in torch.arange(ROWS).chunk(self.ranks)[dist.get_rank()]:
+                one = {name: values[row : row + 1] for name, values in inputs.items()}
+                loss = self.engine.forward(one).loss
                 self.engine.backward(loss)
                 self.engine.step()
                 losses.append(loss.detach())

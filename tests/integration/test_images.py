@@ -190,6 +190,7 @@ def test_no_text_comes_from_a_classifier(runs):
 def test_a_dry_run_knows_the_images(runs, images):
     outcome = images.run(1, "zero1", "--dry-run", "--world-size", "2")
     assert outcome.code == 0 and "60 of 3 classes to train on: 0.80 epochs" in outcome.output
+    assert "21 to validate on; 1 cannot be read" in outcome.output
     assert "goes on from" in outcome.output
     outcome = images.run(1, "fresh", "--dry-run", "--images.train", "nowhere")
     assert outcome.code == 2 and "images.train is 'nowhere', which is no folder" in outcome.output

@@ -14,6 +14,7 @@ from train.config import HOW_IT_COMPUTES, TrainConfig
 _SECTIONS = ("checkpoint", "deepspeed", "engine", "log")
 _FREE = {"name", "output_dir", "resume", "eval.micro_batch"}
 _FREE |= {f"data.{key}" for key in ("directory", "workers", "read_ahead")}
+_FREE.add("images.workers")
 _FREE |= {f"run.{key}" for key in ("micro_batch", "max_hours", "max_skipped_steps", "spike_sd")}
 _FREE.add("run.deterministic")
 _FREE |= {f"model.{key}" for key in HOW_IT_COMPUTES}

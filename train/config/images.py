@@ -20,8 +20,9 @@ class ImagesConfig:
         source: folder (a folder of images for each class), saved (an image set of `datasets`) or
             drawn (shapes and textures of ten classes that the program draws itself).
         train: of source folder, a folder of CLASS/NAME.JPEG; of source saved, a folder that
-            save_to_disk wrote, or one of parquet files.
-        validation: the same for validation, with the same classes.
+            save_to_disk wrote, or one of parquet files, such as the copy of a repository.
+        validation: the same for validation, with the same classes; of source saved it may be the
+            same folder, where sets or files are named train and validation.
         image_column: of source saved: the column of the images.
         label_column: of source saved: the column of the classes, numbered from 0.
         drawn_train: of source drawn: images to train on.

@@ -18,7 +18,7 @@ HELP = """Print a script that completes the keys of train/pretrain.py and their 
 python, torchrun and deepspeed too. Load it once per shell, or in its start file:
 eval "$(python -m train completion bash)"."""
 _PROGRAM = "pretrain.py"
-_FOLDERS = ("output_dir", "data.directory")
+_FOLDERS = ("output_dir", "data.directory", "images.train", "images.validation")
 _FILES = ("data.files", "data.validation_files", "data.tokenizer", "deepspeed.config", "resume")
 # Behind a launcher, the line is completed as if it began at the program.
 _LAUNCHED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from train.config import TrainConfig
@@ -14,6 +15,8 @@ from train.loop.schedules import learning_rate
 _SCHEDULE = ("lr", "schedule", "warmup_steps", "min_lr_ratio", "wsd_decay_share", "cycle_momentum")
 _CHANGED = ("grad_clip",)
 _ROUNDING = ("fused",)
+# Where images lie and who reads them: the rows stay the same.
+_SAME_IMAGES = ("source", "train", "validation", "image_column", "label_column", "workers")
 
 
 def resume_changes(config: TrainConfig, run: Path, step: int) -> str:
@@ -36,6 +39,7 @@ def resume_changes(config: TrainConfig, run: Path, step: int) -> str:
     said += _optim(before, config, _CHANGED)
     if before.loss.z_loss != config.loss.z_loss:
         said.append(f"loss.z_loss was {before.loss.z_loss}, is {config.loss.z_loss}")
+    said += _images(before, config)
     rounding = _optim(before, config, _ROUNDING)
     if rounding:
         rounding[-1] += " (the same updates, rounded elsewhere: no longer bit for bit)"
@@ -45,6 +49,15 @@ def resume_changes(config: TrainConfig, run: Path, step: int) -> str:
 def _optim(before: TrainConfig, now: TrainConfig, keys: tuple[str, ...]) -> list[str]:
     pairs = [(key, getattr(before.optim, key), getattr(now.optim, key)) for key in keys]
     return [f"optim.{key} was {was}, is {value}" for key, was, value in pairs if was != value]
+
+
+def _images(before: TrainConfig, now: TrainConfig) -> list[str]:
+    """Return what is done otherwise to images that a checkpoint knows by their content alone."""
+    if now.task != "image_classification":
+        return []
+    was, settings = asdict(before.images), asdict(now.images)
+    changed = [key for key in settings if key not in _SAME_IMAGES and was[key] != settings[key]]
+    return [f"images.{key} was {was[key]}, is {settings[key]}" for key in changed]
 
 
 def _rates(before: TrainConfig, now: TrainConfig, step: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from train.config.images import ImagesConfig
-from train.data.images.blending import Blend, blend_of, blends, partner, smoothed
+from train.data.images.blending import blend_of, blends, partner, smoothed
 from train.data.images.draws import Purpose, generator
 from train.data.images.image_set import ImageSet
 from train.data.images.transforms import Pixels, Transforms
@@ -110,5 +110,5 @@ class ImageBatches:
         if not blends(self._config):
             return own, smoothed(label, classes, smoothing).astype(np.float32)
         other, second = seen[partner(position)]
-        blend: Blend = blend_of(self._seed, position, self._config, self._side)
+        blend = blend_of(self._seed, position, self._config, self._side)
         return blend.image(own, other), blend.label(label, second, classes, smoothing)

@@ -14,6 +14,8 @@ from train.data.images.pillow import Image, read_image
 from train.errors import UserError
 
 _DIGITS = 9  # of a row's name, so that names sort as numbers
+# What the names of files and sets begin with where both lie in one folder.
+_SPLITS = {"train": ("train",), "validation": ("val", "dev")}
 
 
 class SavedImages:
@@ -113,18 +115,9 @@ def _open(key: str, images: ImagesConfig) -> tuple[Any, str]:
             "one of parquet files"
         )
     title = f"images.{key} {folder}"
-    parquet = sorted(str(path) for path in folder.rglob("*.parquet"))
-    try:
-        if parquet:
-            table = datasets.load_dataset("parquet", data_files=parquet, split="train")
-        else:
-            table = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{title} is no image set of `datasets`: {error}") from error
-    if not isinstance(table, datasets.Dataset):
-        raise UserError(
-            f"{title} holds several sets ({', '.join(sorted(table))}); name the folder of one"
-        )
+    table = _table(key, folder, title)
+    if images.train == images.validation and not _has_own(key, folder):
+        raise UserError(f"{title} is the other set's folder too, and nothing in it is for {key}")
     for column, name in (("image", images.image_column), ("label", images.label_column)):
         if name not in table.column_names:
             raise UserError(
@@ -136,6 +129,38 @@ def _open(key: str, images: ImagesConfig) -> tuple[Any, str]:
         return table.cast_column(images.image_column, undecoded), title
     except (TypeError, ValueError) as error:
         raise UserError(f"{title}: column {images.image_column!r} has no images") from error
+
+
+def _table(key: str, folder: Path, title: str) -> Any:
+    """Return the one set that a folder holds, or of several the one that its name says is meant."""
+    import datasets
+
+    parquet = sorted(folder.rglob("*.parquet"))
+    own = [path for path in parquet if path.name.startswith(_SPLITS[key])]
+    files = [str(path) for path in own or parquet]
+    try:
+        if files:
+            table = datasets.load_dataset("parquet", data_files=files, split="train")
+        else:
+            table = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{title} is no image set of `datasets`: {error}") from error
+    if not isinstance(table, datasets.Dataset):
+        split = next((name for name in table if name.startswith(_SPLITS[key])), None)
+        if split is None:
+            raise UserError(
+                f"{title} holds several sets, {', '.join(sorted(table))}, and none of them is for "
+                f"{key}; name the folder of one"
+            )
+        table = table[split]
+    return table
+
+
+def _has_own(key: str, folder: Path) -> bool:
+    """Return whether files or a folder of a split's name are there."""
+    splits = (path for path in folder.iterdir() if path.is_dir())
+    names = (path.name for path in (*folder.rglob("*.parquet"), *splits))
+    return any(name.startswith(_SPLITS[key]) for name in names)
 
 
 def _labels(key: str, table: Any, images: ImagesConfig, num_labels: int) -> list[int]:

@@ -32,4 +32,6 @@ def plan_images(config: TrainConfig, problems: Problems) -> DataPlan:
         f"  {count:,} of {len(training.classes):,} classes to train on: {rows / count:,.2f} "
         f"epochs; {len(validation.labels):,} to validate on"
     )
+    if bad := training.bad + validation.bad:
+        epochs += f"; {bad:,} cannot be read"
     return DataPlan((line, epochs), training.identity)

@@ -159,3 +159,5 @@ def test_the_estimate_is_masters_moments_and_weights():
     assert space.bytes_needed(7000, 2, masters=True, ranks=4) == 7000 * 14 + (8 << 20)
     # Unsharded in float32 the weights are the masters.
     assert space.bytes_needed(7000, 4, masters=False, ranks=1) == 7000 * 12 + (2 << 20)
+    averaged = space.bytes_needed(7000, 4, masters=True, ranks=1, averages=True)
+    assert averaged == 7000 * 20 + (2 << 20)

@@ -52,6 +52,13 @@ def test_each_setting_is_named(tmp_path, argument, said):
     assert changes(tmp_path, argument).startswith(said)
 
 
+def test_what_is_done_to_images_is_told_and_where_they_lie_is_not(tmp_path):
+    images = ("--task=image_classification", "--model.architecture=vit", "--images.source=drawn")
+    (tmp_path / "config.yaml").write_text(dump_config(load_config([*BEFORE, *images])))
+    now = load_config([*BEFORE, *images, "--images.mixup=0.3", "--images.workers=7"])
+    assert resume_changes(now, tmp_path, 50) == "images.mixup was 0.8, is 0.3"
+
+
 def test_all_are_told_in_one_line(tmp_path):
     said = changes(tmp_path, "--run.steps=200", "--optim.fused=false", "--optim.schedule=linear")
     assert said.count(" was to be ") == 1

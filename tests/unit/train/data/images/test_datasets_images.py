@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -92,6 +93,34 @@ def test_columns_of_other_names_can_be_named(tmp_path):
     assert open_saved("train", images, data, 3).labels.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("form", ["saved", "parquet"])
+def test_both_sets_may_lie_in_one_folder(tmp_path, form):
+    parts = {"train": table([0, 1, 2]), "validation": table([2, 2], first=3)}
+    if form == "saved":
+        datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "both"))
+    else:
+        (tmp_path / "both/data").mkdir(parents=True)
+        for name, part in parts.items():
+            part.to_parquet(str(tmp_path / f"both/data/{name}-00000-of-00001.parquet"))
+    both = str(tmp_path / "both")
+    images, data = settings(tmp_path)
+    images = replace(images, train=both, validation=both)
+    for key, labels in (("train", [0, 1, 2]), ("validation", [2, 2])):
+        prepare_saved(key, images, data, 3)
+        assert open_saved(key, images, data, 3).labels.tolist() == labels
+
+
+def test_one_set_is_not_taken_for_both(tmp_path):
+    (tmp_path / "one").mkdir()
+    table([0, 1, 2]).to_parquet(str(tmp_path / "one/train-0.parquet"))
+    one = str(tmp_path / "one")
+    images, data = settings(tmp_path)
+    images = replace(images, train=one, validation=one)
+    prepare_saved("train", images, data, 3)
+    with pytest.raises(UserError, match=r"is the other set's folder too, and nothing in it is for"):
+        prepare_saved("validation", images, data, 3)
+
+
 def test_what_is_no_image_set_is_refused(tmp_path):
     images, data = settings(tmp_path)
     with pytest.raises(UserError, match=r"images.train is .*, which is no folder"):
@@ -100,5 +129,5 @@ def test_what_is_no_image_set_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is no image set of `datasets`"):
         prepare_saved("train", images, data, 3)
     datasets.DatasetDict({"a": table([0]), "b": table([1])}).save_to_disk(str(tmp_path / "val"))
-    with pytest.raises(UserError, match=r"holds several sets \(a, b\); name the folder of one"):
+    with pytest.raises(UserError, match=r"holds several sets, a, b, and none of them is for val"):
         prepare_saved("validation", images, data, 3)
