@@ -9,9 +9,15 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from alphadecay.config import Towards
 from alphadecay.modules import Places, WeightModule, bare_name, exempt_parameters
 from alphadecay.optim.belonging import refuse_strangers
-from alphadecay.optim.decay_kind import is_decoupled, make_cautious, refuse_own_rate
+from alphadecay.optim.decay_kind import (
+    is_decoupled,
+    keep_starts,
+    make_cautious,
+    refuse_own_rate,
+)
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.gradient_guard import forget_dry_run, guard_stage0
 from alphadecay.optim.hooks import StepHook
@@ -37,6 +43,7 @@ class Attachment:
         published: True where norm gains and biases decay as well.
         decoupled: whether the optimizers shrink weights, where that is not to be found out.
         cautious: decay after each step, and only where the step does not oppose it.
+        towards: "zero", or "start": what the optimizers' tensors hold now.
         needs_decay: refuse optimizers that decay nothing.
         ends: embeddings and output head, where each module has a learning rate of its own too; None
             leaves the rates to the groups.
@@ -59,6 +66,7 @@ class Attachment:
         published: bool = False,
         decoupled: bool | None = None,
         cautious: bool = False,
+        towards: Towards = "zero",
         needs_decay: bool = True,
         ends: Collection[nn.Parameter] | None = None,
     ) -> None:
@@ -80,6 +88,8 @@ class Attachment:
             refuse_own_rate(each)
             fragments.refuse_coarse_weights(each.param_groups)
         kinds = [is_decoupled(each) if decoupled is None else decoupled for each in self.optimizers]
+        if towards == "start":
+            keep_starts(self.optimizers, self.fragments, kinds, cautious)
         if cautious:
             make_cautious(self.optimizers, self.fragments, kinds)
         for each, fragments in zip(self.optimizers, self.fragments, strict=True):

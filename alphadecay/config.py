@@ -10,6 +10,7 @@ Tail = Literal["hill", "goodness_of_fit", "fix_finger"]
 Method = Literal["gram", "svd", "farms", "moments"]
 Assign = Literal["linear", "sqrt", "log2"]
 Score = Literal["alpha", "frobenius_norm", "spectral_norm"]
+Towards = Literal["zero", "start"]
 Drives = Literal["decay", "lr", "both"]
 Control = Literal["inverted", "shuffled", "uniform_at_mean", "fixed_ratio"]
 
@@ -19,6 +20,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "assign": get_args(Assign),
     "score": get_args(Score),
     "compat": (None, "published"),
+    "towards": get_args(Towards),
     "control": (None, *get_args(Control)),
     "drives": get_args(Drives),
 }
@@ -55,6 +57,10 @@ class AlphaDecayConfig:
         cautious: a weight decays only where the optimizer's step does not take it away from 0
             (arXiv 2510.12402). While a step lasts, and on a CPU for good, it keeps a copy of
             the weights; it takes optimizers that shrink weights.
+        towards: what weights decay towards: "zero", or "start", the weights that they are when
+            AlphaDecay is made: w ← w − lr·λ·(w − w₀) (after L2-SP, arXiv 1802.01483), for
+            fine-tuning. Make it once the pretrained weights are loaded and before a checkpoint is;
+            it keeps a copy of the optimizer's weights, and takes optimizers that shrink weights.
         ratios: of fixed_ratio: shell pattern of weight names -> multiple of the base decay; the
             first that matches counts.
         drives: what alpha sets by module: its "decay"; its learning rate, "lr" (LLR, arXiv
@@ -89,6 +95,7 @@ class AlphaDecayConfig:
     control: Control | None = None
     seed: int = 0
     cautious: bool = False
+    towards: Towards = "zero"
     ratios: Mapping[str, float] | None = None
     drives: Drives = "decay"
     lr_s1: float = 1.0

@@ -9,7 +9,16 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from alphadecay.attach import Attachment
-from alphadecay.config import AlphaDecayConfig, Assign, Control, Drives, Method, Score, Tail
+from alphadecay.config import (
+    AlphaDecayConfig,
+    Assign,
+    Control,
+    Drives,
+    Method,
+    Score,
+    Tail,
+    Towards,
+)
 from alphadecay.description import Description, describe, log_thawed
 from alphadecay.learning_rates import LearningRates
 from alphadecay.modules import choose_modules
@@ -81,6 +90,7 @@ class AlphaDecay:
         control: Control | None = None,
         seed: int = 0,
         cautious: bool = False,
+        towards: Towards = "zero",
         ratios: Mapping[str, float] | None = None,
         drives: Drives = "decay",
         lr_s1: float = 1.0,
@@ -107,6 +117,7 @@ class AlphaDecay:
             published=published,
             decoupled=decoupled,
             cautious=cautious,
+            towards=towards,
             needs_decay=drives != "lr",
             ends=ends.values() if self.config.drives_rates else None,
         )

@@ -18,6 +18,7 @@ import torch
 
 from alphadecay.attach import Attachment
 from alphadecay.baselines.rules import AWD_SCALE, adadecay_modules, adadecay_parameters, awd
+from alphadecay.config import Towards
 from alphadecay.modules import find_modules
 from alphadecay.optim.fragments import Held
 from alphadecay.optim.wrapped import bare_optimizers
@@ -51,7 +52,7 @@ class GradientDecay:
         s1, s2: of gradient_norm: decays of the smallest and the largest norm, as multiples of the
             base decay.
         compat: "published" decays norm gains and biases too, as the published code does.
-        cautious: as for AlphaDecay.
+        cautious, towards: as for AlphaDecay.
         include, exclude, splits: as for AlphaDecay.
 
     Raises:
@@ -74,6 +75,7 @@ class GradientDecay:
         s2: float = 5.0,
         compat: Literal["published"] | None = None,
         cautious: bool = False,
+        towards: Towards = "zero",
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         splits: Mapping[str, Mapping[str, int]] | None = None,
@@ -93,7 +95,12 @@ class GradientDecay:
         _refuse_partial_steps(self._engine, bare_optimizers(self._engine, optimizer))
         modules = find_modules(target.model, include, exclude, splits)
         self._attachment = Attachment(
-            target, optimizer, modules, published=compat == "published", cautious=cautious
+            target,
+            optimizer,
+            modules,
+            published=compat == "published",
+            cautious=cautious,
+            towards=towards,
         )
         self._fragments = self._attachment.fragments[0]
         self._sizes = {module.name: math.prod(module.shape) for module in modules}

@@ -25,6 +25,7 @@ _HEAD_NAMES = frozenset(
         "qa_outputs",
     }
 )
+_OF_SEVERAL = "classifier"  # transformers' RoBERTa has two linear layers in it
 _GETTERS = ("get_output_embeddings", "get_classifier")  # transformers, timm
 
 
@@ -78,7 +79,7 @@ def _given(model: nn.Module, getter: str) -> list[nn.Parameter]:
 
 def _named_as_head(site: Site) -> bool:
     parts = [part for part in site.layer_path.split(".") if not part.isdigit()]
-    return bool(parts) and parts[-1] in _HEAD_NAMES
+    return bool(parts) and (parts[-1] in _HEAD_NAMES or _OF_SEVERAL in parts)
 
 
 def _widths(model: nn.Module) -> set[int]:

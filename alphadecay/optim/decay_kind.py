@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from alphadecay.optim.cautious import CautiousDecay
 from alphadecay.optim.fragments import Fragments
 from alphadecay.optim.hooks import StepHook
+from alphadecay.optim.starting_weights import StartingWeights
 from alphadecay.sharding.base import Span
 
 # library -> class -> whether it shrinks the weights (True) or adds a penalty to the gradients
@@ -111,6 +112,33 @@ def make_cautious(
                 "shrinks weights, such as AdamW"
             )
         part.cautious = CautiousDecay()
+
+
+def keep_starts(
+    optimizers: Sequence[Any],
+    fragments: Sequence[Fragments],
+    kinds: Sequence[bool],
+    cautious: bool,
+) -> None:
+    """Have every optimizer's weights decay towards what they are now.
+
+    Raises:
+        ValueError: one adds its decay to the gradients, or decay is cautious as well, which is
+            about zero.
+    """
+    if cautious:
+        raise ValueError(
+            "cautious decay asks whether a step goes away from zero, and towards 'start' there is "
+            "no decay to zero; use one of them"
+        )
+    for optimizer, shrinks, part in zip(optimizers, kinds, fragments, strict=True):
+        if not shrinks:
+            raise ValueError(
+                f"decay towards the starting weights moves weights, and {type(optimizer).__name__} "
+                "adds its decay, an L2 penalty, to the gradients; use one that shrinks weights, "
+                "such as AdamW"
+            )
+        part.start = StartingWeights(part.bounds.values())
 
 
 def _known(optimizer: Optimizer) -> bool | None:

@@ -29,6 +29,7 @@ from alphadecay.optim.copies import chunks
 from alphadecay.optim.cuts import Bound, Cut, cuts_of
 from alphadecay.optim.norms import NormRule
 from alphadecay.optim.rates import ModuleRates
+from alphadecay.optim.starting_weights import StartingWeights
 from alphadecay.sharding.base import Span
 
 # (param group, its weight decay at this step)
@@ -56,6 +57,7 @@ class Fragments:
             of the module's one ratio.
         cautious: decays after the step, and only where it does not oppose it; None decays before
             it, everywhere.
+        start: what the modules decay towards, before the step; None is zero.
         rates: gives each module its own learning rate; None leaves them to the groups.
         norms: holds the modules' norms around the step; None leaves them to it.
     """
@@ -79,6 +81,7 @@ class Fragments:
         self.before: Callable[[Held], None] | None = None
         self.per_element: dict[str, Callable[[Tensor], Tensor]] = {}
         self.cautious: CautiousDecay | None = None
+        self.start: StartingWeights | None = None
         self.norms: NormRule | None = None
         self.rates: ModuleRates | None = None
         self._ratios: dict[str, float] = {EXEMPT: 0.0, ENDS: 1.0, REST: 1.0}
@@ -166,8 +169,10 @@ class Fragments:
             self.before(held)
         if self.norms is not None:
             self.norms.before([(rate_of(group), self._active(group)) for group, _ in held])
-        if self.cautious is not None:
-            self._keep(held, self.cautious)
+        if self.start is not None:
+            self._hand(held, self.start.pull)
+        elif self.cautious is not None:
+            self._hand(held, self.cautious.keep)
         elif decoupled:
             self._shrink(held)
         else:
@@ -197,12 +202,12 @@ class Fragments:
         if self.norms is not None:
             self.norms.drop()
 
-    def _keep(self, held: Held, cautious: CautiousDecay) -> None:
-        """Note lr · λ of every fragment, which waits for the step."""
+    def _hand(self, held: Held, take: Callable[[Bound, list[Any]], None]) -> None:
+        """Hand on every tensor with lr · λ of its fragments."""
         for group, decay in held:
             lr = rate_of(group)
             for bound in self._active(group):
-                cautious.keep(bound, [self._amount(*each, lr, decay) for each in bound.pairs()])
+                take(bound, [self._amount(*each, lr, decay) for each in bound.pairs()])
 
     def _amount(self, cut: Cut, gradient: Tensor, lr: Any, decay: float) -> Any:
         """Return lr · λ of a fragment: one number, or one of each element."""

@@ -39,6 +39,7 @@ SGDW = ("--optim.name=sgdw", "--decay.cautious=true", "--decay.schedule=cosine")
 BOTH = (*RATES, "--decay.drives=both", "--decay.cautious=true")
 CASES = {
     "cautious": ("--decay.cautious=true",),
+    "towards the start": ("--decay.towards=start",),
     "cautious by element": ("--decay.cautious=true", "--decay.method=adadecay_parameters"),
     "sgd": ("--optim.name=sgd",),
     "sgdw": ("--optim.name=sgdw",),
@@ -59,6 +60,7 @@ CASES = {
 }
 WITHOUT = {
     "cautious": (),
+    "towards the start": (),
     "cautious by element": ("--decay.method=adadecay_parameters",),
     "sgd": ("--optim.name=sgdw",),
     "sgdw": ("--optim.name=sgdw", "--decay.method=none"),

@@ -22,6 +22,7 @@ from train.config.loss import LossConfig
 from train.config.model import HOW_IT_COMPUTES, ModelConfig
 from train.config.optim import OptimConfig
 from train.config.run import CheckpointConfig, DeepSpeedConfig, EvalConfig, LogConfig, RunConfig
+from train.config.sentences import SentencesConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -41,17 +42,26 @@ __all__ = [
     "OptimConfig",
     "Ratio",
     "RunConfig",
+    "SentencesConfig",
     "TaskName",
     "TrainConfig",
 ]
 
-TaskName = Literal["language_modelling", "image_classification", "modular_arithmetic"]
+TaskName = Literal[
+    "language_modelling",
+    "image_classification",
+    "modular_arithmetic",
+    "text_classification",
+    "text_regression",
+]
 # Whose head a task's loss is made of.
 ARCHITECTURES: Mapping[TaskName, tuple[str, ...]] = MappingProxyType(
     {
         "language_modelling": ("llama", "qwen3", "gpt2"),
         "image_classification": ("vit",),
         "modular_arithmetic": ("llama", "qwen3", "gpt2"),
+        "text_classification": ("roberta", "bert"),
+        "text_regression": ("roberta", "bert"),
     }
 )
 
@@ -71,6 +81,8 @@ class TrainConfig:
         loss: what is added to the model's own loss.
         images: where images come from, of task image_classification.
         arithmetic: what is reckoned, of task modular_arithmetic.
+        sentences: where labelled sentences come from, of tasks text_classification and
+            text_regression.
         optim: the optimizer and its schedule.
         decay: how weight decay is shared out.
         run: length, batch and precision.
@@ -90,6 +102,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     arithmetic: ArithmeticConfig = field(default_factory=ArithmeticConfig)
+    sentences: SentencesConfig = field(default_factory=SentencesConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decay: DecayConfig = field(default_factory=DecayConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -111,6 +124,8 @@ class TrainConfig:
             return 3  # two numbers and a sign
         if self.task == "image_classification":
             return (self.model.image_size // self.model.patch_size) ** 2 + 1  # a class token
+        if self.task in ("text_classification", "text_regression"):
+            return self.sentences.sequence_length
         return self.data.sequence_length
 
     @property

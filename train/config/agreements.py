@@ -25,6 +25,9 @@ _PATHS = (
     "data.directory",
     "data.repository",
     "data.tokenizer",
+    "model.pretrained",
+    "sentences.repository",
+    "sentences.tokenizer",
     "deepspeed.config",
 )
 _PATTERN = re.compile(r"[*?\[\]]")  # of Python's glob

@@ -118,6 +118,9 @@ class DecayConfig:
         cautious: a weight decays only where the optimizer's step does not take it away from zero
             (arXiv 2510.12402), whatever the method; with adamw or sgdw, and a copy of the float32
             weights while a step lasts, on a CPU for good.
+        towards: what weights decay towards: zero, or start, the weights that the run begins with,
+            such as those of model.pretrained (after L2-SP, arXiv 1802.01483), whatever the method;
+            with adamw or sgdw, and a copy of the float32 weights.
         interval: optimizer steps between refreshes, not micro batches.
         s1: decay of the heaviest tail, as a multiple of the base decay.
         s2: decay of the lightest tail, as a multiple of the base decay.
@@ -158,6 +161,7 @@ class DecayConfig:
     base: Literal["given", "auto"] = "given"
     schedule: Literal["constant", "cosine", "lr"] = "constant"
     cautious: bool = False
+    towards: Literal["zero", "start"] = "zero"
     interval: Annotated[int, at_least(1)] = 500
     s1: Annotated[float, at_least(0)] = 0.67
     s2: float = 5.0

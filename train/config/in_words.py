@@ -8,6 +8,7 @@ from pathlib import Path
 from train.config.data import DataConfig
 from train.config.images import ImagesConfig
 from train.config.optim import OptimConfig
+from train.config.sentences import GLUE, SentencesConfig
 
 NAMED = 2  # files named one by one
 
@@ -33,6 +34,15 @@ def images_words(images: ImagesConfig) -> str:
     if images.source == "drawn":
         return f"{images.drawn_train:,} images of shapes and textures, drawn by the program"
     return f"images of `{Path(images.train).name}`"
+
+
+def sentences_words(sentences: SentencesConfig) -> str:
+    """Name the source of labelled sentences, without the folders that files lie in."""
+    if sentences.source == "files":
+        return _files_words([Path(name).name for name in sentences.train])
+    if sentences.source == "stdlib":
+        return "docstrings of the Python standard library"
+    return f"{sentences.source.removeprefix(GLUE)} of GLUE"
 
 
 def tokenizer_words(data: DataConfig) -> str:

@@ -14,8 +14,9 @@ class ModelConfig:
 
     Args:
         architecture: its kind; a file of train/models: llama, qwen3 (llama with norms on queries
-            and keys), gpt2 (learned positions, biases, one matrix for queries, keys and values) or
-            vit (images, for task image_classification).
+            and keys), gpt2 (learned positions, biases, one matrix for queries, keys and values),
+            vit (images, for task image_classification), roberta or bert (encoders of text, for
+            tasks text_classification and text_regression).
         vocab_size: rows of the embedding and of the head; at least the tokenizer's number of
             pieces.
         hidden_size: width of the residual stream; divisible by num_heads.
@@ -29,7 +30,12 @@ class ModelConfig:
         patch_size: of vit: side of a patch; divides image_size.
         drop_path: of vit: probability that a row skips a branch of the last layer (arXiv
             1603.09382); it grows on a straight line from 0 at the first.
-        num_labels: classes of a classifier's head.
+        num_labels: classes of a classifier's head; 1 in a regression.
+        dropout: of roberta and bert: probability that an activation or an attention is dropped.
+        max_positions: of roberta and bert: positions that have an embedding; 0 means as many as a
+            row has.
+        pretrained: of roberta and bert: a Hugging Face folder whose weights the training begins
+            from, with a new head; the sizes here must be its own.
         init_std: standard deviation of the normal initialisation.
         tie_embeddings: share the embedding with the head.
         qk_norm: a norm on each head's queries and keys, which keeps attention's logits from growing
@@ -47,7 +53,7 @@ class ModelConfig:
             CUDA, else false.
     """
 
-    architecture: Literal["llama", "qwen3", "gpt2", "vit"] = "llama"
+    architecture: Literal["llama", "qwen3", "gpt2", "vit", "roberta", "bert"] = "llama"
     vocab_size: Annotated[int, at_least(1)] = 32000
     hidden_size: Annotated[int, at_least(1)] = 512
     intermediate_size: Annotated[int, at_least(1)] = 1376
@@ -59,7 +65,10 @@ class ModelConfig:
     image_size: Annotated[int, at_least(1)] = 224
     patch_size: Annotated[int, at_least(1)] = 16
     drop_path: Annotated[float, within(0, 1, high_open=True)] = 0.0
-    num_labels: Annotated[int, at_least(2)] = 1000
+    num_labels: Annotated[int, at_least(1)] = 1000
+    dropout: Annotated[float, within(0, 1, high_open=True)] = 0.0
+    max_positions: Annotated[int, at_least(0)] = 0
+    pretrained: str = ""
     init_std: Annotated[float, greater_than(0)] = 0.02
     tie_embeddings: bool = False
     qk_norm: bool = False

@@ -19,5 +19,15 @@ PREPROCESSOR = "preprocessor_config.json"
 STOP = "stop"
 TENSORBOARD = "tensorboard"
 TOKENIZER_JSON = "tokenizer.json"
+# All that a tokenizer of transformers may save.
+TOKENIZER_FILES = (
+    TOKENIZER_JSON,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
 TOKENIZER_MODEL = "tokenizer.model"
 ZERO_SHOT = "zero_shot.json"

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from train.config import TrainConfig
 from train.config.agreements import Wrong, disagreements, out_of_range, unusable_texts
 from train.config.run import AUTO
+from train.config.sentence_agreements import sentence_disagreements
 from train.errors import Problems, UserError
 
 
@@ -26,7 +27,7 @@ def check_values(config: TrainConfig, problems: Problems, places: Mapping[str, s
     """
     for found in (*out_of_range(config), *unusable_texts(config)):
         _note(found, problems, places)
-    for found in disagreements(config):
+    for found in (*disagreements(config), *sentence_disagreements(config)):
         _note(found, problems, places)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,7 @@ from train.engines.protocol import LogitsOf, WrittenState
 from train.engines.snapshot import Snapshot
 from train.errors import UserError
 from train.models import spec_of
-from train.models.build import finish_model, model_on_meta
-from train.models.initialise import initialise
+from train.models.build import fill_weights, finish_model, model_on_meta
 
 
 class Fsdp2Engine:
@@ -206,7 +204,7 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
     if config.model.tie_embeddings:
         module.tie_weights()  # to_empty gave each of the two names a tensor of its own
     spec = spec_of(config.model)
-    initialise(module, partial(spec.initial_std, config.model), config.run.seed_of_init)
+    fill_weights(module, config.model, config.run.seed_of_init)
     spec.restore_buffers(module)
     finish_model(module, config.model, config.loss.z_loss)
     optimizer = build_optimizer(config, module.parameters())

@@ -70,8 +70,31 @@ print(model.config.id2label[int(model(**inputs).logits.argmax())])""",
     figures="Validation",
     unit="Positions",
 )
+_SENTENCES = CardTask(
+    pipeline="text-classification",
+    noun="A classifier of text",
+    trained="trained",
+    use="""from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "."  # this folder, or its name on the hub
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("A sentence.", return_tensors="pt")  # of a pair the second one comes next
+print(model(**inputs).logits)  # of the classes in model.config.id2label, or the value itself""",
+    caution=(
+        "It answers in the terms of what it was trained on, whatever a text says, and has not been"
+        "\nexamined for what it gets wrong."
+    ),
+    figures="Validation",
+    unit="Tokens",
+)
 _CARDS: Mapping[TaskName, CardTask] = MappingProxyType(
-    {"language_modelling": _TEXT, "image_classification": _IMAGES}
+    {
+        "language_modelling": _TEXT,
+        "image_classification": _IMAGES,
+        "text_classification": _SENTENCES,
+        "text_regression": _SENTENCES,
+    }
 )
 
 

@@ -7,6 +7,7 @@ do not say is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,7 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alphadecay.inspect.run.metrics import PERPLEXITY, Record, figure_of
 from alphadecay.inspect.run.words import number
 from train.config.decay import METHODS
-from train.config.in_words import data_words, images_words, schedule_words, tokenizer_words
+from train.config.in_words import (
+    data_words,
+    images_words,
+    schedule_words,
+    sentences_words,
+    tokenizer_words,
+)
 from train.export.card_sources import Exported, Sources, read_sources
 from train.export.card_tasks import card_task
 from train.export.decay_table import decay_table
@@ -125,6 +132,9 @@ def _training(sources: Sources) -> Facts:
     unit = card_task(sources.exported.architecture).unit
     if config is not None and config.task == "image_classification":
         facts["Data"] = images_words(config.images)
+    elif config is not None and config.task != "language_modelling":
+        facts["Data"] = sentences_words(config.sentences)
+        facts["Begun with"] = Path(config.model.pretrained).name
     elif config is not None:
         facts["Data"] = data_words(config.data, whole_paths=False)
         facts["Tokenizer"] = tokenizer_words(config.data)

@@ -32,7 +32,7 @@ class Trained:
 
     Args:
         checkpoint: a complete one, hashes checked.
-        tokenizer: the run's; None where the model takes no text.
+        tokenizer: the run's; None where the model writes no text.
         model: what was built.
         sequence_length: positions of a row in training.
     """
@@ -50,7 +50,8 @@ class Trained:
         """
         config: PretrainedConfig = spec_of(self.model).config(self.model, self.sequence_length)
         if self.tokenizer is None:
-            name_classes(config, self.run)
+            if self.model.num_labels > 1:
+                name_classes(config, self.run)
             return config
         config.use_cache = True
         config.eos_token_id = self.tokenizer.eos_id
@@ -125,7 +126,7 @@ def find_trained(path: Path, tokenizer: str, say: Callable[[str], None]) -> Trai
     saved = {key: value for key, value in manifest["model"].items() if value is not None}
     model = ModelConfig(**{key: value for key, value in saved.items() if key in known})
     length = int(manifest["sequence_length"])
-    if model.architecture in ARCHITECTURES["image_classification"]:
+    if model.architecture not in ARCHITECTURES["language_modelling"]:
         return Trained(newest, None, model, length)
     run = newest.path.parent.parent
     kept = any((run / name).is_file() for name in (TOKENIZER_MODEL, TOKENIZER_JSON))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from train.config import ARCHITECTURES
 from train.export.card_sources import Exported
 from train.export.hf_model_card import FILE, model_card
 from train.export.hf_tokenizer import write_tokenizer
 from train.export.image_files import write_preprocessor
+from train.export.sentence_files import copy_tokenizer
 from train.export.trained import DTYPES, Trained
 
 
@@ -27,10 +29,12 @@ def write_export(
     """
     model = trained.load(DTYPES[dtype])
     model.save_pretrained(folder, max_shard_size=shard_size)
-    if trained.tokenizer is None:
+    if trained.tokenizer is not None:
+        write_tokenizer(trained.tokenizer, folder, trained.sequence_length)
+    elif trained.model.architecture in ARCHITECTURES["image_classification"]:
         write_preprocessor(trained.run, folder)
     else:
-        write_tokenizer(trained.tokenizer, folder, trained.sequence_length)
+        copy_tokenizer(trained.run, folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     built = trained.model
     exported = Exported(trained.checkpoint, built.architecture, parameters, dtype, built.quantize)

@@ -23,6 +23,7 @@ from train.loop.stopping.diverged import forget_divergence, refuse_if_diverged
 from train.loop.stopping.signals import StopRequests, own_stop_files
 from train.loop.trainer import Trainer
 from train.models.kernels import check_machine
+from train.models.pretrained import check_pretrained
 from train.system.lease import Lease
 from train.system.patience import patiently
 from train.tasks.registry import kind_of
@@ -57,6 +58,7 @@ def build(
     check_sinks(config)
     check_method(config)
     check_machine(config.model)
+    world.run_on_main(lambda: check_pretrained(config.model, config.positions))
     world.run_on_main(lambda: refuse_if_diverged(config))
     world.run_on_main(lambda: patiently(lambda: folder.mkdir(parents=True, exist_ok=True)))
     check_shared("output_dir", folder, world)

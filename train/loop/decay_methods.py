@@ -32,6 +32,7 @@ def spectral_options(config: TrainConfig) -> dict[str, Any]:
         "compat": section.compat or None,
         "seed": section.seed,
         "cautious": section.cautious,
+        "towards": section.towards,
         "ratios": {entry.modules: entry.ratio for entry in section.ratios} or None,
         "drives": section.drives,
         "lr_s1": section.lr_s1,
@@ -112,6 +113,7 @@ def _check_amount(config: TrainConfig) -> None:
     decay = config.decay
     chosen = [] if decay.schedule == "constant" else [f"decay.schedule is {decay.schedule}"]
     chosen += ["decay.cautious is set"] if decay.cautious else []
+    chosen += ["decay.towards is start"] if decay.towards == "start" else []
     if not chosen:
         return
     if not METHODS[decay.method].decays or _is_zero(config):
@@ -125,6 +127,11 @@ def _check_amount(config: TrainConfig) -> None:
             f"decay.cautious compares decay with the optimizer's own step, and optim.name {name} "
             f"has its decay, an L2 penalty, inside it; set --optim.name {name}w"
         )
+    if decay.towards == "start" and (decay.cautious or name not in DECOUPLED):
+        other = f"optim.name {name} adds an L2 penalty to the gradients; set --optim.name {name}w"
+        if decay.cautious:
+            other = "decay.cautious asks about steps away from zero; leave one of them out"
+        raise UserError(f"decay.towards start moves weights to where the run began, and {other}")
     if decay.schedule == "lr" and name == "adam":
         raise UserError(
             "decay.schedule lr has lr times decay go as the learning rate squared, and the L2 "
@@ -169,6 +176,7 @@ def _gradients(config: TrainConfig, engine: Engine) -> Decay | None:
         s2=section.s2,
         compat=section.compat or None,
         cautious=section.cautious,
+        towards=section.towards,
     )
 
 
@@ -186,8 +194,16 @@ def _norms(config: TrainConfig, engine: Engine) -> Decay | None:
 def _uniform(config: TrainConfig, engine: Engine) -> Decay | None:
     published = config.decay.compat == "published"
     cautious = config.decay.cautious
-    if config.optim.weight_decay and (cautious or not published):  # else the optimizer's own does
-        bind_uniform(engine.handle, engine.optimizer, published=published, cautious=cautious)
+    towards = config.decay.towards
+    own = published and not cautious and towards == "zero"  # the optimizer's own decay does
+    if config.optim.weight_decay and not own:
+        bind_uniform(
+            engine.handle,
+            engine.optimizer,
+            published=published,
+            cautious=cautious,
+            towards=towards,
+        )
     return None
 
 

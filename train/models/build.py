@@ -47,9 +47,21 @@ def build_model(
         module = spec.bare(config)
     if _stage(ds_config) != 3:
         _make_room(module, dtype, device)
-    initialise(module, partial(spec.initial_std, model), seed)
+    fill_weights(module, model, seed)
     finish_model(module, model, z_loss)
     return module
+
+
+def fill_weights(module: nn.Module, model: ModelConfig, seed: int) -> None:
+    """Draw the weights that a run begins with, and take those that it has from elsewhere.
+
+    Collective where weights are partitioned.
+    """
+    initialise(module, partial(spec_of(model).initial_std, model), seed)
+    if model.pretrained:
+        from train.models.pretrained import load_pretrained
+
+        load_pretrained(module, model)
 
 
 def model_on_meta(model: ModelConfig, sequence_length: int) -> nn.Module:

@@ -67,16 +67,16 @@ def initialise(module: nn.Module, std_of: Callable[[str], float], seed: int) -> 
     drawn = _drawn_in_order(matrices, std_of, seed)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            with _Gathered(parameter) as writes:
+            with Gathered(parameter) as writes:
                 if not writes:
                     continue
                 if name in matrices:
-                    _put(parameter, next(drawn))
+                    put_whole(parameter, next(drawn))
                 else:
                     parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
-def _put(parameter: nn.Parameter, whole: Tensor) -> None:
+def put_whole(parameter: nn.Parameter, whole: Tensor) -> None:
     """Write the values, or this rank's shard of them: every rank has drawn them all."""
     if isinstance(parameter, DTensor):
         mesh, placements = parameter.device_mesh, parameter.placements
@@ -86,7 +86,7 @@ def _put(parameter: nn.Parameter, whole: Tensor) -> None:
         parameter.copy_(whole)
 
 
-class _Gathered:
+class Gathered:
     """Holds the parameter whole on rank 0 and writes it back to its owners at the end.
 
     Entering gives True on ranks that are to write.

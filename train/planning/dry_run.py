@@ -16,6 +16,7 @@ from train.errors import Problems, UserError
 from train.loop.auto_decay import choose_base
 from train.loop.decay_methods import check_method
 from train.models.kernels import check_machine
+from train.models.pretrained import check_pretrained
 from train.planning.checkpoint_plan import checkpoint_lines, start_line
 from train.planning.device import GB, Device, device_here
 from train.planning.gradient_plan import gradient_lines
@@ -64,6 +65,7 @@ def dry_run(c: TrainConfig, world_size: int, device: Device | None = None) -> Dr
     engine = planned.engine
     if device is None:
         problems.attempt(lambda: check_machine(c.model))
+    problems.attempt(lambda: check_pretrained(c.model, c.positions))
     problems.attempt(lambda: check_sinks(c))
     model = model_without_weights(c.model, c.positions)
     details = [tuple(parameter_lines(c, model)), tuple(planned.lines())]

@@ -36,6 +36,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "yaml": "train",
         "liger_kernel": "liger",
         "lm_eval": "zeroshot",
+        "sklearn": "glue",
         "tensorboard": "tensorboard",
         "wandb": "wandb",
     }

@@ -16,6 +16,8 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "image_classification": "image_classification",
         "language_modelling": "language_modelling",
         "modular_arithmetic": "modular_arithmetic",
+        "text_classification": "text_classification",
+        "text_regression": "text_classification",
     }
 )
 

@@ -11,10 +11,19 @@ from train.errors import as_command
 
 HELP = """Turn the text of a recipe into token files, or read each of its images once. A run does
 this by itself; by hand it can be done before, without a GPU, and on any machine that sees
-data.directory. Only the sections data and images, model.vocab_size and model.num_labels matter
-here. Killed, the same command goes on where it was.
+data.directory. Only the sections data, images and sentences matter here, and some keys of model.
+Killed, the same command goes on where it was.
 Prints the folder of each text, or the file that remembers each set of images."""
-KEYS = ("task", "data", "images", "model.vocab_size", "model.num_labels")
+KEYS = (
+    "task",
+    "data",
+    "images",
+    "sentences",
+    "model.vocab_size",
+    "model.num_labels",
+    "model.architecture",
+    "model.pretrained",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +42,10 @@ def _prepared(config: TrainConfig) -> Iterable[Path]:
         from train.data.images.sources import prepare_images
 
         return prepare_images(config.images, config.data, config.model)
+    if config.task in ("text_classification", "text_regression"):
+        from train.data.sentences.prepare import prepare_sentences
+
+        return [prepare_sentences(config)]
     from train.data.preparing.corpora import prepare_all
 
     return prepare_all(config.data, config.model.vocab_size)

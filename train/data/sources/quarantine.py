@@ -39,6 +39,7 @@ class Quarantine:
         write: takes each line; None only counts.
         max_bad_fraction: largest tolerated share of bad rows, in [0, 1].
         shown_path: where the user will find the lines, for messages; None names no file.
+        key: the setting of max_bad_fraction.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Quarantine:
         write: Callable[[bytes], Any] | None,
         max_bad_fraction: float,
         shown_path: Path | None = None,
+        key: str = "data.max_bad_fraction",
     ) -> None:
         self.rows = 0
         self.reasons: Counter[str] = Counter()
         self.last_reason = ""
         self.max_bad_fraction = max_bad_fraction
         self.shown_path = shown_path
+        self.key = key
         self._write = write
         self._examples: dict[str, str] = {}
 
@@ -114,6 +117,6 @@ class Quarantine:
             )
             raise BadCorpus(
                 f"{bad} of {rows} rows of the corpus cannot be used ({bad / rows:.1%}, "
-                f"data.max_bad_fraction allows {self.max_bad_fraction:.1%}), for example: "
-                f"{examples}.{where} Mend the corpus or raise data.max_bad_fraction."
+                f"{self.key} allows {self.max_bad_fraction:.1%}), for example: "
+                f"{examples}.{where} Mend the corpus or raise {self.key}."
             )

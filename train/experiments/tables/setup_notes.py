@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from train.config import TaskName
 from train.experiments.grids.cells import Cell, Grid
-from train.experiments.tables import paper_reference, paper_vit
+from train.experiments.tables import paper_glue, paper_reference, paper_vit
 from train.experiments.tables.collect import Record
 from train.experiments.tables.paper_reference import PAPER, Point
 
@@ -20,6 +20,8 @@ _POINTS: Mapping[TaskName, Callable[[Record], Iterable[Point]]] = MappingProxyTy
     {
         "language_modelling": paper_reference.points,
         "image_classification": paper_vit.points,
+        "text_classification": paper_glue.points,
+        "text_regression": paper_glue.points,
     }
 )
 

@@ -25,6 +25,7 @@ EXPECTED = {
 
 # of other tasks, with checks of their own
 OTHERS = {"grokking", "vit_tiny", "vit_tiny_smoke"}
+OF_SENTENCES = {"glue": (124.65, 2), "glue_smoke": (0.88, 8)}  # parameters in millions, classes
 
 
 def parameters(model, length):
@@ -45,7 +46,17 @@ def parameters(model, length):
 
 
 def test_every_recipe_is_expected():
-    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(EXPECTED) | OTHERS
+    expected = set(EXPECTED) | OTHERS | set(OF_SENTENCES)
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == expected
+
+
+@pytest.mark.parametrize("name", OF_SENTENCES)
+def test_recipes_of_sentences_have_their_sizes(name):
+    config = load_config(["--config", str(RECIPES / f"{name}.yaml")])
+    module = model_on_meta(config.model, config.positions)
+    millions, classes = OF_SENTENCES[name]
+    assert sum(p.numel() for p in module.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+    assert config.model.num_labels == classes
 
 
 def test_grokking_sees_every_pair_hundreds_of_times():

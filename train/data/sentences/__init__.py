@@ -1,0 +1,1 @@
+"""Labelled sentences: sources, a folder of tokens and labels, and the batches made of it."""
