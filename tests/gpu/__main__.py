@@ -22,7 +22,7 @@ OVERTIME = 60.0  # seconds past the budget after which a process that hangs is e
 
 def all_cases() -> Iterator[Case]:
     """Yield every case, in the order of its worth."""
-    from tests.gpu import equality, marked, refreshes, speed, start, steps
+    from tests.gpu import equality, evidence, marked, refreshes, speed, start, steps
 
     yield from equality.cases()
     yield from marked.cases()
@@ -30,6 +30,7 @@ def all_cases() -> Iterator[Case]:
     yield from steps.cases()
     yield from speed.cases()
     yield from speed.engines()
+    yield from evidence.cases()
     yield from speed.ablations("60m")
     yield from start.cases()
     yield from speed.ablations("350m")
@@ -50,6 +51,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help=f"the JSON (default: in {RESULTS.name}/)")
     parser.add_argument(
         "--folder", type=Path, default=Path("data/gpu"), help="for the corpus and the runs"
+    )
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        help="for the part evidence: a folder of C4-form *train*.json.gz and *validation*.json.gz, "
+        "and maybe a tokenizer, spiece.model",
     )
     return parser.parse_args(arguments)
 
@@ -75,7 +82,7 @@ def measure(options: argparse.Namespace) -> int:
     world = distributed.start(5.0)
     set_architectures(world.device)
     options.folder.mkdir(parents=True, exist_ok=True)
-    session = Session(world, options.toy, options.folder)
+    session = Session(world, options.toy, options.folder, options.corpus)
     budget = Budget(options.budget, BEGAN)
     machine = facts(world.device)
     out = options.out or out_file(RESULTS, machine, options.toy)

@@ -34,11 +34,13 @@ class Session:
         world: the one rank of this process.
         toy: small models, for a rehearsal.
         folder: for data and runs; it may be thrown away.
+        corpus: text for the runs that need more than the quickstart's; None where there is none.
     """
 
     world: World
     toy: bool
     folder: Path
+    corpus: Path | None = None
 
     @property
     def device(self) -> torch.device:

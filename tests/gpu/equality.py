@@ -46,9 +46,9 @@ STEPS = 12
 INTERVAL = 4
 SPREAD = 2
 LR = {"float32": 1e-2, "bf16": 1e-3}
-# float32: kernels add in another order, which Adam amplifies where a gradient is near 0; most ways
-# come within 3e-6 on an H200. bf16: the oracle rounds elsewhere. Decays lie between 0.67 and 5 in
-# units of the base, as their distance is told.
+EPS = 1e-4  # without it a gradient near 0 turns another order of sums into a whole step
+# float32: kernels add in another order. bf16: the oracle rounds elsewhere. Decays lie between 0.67
+# and 5 in units of the base, as their distance is told.
 WEIGHTS = {"float32": 2e-4, "bf16": 3e-2}
 DECAYS = {"float32": 5e-4, "bf16": 5e-2}
 
@@ -140,7 +140,11 @@ def _sharded(way: Way, session: Session) -> tuple[dict[str, Tensor], dict[str, f
     model = build_model(way.model, LENGTH, seed=11).to(session.device)
     net = _wrapped(way.kind, model)
     optimizer = AdamW(
-        net.parameters(), lr=LR[way.precision], weight_decay=WEIGHT_DECAY, fused=way.fused or None
+        net.parameters(),
+        lr=LR[way.precision],
+        eps=EPS,
+        weight_decay=WEIGHT_DECAY,
+        fused=way.fused or None,
     )
     decay = AlphaDecay(net, optimizer, **options)
     for batch in _batches(session):
@@ -205,7 +209,11 @@ def _engine(way: Way) -> Iterator[Any]:
         config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
     model = build_model(way.model, LENGTH, seed=11)
     optimizer = AdamW(
-        model.parameters(), lr=LR[way.precision], weight_decay=WEIGHT_DECAY, fused=way.fused or None
+        model.parameters(),
+        lr=LR[way.precision],
+        eps=EPS,
+        weight_decay=WEIGHT_DECAY,
+        fused=way.fused or None,
     )
     with without_memory_reports():
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
@@ -223,7 +231,7 @@ def _oracle(way: Way, session: Session) -> tuple[dict[str, Tensor], dict[str, fl
         {"params": [p], "name": name, "weight_decay": 0.0 if p.dim() < 2 else WEIGHT_DECAY}
         for name, p in named.items()
     ]
-    optimizer = torch.optim.AdamW(groups, lr=LR[way.precision], fused=way.fused or None)
+    optimizer = torch.optim.AdamW(groups, lr=LR[way.precision], eps=EPS, fused=way.fused or None)
     modules = layer_weights(masters)
     decays = linear_decays(modules)
     due = {1: decays}  # step -> decays that it runs on

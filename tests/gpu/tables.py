@@ -110,6 +110,31 @@ def engines(part: Figures, base: Figures) -> str:
     return markdown(headings, rows)
 
 
+def evidence(part: Figures) -> str:
+    """Return a row a method, the lowest perplexity first."""
+    cases = measured(part)
+    rows = [
+        (
+            name,
+            number(case, "val_perplexity", ".2f"),
+            number(case, "train_loss", ".3f"),
+            number(case, "base_decay", ".3g"),
+            number(case, "mean_cumulative_decay", ".3g"),
+            number(case, "tokens", ",.0f"),
+        )
+        for name, case in sorted(cases.items(), key=lambda one: float(one[1]["val_perplexity"]))
+    ]
+    headings = (
+        "60M, one seed",
+        "validation perplexity",
+        "training loss",
+        "base decay",
+        "Σ lr · decay",
+        "tokens",
+    )
+    return markdown(headings, rows)
+
+
 def _engine_row(size: str, engine: str, case: Figures) -> Row:
     return (
         size.upper(),
@@ -233,6 +258,7 @@ TABLES: Mapping[str, Callable[[Figures], str]] = {
     "eigvalsh": eigvalsh,
     "stacks": stacks,
     "start-up": start_up,
+    "evidence": evidence,
     "equality": equality,
     "tests": test_counts,
 }
