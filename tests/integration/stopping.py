@@ -20,12 +20,13 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
+from alphadecay.inspect.paths import DCP_METADATA
 from tests.forked import wait_for_ranks
 from tests.integration.program import Outcome, command, environment, fork_ranks
 from tests.waiting import PATIENCE, until
 from train.checkpoint import LATEST
 from train.checkpoint.names import TEMPORARY
-from train.engines.fsdp2_state import CLIENT_STATE, METADATA
+from train.engines.fsdp2_state import CLIENT_STATE
 from train.loop.run_status import read_state
 
 HELD = str(Path(__file__).with_name("held.py"))
@@ -197,10 +198,10 @@ def fingerprint(checkpoint: Path) -> dict[str, str]:
     """
     found = {}
     state = checkpoint / "state"
-    if (state / METADATA).exists():
+    if (state / DCP_METADATA).exists():
         found["sharded"] = hash_of(_sharded(state))
     for path in sorted(state.iterdir()):
-        if path.name == METADATA or path.suffix == ".distcp":
+        if path.name == DCP_METADATA or path.suffix == ".distcp":
             continue
         content = torch.load(path, map_location="cpu", weights_only=False)
         if path.name.endswith("optim_states.pt"):

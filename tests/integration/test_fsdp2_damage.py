@@ -9,10 +9,11 @@ import shutil
 import pytest
 import torch
 
+from alphadecay.inspect.paths import DCP_METADATA
 from tests.foreign import Touch
 from train import checkpoint
 from train.checkpoint.manifest import MANIFEST, STATE, facts_of_files
-from train.engines.fsdp2_state import CLIENT_STATE, METADATA
+from train.engines.fsdp2_state import CLIENT_STATE
 
 OLDER, NEWER = 3, 6
 
@@ -32,8 +33,8 @@ def flip(state):
 
 
 def hostile_contents(state):
-    (state / METADATA).write_bytes(pickle.dumps(Touch(state / "ran")))
-    note(state, METADATA)
+    (state / DCP_METADATA).write_bytes(pickle.dumps(Touch(state / "ran")))
+    note(state, DCP_METADATA)
 
 
 def hostile_client_state(state):
@@ -43,8 +44,8 @@ def hostile_client_state(state):
 
 
 def cut_contents(state):
-    (state / METADATA).write_bytes((state / METADATA).read_bytes()[:50])
-    note(state, METADATA)
+    (state / DCP_METADATA).write_bytes((state / DCP_METADATA).read_bytes()[:50])
+    note(state, DCP_METADATA)
 
 
 def note(state, name):
@@ -59,7 +60,7 @@ DAMAGES = {
     truncate: "bytes, the manifest says",
     flip: "is not what was written (sha256 differs)",
     lambda state: shard(state).unlink(): "is missing",
-    lambda state: (state / METADATA).unlink(): f"{METADATA} is missing",
+    lambda state: (state / DCP_METADATA).unlink(): f"{DCP_METADATA} is missing",
     lambda state: (state.parent / MANIFEST).unlink(): f"{MANIFEST} is missing or unreadable",
     hostile_contents: "asks for tests.foreign.touch, which is no part of one",
     hostile_client_state: "would run code when loaded: it asks for tests.foreign.touch",

@@ -132,6 +132,6 @@ def test_on_cuda_batches_are_pinned(folder):
         with ReadAhead(lambda k: batches.batch(k, 0, 1, 4), ahead, 9, device) as reader:
             for k in range(4):
                 for micro, plain in zip(reader.batch(k), batches.batch(k, 0, 1, 4), strict=True):
-                    assert micro.tokens.is_pinned() and micro.labels.is_pinned()
-                    moved = micro.tokens.to(device, non_blocking=True)
-                    assert torch.equal(moved.cpu(), plain.tokens)
+                    assert all(tensor.is_pinned() for tensor in micro.inputs.values())
+                    there = micro.to(device).to(torch.device("cpu"))
+                    assert_close(there.inputs, plain.inputs, rtol=0, atol=0)
