@@ -41,7 +41,7 @@ def hold_after(record):
 def logged(batch):
     def logging(reader, k):
         micro_batches = batch(reader, k)
-        rows = [row for micro in micro_batches for row in micro.tokens]
+        rows = [row for micro in micro_batches for row in micro.inputs["input_ids"]]
         hashes = [hashlib.sha256(row.numpy().tobytes()).hexdigest()[:16] for row in rows]
         with (FOLDER / f"batches-{os.environ.get('RANK', '0')}.txt").open("a") as file:
             file.write(f"{k} {' '.join(hashes)}\n")

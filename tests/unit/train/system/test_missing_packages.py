@@ -14,7 +14,12 @@ from train.errors import UserError
 from train.system.missing_packages import EXTRAS, explained
 
 # Packages that are imported under another name than they are installed by.
-IMPORTED_AS = {"PyYAML": "yaml", "protobuf": "google.protobuf", "pillow": "PIL"}
+IMPORTED_AS = {
+    "PyYAML": "yaml",
+    "protobuf": "google.protobuf",
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -26,7 +31,7 @@ def imports_of(requirements: list[str]) -> set[str]:
 def test_every_package_of_the_program_is_known():
     extras = PROJECT["optional-dependencies"]
     wanted = dict.fromkeys(imports_of(PROJECT["dependencies"] + extras["train"]), "train")
-    for extra in ("liger", "wandb", "tensorboard", "zeroshot"):
+    for extra in ("liger", "wandb", "tensorboard", "zeroshot", "glue"):
         wanted |= dict.fromkeys(imports_of(extras[extra]), extra)
     assert wanted == {name: extra for name, extra in EXTRAS.items() if name != "google"}
 
