@@ -82,11 +82,13 @@ def rows_of(step: int) -> Tensor:
 def inputs_of(config: TrainConfig, step: int) -> dict[str, Tensor]:
     """The rows of a step as the architecture takes them, with labels of which it makes its loss."""
     model = config.model
-    if model.architecture != "vit":
+    if config.task not in ("image_classification", "text_classification"):
         return {"input_ids": rows_of(step), "labels": rows_of(step)}
     generator = torch.Generator().manual_seed(step)
-    shape = (ROWS, 3, model.image_size, model.image_size)
     labels = torch.randint(0, model.num_labels, (ROWS,), generator=generator)
+    if config.task == "text_classification":
+        return {"input_ids": rows_of(step), "labels": labels}
+    shape = (ROWS, 3, model.image_size, model.image_size)
     return {"pixel_values": torch.randn(shape, generator=generator), "labels": labels}
 
 
