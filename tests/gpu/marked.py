@@ -15,7 +15,7 @@ KERNELS = "fused_kernels"  # DeepSpeed compiles them first, which takes over a m
 
 def cases() -> Iterator[Case]:
     """Yield the tests that need nothing built."""
-    yield Case("tests", "gpu", 60.0, lambda session: run(f"not {KERNELS}"))
+    yield Case("tests", "gpu", 45.0, lambda session: run(f"not {KERNELS}"))
 
 
 def kernel_cases() -> Iterator[Case]:
