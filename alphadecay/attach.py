@@ -71,6 +71,7 @@ class Attachment:
         ends: Collection[nn.Parameter] | None = None,
     ) -> None:
         engine = target.engine
+        self._engine = engine
         self.optimizers = bare_optimizers(engine, optimizer)
         if needs_decay:
             refuse_no_decay(self.optimizers)
@@ -165,7 +166,25 @@ class Attachment:
         self._unexplained = [0] * len(self._hooks)
         self._idle = 0
 
-    def new_steps(self) -> int:
+    @property
+    def step(self) -> int:
+        """The optimizer steps that an engine counts; 0 where there is none to count them."""
+        return int(self._engine.global_steps) if self._engine is not None else 0
+
+    def steps_after(self, step: int) -> int:
+        """Return the optimizer steps since `step`; an engine counts those it skips too.
+
+        Raises:
+            RuntimeError: steps went by that were not decayed, or the weights are others by now.
+        """
+        if self._engine is None:
+            return self._new_steps()
+        taken = self.step - step
+        if taken and self._engine.was_step_applied():
+            self._refuse_undecayed()
+        return taken
+
+    def _new_steps(self) -> int:
         """Return how many steps the optimizers have taken since the last call, without those that
         only made an optimizer's state.
 
@@ -204,7 +223,7 @@ class Attachment:
             )
         return taken
 
-    def refuse_undecayed(self) -> None:
+    def _refuse_undecayed(self) -> None:
         """Refuse an engine's step that the optimizer's hooks have not seen.
 
         Raises:

@@ -102,7 +102,6 @@ class AlphaDecay:
         given = locals()
         self.config = AlphaDecayConfig(**{f.name: given[f.name] for f in fields(AlphaDecayConfig)})
         target = detect(model)
-        self._engine = target.engine
         self._sharding = target.sharding
         published = self.config.published
         self._choice = choose_modules(target.model, include, exclude, splits, published)
@@ -123,7 +122,7 @@ class AlphaDecay:
         )
         self.rates = LearningRates(self.config, self._sizes, ends, self._attachment.set_rates)
         self._spectra = SpectralRefresh(self._modules, self._sharding, self.config)
-        self._step = int(self._engine.global_steps) if self._engine is not None else 0
+        self._step = self._attachment.step
         self._estimates: dict[str, Estimate] = {}
         self._ratios: dict[str, float] = {}
         # the alphas that the ratios come from: smoothed where ema is on
@@ -195,7 +194,7 @@ class AlphaDecay:
             RuntimeError: optimizer steps went by that were not decayed.
         """
         before = self._step
-        self._step += self._new_steps()
+        self._step += self._attachment.steps_after(self._step)
         if self._step == before:
             return False
         self.rates.advance(self._step)
@@ -270,15 +269,6 @@ class AlphaDecay:
             exempt=not self.config.published,
             score=self.config.score,
         )
-
-    def _new_steps(self) -> int:
-        """Optimizer steps since the last call; the engine counts those it skips too."""
-        if self._engine is None:
-            return self._attachment.new_steps()
-        taken = int(self._engine.global_steps) - self._step
-        if taken and self._engine.was_step_applied():
-            self._attachment.refuse_undecayed()
-        return taken
 
     def _spread_step(self, due: bool) -> bool:
         """Take the Grams, solve a share, or set the decays: True where they were set."""

@@ -32,7 +32,7 @@ class Command:
 
 COMMANDS = {
     "recipe": Command("train.config.recipe_command", "print a recipe with every key, to edit"),
-    "prepare": Command("train.data.preparing.command", "tokenize a recipe's text once"),
+    "prepare": Command("train.tasks.prepare_command", "tokenize a recipe's text once"),
     "dry-run": Command("train.planning.command", "say what a run would be and what would stop it"),
     "sizing": Command("train.planning.sizing", "say which GPUs fit the recipes, and for how long"),
     "report": Command("train.reporting.command", "write a run's report, one HTML file"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from alphadecay.attach import Attachment
+from alphadecay.baselines.baseline import Baseline
 from alphadecay.modules import WeightModule, find_head, find_modules
 from alphadecay.optim.norms import HeldNorms, Hyperball, Lawn
 from alphadecay.sharding.detect import detect
@@ -20,7 +21,7 @@ Rule = Literal["lawn", "hyperball"]
 _STATE_VERSION = 1
 
 
-class FixedNorms:
+class FixedNorms(Baseline):
     """Norms held instead of weight decay, used as AlphaDecay is: construct and step it on every
     rank.
 
@@ -47,9 +48,6 @@ class FixedNorms:
         ValueError: a choice or wrapper that cannot work; the message says what to do.
     """
 
-    plan = None
-    rates = None  # learning rates are their groups'
-    last_refresh_seconds = 0.0  # it is part of the optimizer's step
     last_refresh_step = 0  # nothing is measured
 
     def __init__(
@@ -67,14 +65,12 @@ class FixedNorms:
     ) -> None:
         _check(rule, free_steps, scale)
         target = detect(model)
-        self.rule = rule
         self._free_steps = free_steps
-        self._engine = target.engine
         modules = find_modules(target.model, include, exclude, splits)
         if head:
             modules += find_head(target.model, modules)
-        self._names = [module.name for module in modules]
-        self._attachment = Attachment(target, optimizer, modules, needs_decay=False)
+        attachment = Attachment(target, optimizer, modules, needs_decay=False)
+        super().__init__(rule, _STATE_VERSION, attachment, [module.name for module in modules])
         self._attachment.set_ratios(dict.fromkeys(self._names, 0.0))
         self._held = _held_norms(self._attachment, modules, target.sharding)
         self._lawns: list[Lawn] = []
@@ -84,19 +80,8 @@ class FixedNorms:
                 fragments.norms = self._lawns[-1]
             else:
                 fragments.norms = Hyperball(self._held, scale)
-        self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._goes_on = False  # with norms that are held already
         self._hold()
-
-    @property
-    def alphas(self) -> dict[str, float]:
-        """Empty: no spectrum is measured."""
-        return {}
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        """Empty: no spectrum is measured."""
-        return {}
 
     @property
     def weight_decays(self) -> dict[str, float]:
@@ -110,21 +95,13 @@ class FixedNorms:
 
     def step(self) -> bool:
         """After each optimizer step. False: no decay has changed."""
-        if self._engine is not None:
-            self._step = int(self._engine.global_steps)
-        else:
-            self._step += self._attachment.new_steps()
+        self._count_steps()
         self._hold()
         return False
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage."""
-        return {
-            "version": _STATE_VERSION,
-            "rule": self.rule,
-            "step": self._step,
-            "norms": self.norms,
-        }
+        return {**self._state(), "norms": self.norms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on with the saved norms, which stay held whatever `free_steps` is now.
@@ -132,15 +109,7 @@ class FixedNorms:
         Raises:
             ValueError: the state is of another version, rule or model.
         """
-        if (state.get("version"), state.get("rule")) != (_STATE_VERSION, self.rule):
-            raise ValueError(
-                f"the state is of rule {state.get('rule')} version {state.get('version')}, not "
-                f"{self.rule} {_STATE_VERSION}"
-            )
-        if set(state["norms"]) != set(self._names):
-            raise ValueError("the state is another model's: its modules have other names")
-        self._attachment.restart()
-        self._step = int(state["step"])
+        self._resume(state, state.get("norms", ()))
         self._held.norms = state["norms"]
         self._goes_on = any(state["norms"].values())
         self._hold()

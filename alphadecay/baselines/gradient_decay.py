@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from alphadecay.attach import Attachment
+from alphadecay.baselines.baseline import Baseline
 from alphadecay.baselines.rules import AWD_SCALE, adadecay_modules, adadecay_parameters, awd
 from alphadecay.config import Towards
 from alphadecay.modules import find_modules
@@ -30,7 +31,7 @@ _STATE_VERSION = 2
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
 
 
-class GradientDecay:
+class GradientDecay(Baseline):
     """Weight decay from gradients, used as AlphaDecay is: construct and step it on every rank.
 
     awd: one decay for everything, at every step: from the gradient's norm over the weights' (arXiv
@@ -59,10 +60,6 @@ class GradientDecay:
         ValueError: a choice or wrapper that cannot work; the message says what to do.
     """
 
-    plan = None
-    rates = None  # learning rates are their groups'
-    last_refresh_seconds = 0.0  # it is part of the optimizer's step
-
     def __init__(
         self,
         model: Any,
@@ -86,15 +83,13 @@ class GradientDecay:
                 "interval is at least 1"
             )
         target = detect(model)
-        self.rule = rule
         self.interval = interval
         self._awd_scale = awd_scale
         self._range = (s1, s2)
-        self._engine = target.engine
         self._sharding = target.sharding
-        _refuse_partial_steps(self._engine, bare_optimizers(self._engine, optimizer))
+        _refuse_partial_steps(target.engine, bare_optimizers(target.engine, optimizer))
         modules = find_modules(target.model, include, exclude, splits)
-        self._attachment = Attachment(
+        attachment = Attachment(
             target,
             optimizer,
             modules,
@@ -102,29 +97,19 @@ class GradientDecay:
             cautious=cautious,
             towards=towards,
         )
-        self._fragments = self._attachment.fragments[0]
+        super().__init__(rule, _STATE_VERSION, attachment, [module.name for module in modules])
+        self._fragments = attachment.fragments[0]
         self._sizes = {module.name: math.prod(module.shape) for module in modules}
         self._layers = {
             name: found[1] if (found := _LAYER.match(name)) else "" for name in self._sizes
         }
         self._copies = self._count_copies()
-        self._step = int(self._engine.global_steps) if self._engine is not None else 0
         self._last_refresh_step = 0
         self._ratios = dict.fromkeys(self._sizes, 1.0)
         self._previous: float | None = None
         self._fragments.before = {"awd": self._awd, "adadecay_parameters": self._elements}.get(
             rule, self._modules
         )
-
-    @property
-    def alphas(self) -> dict[str, float]:
-        """Empty: no spectrum is measured."""
-        return {}
-
-    @property
-    def statuses(self) -> dict[str, str]:
-        """Empty: no spectrum is measured."""
-        return {}
 
     @property
     def weight_decays(self) -> dict[str, float]:
@@ -147,10 +132,7 @@ class GradientDecay:
         True once every interval, after a step whose decays are worth a record.
         """
         before = self._step
-        if self._engine is not None:
-            self._step = int(self._engine.global_steps)
-        else:
-            self._step += self._attachment.new_steps()
+        self._count_steps()
         if self._step // self.interval == before // self.interval:
             return False
         self._last_refresh_step = self._step
@@ -159,9 +141,7 @@ class GradientDecay:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers, keyed by weight name: fits any world size and any ZeRO stage."""
         return {
-            "version": _STATE_VERSION,
-            "rule": self.rule,
-            "step": self._step,
+            **self._state(),
             "last_refresh_step": self._last_refresh_step,
             "previous": self._previous,
             "ratios": dict(self._ratios),
@@ -173,15 +153,7 @@ class GradientDecay:
         Raises:
             ValueError: the state is of another version, rule or model.
         """
-        if (state.get("version"), state.get("rule")) != (_STATE_VERSION, self.rule):
-            raise ValueError(
-                f"the state is of rule {state.get('rule')} version {state.get('version')}, not "
-                f"{self.rule} {_STATE_VERSION}"
-            )
-        if set(state["ratios"]) != set(self._sizes):
-            raise ValueError("the state is another model's: its modules have other names")
-        self._attachment.restart()
-        self._step = int(state["step"])
+        self._resume(state, state.get("ratios", ()))
         self._last_refresh_step = int(state["last_refresh_step"])
         self._previous = state["previous"]
         self._ratios = {name: float(state["ratios"][name]) for name in self._sizes}

@@ -18,7 +18,7 @@ from alphadecay.inspect.analysis.quality import quality_of
 from alphadecay.inspect.analysis.rows import Analysis, Row
 from alphadecay.inspect.analysis.shuffled import compare_shuffled
 from alphadecay.inspect.analysis.side_by_side import side_by_side, workers_for
-from alphadecay.inspect.analysis.spectrum import Spectrum, take_spectrum
+from alphadecay.inspect.analysis.spectrum import Spectrum, precision_of, take_spectrum
 from alphadecay.inspect.analysis.watching import Watcher
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.models import Weight, find_weights, matrices
@@ -58,7 +58,7 @@ def analyze(
 ) -> Analysis:
     """Measure every weight of a model, and give each the decay that AlphaDecay would.
 
-    One matrix is in memory at a time. Nothing of a file is executed.
+    Some matrices are in memory at a time, a gibibyte or one. Nothing of a file is executed.
 
     Args:
         model: a Hugging Face folder, a safetensors file or shard index, a file of torch.save, a run
@@ -111,8 +111,15 @@ def _measure(
     left = [weight for weight in weights if weight.name not in rows]
     unread = {}
     watcher.begin(len(left), sum(module_cost(weight.shape) for weight in left))
-    workers = workers_for(settings.device)
-    measured = side_by_side(matrices(left), lambda one: _measured(*one, settings), _bytes, workers)
+    # of all weights, so that what was measured before a cut has the bits of what is after it
+    sizes = {weight.name: _bytes(weight, settings) for weight in weights}
+    workers = workers_for(settings.device, max(sizes.values(), default=0))
+    measured = side_by_side(
+        matrices(left),
+        lambda one: _measured(*one, settings),
+        lambda one: sizes[one[0].name],
+        workers,
+    )
     try:
         for weight, result in measured:
             if isinstance(result, BrokenTensor):
@@ -149,14 +156,12 @@ def _measured(
     return weight, _row(weight, weight_MN.to(settings.device), settings)
 
 
-def _bytes(one: tuple[Weight, Tensor | BrokenTensor]) -> int:
-    """Return what a matrix and the work on it take: a copy in float32, and its Gram three times."""
-    weight, weight_MN = one
-    if isinstance(weight_MN, BrokenTensor):
-        return 0
-    single = torch.float32.itemsize
-    gram = 3 * single * min(weight.shape) ** 2
-    return weight_MN.numel() * (weight_MN.dtype.itemsize + single) + gram
+def _bytes(weight: Weight, settings: _Settings) -> int:
+    """Return what a matrix and the work on it take: a copy to work on, and its Gram three times."""
+    stored = weight.tensor.dtype or torch.float32
+    working = precision_of(settings.tail).itemsize
+    gram = 3 * working * min(weight.shape) ** 2
+    return math.prod(weight.shape) * (stored.itemsize + working) + gram
 
 
 def _row(weight: Weight, weight_MN: Tensor, settings: _Settings) -> tuple[Row, Spectrum]:

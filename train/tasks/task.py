@@ -120,6 +120,13 @@ class TaskKind(Protocol):
             Stopped: rank 0 was asked to stop meanwhile.
         """
 
+    def prepare(self, config: TrainConfig) -> list[Path]:
+        """Prepare the data by hand, and return where they are.
+
+        Raises:
+            UserError: they cannot be prepared.
+        """
+
     def rows_ready(self, config: TrainConfig) -> int:
         """Return how many rows or documents are prepared: progress before a first step."""
 

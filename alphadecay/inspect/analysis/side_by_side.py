@@ -1,11 +1,11 @@
-"""Measures several matrices at once, one on each core, in memory that is bounded.
+"""Measures several matrices at once, in memory that is bounded.
 
-A solver gains little from a second core, and several solvers gain all of it.
+A solver of a small matrix gains little from a second core, and several solvers gain all of it. Of
+large ones there is room for few, and these share the cores.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +22,16 @@ Result = TypeVar("Result")
 MOST_BYTES = 1 << 30  # held at once, unless one alone takes more
 
 
-def workers_for(device: str) -> int:
-    """Return how many to measure at once: a GPU is given one after the other."""
+def workers_for(device: str, largest: int) -> int:
+    """Return how many to measure at once: one for each of torch's threads, if there is room.
+
+    Args:
+        device: a GPU is given one after the other.
+        largest: bytes that the largest item and the work on it take.
+    """
     if torch.device(device).type != "cpu":
         return 1
-    if hasattr(os, "sched_getaffinity"):  # not on a Mac
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(torch.get_num_threads(), MOST_BYTES // max(1, largest)))
 
 
 def side_by_side(
@@ -51,7 +54,7 @@ def side_by_side(
             yield work(item)
         return
     failures: list[BaseException] = []
-    with _one_core_each(), ThreadPoolExecutor(workers, "alphadecay-measure") as pool:
+    with _sharing_threads(workers), ThreadPoolExecutor(workers, "alphadecay-measure") as pool:
         begun = _Begun[Result]()
         try:
             for item in _until_one_fails(items, failures):
@@ -112,13 +115,13 @@ def _until_one_fails(items: Iterable[Item], failures: list[BaseException]) -> It
 
 
 @contextmanager
-def _one_core_each() -> Iterator[None]:
-    """Have every thread compute on one core, and products be exact in all of them.
+def _sharing_threads(workers: int) -> Iterator[None]:
+    """Have every worker compute on its share of torch's threads, and products be exact in all.
 
     Both settings are the process's.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(max(1, threads // workers))
     try:
         with full_precision(torch.device("cpu")):
             yield

@@ -32,6 +32,14 @@ class Spectrum:
     eigenvalues: Tensor
 
 
+def precision_of(tail: str) -> torch.dtype:
+    """Return what a matrix is measured in at first.
+
+    A search picks one cut-off out of many, which float32's noise could move.
+    """
+    return torch.float32 if tail == "hill" else torch.float64
+
+
 def take_spectrum(weight_MN: Tensor, tail: str = "hill") -> Spectrum:
     """Measure a matrix in float32, and again in float64 where float32 is not enough.
 
@@ -44,9 +52,7 @@ def take_spectrum(weight_MN: Tensor, tail: str = "hill") -> Spectrum:
         return Spectrum(to_estimate(row.pack().tolist()), _no_scores(), torch.empty(0).double())
     if weight_MN.dtype.itemsize == 1:  # 8-bit floats, which torch only converts
         weight_MN = weight_MN.float()
-    # a search picks one cut-off out of many, which float32's noise could move
-    precision = torch.float32 if tail == "hill" else torch.float64
-    esd = esd_by_gram(weight_MN, precision)
+    esd = esd_by_gram(weight_MN, precision_of(tail))
     estimate = _fit(esd, tail)
     if estimate.escalate:
         esd = esd_by_gram(weight_MN, torch.float64)

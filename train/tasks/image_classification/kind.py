@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphadecay.inspect.run.metrics import FigureOfMerit
@@ -33,6 +34,13 @@ def open_task(
     from train.tasks.image_classification.task import open_image_classification
 
     return open_image_classification(config, world, interruptible)
+
+
+def prepare(config: TrainConfig) -> list[Path]:
+    """Read each image once, and return the files that remember them."""
+    from train.data.images.sources import prepare_images
+
+    return list(prepare_images(config.images, config.data, config.model))
 
 
 def rows_ready(config: TrainConfig) -> int:

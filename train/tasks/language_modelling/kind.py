@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphadecay.inspect.run.metrics import PERPLEXITY, FigureOfMerit
@@ -29,6 +30,13 @@ def open_task(config: TrainConfig, world: World, interruptible: Interruptible) -
     from train.tasks.language_modelling.task import open_language_modelling
 
     return open_language_modelling(config, world, interruptible)
+
+
+def prepare(config: TrainConfig) -> list[Path]:
+    """Turn the corpora into token files, and return their folders."""
+    from train.data.preparing.corpora import prepare_all
+
+    return prepare_all(config.data, config.model.vocab_size)
 
 
 def rows_ready(config: TrainConfig) -> int:

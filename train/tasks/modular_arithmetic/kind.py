@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alphadecay.inspect.run.metrics import FigureOfMerit
@@ -27,6 +28,11 @@ def open_task(config: TrainConfig, world: World, interruptible: Interruptible) -
     from train.tasks.modular_arithmetic.task import ModularArithmetic
 
     return ModularArithmetic(config, world)
+
+
+def prepare(config: TrainConfig) -> list[Path]:
+    """Prepare nothing: a run writes out the pairs by itself."""
+    return []
 
 
 def rows_ready(config: TrainConfig) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,13 @@ def open_task(
     from train.tasks.text_classification.task import open_text_classification
 
     return open_text_classification(config, world, interruptible)
+
+
+def prepare(config: TrainConfig) -> list[Path]:
+    """Tokenize the sentences, and return their folder."""
+    from train.data.sentences.prepare import prepare_sentences
+
+    return [prepare_sentences(config)]
 
 
 def rows_ready(config: TrainConfig) -> int:

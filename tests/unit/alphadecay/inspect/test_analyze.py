@@ -299,7 +299,7 @@ def test_matrices_in_memory_are_so_many_as_there_is_room_for(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources.StoredTensor, "read", counted)
         patch.setattr(side_by_side, "MOST_BYTES", room)
-        patch.setattr(analyze, "workers_for", lambda device: 2)
+        patch.setattr(analyze, "workers_for", lambda device, largest: 2)
         assert len(alphadecay.analyze(tmp_path / "x.pt")) == 6
     assert len(alive) == 6 and most[0] <= wanted
 

@@ -1,4 +1,4 @@
-"""A folder of some gigabytes takes the memory of one matrix, measured by what the process held."""
+"""A folder of some gigabytes takes a bounded memory, measured by what the process held."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from alphadecay.inspect.analysis.side_by_side import MOST_BYTES
 
 COUNT = 36
 SHAPE = (256, 131072)
@@ -54,11 +56,11 @@ def write_safetensors(path: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-def test_safetensors_take_one_matrix(tmp_path: Path, root: Path) -> None:
+def test_safetensors_take_what_is_measured_at_once(tmp_path: Path, root: Path) -> None:
     one = peak(write_safetensors(tmp_path / "one.safetensors", 1), root)
     many = peak(write_safetensors(tmp_path / "many.safetensors", COUNT), root)
     # what the allocator keeps of a matrix and its float32 copy
-    assert many - one < 3 * BYTES
+    assert many - one < MOST_BYTES + 3 * BYTES < COUNT * BYTES
 
 
 @pytest.mark.slow
@@ -67,4 +69,5 @@ def test_a_mapped_file_takes_a_gibibyte_more_at_most(tmp_path: Path, root: Path)
     torch.save(held, tmp_path / "many.bin")
     one = peak(write_safetensors(tmp_path / "one.safetensors", 1), root)
     many = peak(tmp_path / "many.bin", root)
-    assert many - one < (1 << 30) + 3 * BYTES < COUNT * BYTES
+    mapped = 1 << 30
+    assert many - one < mapped + MOST_BYTES + 3 * BYTES < COUNT * BYTES

@@ -61,17 +61,28 @@ def test_what_was_begun_comes_before_the_error_of_taking_another() -> None:
     assert found == [0, 1, 2, 3, 4]
 
 
-def test_an_error_of_the_work_is_raised_and_the_process_is_as_it_was() -> None:
+@pytest.fixture
+def eight_threads() -> Iterator[None]:
     before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    yield
+    torch.set_num_threads(before)
 
+
+@pytest.mark.usefixtures("eight_threads")
+def test_an_error_of_the_work_is_raised_and_the_process_is_as_it_was() -> None:
     def work(item: int) -> int:
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 4  # each of two has half of them
         return 1 // (item - 3)
 
     with pytest.raises(ZeroDivisionError):
         list(side_by_side(range(9), work, lambda item: 1, 2))
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 8
 
 
-def test_a_gpu_is_given_one_after_the_other() -> None:
-    assert workers_for("cuda") == 1 and workers_for("cpu") >= 1
+@pytest.mark.usefixtures("eight_threads")
+def test_so_many_at_once_as_there_are_threads_and_room_and_one_on_a_gpu() -> None:
+    assert workers_for("cpu", 1) == 8
+    assert workers_for("cpu", module.MOST_BYTES // 3) == 3
+    assert workers_for("cpu", 2 * module.MOST_BYTES) == 1
+    assert workers_for("cuda", 1) == 1

@@ -16,13 +16,13 @@ import pytest
 from train.config import DataConfig
 from train.data.loading.memmap import TokenFile, read_meta
 from train.data.preparing import prepare as module
-from train.data.preparing.command import main
 from train.data.preparing.encode import is_held_out
 from train.data.preparing.prepare import prepare
 from train.data.preparing.state import State
 from train.data.preparing.work_folder import WorkFolder
 from train.data.tokenizers.load import load_tokenizer
 from train.errors import UserError
+from train.tasks.prepare_command import main
 
 ROOT = Path(__file__).resolve().parents[5]
 QUIET: list[str] = []  # takes progress lines nobody reads
@@ -269,7 +269,7 @@ def test_the_command_line_prints_the_folder_or_one_message(
         task="language_modelling", data=config, model=types.SimpleNamespace(vocab_size=320)
     )
     monkeypatch.setattr(
-        "train.data.preparing.command.load_command", lambda argv, prog, about, keys: loaded
+        "train.tasks.prepare_command.load_command", lambda argv, prog, about, keys: loaded
     )
     assert main([]) == 0
     assert Path(capsys.readouterr().out.strip()).parent == Path(config.directory)

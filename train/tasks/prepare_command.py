@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from train.config import TrainConfig
 from train.config.command_line import load_command
 from train.errors import as_command
+from train.tasks.registry import kind_of
 
 HELP = """Turn the text of a recipe into token files, or read each of its images once. A run does
 this by itself; by hand it can be done before, without a GPU, and on any machine that sees
@@ -31,21 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def prepare() -> None:
         config = load_command(argv, "python -m train prepare", HELP, KEYS)
-        print(*_prepared(config), sep="\n")
+        print(*kind_of(config).prepare(config), sep="\n")
 
     return as_command(prepare)
-
-
-def _prepared(config: TrainConfig) -> Iterable[Path]:
-    """Prepare what the task reads, and return where it is."""
-    if config.task == "image_classification":
-        from train.data.images.sources import prepare_images
-
-        return prepare_images(config.images, config.data, config.model)
-    if config.task in ("text_classification", "text_regression"):
-        from train.data.sentences.prepare import prepare_sentences
-
-        return [prepare_sentences(config)]
-    from train.data.preparing.corpora import prepare_all
-
-    return prepare_all(config.data, config.model.vocab_size)
