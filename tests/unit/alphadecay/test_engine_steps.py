@@ -40,5 +40,5 @@ def test_a_step_that_nothing_decayed_is_refused_unless_it_was_skipped(kind: str)
     engine.was_step_applied = lambda: True
     assert decay.step() is False
     engine.global_steps = 3  # its own step, not the optimizer's
-    with pytest.raises(RuntimeError, match="the engine took a step without AdamW.step"):
+    with pytest.raises(RuntimeError, match=r"the engine took a step without AdamW\.step"):
         decay.step()
