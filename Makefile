@@ -105,7 +105,7 @@ dist: $(READY) ## a wheel and an sdist in dist/, tried where nothing but torch i
 
 bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/spectral.py --out tests/bench/results/spectral-cpu.json
-	$(PYTHON) tests/bench/plan.py --out tests/bench/results/plan.json
+	$(PYTHON) tests/bench/plan.py --out tests/bench/results/plan-cpu.json
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
 	$(PYTHON) tests/bench/step.py --size 60m --arms cautious awd adadecay_parameters lawn hyperball stock_again \
