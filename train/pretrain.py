@@ -24,6 +24,7 @@ from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.determinism import make_deterministic  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
 from train.system.files import write_atomically  # noqa: E402
+from train.system.malloc import keep_freed_memory  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
@@ -114,6 +115,8 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     if config.run.deterministic:
         make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     config, chosen = _sizes(config, world)
     restart = Restart(world, _INHERITED) if chosen else None
     attempt = Attempt(config, world, restart, chosen)

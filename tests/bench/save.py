@@ -40,6 +40,7 @@ from train.config import CheckpointConfig, TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine, plan_engine
 from train.engines.protocol import Engine
+from train.system.malloc import keep_freed_memory
 
 KINDS = ("plain", "asynchronous")
 ENGINES = {
@@ -138,6 +139,7 @@ def bench_rank(
 ) -> dict[str, Any]:
     """Return the stalls by kind; of one rank also the seconds of steps, beside a save and not."""
     warnings.filterwarnings("ignore")
+    keep_freed_memory()  # as the program does
     init_deepspeed()
     world = World(rank, rank, ranks, torch.device("cpu"), dist.new_group(backend="gloo"))
     arguments = [
