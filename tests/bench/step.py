@@ -56,6 +56,7 @@ from tests.bench.counting import CountCollectives
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.config import ModelConfig
 from train.models.build import build_model, count_parameters
+from train.system.malloc import keep_freed_memory
 
 ARMS = ("alphadecay", "stock", "stock_again", "per_module")
 INTERVAL = 10**9  # no refresh is timed
@@ -212,6 +213,7 @@ def bench_rank(
     rank: int, size_name: str, stage: int, repeats: int, fused: bool, names: tuple[str, ...]
 ) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
+    keep_freed_memory()  # as the program does
     init_deepspeed()
     size = SIZES[size_name]
     arms = {name: build(name, size, stage, fused) for name in names}
