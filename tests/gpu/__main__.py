@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--parts", nargs="+", default=[], help="only these, such as equality speed (default all)"
     )
+    parser.add_argument(
+        "--cases", nargs="+", default=["*"], help="only those of them whose names match, as 'LLR*'"
+    )
     parser.add_argument("--out", type=Path, help=f"the JSON (default: in {RESULTS.name}/)")
     parser.add_argument(
         "--folder", type=Path, default=Path("data/gpu"), help="for the corpus and the runs"
@@ -86,7 +90,7 @@ def measure(options: argparse.Namespace) -> int:
     budget = Budget(options.budget, BEGAN)
     machine = facts(world.device)
     out = options.out or out_file(RESULTS, machine, options.toy)
-    chosen = [case for case in all_cases() if not options.parts or case.part in options.parts]
+    chosen = [case for case in all_cases() if _is_chosen(case, options)]
 
     def save(parts: dict[str, Any]) -> None:
         spent = {"budget": options.budget, "used": budget.used, "toy": options.toy}
@@ -95,6 +99,12 @@ def measure(options: argparse.Namespace) -> int:
     parts = run_cases(chosen, session, budget, save)
     print(f"\n{out}\n\n" + "\n\n".join(tables({"machine": machine, "parts": parts})))
     return 0 if is_right(parts) else 1
+
+
+def _is_chosen(case: Case, options: argparse.Namespace) -> bool:
+    if options.parts and case.part not in options.parts:
+        return False
+    return any(fnmatch(case.name, pattern) for pattern in options.cases)
 
 
 def main(arguments: list[str]) -> int:

@@ -31,9 +31,17 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "Uniform": {"decay.method": "uniform"} | AUTO,
     "AlphaDecay": {"decay.method": "alphadecay"} | AUTO,
     "No decay": {"decay.method": "none"},
+    "LLR": {"decay.method": "alphadecay", "decay.drives": "lr"} | AUTO,
+    "LLR's embedding and head alone": {
+        "decay.method": "fixed_ratio",
+        "decay.ratios": '[{"modules": "*", "ratio": 1}]',
+        "decay.drives": "lr",
+    }
+    | AUTO,
+    "Uniform at LLR's mean": {"decay.method": "uniform_at_mean", "decay.drives": "lr"} | AUTO,
+    "LLR, shuffled": {"decay.method": "shuffled", "decay.drives": "lr"} | AUTO,
     "Uniform at AlphaDecay's mean": {"decay.method": "uniform_at_mean"} | AUTO,
     "Shuffled": {"decay.method": "shuffled"} | AUTO,
-    "LLR": {"decay.method": "alphadecay", "decay.drives": "lr"} | AUTO,
     "Uniform, cautious": {"decay.method": "uniform", "decay.cautious": "true"} | AUTO,
     "LAWN": {"decay.method": "lawn"},
 }
