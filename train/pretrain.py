@@ -24,7 +24,6 @@ from train.loop.stopping.signals import StopRequests, exit_code  # noqa: E402
 from train.system.determinism import make_deterministic  # noqa: E402
 from train.system.environment import prepare_environment  # noqa: E402
 from train.system.files import write_atomically  # noqa: E402
-from train.system.malloc import keep_freed_memory  # noqa: E402
 from train.system.missing_packages import explained  # noqa: E402
 from train.system.streams import PipeSafeStream  # noqa: E402
 
@@ -115,8 +114,6 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     if config.run.deterministic:
         make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
-    if world.device.type == "cpu":
-        keep_freed_memory()
     config, chosen = _sizes(config, world)
     restart = Restart(world, _INHERITED) if chosen else None
     attempt = Attempt(config, world, restart, chosen)
@@ -156,6 +153,8 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
     """Build the run and take its steps. Collective."""
     from train.loop.build import build
     from train.loop.hanging.watch import watched
+    from train.models.build import count_parameters
+    from train.planning.kept_memory import keep_memory_where_ample
     from train.reporting.finish import close, leave, running
     from train.tasks.registry import kind_of
 
@@ -163,6 +162,7 @@ def _train(attempt: Attempt, requests: StopRequests, lease: Lease, started: floa
     try:
         with attempt.guarded():
             trainer = build(config, world, requests, lease)
+            keep_memory_where_ample(count_parameters(trainer.engine.module), world)
     except Stopped as reason:
         if world.is_main:
             prepared = kind_of(config).rows_ready(config)

@@ -40,7 +40,8 @@ from train.config import CheckpointConfig, TrainConfig
 from train.config.command_line import load_config
 from train.engines.build import build_engine, plan_engine
 from train.engines.protocol import Engine
-from train.system.malloc import keep_freed_memory
+from train.models.build import count_parameters
+from train.planning.kept_memory import keep_memory_where_ample
 
 KINDS = ("plain", "asynchronous")
 ENGINES = {
@@ -139,7 +140,6 @@ def bench_rank(
 ) -> dict[str, Any]:
     """Return the stalls by kind; of one rank also the seconds of steps, beside a save and not."""
     warnings.filterwarnings("ignore")
-    keep_freed_memory()  # as the program does
     init_deepspeed()
     world = World(rank, rank, ranks, torch.device("cpu"), dist.new_group(backend="gloo"))
     arguments = [
@@ -154,6 +154,7 @@ def bench_rank(
     found: dict[str, Any] = {kind: [] for kind in KINDS} | {"beside": [], "alone": []}
     with contextlib.redirect_stdout(sys.stderr):
         loop = Loop(load_config(arguments), world, Path(folder))
+        keep_memory_where_ample(count_parameters(loop.engine.module), world)  # as the program does
         gc.disable()
         for repeat in range(-1, repeats):  # the first makes moments, processes and memory
             loop.step()

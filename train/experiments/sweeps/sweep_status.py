@@ -106,7 +106,10 @@ def differences(planned: Planned) -> list[str]:
         was = load_config(["--config", str(path)])
     except UserError as error:
         return [f"its settings cannot be read: {error}"]
-    return changes(deciding(was), deciding(planned.config))
+    now = deciding(planned.config)
+    if planned.config.decay.base == was.decay.base != "given":
+        del now["optim.weight_decay"]  # the run has put its own in the place of auto
+    return changes(deciding(was), now)
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,19 @@ def test_other_settings_do_not_share_a_folder_other_ways_to_compute_do(tmp_path:
     )
     with pytest.raises(UserError, match=message):
         refuse_mixtures(others)
+
+
+def test_a_base_that_the_run_settled_itself_is_no_other_setting(tmp_path: Path) -> None:
+    auto = {"decay.base": "auto"}
+    (run, *_) = planned(tmp_path, **auto)
+    run.run.folder.mkdir(parents=True)
+    settled = replace(run.config, optim=replace(run.config.optim, weight_decay=1.96))
+    (run.run.folder / "config.yaml").write_text(dump_config(settled))
+    assert differences(run) == []
+    (given, *_) = planned(tmp_path)
+    assert "decay.base was auto, is given" in differences(given)
+    (other, *_) = planned(tmp_path, **auto, **{"optim.lr": "0.5"})
+    assert differences(other) == ["optim.lr was 0.002, is 0.5"]
 
 
 def test_a_folder_of_another_version_is_told_like_other_settings(tmp_path: Path) -> None:
