@@ -51,5 +51,16 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def other_settings(was: TrainConfig, now: TrainConfig) -> list[str]:
+    """Return what a run was begun with and would not be now, as `changes` says it.
+
+    A run with decay.base auto has put its own base decay in the place of auto.
+    """
+    wanted = deciding(now)
+    if was.decay.base == now.decay.base != "given":
+        del wanted["optim.weight_decay"]
+    return changes(deciding(was), wanted)
+
+
 def _is_free(key: str) -> bool:
     return key in _FREE or key.partition(".")[0] in _SECTIONS

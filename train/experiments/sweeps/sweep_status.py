@@ -13,7 +13,7 @@ from typing import Any, Literal
 from alphadecay.inspect.run.metrics import PERPLEXITY
 from alphadecay.inspect.run.words import number
 from train.config.command_line import load_config
-from train.config.deciding import changes, deciding
+from train.config.deciding import other_settings
 from train.config.run_folder import CONFIG, STATUS, SUMMARY
 from train.errors import UserError
 from train.experiments.grids.resolved_run import Planned
@@ -106,10 +106,7 @@ def differences(planned: Planned) -> list[str]:
         was = load_config(["--config", str(path)])
     except UserError as error:
         return [f"its settings cannot be read: {error}"]
-    now = deciding(planned.config)
-    if planned.config.decay.base == was.decay.base != "given":
-        del now["optim.weight_decay"]  # the run has put its own in the place of auto
-    return changes(deciding(was), now)
+    return other_settings(was, planned.config)
 
 
 def refuse_mixtures(runs: Collection[Planned]) -> None:

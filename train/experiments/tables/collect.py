@@ -14,7 +14,7 @@ from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.run.metrics import FigureOfMerit, read_metrics
 from train.config import TrainConfig
 from train.config.command_line import load_config
-from train.config.deciding import changes, deciding
+from train.config.deciding import other_settings
 from train.config.run_folder import CONFIG, METRICS, SUMMARY, TOKENIZER_JSON, TOKENIZER_MODEL
 from train.errors import UserError
 from train.experiments.grids.cells import Run
@@ -108,7 +108,7 @@ def _read(run: Run, extra: Mapping[str, str]) -> Record | Absent:
         config = load_config(["--config", str(run.folder / CONFIG)])
     except UserError as error:
         return Absent(run, "unreadable", str(error))
-    if other := changes(deciding(config), deciding(plan(run, extra).config)):
+    if other := other_settings(config, plan(run, extra).config):
         more = f"; and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
         return Absent(run, "other settings", "; ".join(other[:SHOWN]) + more)
     summary = read_summary(run.folder / SUMMARY)
