@@ -108,7 +108,8 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/plan.py --out tests/bench/results/plan-cpu.json
 	$(PYTHON) tests/bench/step.py --out tests/bench/results/step-cpu.json
 	$(PYTHON) tests/bench/step.py --fused --out tests/bench/results/step-fused-cpu.json
-	$(PYTHON) tests/bench/step.py --size 60m --arms cautious awd adadecay_parameters lawn hyperball stock_again \
+	$(PYTHON) tests/bench/step.py --size 60m --stages 1 --repeats 16 \
+		--arms cautious awd adadecay_parameters lawn hyperball llr alphadecay stock_again \
 		--out tests/bench/results/step-methods-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json

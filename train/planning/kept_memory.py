@@ -6,8 +6,8 @@ from train.cluster.distributed import World
 from train.planning.device import this_device
 from train.system.malloc import keep_freed_memory
 
-# Masters, gradients, moments and a snapshot are 28; what is kept lies in pieces, which took up to
-# 10 more, and a model's activations and the system want theirs.
+# Masters, gradients, moments and a snapshot are 28. What is kept lies in pieces, which take more,
+# and activations and the system want theirs: two ranks with 33 each were too many.
 _BYTES_A_PARAMETER = 40
 
 

@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     """Have malloc keep freed memory for what is asked for next; return whether it will.
 
     By itself glibc gives every large tensor back to the kernel, which then makes its pages anew,
-    one by one and zeroed, at every step: up to 0.4 of a CPU rank's short step at 60M and 350M. A
-    rank that keeps them takes up to a third more memory, for what is free lies in pieces.
+    one by one and zeroed, at every step. A rank that keeps them takes more memory, for what is free
+    lies in pieces.
 
     What a user has set by MALLOC_* or glibc.malloc tunables stays, and so does another allocator.
     """

@@ -36,7 +36,7 @@ for _ in range(8):
     round_of_tensors()
 print(faults() - before)
 """
-PAGES = 8 * 3 * (48 << 22) // os.sysconf("SC_PAGE_SIZE")  # of all those tensors
+GIVEN_BACK = {"MALLOC_TRIM_THRESHOLD_": "131072"}  # glibc's default, but a user's word
 
 
 def again(**variables: str) -> tuple[str, int]:
@@ -56,21 +56,18 @@ def again(**variables: str) -> tuple[str, int]:
 def test_what_was_freed_is_taken_again_without_the_kernel():
     kept, faults = again()
     assert kept == "True"
-    assert faults < PAGES / 4
+    _, given_back = again(**GIVEN_BACK)
+    assert faults < given_back / 4
 
 
 @pytest.mark.parametrize(
     "variables",
-    [
-        {"MALLOC_TRIM_THRESHOLD_": "131072"},
-        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
-    ],
-    ids=" ".join,
+    [GIVEN_BACK, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}],
+    ids=["variable", "tunable"],
 )
 def test_what_the_user_has_set_stays(variables):
-    kept, faults = again(**variables)
+    kept, _ = again(**variables)
     assert kept == "False"
-    assert faults > PAGES * 0.9
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

@@ -2,17 +2,18 @@
 
 import dataclasses
 import hashlib
+from typing import get_args
 
 import pytest
 
 from tests.unit.train.experiments.tables.making import RECIPES, fill, finish, make_grid, runs_of
-from train.config import DataConfig, MixtureSource, ModelConfig
+from train.config import DataConfig, MixtureSource, ModelConfig, TaskName
 from train.config.command_line import load_config
 from train.config.in_words import data_words
 from train.experiments.tables import paper_reference as paper
 from train.experiments.tables.collect import collect
 from train.experiments.tables.paper_reference import SIZES, T5_SHA256, size_of
-from train.experiments.tables.setup_notes import caption
+from train.experiments.tables.setup_notes import _POINTS, caption
 
 SOURCE = "arXiv 2506.14562, a table"
 LIKE_PAPER = {
@@ -274,3 +275,7 @@ def test_columns_of_one_size_are_named_by_it_and_rows_by_their_labels(tmp_path):
         "60M and 135M, 0.1: 2 on cpu, ZeRO-3; 135M, 0.05: 2 on cpu, ZeRO-3 (Uniform), 2 on cuda, "
         "ZeRO-3 (AlphaDecay)"
     )
+
+
+def test_runs_of_every_task_have_a_caption():
+    assert set(_POINTS) == set(get_args(TaskName))
