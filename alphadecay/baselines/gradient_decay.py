@@ -21,11 +21,14 @@ from alphadecay.baselines.baseline import Baseline
 from alphadecay.baselines.rules import AWD_SCALE, adadecay_modules, adadecay_parameters, awd
 from alphadecay.config import Towards
 from alphadecay.modules import find_modules
+from alphadecay.optim.arithmetic import inner, magnitude
 from alphadecay.optim.fragments import Held
 from alphadecay.optim.wrapped import bare_optimizers
 from alphadecay.policy import assign_weight_decay
 from alphadecay.sharding.detect import detect
 
+# from the gradient and the weight of a piece
+_Products = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
 Rule = Literal["awd", "adadecay", "adadecay_parameters", "gradient_norm"]
 _STATE_VERSION = 2
 _LAYER = re.compile(r"^(.*?\.\d+)\.")
@@ -167,8 +170,8 @@ class GradientDecay(Baseline):
 
     def _awd(self, held: Held) -> None:
         """Collective: inside every optimizer step."""
-        sums = self._sums(held)
-        gradient, weight = (math.sqrt(math.fsum(row[i] for row in sums.values())) for i in (1, 2))
+        rows = self._sums(held, _squares_of_both, 2).values()
+        gradient, weight = (math.sqrt(math.fsum(column)) for column in zip(*rows, strict=True))
         self._previous = awd(1.0, gradient, weight, self._previous, scale=self._awd_scale)
         self._fragments.set_uniform(self._previous)
         self._ratios = dict.fromkeys(self._sizes, self._previous)
@@ -177,8 +180,8 @@ class GradientDecay(Baseline):
         """Collective in one optimizer step of each interval."""
         if (self._step + 1) % self.interval:
             return
-        sums = self._sums(held)
-        norms = {name: math.sqrt(sums[name][1]) for name in self._sizes}
+        sums = self._sums(held, _squares, 1)
+        norms = {name: math.sqrt(sums[name][0]) for name in self._sizes}
         self._ratios = (
             adadecay_modules(norms, self._layers, 1.0)
             if self.rule == "adadecay"
@@ -188,7 +191,7 @@ class GradientDecay(Baseline):
 
     def _elements(self, held: Held) -> None:
         """Collective: inside every optimizer step."""
-        sums = self._sums(held)
+        sums = self._sums(held, _moments, 2)
         rules: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
         for name, size in self._sizes.items():
             mean = sums[name][0] / size
@@ -200,15 +203,19 @@ class GradientDecay(Baseline):
             )
         self._fragments.per_element = rules
 
-    def _sums(self, held: Held) -> dict[str, list[float]]:
-        """[sum |g|, sum g², sum w²] of every module whole, and of everything else by key.
+    def _sums(self, held: Held, products: _Products, fields: int) -> dict[str, list[float]]:
+        """Sums [F] over every module whole, and over everything else by key.
 
         Collective.
+
+        Args:
+            products: the sums over a piece, from its gradient and its weight.
+            fields: F.
         """
-        local = self._fragments.sums(held)
+        local = self._fragments.sums(held, products)
         keys = self._fragments.keys
         device = next((row.device for row in local.values()), self._sharding.device)
-        none = torch.zeros(3, dtype=torch.float64, device=device)
+        none = torch.zeros(fields, dtype=torch.float64, device=device)
         rows = self._sharding.share(torch.stack([local.get(key, none) for key in keys])).tolist()
         return {
             key: [value / self._copies for value in row]
@@ -224,6 +231,21 @@ class GradientDecay(Baseline):
             [[float(self._fragments.elements[name])] for name in self._sizes], dtype=torch.float64
         )
         return round(float(self._sharding.share(held).sum()) / sum(self._sizes.values()))
+
+
+def _squares(gradient: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    """Sum g²."""
+    return [inner(gradient, gradient)]
+
+
+def _squares_of_both(gradient: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    """Sums g² and w²."""
+    return [inner(gradient, gradient), inner(weight, weight)]
+
+
+def _moments(gradient: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    """Sums |g| and g²."""
+    return [magnitude(gradient), inner(gradient, gradient)]
 
 
 def _refuse_partial_steps(engine: Any, optimizers: Sequence[torch.optim.Optimizer]) -> None:

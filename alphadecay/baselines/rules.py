@@ -110,7 +110,8 @@ def adadecay_parameters(
             and deviation_ > torch.finfo(work).eps * mean_
         ):
             return torch.full_like(magnitude, weight_decay)
-        return weight_decay * 2 * torch.sigmoid(steepness * (magnitude - mean_) / deviation_)
+        z = magnitude.sub_(mean_).mul_(steepness).div_(deviation_)  # in place: abs() made it
+        return z.sigmoid_().mul_(2 * weight_decay)
     if magnitude.numel() == 0:
         return magnitude
     # squares neither over- nor underflow; 0/0 and inf/inf become NaN below

@@ -88,7 +88,6 @@ def inner(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum()
 
 
-def moments(gradient: Tensor, weight: Tensor) -> list[Tensor]:
-    """Return sum |g|, sum g² and sum w², as `inner` does."""
-    squares = inner(gradient, gradient)
-    return [gradient.abs().sum(dtype=squares.dtype), squares, inner(weight, weight)]
+def magnitude(tensor: Tensor) -> Tensor:
+    """Return sum |x| in float32, or in float64 for such a tensor."""
+    return tensor.abs().sum(dtype=torch.promote_types(tensor.dtype, torch.float32))

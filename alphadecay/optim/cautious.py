@@ -84,12 +84,17 @@ def _decay_in_cache(cuts: Iterable[tuple[Tensor, Tensor, Any]]) -> None:
                 after.sub_(_agreeing(before, after).mul_(share))
         elif amount:
             for after, before in chunks(view, old):
-                after.sub_(_agreeing(before, after), alpha=float(amount))
+                after.addcmul_(_agreement(before, after), before, value=-float(amount))
+
+
+def _agreement(before: Tensor, after: Tensor) -> Tensor:
+    """Return 1 for each weight, and 0 for those that a step has taken further away from 0."""
+    return (after - before).mul_(before).le_(0.0)
 
 
 def _agreeing(before: Tensor, after: Tensor) -> Tensor:
     """Return the weights before a step, and 0 for those that it has taken further away from 0."""
-    return (after - before).mul_(before).le_(0.0).mul_(before)
+    return _agreement(before, after).mul_(before)
 
 
 def _clear_opposed(before: Tensor, after: Tensor) -> None:

@@ -19,7 +19,6 @@ from alphadecay.optim.arithmetic import (
     add_scaled,
     amount_of,
     kind_of,
-    moments,
     rate_of,
     refuse_coarse,
     sum_pieces,
@@ -141,14 +140,17 @@ class Fragments:
         """Take one ratio for everything that is decayed, modules or not."""
         self._ratios = {key: 0.0 if key == EXEMPT else ratio for key in self._ratios}
 
-    def sums(self, held: Held) -> dict[str, Tensor]:
-        """Return [sum |g|, sum g², sum w²] of this rank's fragments, by key, in float64; of tensors
-        that have a gradient.
+    def sums(self, held: Held, products: Callable[..., list[Tensor]]) -> dict[str, Tensor]:
+        """Return sums [F] over this rank's fragments, by key, in float64; of tensors that have a
+        gradient.
+
+        Args:
+            products: the F sums over a piece, from its gradient and its weight.
         """
         found: dict[str, Tensor] = {}
         bounds = [bound for group, _ in held for bound in self._active(group)]
         for cut, weight, gradient in (triple for bound in bounds for triple in bound.triples()):
-            row = sum_pieces(moments, gradient, weight)
+            row = sum_pieces(products, gradient, weight)
             found[cut.key] = found[cut.key] + row if cut.key in found else row
         return found
 
@@ -250,7 +252,8 @@ class Fragments:
             if cut.key not in self.per_element:
                 continue
             for weights, gradients in chunks(view, gradient):
-                weights.mul_(1.0 - lr * (decay * self.per_element[cut.key](gradients)))
+                amounts = self.per_element[cut.key](gradients).mul_(lr * decay)
+                weights.addcmul_(weights, amounts, value=-1.0)
 
     def _penalise(self, held: Held) -> None:
         """On an accelerator one product and one sum for all fragments; on a CPU one fused

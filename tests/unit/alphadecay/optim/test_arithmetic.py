@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alphadecay.optim import copies
-from alphadecay.optim.arithmetic import inner, moments, sum_pieces
+from alphadecay.optim.arithmetic import inner, magnitude, sum_pieces
 
 
 def pair(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -16,6 +16,10 @@ def pair(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
         torch.randn(300, 70, generator=generator).to(dtype),
         torch.randn(300, 70, generator=generator).to(dtype),
     )
+
+
+def moments(gradient: Tensor, weight: Tensor) -> list[Tensor]:
+    return [magnitude(gradient), inner(gradient, gradient), inner(weight, weight)]
 
 
 @pytest.mark.parametrize("chunk", [100, 1 << 16])
