@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from train.config import ARCHITECTURES, DataConfig, ModelConfig, TrainConfig
+from train.config.decay_agreements import decay_disagreements
 from train.config.ranges import explain, ranges_of
 from train.config.regimes import regime_disagreements
 from train.config.run import AUTO
 from train.config.shares import NEGLIGIBLE, is_negligible
 from train.config.tokenizer_name import MOVING, PREFIX, fault_of
-from train.config.wrong import Wrong
+from train.config.wrong import Wrong, must_be
 
 _PATHS = (
     "output_dir",
@@ -47,20 +48,20 @@ def out_of_range(section: Any, prefix: str = "") -> Iterator[Wrong]:
                 if dataclasses.is_dataclass(entry):
                     yield from out_of_range(entry, f"{key}[{at}].")
         elif wanted := explain(value, ranges.get(field.name)):
-            yield _must_be(key, value, wanted)
+            yield must_be(key, value, wanted)
 
 
 def unusable_texts(config: TrainConfig) -> Iterator[Wrong]:
     """Yield each text that cannot be what it should name."""
     if not config.name.strip() or set(config.name) & set("/\\"):
-        yield _must_be("name", config.name, "a folder name: not empty, no slash")
+        yield must_be("name", config.name, "a folder name: not empty, no slash")
     if not config.resume.strip():
-        yield _must_be("resume", config.resume, "auto, never or the path of a checkpoint")
+        yield must_be("resume", config.resume, "auto, never or the path of a checkpoint")
     if not config.data.directory:
-        yield _must_be("data.directory", config.data.directory, "a folder")
+        yield must_be("data.directory", config.data.directory, "a folder")
     if not config.deepspeed.config:
         wanted = "auto, or the path of a JSON such as ds_configs/zero3.json"
-        yield _must_be("deepspeed.config", config.deepspeed.config, wanted)
+        yield must_be("deepspeed.config", config.deepspeed.config, wanted)
     for key in _PATHS:
         text = _value(config, key)
         variable = _VARIABLE.search(text)
@@ -83,6 +84,7 @@ def disagreements(config: TrainConfig) -> Iterator[Wrong]:
     yield from _sources(config.data)
     yield from _hub(config.data)
     yield from _tokenizer(config.data)
+    yield from decay_disagreements(config)
     yield from _schedule(config)
     yield from _probe(config)
     yield from _batches(config)
@@ -108,18 +110,18 @@ def _entries(data: DataConfig) -> Iterator[Wrong]:
     for at, source in enumerate(data.mixture):
         key = f"data.mixture[{at}]"
         if not source.name.strip():
-            yield _must_be(f"{key}.name", source.name, "a name")
+            yield must_be(f"{key}.name", source.name, "a name")
         elif names.count(source.name) > 1:
-            yield _must_be(f"{key}.name", source.name, "unlike the other sources' names")
+            yield must_be(f"{key}.name", source.name, "unlike the other sources' names")
         if not source.files:
-            yield _must_be(f"{key}.files", source.files, "paths or globs of its text")
+            yield must_be(f"{key}.files", source.files, "paths or globs of its text")
 
 
 def _architecture(config: TrainConfig) -> Iterator[Wrong]:
     fitting = ARCHITECTURES[config.task]
     if config.model.architecture not in fitting:
         wanted = f"one for the task {config.task}: {' or '.join(fitting)}"
-        yield _must_be("model.architecture", config.model.architecture, wanted, "task")
+        yield must_be("model.architecture", config.model.architecture, wanted, "task")
 
 
 def _heads(model: ModelConfig) -> Iterator[Wrong]:
@@ -131,13 +133,13 @@ def _heads(model: ModelConfig) -> Iterator[Wrong]:
     if heads < 1:
         return
     if width % heads:
-        yield _must_be(key, width, f"a multiple of model.num_heads = {heads}", *others)
+        yield must_be(key, width, f"a multiple of model.num_heads = {heads}", *others)
     elif width // heads % 2:  # rotary embeddings turn coordinates in pairs
         per_head = f"an even number per head, and {width} / {heads} is {width // heads}"
-        yield _must_be(key, width, per_head, *others)
+        yield must_be(key, width, per_head, *others)
     if shared > 0 and heads % shared:
         wanted = f"0 or a divisor of model.num_heads = {heads}"
-        yield _must_be("model.num_kv_heads", shared, wanted, *others)
+        yield must_be("model.num_kv_heads", shared, wanted, *others)
 
 
 def _images(config: TrainConfig) -> Iterator[Wrong]:
@@ -146,7 +148,7 @@ def _images(config: TrainConfig) -> Iterator[Wrong]:
         return
     if model.image_size % model.patch_size:
         wanted = f"a divisor of model.image_size = {model.image_size}"
-        yield _must_be("model.patch_size", model.patch_size, wanted, "model.image_size")
+        yield must_be("model.patch_size", model.patch_size, wanted, "model.image_size")
     images = config.images
     for key in ("train", "validation"):
         if images.source == "drawn" and getattr(images, key):
@@ -208,12 +210,6 @@ def _tokenizer(data: DataConfig) -> Iterator[Wrong]:
 
 
 def _schedule(config: TrainConfig) -> Iterator[Wrong]:
-    decay = config.decay
-    if decay.s1 > decay.s2:
-        yield _must_be("decay.s1", decay.s1, f"at most decay.s2 = {decay.s2}", "decay.s2")
-    if decay.lr_s1 > decay.lr_s2:
-        most = f"at most decay.lr_s2 = {decay.lr_s2}"
-        yield _must_be("decay.lr_s1", decay.lr_s1, most, "decay.lr_s2")
     warmup = config.optim.warmup_steps
     steps = config.run.steps
     if warmup > steps:
@@ -221,25 +217,25 @@ def _schedule(config: TrainConfig) -> Iterator[Wrong]:
         yield Wrong("optim.warmup_steps", str(warmup), fault, ("run.steps",))
     if config.optim.schedule == "range" and config.optim.min_lr_ratio == 0:
         wanted = "above 0, for the rate of schedule range rises from it by a factor a step"
-        yield _must_be("optim.min_lr_ratio", 0.0, wanted, "optim.schedule")
+        yield must_be("optim.min_lr_ratio", 0.0, wanted, "optim.schedule")
     every = config.checkpoint.every
     keep_every = config.checkpoint.keep_every
     if every > 0 and keep_every % every:
         wanted = f"a multiple of checkpoint.every = {every}"
-        yield _must_be("checkpoint.keep_every", keep_every, wanted, "checkpoint.every")
+        yield must_be("checkpoint.keep_every", keep_every, wanted, "checkpoint.every")
 
 
 def _probe(config: TrainConfig) -> Iterator[Wrong]:
     step = config.eval.probe_step
     if step > config.run.steps:
         most = f"a step of the run, which has run.steps = {config.run.steps}"
-        yield _must_be("eval.probe_step", step, most, "run.steps")
+        yield must_be("eval.probe_step", step, most, "run.steps")
     elif step and config.task != "language_modelling":
         wanted = f"0 with the task {config.task}: what is followed is text"
-        yield _must_be("eval.probe_step", step, wanted, "task")
+        yield must_be("eval.probe_step", step, wanted, "task")
     elif step and config.data.start_early:
         wanted = "0 with data.start_early: the rows that are followed have to be there at the start"
-        yield _must_be("eval.probe_step", step, wanted, "data.start_early")
+        yield must_be("eval.probe_step", step, wanted, "data.start_early")
 
 
 def _batches(config: TrainConfig) -> Iterator[Wrong]:
@@ -247,7 +243,7 @@ def _batches(config: TrainConfig) -> Iterator[Wrong]:
     batch = config.run.global_batch
     if micro != AUTO and micro > batch:
         wanted = f"at most run.global_batch = {batch}"
-        yield _must_be("run.micro_batch", micro, wanted, "run.global_batch")
+        yield must_be("run.micro_batch", micro, wanted, "run.global_batch")
 
 
 def _early(config: TrainConfig) -> Iterator[Wrong]:
@@ -266,10 +262,6 @@ def _early(config: TrainConfig) -> Iterator[Wrong]:
             "the end of the corpus; give a number of tokens, or --data.validation_files"
         )
         yield Wrong("eval.tokens", "0", fault, ("data.start_early",))
-
-
-def _must_be(key: str, value: object, wanted: str, *others: str) -> Wrong:
-    return Wrong(key, repr(value), f"; it must be {wanted}", others)
 
 
 def _value(config: TrainConfig, key: str) -> str:

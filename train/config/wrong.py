@@ -20,3 +20,8 @@ class Wrong:
     value: str
     fault: str
     others: tuple[str, ...] = ()
+
+
+def must_be(key: str, value: object, wanted: str, *others: str) -> Wrong:
+    """Return that a value is not what it must be."""
+    return Wrong(key, repr(value), f"; it must be {wanted}", others)

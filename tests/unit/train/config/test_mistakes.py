@@ -96,6 +96,18 @@ def problems_in(tmp_path, text: str) -> list[str]:
         ),
         ("data:\n  repository: /\n  revision: v1\n", "line 3, and data.repository is the folder /"),
         ("decay:\n  s1: 7\n", "decay.s1 is 7.0 in mine.yaml, line 2; it must be at most decay.s2"),
+        (
+            "optim:\n  lr: 1\n  weight_decay: 0.2\n",
+            "optim.weight_decay is 0.2 in mine.yaml, line 3, and a step .* 1 . 0.2 . 5 = 1 of a w",
+        ),
+        (
+            "optim:\n  lr: 1\n  weight_decay: 1\ndecay:\n  method: uniform\n",
+            "take 1 . 1 = 1 of a weight, which turns its sign",
+        ),
+        (
+            "optim:\n  lr: 0.1\n  weight_decay: 0.5\ndecay:\n  drives: both\n",
+            "take 0.1 . 0.5 . 25 = 1.25 of a weight",
+        ),
         ("run:\n  micro_batch: 600\n", "it must be at most run.global_batch = 512"),
         ("checkpoint:\n  every: 300\n  keep_every: 500\n", "a multiple of checkpoint.every = 300"),
     ],
@@ -112,6 +124,14 @@ def test_a_mistake_in_a_recipe(tmp_path, text, said):
         ("run:\n  steps: 1_000_000\n", lambda c: c.run.steps == 1_000_000),
         ("optim:\n  lr: 1e-3\n", lambda c: c.optim.lr == 1e-3),
         ("optim:\n  lr: 1\n", lambda c: c.optim.lr == 1.0),
+        (
+            "optim:\n  lr: 1\n  weight_decay: 2\ndecay:\n  method: none\n",
+            lambda c: c.optim.weight_decay == 2.0,
+        ),
+        (
+            "optim:\n  name: adam\n  lr: 1\n  weight_decay: 2\n",
+            lambda c: c.optim.weight_decay == 2.0,
+        ),
         ("log:\n  wandb: yes\n", lambda c: c.log.wandb is True),
         ("run:\n  seed: 010\n", lambda c: c.run.seed == 10),
         ("run:\n  steps: '2000'\n", lambda c: c.run.steps == 2000),
