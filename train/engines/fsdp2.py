@@ -5,7 +5,7 @@ head apart, the model built without any rank holding it whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class Fsdp2Engine:
         self.layout = {"engine": "fsdp2"}
         self._snapshots = PlannedSnapshots()
         self._shards = mesh.get_group(mesh.ndim - 1)
+        self._meet_on = mesh.device_type  # where the group's collectives take their tensors
         self._accumulation = accumulation
         self._clip = clip
         self._micro_batches = 0
@@ -180,7 +181,7 @@ class Fsdp2Engine:
 
     def _global_norm(self, shards: list[Tensor]) -> float:
         """Return the 2-norm of all gradients. Collective; one host synchronisation."""
-        squares = torch.stack(torch._foreach_norm(shards)).square().sum()
+        squares = torch.stack(torch._foreach_norm(shards)).square().sum().to(self._meet_on)
         dist.all_reduce(squares, group=self._shards)
         return math.sqrt(squares.item())
 
@@ -205,12 +206,33 @@ def build_engine(config: TrainConfig, accumulation: int, device: torch.device) -
         module.tie_weights()  # to_empty gave each of the two names a tensor of its own
     spec = spec_of(config.model)
     fill_weights(module, config.model, config.run.seed_of_init)
+    _round(module.parameters(), dtype)
     spec.restore_buffers(module)
+    _move_buffers(module, device)
     finish_model(module, config.model, config.loss.z_loss)
     optimizer = build_optimizer(config, module.parameters())
     clip = config.optim.grad_clip
     average = _average(optimizer, config.optim.ema)
     return Fsdp2Engine(module, optimizer, mesh, accumulation, clip, dtype, average)
+
+
+@torch.no_grad()
+def _round(parameters: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+    """Round weights to what `dtype` can hold: DeepSpeed takes its float32 masters from such ones,
+    and a run begins with the same bits under either engine.
+    """
+    if dtype == torch.float32:
+        return
+    for parameter in parameters:
+        shard = _shard(parameter)
+        shard.copy_(shard.to(dtype))
+
+
+def _move_buffers(module: nn.Module, device: torch.device) -> None:
+    """Have buffers where a rank computes, also beside offloaded weights."""
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            setattr(owner, name, buffer.to(device))
 
 
 def _average(optimizer: torch.optim.Optimizer, decay: float) -> WeightAverage | None:
