@@ -66,6 +66,7 @@ class FixedNorms(Baseline):
         _check(rule, free_steps, scale)
         target = detect(model)
         self._free_steps = free_steps
+        self._scale = scale
         modules = find_modules(target.model, include, exclude, splits)
         if head:
             modules += find_head(target.model, modules)
@@ -92,6 +93,13 @@ class FixedNorms(Baseline):
     def norms(self) -> dict[str, float]:
         """The norm that each module is held at, by weight name; 0 where none is held yet."""
         return self._held.norms
+
+    @property
+    def relative_rates(self) -> dict[str, float]:
+        """What times the learning rate is a step's length over the norm, by weight name; empty
+        under lawn, whose steps are the optimizer's.
+        """
+        return dict.fromkeys(self._names, self._scale) if self.rule == "hyperball" else {}
 
     def step(self) -> bool:
         """After each optimizer step. False: no decay has changed."""

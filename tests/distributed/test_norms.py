@@ -14,7 +14,7 @@ from alphadecay import AdamW
 from tests.distributed import reference
 from tests.distributed.harness import init_deepspeed, run_ranks
 from train.cluster.distributed import World
-from train.config import OptimConfig
+from train.config import DecayConfig, OptimConfig
 from train.engines.deepspeed import DeepSpeedEngine
 from train.models.build import build_model
 from train.telemetry.dynamics import Dynamics
@@ -51,7 +51,7 @@ def measured(rank: int, size: int) -> dict[str, tuple[dict[str, float], dict[str
         )
         shards = Shards(DeepSpeedEngine(engine), world)
         norms = WeightNorms(shards)
-        dynamics = Dynamics(2, OptimConfig(name="adamw"), shards)
+        dynamics = Dynamics(2, OptimConfig(name="adamw"), DecayConfig(), shards)
         batch = reference.tokens(0, size)[rank : rank + 1]
         for step in (1, 2):  # the first moves nothing
             DeepSpeedEngine(engine).set_learning_rate(LR * (step - 1))
@@ -61,7 +61,7 @@ def measured(rank: int, size: int) -> dict[str, tuple[dict[str, float], dict[str
             if step == 1:
                 read = (norms.squares(), norms.read(), engine.was_step_applied())
                 assert not dynamics.read()
-        dynamics.stepped(LR, DECAY, None)
+        dynamics.stepped(LR, DECAY, None, momentum=0.9)
         found[name] = (*read, dynamics.read())
     return found
 

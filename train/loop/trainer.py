@@ -213,7 +213,8 @@ class Trainer:
         base = base_decay(self.config, step)
         self.engine.set_learning_rate(lr)
         self.engine.set_weight_decay(base)
-        self.engine.set_momentum(momentum(self.config.optim, step, run.steps))
+        beta = momentum(self.config.optim, step, run.steps)
+        self.engine.set_momentum(beta)
         losses = []
         part = self.telemetry.clock.part
         with part("data"):
@@ -229,7 +230,7 @@ class Trainer:
                 self.engine.step()
             losses.append(loss.detach())
         if self.engine.step_was_applied():
-            self.telemetry.stepped(lr, base, self.decay)
+            self.telemetry.stepped(lr, base, self.decay, momentum=beta)
         with part("step"):  # the ranks wait for the slowest here
             mean, agreed = self.stops.ask_with_loss(torch.stack(losses).double().mean())
         return {"loss": mean, "lr": lr, "grad_norm": self.engine.gradient_norm()}, agreed

@@ -88,7 +88,9 @@ class Telemetry:
         shards = self._find_shards()
         self._norms = WeightNorms(shards) if shards is not None else None
         every = config.log.dynamics
-        self._dynamics = Dynamics(every, config.optim, shards) if shards is not None else None
+        self._dynamics = (
+            Dynamics(every, config.optim, config.decay, shards) if shards is not None else None
+        )
         self.logits = LogitGrowth(engine.module, world, on=every > 0)
 
     @property
@@ -121,14 +123,16 @@ class Telemetry:
         if self._dynamics is not None:
             self._dynamics.begin(step)
 
-    def stepped(self, lr: float, base: float, decay: DecayReadings | None) -> None:
+    def stepped(
+        self, lr: float, base: float, decay: DecayReadings | None, *, momentum: float
+    ) -> None:
         """Note that an optimizer step was applied, not skipped.
 
         It ran on the decays that are in force until `decay.step()`; on the base decay where there
         is no controller.
         """
         if self._dynamics is not None:
-            self._dynamics.stepped(lr, base, decay)
+            self._dynamics.stepped(lr, base, decay, momentum=momentum)
         self._cumulative.add(lr, at_their_rates(decay) if decay is not None else {"all": base})
 
     def train(self, step: int, values: Mapping[str, float]) -> None:

@@ -68,7 +68,7 @@ def take(shown, now, steps):
         shown.begin(step)
         with shown.clock.part("forward_backward"):
             now[0] += 2.0
-        shown.stepped(0.01, 0.5, None)
+        shown.stepped(0.01, 0.5, None, momentum=0.9)
         shown.train(step, {"loss": 1.0, "lr": 0.01, "grad_norm": 1.0, "tokens": step * TOKENS})
         if step % 2 == 0:
             with shown.clock.part("evaluation"):
