@@ -15,6 +15,7 @@ from typing import Any
 
 import alphadecay
 from alphadecay.inspect.plan.known_peaks import card_named
+from tests.gpu.curves import write_curves
 from tests.gpu.report import is_of_a_gpu, read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
 from train.planning import sizing
@@ -22,6 +23,7 @@ from train.planning.sizes import Size
 from train.system.files import write_atomically
 from train.system.provenance import ROOT
 
+CURVES = ROOT / "tests/gpu/results/evidence.png"
 PAGES = ("README.md", "docs/sizing.md", "tests/gpu/README.md")
 _MARKED = re.compile(r"(<!-- ?gpu: ?([a-z-]+) ?-->(\n?)).*?(<!-- ?end ?-->)", re.DOTALL)
 
@@ -121,11 +123,21 @@ def table_command(arguments: Sequence[str], folder: Path) -> int:
     results = stored(folder)
     if options.results is not None:
         results.insert(0, read(options.results))
+    if options.pages:
+        draw(results)
     paths = [ROOT / page for page in PAGES] if options.pages else [options.into]
     if paths == [None]:
         print("\n\n".join(tables(results[0])))
         return 0
     return renew(paths, results)
+
+
+def draw(results: Sequence[Figures]) -> None:
+    """Draw the curves of the newest results of a GPU that have any."""
+    for one in results:
+        if is_of_a_gpu(one) and measured(one["parts"].get("evidence", {})):
+            write_curves(CURVES, one)
+            return
 
 
 def renew(pages: Sequence[Path], results: Sequence[dict[str, Any]]) -> int:
