@@ -114,6 +114,7 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
     if config.run.deterministic:
         make_deterministic()
     world = distributed.start(config.deepspeed.timeout_minutes)
+    _tell_engine(config, world)
     config, chosen = _sizes(config, world)
     restart = Restart(world, _INHERITED) if chosen else None
     attempt = Attempt(config, world, restart, chosen)
@@ -125,6 +126,16 @@ def _run(config: TrainConfig, requests: StopRequests) -> int:
             print(f"stopped before the first step ({reason})", flush=True)
         world.barrier()
         return exit_code()
+
+
+def _tell_engine(config: TrainConfig, world: World) -> None:
+    """Say once which engine auto took and why; ranks that start again with less have said it."""
+    from train.cluster.restart import restarts
+    from train.engines.build import why_engine
+
+    why = why_engine(config)
+    if why and world.is_main and not restarts():
+        print(why, flush=True)
 
 
 def _sizes(config: TrainConfig, world: World) -> tuple[TrainConfig, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alphadecay.inspect.run.metrics import PERPLEXITY, Record, figure_of
-from alphadecay.inspect.run.words import number
+from alphadecay.inspect.run.words import engine_words, number
 from train.config.decay import METHODS
 from train.config.in_words import (
     data_words,
@@ -164,17 +164,21 @@ def _optimizer(saved: Mapping[str, Any]) -> str:
 
 def _ranks(sources: Sources) -> str:
     ranks = sources.manifest.get("world_size")
-    stage = sources.manifest.get("zero_stage")
+    shard = sources.config.engine.shard if sources.config is not None else 0
+    engine = engine_words({"engine_shard": shard} | sources.manifest)
     device = sources.summary.get("device")
     if ranks is None:
         return ""
     text = f"{ranks} on {device}" if device else f"{ranks}"
-    return text if stage is None else f"{text}, ZeRO stage {stage}"
+    return f"{text}, {engine}" if engine else text
 
 
 def _precision(manifest: Mapping[str, Any]) -> str:
     precision = str(manifest.get("precision") or "")
-    return precision if precision in ("", "float32") else f"{precision} with float32 masters"
+    if precision in ("", "float32"):
+        return precision
+    kept = "weights" if manifest.get("engine") == "fsdp2" else "masters"
+    return f"{precision} with float32 {kept}"
 
 
 def _seeds(manifest: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from math import prod
 import torch
 
 from alphadecay.inspect.plan.memory import Memory, Spread, predict_memory, refresh_bytes
+from alphadecay.inspect.run.words import engine_words
 from alphadecay.modules import find_modules
 from train.config import TrainConfig
 from train.config.decay import METHODS
@@ -18,6 +19,8 @@ from train.planning.device import GB
 from train.planning.spread import spread_of
 
 COPY = "copy for saves"  # the part that checkpoint.asynchronous takes
+_DEEPSPEED_BUFFERS = "DeepSpeed's reduction buffers"
+_FSDP2_BUFFERS = "FSDP2's all-gather and reduce-scatter buffers"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class MemoryTable:
 
     Args:
         title: how the model is spread and computed.
+        uncounted: the engine's own buffers, which no part has.
         lasting: what is there all the time.
         training: what a forward and backward pass has beside it.
         refresh: what a refresh has beside it; the activations are gone by then.
@@ -48,6 +52,7 @@ class MemoryTable:
     """
 
     title: str
+    uncounted: str
     lasting: tuple[Part, ...]
     training: tuple[Part, ...]
     refresh: tuple[Part, ...]
@@ -92,8 +97,8 @@ class MemoryTable:
         yield f"  {'largest sum':<16}{self.peak / GB:>10,.3f} GB"
         if any(part.name == COPY for part in self.lasting):
             yield "Without room for the copies in the hosts' memory, saves make the training wait."
-        yield "Refresh and validation have no activations beside them. To be added: DeepSpeed's"
-        yield "reduction buffers, the allocator's and the libraries' own."
+        yield "Refresh and validation have no activations beside them. To be added:"
+        yield f"{self.uncounted}, the allocator's and the libraries' own."
 
 
 def memory_table(
@@ -112,7 +117,7 @@ def memory_table(
     bf16 = spread.itemsize == 2
     shapes = [tuple(parameter.shape) for parameter in model.parameters()]
     gathered = min(sum(map(prod, shapes)), spread.live_parameters) * spread.itemsize
-    live = (Part("gathered", gathered),) if gathered else ()
+    live = (Part("gathered units" if spread.fsdp2 else "gathered", gathered),) if gathered else ()
     rows = c.run.micro_rows
     length = c.positions
     kept = count_activations(c.model, rows, length, bf16)
@@ -120,14 +125,19 @@ def memory_table(
     logits = evaluation_bytes(c.model, c.eval.micro_batch or rows, length, bf16)
     return MemoryTable(
         title=(
-            f"{spread.name} on {world_size} ranks, {'bf16' if bf16 else 'float32'}, micro "
-            f"batch {rows}"
+            f"{_engine(plan, spread, world_size)} on {world_size} ranks, "
+            f"{'bf16' if bf16 else 'float32'}, micro batch {rows}"
         ),
+        uncounted=_FSDP2_BUFFERS if spread.fsdp2 else _DEEPSPEED_BUFFERS,
         lasting=_lasting(c, predict_memory(shapes, spread), spread),
         training=(*live, Part("activations", kept.layers), Part("logits, loss", loss)),
         refresh=_refresh(c, model, spread),
         evaluation=(Part("validation", logits + gathered),),
     )
+
+
+def _engine(plan: EnginePlan, spread: Spread, world_size: int) -> str:
+    return engine_words({**plan.layout, "engine_shard": spread.ranks, "world_size": world_size})
 
 
 def _lasting(c: TrainConfig, held: Memory, spread: Spread) -> tuple[Part, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from train.config import TrainConfig
 from train.config.validate import accumulation_steps
-from train.engines.build import EnginePlan, plan_engine
+from train.engines.build import EnginePlan, plan_engine, why_engine
 from train.errors import Problems
 from train.planning.auto import choose
 from train.planning.device import Device
 from train.planning.earlier import earlier_size
 from train.planning.memory_table import MemoryTable
 from train.planning.sizes import Sizes, leaves_open
+
+_WIDTH = 100  # of a line
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Planned:
     memory: MemoryTable | None = None
 
     def lines(self) -> Iterator[str]:
-        """Yield what auto took, and the table of memory."""
+        """Yield what auto took, the engine first, and the table of memory."""
+        yield from wrap(why_engine(self.config), _WIDTH, subsequent_indent="  ")
         if self.line:
             yield self.line
         if self.memory:

@@ -22,7 +22,7 @@ SHARDINGS = ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 # Costs the host half as much again as ZeRO-1 (tests/bench/results/h200-0.1), and saves less than
 # ZeRO-3.
 NOT_TAKEN = frozenset({"zero2"})
-FILLED = 0.8  # of the memory; the rest is the allocator's, DeepSpeed's buffers' and the libraries'
+FILLED = 0.8  # of the memory; the rest is the allocator's, the engine's buffers' and the libraries'
 ENOUGH_TOKENS = 2048  # of a micro batch, before more sharding is tried
 CPU_TOKENS = 4096  # of a micro batch; more gain nothing on CPUs
 _ADVICE = "--model.activation_checkpointing true, a smaller --data.sequence_length or more ranks"

@@ -17,7 +17,7 @@ from alphadecay.inspect.module_names import layer_and_type
 from alphadecay.inspect.run import goodput_words
 from alphadecay.inspect.run.grid import figures
 from alphadecay.inspect.run.metrics import finite_or_none
-from alphadecay.inspect.run.words import clock, number
+from alphadecay.inspect.run.words import clock, engine_words, number
 from train.config.run_folder import CHECKPOINTS, CONFIG, HEATMAP, METRICS, SUMMARY
 from train.system.provenance import ROOT
 
@@ -97,9 +97,10 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         ("mfu", lambda share: f"{share:.1%} MFU"),
     )
     facts = [form(summary[key]) for key, form in forms if summary.get(key)]
-    if {"zero_stage", "world_size"} <= summary.keys():
+    engine = engine_words(summary)
+    if engine and "world_size" in summary:
         ranks = summary["world_size"]
-        facts.append(f"ZeRO-{summary['zero_stage']} on {ranks} rank{'s' * (ranks != 1)}")
+        facts.append(f"{engine} on {ranks} rank{'s' * (ranks != 1)}")
     return facts
 
 

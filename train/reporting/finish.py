@@ -133,6 +133,7 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "task": config.task,
         "world_size": trainer.world.size,
         **trainer.engine.layout,
+        **_copies(trainer),
         "micro_batch": config.run.micro_rows,
         "device": trainer.world.device.type,
         "precision": str(trainer.engine.dtype).removeprefix("torch."),
@@ -147,3 +148,10 @@ def _facts(trainer: Trainer) -> dict[str, Any]:
         "model_parameters": count_parameters(trainer.engine.module),
         "goodput": goodput(read_attempts(trainer.folder / ATTEMPTS)),
     }
+
+
+def _copies(trainer: Trainer) -> dict[str, int]:
+    """Return how many ranks share a copy of the weights under FSDP2; fewer than all is HSDP."""
+    if trainer.engine.layout.get("engine") != "fsdp2":
+        return {}
+    return {"engine_shard": trainer.config.engine.shard or trainer.world.size}

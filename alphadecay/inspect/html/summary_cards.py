@@ -10,7 +10,7 @@ from alphadecay.inspect.run.metrics import Record, figure_of
 from alphadecay.inspect.run.parts import PARTS, training_seconds
 from alphadecay.inspect.run.reader import Run
 from alphadecay.inspect.run.versions import versions
-from alphadecay.inspect.run.words import clock, number
+from alphadecay.inspect.run.words import clock, engine_words, number
 
 Facts = list[tuple[str, str]]
 
@@ -108,14 +108,12 @@ def _peak(run: Run) -> str:
 
 
 def _device(run: Run) -> str:
-    ranks, stage = (
-        run.summary.get(key, run.manifest.get(key)) for key in ("world_size", "zero_stage")
-    )
+    known = {"engine_shard": run.setting("engine", "shard")} | run.manifest | run.summary
+    ranks = known.get("world_size")
     parts = [str(run.summary.get("device") or "")]
     if ranks:
         parts.append("1 rank" if ranks == 1 else f"{ranks} ranks")
-    if stage is not None:
-        parts.append(f"ZeRO-{stage}")
+    parts.append(engine_words(known))
     parts.append(str(run.summary.get("precision") or run.manifest.get("precision") or ""))
     return " · ".join(part for part in parts if part)
 

@@ -177,8 +177,9 @@ def decay_points(record: Record) -> Iterator[Point]:
 
 def _precision(record: Record) -> Point:
     dtype = str(record.summary.get("precision") or "not recorded")
-    here = "bfloat16 with float32 masters" if dtype == "bfloat16" else dtype
-    # The program keeps float32 masters always, so this never agrees.
+    kept = "weights" if record.summary.get("engine") == "fsdp2" else "masters"
+    here = f"bfloat16 with float32 {kept}" if dtype == "bfloat16" else dtype
+    # The program keeps float32 masters or weights always, so this never agrees.
     return Point(
         "precision", here, "bfloat16 throughout, no float32 masters (published code)", False
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from alphadecay.inspect.run.words import engine_words
 from train.config import TaskName
 from train.experiments.grids.cells import Cell, Grid
 from train.experiments.tables import paper_glue, paper_reference, paper_vit
@@ -197,7 +198,12 @@ def _columns(names: Sequence[str], every: Sequence[str]) -> str:
 
 def _ranks(record: Record) -> str:
     s = record.summary
-    return f"{s.get('world_size')} on {s.get('device')}, ZeRO-{s.get('zero_stage')}"
+    return f"{s.get('world_size')} on {s.get('device')}, {_engine(record)}"
+
+
+def _engine(record: Record) -> str:
+    known = {"engine_shard": record.config.engine.shard} | record.summary
+    return engine_words(known) or "engine not recorded"
 
 
 def _versions(record: Record) -> str:
@@ -223,7 +229,7 @@ _MACHINE: tuple[tuple[str, Fact], ...] = (
 _COMMON: tuple[tuple[str, Fact], ...] = (
     ("precision", lambda r: str(r.summary.get("precision"))),
     ("world size", lambda r: str(r.summary.get("world_size"))),
-    ("ZeRO stage", lambda r: str(r.summary.get("zero_stage"))),
+    ("engine", _engine),
     ("device", lambda r: str(r.summary.get("device"))),
     ("data", lambda r: str(r.summary.get("data"))),
     ("tokenizer", lambda r: str(r.tokenizer)[:12]),

@@ -82,6 +82,18 @@ def run(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("shard", "engine"), [("0", "FSDP2"), ("4", "FSDP2 (HSDP, 4 ranks a copy)")]
+)
+def test_fsdp2_is_named_with_what_it_keeps(run, monkeypatch, shard, engine):
+    monkeypatch.delitem(MANIFEST, "zero_stage")
+    recipe = [*RECIPE, "--engine.kind", "fsdp2", "--engine.shard", shard]
+    (run / "config.yaml").write_text(dump_config(load_config(recipe)))
+    own = cells(card_of(run, engine="fsdp2"))
+    assert own["Ranks"] == f"8 on cuda, {engine}"
+    assert own["Precision"] == "bf16 with float32 weights"
+
+
 def test_every_figure_is_the_runs(run):
     text = card_of(run)
     facts = cells(text)
@@ -94,7 +106,7 @@ def test_every_figure_is_the_runs(run):
     assert facts["Rows a step"] == "512" and facts["Tokens in a row"] == "256"
     assert facts["Optimizer"] == "AdamW, beta1 0.9, beta2 0.95, eps 1e-08"
     assert facts["Precision"] == "bf16 with float32 masters"
-    assert facts["Ranks"] == "8 on cuda, ZeRO stage 2"
+    assert facts["Ranks"] == "8 on cuda, ZeRO-2"
     assert facts["Seeds"] == "initialisation 7, order of the data 42"
     assert "0.67 to 5.0 times a base of 0.1, refreshed every 4 steps (linear map, hill" in text
     assert facts["Validation, the mean over tokens"] == "31.42"
@@ -150,7 +162,7 @@ def test_a_checkpoint_without_its_run_leaves_the_rest_out(tmp_path):
     text = card_of(tmp_path)
     facts = cells(text)
     assert "# llama model\n" in text and "pre-trained for 12 steps. These" in text
-    assert facts["Steps"] == "12" and facts["Ranks"] == "8, ZeRO stage 2"
+    assert facts["Steps"] == "12" and facts["Ranks"] == "8, ZeRO-2"
     for heading in ("## Perplexity", "## Versions", "Refreshed last"):
         assert heading not in text
     assert not {"Data", "Tokens", "Tokenizer", "Schedule"} & facts.keys()

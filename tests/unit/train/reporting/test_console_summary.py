@@ -122,6 +122,15 @@ def shown(*arguments, width=100):
     return console.export_text()
 
 
+def test_the_engine_is_named_with_its_ranks():
+    summary = {key: value for key, value in SUMMARY.items() if key != "zero_stage"}
+    assert " rank" not in shown(summary, {}, {}, "runs/x", 1.0, width=200)
+    summary |= {"engine": "fsdp2", "world_size": 4, "engine_shard": 4}
+    assert " · FSDP2 on 4 ranks · " in shown(summary, {}, {}, "runs/x", 1.0, width=200)
+    hybrid = shown(summary | {"engine_shard": 2}, {}, {}, "runs/x", 1.0, width=200)
+    assert " · FSDP2 (HSDP, 2 ranks a copy) on 4 ranks · " in hybrid and "ZeRO" not in hybrid
+
+
 def test_the_closing_summary_tells_what_matters(tmp_path):
     for name in ("metrics.jsonl", "summary.json"):
         (tmp_path / name).touch()

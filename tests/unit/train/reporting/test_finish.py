@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from alphadecay.inspect.run.metrics import PERPLEXITY
-from train.config import RunConfig, TrainConfig
+from train.config import EngineConfig, RunConfig, TrainConfig
 from train.config.run_folder import SUMMARY
 from train.loop.run_status import read_state
 from train.reporting import finish
@@ -51,6 +52,23 @@ def end(trainer):
     with finish.running(trainer):
         finish.close(trainer, 1.0)
     return finish.leave(trainer)
+
+
+@pytest.mark.parametrize(("shard", "recorded"), [(0, 4), (2, 2)])
+def test_the_summary_has_fsdp2s_shards(trainer, shard, recorded):
+    trainer.world.size = 4
+    trainer.engine.layout = {"engine": "fsdp2"}
+    trainer.config = replace(trainer.config, engine=EngineConfig(kind="fsdp2", shard=shard))
+    assert end(trainer) == 0
+    summary = read_summary(trainer.folder / SUMMARY)
+    assert summary["engine"] == "fsdp2" and summary["engine_shard"] == recorded
+    assert trainer.engine.layout == {"engine": "fsdp2"}  # a part of a checkpoint's identity
+
+
+def test_deepspeeds_summary_has_no_shards(trainer):
+    assert end(trainer) == 0
+    summary = read_summary(trainer.folder / SUMMARY)
+    assert summary["zero_stage"] == 1 and "engine_shard" not in summary
 
 
 def test_a_run_ends_with_its_summary_and_picture(trainer, capsys):

@@ -12,7 +12,7 @@ from alphadecay.inspect.run.parts import TRAINING
 from alphadecay.inspect.run.reader import read_run
 from alphadecay.inspect.run.versions import versions
 from tests.unit.alphadecay.inspect.html.made_run import make_run
-from train.config import DeepSpeedConfig, TrainConfig
+from train.config import DeepSpeedConfig, EngineConfig, TrainConfig
 from train.config.command_line import dump_config
 from train.loop.run_status import write_state
 from train.telemetry.attempts import AttemptLog
@@ -56,6 +56,25 @@ def test_a_finished_run(tmp_path):
     assert headline(read_run(folder)) == ("finished", "step 12 of 12")
     whose, said = version_facts(read_run(folder))
     assert whose == "that ran it" and dict(said)["torch"] == versions()["torch"]
+
+
+@pytest.mark.parametrize(
+    ("shard", "engine"), [(0, "FSDP2"), (4, "FSDP2"), (2, "FSDP2 (HSDP, 2 ranks a copy)")]
+)
+def test_the_engine_is_named_while_the_run_lasts_and_after(tmp_path, shard, engine):
+    """By the newest checkpoint and config.yaml at first, then by summary.json."""
+    folder = make_run(tmp_path / "run", state="running")
+    config = TrainConfig(engine=EngineConfig(kind="fsdp2", shard=shard))
+    (folder / "config.yaml").write_text(dump_config(config))
+    run = read_run(folder)
+    manifest = {"engine": "fsdp2", "world_size": 4, "precision": "bf16"}
+    cards = dict(facts(replace(run, manifest=manifest, summary={})))
+    assert cards["Device"] == f"4 ranks · {engine} · bf16"
+
+    own = {key: value for key, value in SUMMARY.items() if key != "zero_stage"}
+    own |= {"engine": "fsdp2", "engine_shard": shard or 4}
+    cards = dict(facts(replace(run, manifest=manifest, summary=own, config={})))
+    assert cards["Device"] == f"cuda · 4 ranks · {engine} · bfloat16"
 
 
 def test_the_published_perplexity_beside_the_true_one(tmp_path):
