@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from alphadecay.inspect.html import heatmaps, style
 from alphadecay.inspect.html.forgetting import forgetting
+from alphadecay.inspect.html.half_life import half_life
 from alphadecay.inspect.html.page import Chart, Section
-from alphadecay.inspect.html.refreshes import DYNAMICS, read_refreshes
+from alphadecay.inspect.html.refreshes import DYNAMICS, has_any, read_refreshes
 from alphadecay.inspect.run.reader import Run
 
 NAMES = {
@@ -16,25 +17,34 @@ NAMES = {
 }
 ABOUT = (
     "Where a norm follows a matrix, how far a step turns it is the learning rate that counts, and "
-    "decay acts on that through the matrix's norm. At 1 of the second chart decay and updates "
-    "balance; above it norms still grow, below it they still shrink. Each line is the median of a "
-    "type's layers, its band the middle half of them."
+    "decay acts on that through the matrix's norm."
 )
+BALANCE = (
+    " At 1 of the second chart decay and updates balance; above it norms still grow, below it they "
+    "still shrink."
+)
+LINES = " Each line is the median of a type's layers, its band the middle half of them."
 
 
 def what_decay_does(run: Run) -> list[Section]:
-    """Return the sections of a run that measured it (log.dynamics, eval.probe_step); nothing of
-    another.
+    """Return the sections of a run that measured it (log.dynamics, eval.probe_step) or has its
+    decays by module; nothing of another.
+
+    The half-lives are beside what the run forgot, where that was measured.
     """
-    sections = []
+    forgot = forgetting(run)
+    text, charts = ("", []) if forgot else half_life(run)
     read = read_refreshes(run.of("dynamics"), DYNAMICS, ("rotation",))
     if read is not None:
-        charts = [
+        measured = [
             Chart(f"dynamics-{key}", NAMES[key], heatmaps.trajectories(read, key))
             for key in read.values
+            if has_any(read, key)
         ]
-        sections.append(Section("What decay does", ABOUT, charts + _logits(run)))
-    return sections + forgetting(run)
+        about = ABOUT + (BALANCE if has_any(read, "equilibrium") else "") + LINES
+        text = f"{about} {text}".strip()
+        charts = measured + _logits(run) + charts
+    return [Section("What decay does", text, charts), *forgot] if charts else forgot
 
 
 def _logits(run: Run) -> list[Chart]:

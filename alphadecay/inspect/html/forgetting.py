@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alphadecay.inspect.html import style
+from alphadecay.inspect.html.half_life import decays_weights, half_life, is_cautious
 from alphadecay.inspect.html.page import Chart, Section
 from alphadecay.inspect.run.reader import Run
 
 ABOUT = (
     "Rows of one step, followed: how much lower their loss is than held-out text's, less what it "
-    "was before the step. What a step wrote into the weights decays by 1 − lr·λ at every later "
-    "one; the dashed line is what that leaves of the first advantage (arXiv 2410.03249), in the "
-    "mean over the modules. Below it the run forgets for other reasons than decay: other updates "
+    "was before the step."
+)
+BOUND = (
+    " What a step wrote into the weights decays by 1 − lr·λ at every later one; the dashed line is "
+    "what that leaves of the first advantage (arXiv 2410.03249), e^−Σ with the mean over the "
+    "modules of Σ lr·λ since. Below it the run forgets for other reasons than decay: other updates "
     "write over it."
 )
+CAUTIOUS = " decay.cautious spares weights, and the dashed line is the least that decay leaves."
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,17 @@ def advantage(run: Run, seen: int) -> Advantage | None:
 
 
 def forgetting(run: Run) -> list[Section]:
-    """Return the section of a run that followed rows; nothing of another."""
+    """Return the section of a run that followed rows, with the half-lives; nothing of another."""
     seen = run.setting("eval", "probe_step")
     found = advantage(run, seen) if isinstance(seen, int) and seen else None
     if found is None:
         return []
     chart = style.figure(hovermode="x unified")
-    lines = {"advantage": (found.values, "solid"), "what decay leaves": (found.bounds, "dash")}
+    lines: dict[str, tuple[Sequence[float | None], str]] = {"advantage": (found.values, "solid")}
+    about = ABOUT
+    if decays_weights(run):
+        lines["what decay leaves"] = (found.bounds, "dash")
+        about += BOUND + (CAUTIOUS if is_cautious(run) else "")
     for place, (name, (values, dash)) in enumerate(lines.items()):
         chart.add_scatter(
             x=found.steps,
@@ -71,7 +81,9 @@ def forgetting(run: Run) -> list[Section]:
             hovertemplate="%{y:.4~r}",
         )
     title = f"Loss advantage of the rows of step {seen:,}, nats per token"
-    return [Section("Forgetting", ABOUT, [Chart("forgetting", title, chart)])]
+    text, charts = half_life(run)
+    about = f"{about} {text}".strip()
+    return [Section("Forgetting", about, [Chart("forgetting", title, chart), *charts])]
 
 
 def _decayed(run: Run, step: int) -> float:

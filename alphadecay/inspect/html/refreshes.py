@@ -76,6 +76,12 @@ def read_refreshes(
     return Refreshes(steps, layers, types, values, len(records))
 
 
+def has_any(refreshes: Refreshes, quantity: str) -> bool:
+    """Return whether any module has this quantity at any refresh."""
+    values_RLT = refreshes.values.get(quantity)
+    return values_RLT is not None and bool(np.isfinite(values_RLT).any())
+
+
 def evenly(count: int, most: int) -> list[int]:
     """Choose `most` of `count` indices, evenly spaced, the first and the last among them; all where
     there are no more.

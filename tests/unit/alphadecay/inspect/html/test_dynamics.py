@@ -58,6 +58,17 @@ def test_what_decay_does_has_a_chart_a_figure(run: Path) -> None:
     assert attention["y"][-2:] == [15, 16] and output["y"][-2:] == [2.0, 2.0]
 
 
+def test_where_no_angle_balances_there_is_no_chart_of_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    figures = {key: dict.fromkeys(NAMES, None if key == "equilibrium" else 1.0) for key in KEYS}
+    with MetricsWriter(folder / "metrics.jsonl", resume_step=12) as writer:
+        writer.write("dynamics", 13, figures)
+    text = render(read_run(folder))
+    drawn = {figure["id"] for figure in island(text, "figures")}
+    assert "dynamics-rotation" in drawn and "dynamics-equilibrium" not in drawn
+    assert "What decay does" in text and "decay and updates balance" not in text
+
+
 def test_a_run_without_them_has_neither(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     text = render(read_run(folder))
