@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,24 @@ from train.cluster.distributed import World
 # an attention layer's queries and keys, by the names of their layers; a norm after them comes first
 _QUERIES = ("q_norm", "q_proj", "query")
 _KEYS = ("k_norm", "k_proj", "key")
+_FUSED = "c_attn"  # GPT-2's one layer for queries, keys and values, in this order
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """Where values come out whose size is watched.
+
+    Args:
+        name: of these values.
+        layer: that gives them.
+        head_size: for the norm of each head's; None for the size of each value itself.
+        third: which third of what the layer gives they are; None takes it whole.
+    """
+
+    name: str
+    layer: nn.Module
+    head_size: int | None = None
+    third: int | None = None
 
 
 class LogitGrowth:
@@ -35,7 +54,7 @@ class LogitGrowth:
     def __init__(self, module: nn.Module, world: World, on: bool) -> None:
         self._world = world
         self._largest: dict[str, Tensor] = {}
-        self._taps: list[tuple[str, nn.Module, int | None]] = []
+        self._taps: list[_Tap] = []
         self._scales: dict[str, float] = {}
         if on:
             self._find(module)
@@ -44,10 +63,7 @@ class LogitGrowth:
     def watching(self) -> Iterator[None]:
         """Watch the forward passes inside; waits for no device."""
         self._largest = {}
-        handles = [
-            tapped.register_forward_hook(self._hook(name, head_size))
-            for name, tapped, head_size in self._taps
-        ]
+        handles = [tap.layer.register_forward_hook(self._hook(tap)) for tap in self._taps]
         try:
             yield
         finally:
@@ -61,7 +77,7 @@ class LogitGrowth:
         query times that of a key, over the root of a head's size. `output_logit_max`: the largest
         logit, its sign aside.
         """
-        names = [name for name, _, _ in self._taps]
+        names = [tap.name for tap in self._taps]
         if not names:
             return {}
         unseen = torch.zeros((), device=self._world.device)
@@ -84,25 +100,31 @@ class LogitGrowth:
 
     def _find(self, module: nn.Module) -> None:
         for name, layer in module.named_modules():
-            queries = _first(layer, _QUERIES)
-            keys = _first(layer, _KEYS)
+            fused = layer._modules.get(_FUSED)
+            queries = fused or _first(layer, _QUERIES)
+            keys = fused or _first(layer, _KEYS)
             size = getattr(layer, "head_dim", None) or getattr(layer, "attention_head_size", None)
             if queries is not None and keys is not None and isinstance(size, int):
-                self._taps += [(f"{name}.q", queries, size), (f"{name}.k", keys, size)]
+                self._taps += [
+                    _Tap(f"{name}.q", queries, size, None if fused is None else 0),
+                    _Tap(f"{name}.k", keys, size, None if fused is None else 1),
+                ]
                 self._scales[name] = 1.0 / math.sqrt(size)
         head = getattr(module, "get_output_embeddings", lambda: None)()
         if isinstance(head, nn.Module):
-            self._taps.append(("output", head, None))
+            self._taps.append(_Tap("output", head))
 
-    def _hook(self, name: str, head_size: int | None) -> Any:
+    def _hook(self, tap: _Tap) -> Any:
         def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             values = output.detach()
-            if head_size is None:
+            if tap.third is not None:
+                values = values.chunk(3, dim=-1)[tap.third]
+            if tap.head_size is None:
                 found = values.abs().amax()
             else:
-                found = values.unflatten(-1, (-1, head_size)).float().norm(dim=-1).amax()
-            before = self._largest.get(name)
-            self._largest[name] = found if before is None else torch.maximum(before, found)
+                found = values.unflatten(-1, (-1, tap.head_size)).float().norm(dim=-1).amax()
+            before = self._largest.get(tap.name)
+            self._largest[tap.name] = found if before is None else torch.maximum(before, found)
 
         return note
 

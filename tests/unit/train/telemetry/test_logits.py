@@ -25,6 +25,15 @@ QWEN = ModelConfig(
     num_heads=3,
 )
 
+GPT2 = ModelConfig(
+    architecture="gpt2",
+    vocab_size=67,
+    hidden_size=36,
+    intermediate_size=52,
+    num_layers=2,
+    num_heads=3,
+)
+
 
 def largest_logits(model: Any, config: ModelConfig, inputs: torch.Tensor) -> list[float]:
     """Each layer's largest attention logit, of queries and keys as attention gets them."""
@@ -43,7 +52,7 @@ def largest_logits(model: Any, config: ModelConfig, inputs: torch.Tensor) -> lis
     return found
 
 
-@pytest.mark.parametrize("config", [LLAMA, QWEN])
+@pytest.mark.parametrize("config", [LLAMA, QWEN, GPT2])
 @torch.no_grad()
 def test_the_bound_holds_and_is_near(config: ModelConfig) -> None:
     torch.manual_seed(0)
@@ -51,6 +60,9 @@ def test_the_bound_holds_and_is_near(config: ModelConfig) -> None:
     for name, p in model.named_parameters():
         if "q_proj" in name or "k_proj" in name:
             p.mul_(20)  # so that logits are no longer near 0
+        if name.endswith("c_attn.weight"):
+            p[:, :72].mul_(20)  # queries and keys
+            p[:, 72:].mul_(1000)  # which are not to be taken for values
     growth = LogitGrowth(model, HERE, on=True)
     batches = [torch.randint(0, 67, (3, LENGTH)) for _ in range(2)]
     with growth.watching():
