@@ -40,8 +40,8 @@ class GradientDecay(Baseline):
     awd: one decay for everything, at every step: from the gradient's norm over the weights' (arXiv
         2210.00094);
     adadecay: one per module, every `interval` steps: from gradient norms standardised within a
-        layer, as published with AlphaDecay; before the first such step every module has the base
-        decay;
+        layer, as published with AlphaDecay (arXiv 2506.14562); before the first such step every
+        module has the base decay;
     adadecay_parameters: one per element of every module, at every step (arXiv 1907.08931);
     gradient_norm: one per module, every `interval` steps: AlphaDecay's linear map from s1 to s2
         with the gradient's norm in alpha's place (an ablation of arXiv 2506.14562).

@@ -1,4 +1,6 @@
-"""Other rules for the weight decay: AWD and AdaDecay. Norms or gradients in, decays out.
+"""Other rules for the weight decay: AWD (arXiv 2210.00094) and AdaDecay (arXiv 1907.08931).
+
+Norms or gradients in, decays out.
 
 Shapes: gradient [...] any shape, one layer's.
 """
@@ -52,8 +54,8 @@ def awd(
 def adadecay_modules(
     gradient_norms: Mapping[str, float], layers: Mapping[str, str], weight_decay: float
 ) -> dict[str, float]:
-    """AdaDecay as published, one value per module: η·2/(1 + e^(−4z)), z the gradient norm
-    standardised within its layer.
+    """AdaDecay (arXiv 1907.08931) by module, as published with AlphaDecay (arXiv 2506.14562):
+    η·2/(1 + e^(−4z)), z the gradient norm standardised within its layer.
 
     Args: gradient_norms by module name, NaN or None where there is no gradient yet; layers names
         each module's layer; η ≥ 0.

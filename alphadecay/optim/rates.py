@@ -1,4 +1,5 @@
-"""A learning rate for each module, whatever tensors the optimizer updates.
+"""A learning rate for each module (for LLR, arXiv 2605.22297), whatever tensors the optimizer
+updates.
 
 While a step lasts the optimizer's param groups are divided by rate: it takes its own step over
 them, one launch a rate, as if every module had had a group. Of a flat tensor that holds several

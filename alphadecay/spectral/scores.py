@@ -1,4 +1,5 @@
-"""The other scores of a weight, for ablations: norms, stable rank, entropy, α-hat.
+"""The other scores of a weight, for ablations (arXiv 2506.14562 has the norms): norms, stable rank,
+entropy, α-hat.
 
 Shapes: weight_MN the weight (leading dimensions are a stack), eigenvalues_K [..., K] float64,
     ascending, of its Gram, in the unit of the weight, squared.
@@ -23,13 +24,19 @@ PUBLISHED_ENTROPY_SHIFT = 6e-5
 
 
 def spectral_norm(eigenvalues_K: Tensor, *, published: bool = False) -> Tensor:
-    """Return ‖W‖₂ = √λmax, [...], unit of the weight. published: λmax, without the root."""
+    """Return ‖W‖₂ = √λmax, [...], unit of the weight (an ablation of arXiv 2506.14562).
+
+    published: λmax, without the root.
+    """
     largest = eigenvalues_K[..., -1].clamp_min(0)
     return largest if published else largest.sqrt()
 
 
 def frobenius_norm(eigenvalues_K: Tensor, *, published: bool = False) -> Tensor:
-    """Return ‖W‖_F = √Σλ, [...], unit of the weight. published: Σλ, without the root."""
+    """Return ‖W‖_F = √Σλ, [...], unit of the weight (an ablation of arXiv 2506.14562).
+
+    published: Σλ, without the root.
+    """
     total = eigenvalues_K.clamp_min(0).sum(-1)
     return total if published else total.sqrt()
 
@@ -79,8 +86,9 @@ def score_row(esd: ESD, score: Callable[..., Tensor]) -> EstimateRow:
 
 
 def gradient_norm(gradient: Tensor) -> Tensor:
-    """Return ‖G‖_F of a gradient of any shape, a float64 scalar, accumulated in float32 or better;
-    0 for an empty one. No host sync.
+    """Return ‖G‖_F of a gradient of any shape (an ablation of arXiv 2506.14562).
+
+    A float64 scalar, accumulated in float32 or better; 0 for an empty one. No host sync.
     """
     work = torch.float64 if gradient.dtype == torch.float64 else torch.float32
     return torch.linalg.vector_norm(gradient.detach(), dtype=work).to(torch.float64)

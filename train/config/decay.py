@@ -100,13 +100,14 @@ class DecayConfig:
 
     Args:
         method: alphadecay (per module, from its spectrum), uniform (the base decay everywhere) or
-            none; awd (arXiv 2210.00094), adadecay (per module, as published with AlphaDecay) or
-            adadecay_parameters (arXiv 1907.08931), from gradients; and to compare AlphaDecay with:
-            frobenius_norm, spectral_norm or gradient_norm in alpha's place, farms (alpha free of
-            the aspect ratio), inverted (the map upside down), shuffled (its decays dealt out at
-            random), uniform_at_mean (its mean everywhere) and fixed_ratio (constants by module, see
-            ratios). lawn (arXiv 2108.05839) and hyperball (arXiv 2606.16899) hold the norms of the
-            weight matrices instead, and nothing decays.
+            none; awd (arXiv 2210.00094), adadecay (arXiv 1907.08931 per module, as published with
+            AlphaDecay, arXiv 2506.14562) or adadecay_parameters (arXiv 1907.08931 per element),
+            from gradients; and to compare AlphaDecay with: frobenius_norm, spectral_norm or
+            gradient_norm in alpha's place, farms (alpha free of the aspect ratio), inverted (the
+            map upside down), shuffled (its decays dealt out at random), uniform_at_mean (its mean
+            everywhere) and fixed_ratio (constants by module, see ratios). lawn (arXiv 2108.05839)
+            and hyperball (arXiv 2606.16899) hold the norms of the weight matrices instead, and
+            nothing decays.
         base: given, by optim.weight_decay; or auto, which adamw's timescale asks for: from learning
             rate, steps, tokens a parameter (arXiv 2505.13738) and passes over the text (arXiv
             2405.13698, 2509.14786). --dry-run says what that is, and optim.weight_decay is not
