@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from alphadecay.inspect.plan.memory import predict_memory
+from tests.bench.counting import CountCollectives
 from tests.distributed.engine_runs import (
+    CPU,
     ENGINES,
     LENGTH,
     ROWS,
@@ -31,7 +33,7 @@ from tests.distributed.harness import run_ranks
 from tests.engines import loss_of_text
 from train.checkpoint.stored_state import read_masters
 from train.config.decay import METHODS
-from train.engines.build import plan_engine
+from train.engines.build import build_engine, plan_engine
 from train.errors import UserError
 from train.models.build import model_on_meta
 from train.planning.spread import spread_of
@@ -162,6 +164,31 @@ def poisoned(rank: int) -> list[bool]:
 
 def test_a_step_that_is_not_finite_on_one_rank_is_skipped_by_all() -> None:
     assert run_ranks(2, poisoned) == [[True, False, True]] * 2
+
+
+def reductions(rank: int, shard: int) -> list[dict[str, int]]:
+    """What sums gradients over the ranks, by micro batch, in two steps of three micro batches."""
+    config = config_of("--engine.kind=fsdp2", f"--engine.shard={shard}")
+    ranks = torch.distributed.get_world_size()
+    engine = build_engine(config, plan_engine(config, 3, ranks), CPU)
+    counts = []
+    for micro_batch in range(6):
+        loss = loss_of_text(engine, rows_of(micro_batch)[rank : rank + 1])
+        with CountCollectives() as collectives:
+            engine.backward(loss)
+        kinds = ("_reduce_scatter_base_", "allreduce_")
+        counts.append({kind: collectives.calls[kind] for kind in kinds})
+        assert collectives.calls["_allgather_base_"]  # they are counted in a backward pass at all
+        engine.step()
+    return counts
+
+
+@pytest.mark.parametrize(("ranks", "shard"), [(2, 2), (4, 2)])
+def test_gradients_are_summed_once_a_step(ranks: int, shard: int) -> None:
+    units = 2 + 3  # decoder layers; embedding, head, and the norm between
+    none = {"_reduce_scatter_base_": 0, "allreduce_": 0}
+    last = {"_reduce_scatter_base_": units, "allreduce_": units if ranks > shard else 0}
+    assert run_ranks(ranks, reductions, shard) == [[none, none, last] * 2] * ranks
 
 
 def test_shards_that_do_not_divide_the_ranks_are_refused() -> None:
