@@ -198,12 +198,13 @@ def bench(size: str, engine: str, options: argparse.Namespace) -> dict[str, Any]
 
 def report(size: str, row: dict[str, Any]) -> bool:
     """Print a row; return whether it meets the targets."""
-    met = row["stall"]["median"] <= STALL and row["beside"]["median"] <= BESIDE
+    beside = max(row["beside"]["median"], row["slowest_beside"])
+    met = row["stall"]["median"] <= STALL and beside <= BESIDE
     print(
         f"{size} {row['engine']:<10} plain {row['plain_seconds']['median']:.2f} s  asynchronous "
         f"{row['asynchronous_seconds']['median']:.3f} s  stall {row['stall']['median']:.3f} "
-        f"(target {STALL})  step beside a save {row['beside']['median']:.3f} x "
-        f"(target {BESIDE})  {'met' if met else 'MISSED'}",
+        f"(target {STALL})  step beside a save {row['beside']['median']:.3f} x, the slowest "
+        f"{row['slowest_beside']:.3f} x of the slowest without (target {BESIDE})  {'met' if met else 'MISSED'}",
         flush=True,
     )
     return met
