@@ -204,7 +204,8 @@ def report(size: str, row: dict[str, Any]) -> bool:
         f"{size} {row['engine']:<10} plain {row['plain_seconds']['median']:.2f} s  asynchronous "
         f"{row['asynchronous_seconds']['median']:.3f} s  stall {row['stall']['median']:.3f} "
         f"(target {STALL})  step beside a save {row['beside']['median']:.3f} x, the slowest "
-        f"{row['slowest_beside']:.3f} x of the slowest without (target {BESIDE})  {'met' if met else 'MISSED'}",
+        f"{row['slowest_beside']:.3f} x of the slowest without (target {BESIDE})  "
+        f"{'met' if met else 'MISSED'}",
         flush=True,
     )
     return met
