@@ -13,6 +13,8 @@ from tests.forked import wait_for_ranks
 from tests.integration.conftest import Workplace
 from tests.integration.program import Outcome, figures, fork_ranks, metrics
 from tests.waiting import PATIENCE
+from train.config import TrainConfig
+from train.engines.build import why_engine
 
 SCRIPT = str(Path(__file__).with_name("short_of_memory.py"))
 AUTO = {"run.micro_batch": "auto", "deepspeed.config": "auto"}
@@ -42,6 +44,7 @@ def test_one_process_starts_again_until_it_fits(workplace: Workplace, tmp_path: 
     assert outcome.code == 0, outcome.output
     said = outcome.output
     assert said.count("is out of memory with a micro batch of 4 and ds_configs/zero1.json") == 1
+    assert said.count(why_engine(TrainConfig())) == 1  # not by the second start
     first, second = (line for line in said.splitlines() if "auto takes ds_configs" in line[:30])
     assert first.startswith("auto takes ds_configs/zero1.json and a micro batch of 4: about ")
     assert second.startswith("auto takes ds_configs/zero1.json and a micro batch of 2: about ")
@@ -90,6 +93,12 @@ def test_copies_of_an_fsdp2_model_start_again_too(workplace: Workplace, tmp_path
     said = outcome.output
     assert said.count("rank 1 is out of memory with a micro batch of 2 and FSDP2 (CUDA") == 1
     assert "auto takes a micro batch of 1: about " in said and "ds_configs" not in said
+    assert "engine.kind auto" not in said
+    assert "FSDP2 (HSDP, 1 rank a copy)" in " ".join(said.replace("│", " ").split())
+    summary = json.loads((tmp_path / "auto" / "summary.json").read_text())
+    assert (summary["engine"], summary["engine_shard"]) == ("fsdp2", 1)
+    [manifest] = (tmp_path / "auto" / "checkpoints").glob("step-*/manifest.json")
+    assert "engine_shard" not in json.loads(manifest.read_text())  # no part of its identity
     assert sizes(tmp_path / "auto") == (1, "auto")
     assert figures(tmp_path / "auto") == figures(tmp_path / "given")
     [notice] = metrics(tmp_path / "auto", "notice")
