@@ -202,7 +202,7 @@ def _ranks(record: Record) -> str:
 
 
 def _engine(record: Record) -> str:
-    known = {"engine_shard": record.config.engine.shard} | record.summary
+    known = {"engine_shard": record.config.engine.shard, **record.summary}
     return engine_words(known) or "engine not recorded"
 
 
