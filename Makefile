@@ -111,6 +111,9 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/step.py --size 60m --stages 1 --repeats 16 \
 		--arms cautious awd adadecay_parameters lawn hyperball llr alphadecay stock_again \
 		--out tests/bench/results/step-methods-cpu.json
+	$(PYTHON) tests/bench/step.py --size 60m-row --stages 1 --repeats 8 \
+		--arms cautious awd adadecay_parameters lawn hyperball llr alphadecay stock_again \
+		--out tests/bench/results/step-methods-row-cpu.json
 	$(PYTHON) tests/bench/refresh.py --out tests/bench/results/refresh-cpu.json
 	$(PYTHON) tests/bench/host.py --out tests/bench/results/host-cpu.json
 	$(PYTHON) tests/bench/analyze.py --out tests/bench/results/analyze-cpu.json
