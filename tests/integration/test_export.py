@@ -104,7 +104,7 @@ def test_the_card_tells_the_run_and_its_lines_load_it(exported, tmp_path):
     assert f"| Validation, the mean over tokens | {summary['val_perplexity']:,.2f} |" in card
     published = f"{summary['val_perplexity_published']:,.2f}"
     assert f"| The same, as AlphaDecay's published code counts | {published} |" in card
-    assert f"| Tokens | {summary['tokens']:,} |" in card and "ZeRO stage 3" in card
+    assert f"| Tokens | {summary['tokens']:,} |" in card and "ZeRO-3" in card
     assert str(ROOT) not in card and str(run) not in card
     (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     program = [sys.executable, "-c", lines]

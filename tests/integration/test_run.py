@@ -151,7 +151,8 @@ def test_the_configuration_left_behind_starts_the_same_run(workplace, finished):
 def test_nothing_is_written_beside_the_output(workplace, finished):
     finished("python")
     known = {"corpus", "prepared", "tiny.yaml", "whole", "cut", "refused", "other", "method"}
-    known |= {"qwen3", "gpt2", "asked", "base"}  # of other files: architectures, zero-shot, methods
+    # of other files: architectures, zero-shot, methods, telemetry
+    known |= {"qwen3", "gpt2", "asked", "base", "told"}
     assert {path.name.split("-")[0] for path in workplace.folder.iterdir()} <= known
 
 

@@ -309,10 +309,10 @@ def test_a_signal_makes_a_stop_file_and_only_the_time_limit_requeues(
 def test_a_disk_that_takes_no_stop_file_leaves_a_signal(job: Job) -> None:
     """The job script must live on: SLURM ends the ranks with it."""
     wait = 'until [[ -e "$LAUNCHED.signalled" ]]; do sleep 0.05; done'
-    job.leaves("stopped", 5, "SIGTERM", then=f'rm -r "$(dirname "$TRAIN_STOP_FILE")"\n{wait}')
+    gone = 'rm -r "$(dirname "$TRAIN_STOP_FILE")"\ntouch "$LAUNCHED.began"'
+    job.leaves("stopped", 5, "SIGTERM", then=f"{gone}\n{wait}")
     started = job.start("torchrun.sbatch", *out(job))
-    logs = job.run_dir / "logs" / "10007.0"
-    until(lambda: job.run_dir.exists() and (job.folder / "calls").exists() and not logs.exists())
+    until((job.folder / "launched.began").exists)
     started.send_signal(signal.SIGUSR1)
     output = started.communicate(timeout=120)[0]
     assert "scancel --signal=TERM 10007" in job.calls, output
