@@ -112,7 +112,10 @@ def _losses(
 
 def _final_loss(outcome: Record | Absent, start: float) -> float | None:
     if isinstance(outcome, Record):
-        loss = outcome.summary.get(_LOSS)
+        validations = _validations(outcome.run.folder)
+        if not validations:
+            return None
+        loss = validations[-1][_LOSS]  # the summary has the figure of merit alone
         return start if loss is None or not math.isfinite(loss) else float(loss)
     diverged = outcome.why == "diverged" or (outcome.run.folder / DIVERGED).is_file()
     return start if diverged else None
@@ -126,19 +129,24 @@ def _loss_at_start(
     """Return the loss before the first step, which hardly depends on the seed."""
     for cell in cells.values():
         for seed in seeds:
-            loss = _first_loss(outcomes[cell.key, seed].run.folder / METRICS)
+            loss = _first_loss(outcomes[cell.key, seed].run.folder)
             if loss is not None:
                 return loss
     return None
 
 
-def _first_loss(path: Path) -> float | None:
-    try:
-        validations = read_metrics(path, "validation")
-    except (OSError, InspectError):
-        return None
-    at_start = [record for record in validations if record.get("step") == 0]
+def _first_loss(folder: Path) -> float | None:
+    at_start = [record for record in _validations(folder) if record.get("step") == 0]
     return float(at_start[0][_LOSS]) if at_start and at_start[0].get(_LOSS) else None
+
+
+def _validations(folder: Path) -> list[Mapping[str, Any]]:
+    """Return a run's records of a loss; none of a run that has not validated."""
+    try:
+        found = read_metrics(folder / METRICS, "validation")
+    except (OSError, InspectError):
+        return []
+    return [record for record in found if _LOSS in record]
 
 
 def _common_label(columns: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ def table(tmp_path):
         for rate, loss in zip(RATES, losses, strict=True):
             for seed, run in runs_of(grid, tmp_path, row, f"60M, {rate}").items():
                 higher = loss + (seed - 1) * 0.1
-                finish(run, 30.0, val_loss=higher)
+                finish(run, 30.0)
                 lines = [{"kind": "validation", "step": 0, "val_loss": START, "figure": None}]
                 lines.append({"kind": "validation", "step": 150, "val_loss": higher})
                 lines[0].pop("figure")
@@ -67,6 +67,17 @@ def test_a_run_that_diverged_counts_as_the_loss_at_the_start(table):
     assert of(grid, root)["Uniform", "60M"].values[1] == pytest.approx((1 + 0 + 5) / 3)
 
 
+def test_a_loss_that_is_not_finite_counts_as_that_at_the_start_and_none_leaves_the_seed_out(table):
+    grid, root = table
+    folder = runs_of(grid, root, "Uniform", "60M, 1e-1")[1].folder
+    start = {"kind": "validation", "step": 0, "val_loss": START}
+    end = {"kind": "validation", "step": 150, "val_loss": None}
+    (folder / "metrics.jsonl").write_text(f"{json.dumps(start)}\n{json.dumps(end)}\n")
+    assert of(grid, root)["Uniform", "60M"].values[1] == pytest.approx((1 + 0 + 5) / 3)
+    (folder / "metrics.jsonl").write_text("")
+    assert set(of(grid, root)["Uniform", "60M"].losses) == {2}
+
+
 def test_page_json_and_picture(table, tmp_path):
     made = make_table(*table)
     page = markdown(made)
@@ -82,7 +93,7 @@ def test_a_grid_without_three_rates_has_none(tmp_path):
     grid = make_grid({"low": {"optim.lr": "1e-3"}, "high": {"optim.lr": "1e-2"}}, seeds=(1,))
     for column in grid.columns:
         for row in grid.rows:
-            finish(runs_of(grid, tmp_path, row, column)[1], 30.0, val_loss=3.4)
+            finish(runs_of(grid, tmp_path, row, column)[1], 30.0)
     made = make_table(grid, tmp_path)
     assert made.sensitivities == () == sensitivities(grid, made.collected)
     assert "LR sensitivity" not in markdown(made)
