@@ -5,8 +5,8 @@ and take turns, in rotating order; --arms says which:
 
   alphadecay    alphadecay.AdamW bound by AlphaDecay: one group, a decay per module;
   cautious      the same, only where the step does not oppose it;
-  llr           the same, a learning rate per module in the decay's place;
-  uniform, awd, adadecay_parameters, lawn, hyperball
+  llr           the same, a learning rate per module in the decay's place; both, beside it;
+  uniform, awd, adadecay, adadecay_parameters, gradient_norm, lawn, hyperball
                 alphadecay.AdamW under that method;
   stock         torch.optim.AdamW, one group, one decay;
   stock_again   a second engine like `stock`: its ratio to `stock` is the noise of this machine;
@@ -65,8 +65,11 @@ METHODS: dict[str, Callable[[Any], Any]] = {
     "alphadecay": lambda engine: AlphaDecay(engine, interval=INTERVAL),
     "cautious": lambda engine: AlphaDecay(engine, interval=INTERVAL, cautious=True),
     "llr": lambda engine: AlphaDecay(engine, interval=INTERVAL, drives="lr", lr_ramp=0),
+    "both": lambda engine: AlphaDecay(engine, interval=INTERVAL, drives="both", lr_ramp=0),
     "uniform": bind_uniform,
     "awd": lambda engine: GradientDecay(engine, rule="awd"),
+    "adadecay": lambda engine: GradientDecay(engine, rule="adadecay", interval=INTERVAL),
+    "gradient_norm": lambda engine: GradientDecay(engine, rule="gradient_norm", interval=INTERVAL),
     "adadecay_parameters": lambda engine: GradientDecay(engine, rule="adadecay_parameters"),
     "lawn": lambda engine: FixedNorms(engine, rule="lawn", head=True),
     "hyperball": lambda engine: FixedNorms(engine, rule="hyperball"),

@@ -43,7 +43,7 @@ def _turned_sign(config: TrainConfig) -> Iterator[Wrong]:
 
 
 def _largest_multiple(decay: DecayConfig) -> float:
-    """Return the largest multiple of lr * base decay that a method is sure to give a module."""
+    """Return the largest multiple of lr * base decay in a method's map; 1 of rules without."""
     method = METHODS[decay.method]
     control = method.options.get("control")
     if method.family != "spectral" or control == "uniform_at_mean":

@@ -105,8 +105,7 @@ class Arena:
             if not source.nbytes:
                 continue
             if source.device.type == "cpu" and source.is_contiguous():
-                # The C library's copy goes past the caches, by half faster than torch's own,
-                # which reads what it overwrites.
+                # The C library's copy goes past the caches; torch's own reads what it overwrites.
                 np.copyto(place.numpy(), source.detach().view(-1).view(torch.uint8).numpy())
             else:
                 place.view(source.dtype).view(source.shape).copy_(source, non_blocking=True)

@@ -62,7 +62,7 @@ def test_a_finished_run(tmp_path):
     ("shard", "engine"), [(0, "FSDP2"), (4, "FSDP2"), (2, "FSDP2 (HSDP, 2 ranks a copy)")]
 )
 def test_the_engine_is_named_while_the_run_lasts_and_after(tmp_path, shard, engine):
-    """By the newest checkpoint and config.yaml at first, then by summary.json."""
+    """It is named by the newest checkpoint and config.yaml at first, then by summary.json."""
     folder = make_run(tmp_path / "run", state="running")
     config = TrainConfig(engine=EngineConfig(kind="fsdp2", shard=shard))
     (folder / "config.yaml").write_text(dump_config(config))
