@@ -161,7 +161,7 @@ def build(name: str, size: Size, stage: int, fused: bool, dtype: str = "float32"
     optimizer = kind(parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=fused or None)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     bound = METHODS[name](engine) if name in METHODS else None
-    return Arm(engine, bound if hasattr(bound, "step") else None)
+    return Arm(engine, bound if callable(getattr(bound, "step", None)) else None)
 
 
 def now(device: torch.device) -> float:
