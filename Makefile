@@ -111,6 +111,9 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/step.py --size 60m --stages 1 --repeats 16 \
 		--arms cautious awd adadecay_parameters lawn hyperball llr alphadecay stock_again \
 		--out tests/bench/results/step-methods-cpu.json
+	$(PYTHON) tests/bench/step.py --size 60m --stages 1 --repeats 8 \
+		--arms uniform adadecay gradient_norm both stock_again \
+		--out tests/bench/results/step-methods-rest-cpu.json
 	$(PYTHON) tests/bench/step.py --size 60m-row --stages 1 --repeats 8 \
 		--arms cautious awd adadecay_parameters lawn hyperball llr alphadecay stock_again \
 		--out tests/bench/results/step-methods-row-cpu.json
