@@ -85,10 +85,12 @@ class Loop:
             for kind in KINDS
         }
         self._steps = 0
+        rows, length = config.run.micro_batch, config.positions
+        self._rows = torch.arange(rows * length, device=world.device).view(rows, length)
 
     def step(self) -> float:
         """Take one step as the program does, and return its seconds, the slowest rank's."""
-        rows = (torch.arange(LENGTH)[None] + self._steps) % VOCABULARY
+        rows = (self._rows + self._steps) % VOCABULARY
         self._steps += 1
         return self.slowest(lambda: self._step(rows))
 
@@ -116,17 +118,19 @@ class Loop:
 
     def slowest(self, action: Callable[[], object]) -> float:
         """Return the seconds that an action takes the slowest rank."""
-        dist.barrier()
+        self.world.barrier()
         began = time.perf_counter()
         action()
+        if self.world.device.type == "cuda":
+            torch.cuda.synchronize(self.world.device)
         seconds = torch.tensor(time.perf_counter() - began, dtype=torch.float64)
-        dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
+        dist.all_reduce(seconds, op=dist.ReduceOp.MAX, group=self.world.control)
         return float(seconds)
 
     def all_over(self, saver: checkpoint.Saver) -> bool:
         """Return whether every rank's part of the save in flight is over."""
         over = torch.tensor(float(saver.part_is_over()))
-        dist.all_reduce(over)
+        dist.all_reduce(over, group=self.world.control)
         return float(over) == self.world.size
 
     def _step(self, rows: torch.Tensor) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from alphadecay.refresh import SpectralRefresh
+from alphadecay.spectral import Estimate
 from tests.distributed.harness import init_deepspeed
 from tests.engines import PlainEngine
 from train.checkpoint.writer import Writer
@@ -38,7 +43,7 @@ ARGUMENTS = (
     "--run.micro_batch=1",
     "--run.precision=float32",
     "--optim.lr=0.01",
-    "--optim.eps=1e-4",  # without it a gradient near 0 turns rounding into a whole step
+    "--optim.eps=1e-3",  # without it a gradient near 0 turns rounding into a whole step
     "--optim.grad_clip=0.5",
     "--optim.warmup_steps=0",
     "--optim.min_lr_ratio=1",  # a constant rate, where a case does not say otherwise
@@ -92,10 +97,25 @@ def inputs_of(config: TrainConfig, step: int) -> dict[str, Tensor]:
     return {"pixel_values": torch.randn(shape, generator=generator), "labels": labels}
 
 
-def alone(config: TrainConfig) -> Trained:
+@contextmanager
+def solving_in_float64() -> Iterator[None]:
+    """Solve spectra in float64: what is left of a decay's distance comes from the weights.
+
+    In float32 the solver's own rounding is several times that of the weights.
+    """
+
+    def measure(self: SpectralRefresh) -> dict[str, Estimate]:
+        return self._measure(list(self.modules), self.plan, torch.float64)
+
+    with patch.object(SpectralRefresh, "measure", measure):
+        yield
+
+
+@solving_in_float64()
+def alone(config: TrainConfig, device: torch.device = CPU) -> Trained:
     """The oracle: one process, torch's own clipping, the whole batch at once."""
     seed = config.run.seed_of_init
-    model = build_model(config.model, config.positions, seed, z_loss=config.loss.z_loss)
+    model = build_model(config.model, config.positions, seed, z_loss=config.loss.z_loss).to(device)
     optimizer = build_optimizer(config, model.parameters())
     decay = build_decay(config, PlainEngine(model, optimizer))
     losses = []
@@ -104,7 +124,7 @@ def alone(config: TrainConfig) -> Trained:
             group["lr"] = learning_rate(config.optim, step + 1, STEPS)
             group["weight_decay"] = base_decay(config, step + 1)
         set_momentum(optimizer, momentum(config.optim, step + 1, STEPS))
-        loss = model(**inputs_of(config, step)).loss
+        loss = model(**on(device, inputs_of(config, step))).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.grad_clip)
         optimizer.step()
@@ -116,6 +136,11 @@ def alone(config: TrainConfig) -> Trained:
     return Trained(losses, dict(decay.weight_decays) if decay else {}, float(norm), weights)
 
 
+def on(device: torch.device, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.to(device) for name, values in inputs.items()}
+
+
+@solving_in_float64()
 def sharded(
     rank: int, arguments: list[tuple[str, ...]], engines: tuple[str, ...] = ("fsdp2",)
 ) -> list[Trained]:
@@ -130,14 +155,15 @@ def sharded(
 class Run:
     """One engine and its decay, as the program builds them."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device = CPU) -> None:
         self.ranks = dist.get_world_size()
         self.config = config
-        if engine_kind(config) == "deepspeed":
+        self.device = device
+        if engine_kind(config) == "deepspeed" and device == CPU:
             init_deepspeed()
         accumulation = ROWS // self.ranks
         plan = plan_engine(config, accumulation, self.ranks)
-        self.engine = build_engine(config, plan, CPU)
+        self.engine = build_engine(config, plan, device)
         self.decay = build_decay(config, self.engine)
         self.losses: list[float] = []
 
@@ -147,7 +173,7 @@ class Run:
             self.engine.set_learning_rate(learning_rate(self.config.optim, step + 1, STEPS))
             self.engine.set_weight_decay(base_decay(self.config, step + 1))
             self.engine.set_momentum(momentum(self.config.optim, step + 1, STEPS))
-            inputs = inputs_of(self.config, step)
+            inputs = on(self.device, inputs_of(self.config, step))
             for row in torch.arange(ROWS).chunk(self.ranks)[dist.get_rank()]:
                 one = {name: values[row : row + 1] for name, values in inputs.items()}
                 loss = self.engine.forward(one).loss
@@ -218,11 +244,11 @@ def whole(weight: Any) -> Tensor:
 def assert_same(found: Trained, expected: Trained) -> None:
     torch.testing.assert_close(found.losses, expected.losses, rtol=0, atol=2e-6)  # 4 ulp
     assert found.norm == pytest.approx(expected.norm, rel=1e-5)
-    assert found.decays == pytest.approx(expected.decays, abs=2e-6)
+    assert found.decays == pytest.approx(expected.decays, abs=1e-6)
     assert_weights(found.weights, expected.weights)
 
 
 def assert_weights(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, rtol=0, atol=5e-6, msg=name)
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-6, msg=name)

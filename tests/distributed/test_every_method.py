@@ -1,5 +1,5 @@
 """Every decay method under every engine of the program: the ranks train as one process does with
-torch alone. FSDP2 on two ranks, and beside it ZeRO-3: test_fsdp2_engine.py.
+torch alone, and under FSDP2 as under ZeRO-3. FSDP2 on two ranks: test_fsdp2_engine.py.
 """
 
 from __future__ import annotations
@@ -42,6 +42,12 @@ def test_every_method_is_that_of_one_process(place: str) -> None:
     found = run_ranks(ranks, sharded, cases, (engine,))[0]
     for name, run in zip(METHODS, found, strict=True):
         assert_same(run, expected(name))
+    if engine != "fsdp2":
+        return
+    deepspeeds = run_ranks(ranks, sharded, [method(name) for name in METHODS], ("zero3",))[0]
+    for ours, theirs in zip(found, deepspeeds, strict=True):
+        assert ours.losses == pytest.approx(theirs.losses, rel=1e-6)
+        assert ours.decays == pytest.approx(theirs.decays, abs=1e-6)
 
 
 @pytest.mark.slow

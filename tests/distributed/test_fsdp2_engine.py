@@ -27,6 +27,7 @@ from tests.distributed.engine_runs import (
     method,
     rows_of,
     sharded,
+    solving_in_float64,
     whole,
 )
 from tests.distributed.harness import run_ranks
@@ -39,6 +40,7 @@ from train.models.build import model_on_meta
 from train.planning.spread import spread_of
 
 
+@solving_in_float64()
 def both_engines(rank: int, arguments: list[tuple[str, ...]]) -> list[tuple[Trained, ...]]:
     """The same runs under FSDP2 and under DeepSpeed's ZeRO-3."""
     engines = (ENGINES["fsdp2"], ENGINES["zero3"])
@@ -85,6 +87,7 @@ def test_two_copies_of_two_shards_and_a_copy_on_every_rank() -> None:
         assert_same(found, alone(config_of()))
 
 
+@solving_in_float64()
 def leg(rank: int, source: str, target: str, steps: tuple[int, int]) -> Trained:
     run = Run(config_of("--engine.kind=fsdp2"))
     if source:

@@ -23,14 +23,26 @@ OVERTIME = 60.0  # seconds past the budget after which a process that hangs is e
 
 def all_cases() -> Iterator[Case]:
     """Yield every case, in the order of its worth."""
-    from tests.gpu import equality, evidence, marked, refreshes, speed, start, steps
+    from tests.gpu import (
+        equality,
+        evidence,
+        marked,
+        program,
+        refreshes,
+        saves,
+        speed,
+        start,
+        steps,
+    )
 
     yield from equality.cases()
+    yield from program.cases()
     yield from marked.cases()
     yield from refreshes.cases()
     yield from steps.cases()
     yield from speed.cases()
     yield from speed.engines()
+    yield from saves.cases()
     yield from evidence.cases()
     yield from speed.ablations("60m")
     yield from start.cases()

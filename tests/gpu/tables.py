@@ -242,6 +242,27 @@ def steps(part: Figures) -> str:
     return markdown(headings, rows)
 
 
+def program(part: Figures) -> str:
+    keys = ("losses", "decays", "weights")
+    rows = [
+        (name, *(number(case, key, ".0e") for key in keys), _verdict(case))
+        for name, case in measured(part).items()
+    ]
+    return markdown(("the program against one process", *keys, ""), rows)
+
+
+def saves(part: Figures) -> str:
+    columns = {
+        "plain_seconds": ("a plain save, s", ".2f"),
+        "asynchronous_seconds": ("wait for an asynchronous one, s", ".3f"),
+        "stall": ("÷ plain", ".3f"),
+        "step_seconds": ("a step, s", ".3f"),
+        "beside": ("beside a save ÷ without", ".3f"),
+        "slowest_beside": ("the slowest ÷ the slowest", ".3f"),
+    }
+    return _by_columns(part, "saves of", columns)
+
+
 def start_up(part: Figures) -> str:
     rows = []
     for name, case in measured(part).items():
@@ -260,5 +281,7 @@ TABLES: Mapping[str, Callable[[Figures], str]] = {
     "start-up": start_up,
     "evidence": evidence,
     "equality": equality,
+    "program": program,
+    "saves": saves,
     "tests": test_counts,
 }

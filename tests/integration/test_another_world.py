@@ -1,4 +1,6 @@
-"""Going on at another world size or ZeRO stage: the same tokens, the same loss, the same decays."""
+"""Going on at another world size, ZeRO stage or engine: the same tokens, the same loss, the same
+decays.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,20 @@ def zero(stages):
     return tuple(("--deepspeed.config", f"ds_configs/zero{stage}.json") for stage in stages)
 
 
-def test_two_ranks_of_stage_3_go_on_as_one_of_stage_2(workplace, finished):
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [(*zero((2,)), "ZeRO-2"), (FSDP2, "FSDP2"), (*zero((0,)), "ZeRO-0")],
+    ids=("zero2", "fsdp2", "zero0"),
+)
+def test_two_ranks_of_stage_3_go_on_as_one_of_another(workplace, finished, engine, said):
     whole = finished("deepspeed")
-    folder = workplace.folder / "cut-world"
+    folder = workplace.folder / f"cut-world-{said}"
     shutil.copytree(whole / "checkpoints/step-00000003", folder / "checkpoints/step-00000003")
     shutil.copy(whole / "metrics.jsonl", folder)
-    outcome = workplace.run(1, folder.name, "--deepspeed.config", "ds_configs/zero2.json")
+    outcome = workplace.run(1, folder.name, *engine)
     assert outcome.code == 0, outcome.output
     assert (
-        "written by 2 ranks with ZeRO-3; this run is 1 rank with ZeRO-2: converting it"
+        f"written by 2 ranks with ZeRO-3; this run is 1 rank with {said}: converting it"
         in outcome.output
     )
     assert "step 3 of 6" in outcome.output
@@ -92,8 +99,10 @@ def test_the_command_makes_what_the_run_would_make(workplace, finished, tmp_path
         *(zero(stages) for stages in ((2, 2, 2, 2), (3, 3, 3, 3), (1, 1, 1, 1), (2, 3, 3, 2))),
         (FSDP2,) * 4,
         (FSDP2, HSDP, FSDP2, HSDP_OF_1),
+        (*zero((3,)), HSDP, *zero((0,)), FSDP2),
+        (FSDP2, *zero((0, 1)), FSDP2),
     ],
-    ids=("2-2-2-2", "3-3-3-3", "1-1-1-1", "2-3-3-2", "fsdp2", "fsdp2-hsdp"),
+    ids=("2-2-2-2", "3-3-3-3", "1-1-1-1", "2-3-3-2", "fsdp2", "fsdp2-hsdp", "mixed", "mixed-too"),
 )
 def test_2_to_4_to_1_to_2_ranks_is_the_run_that_never_changed(
     workplace, finished, engines, request

@@ -5,7 +5,7 @@ Below <output_dir>/checkpoints:
     step-00000100/state/...        what the engine writes, one file per rank; own_rank_*.pt
     step-00000100/manifest.json    step, model, world size, and size and hash of every file
     latest                         name of the one written last, for people only
-    universal-00000100/...         made from step-00000100 for another world size or ZeRO stage
+    universal-00000100/...         made from it for another world size, ZeRO stage or engine
 """
 
 from train.checkpoint.beginning import Resume, how_to_resume, write_beginning
@@ -18,7 +18,7 @@ from train.checkpoint.prune import prune
 from train.checkpoint.saver import Saver
 from train.checkpoint.space import NotSaved
 from train.checkpoint.together import find_together
-from train.checkpoint.universal import convert, convert_if_needed
+from train.checkpoint.universal import convert, convert_if_needed, deepspeed_reads
 from train.checkpoint.write import save
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "check_identity",
     "convert",
     "convert_if_needed",
+    "deepspeed_reads",
     "find",
     "find_together",
     "how_to_resume",

@@ -1,4 +1,4 @@
-"""Makes a checkpoint universal: it then loads at any world size and ZeRO stage 1 to 3.
+"""Makes a checkpoint universal: it then loads at any world size, under either engine.
 
 python -m train convert runs/NAME/checkpoints/step-00001000 [--out FOLDER] [--workers 4]
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m train convert",
-        description="Make a checkpoint load at any world size and ZeRO stage.",
+        description="Make a checkpoint load at any world size, ZeRO stage and engine.",
     )
     parser.add_argument(
         "checkpoint", type=Path, help="a folder such as runs/NAME/checkpoints/step-00001000"

@@ -19,7 +19,7 @@ from train.engines.precision import resolve_precision
 from train.errors import UserError
 
 NONE_DAMAGED: Mapping[Path, str] = MappingProxyType({})
-LAYOUT = ("zero_stage", "world_size")  # how the state is cut up, not what it is
+LAYOUT = ("engine", "zero_stage", "world_size")  # how the state is cut up, not what it is
 
 
 class NoneReadable(UserError):
@@ -137,13 +137,13 @@ def peek(resume: Resume, folder: Path) -> Checkpoint | None:
 def check_identity(
     checkpoint: Checkpoint, run_identity: Mapping[str, Any], convert: str = "auto"
 ) -> None:
-    """Refuse a checkpoint of another run, or one that must be converted and cannot be.
+    """Refuse a checkpoint of another run, or one that must be converted and is not to be.
 
     Raises:
         UserError: names every value that differs.
     """
     saved = _with_later_keys(checkpoint.manifest)
-    other = checkpoint.universal or _layout_may_differ(saved, run_identity, convert)
+    other = checkpoint.universal or convert == "auto" or _fits_any(saved, run_identity)
     allowed = LAYOUT if other else ()
     compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
@@ -163,7 +163,7 @@ def another_layout(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> b
     saved = _with_later_keys(checkpoint.manifest)
     if checkpoint.universal or _fits_any(saved, run_identity):
         return False
-    return any(saved.get(key) != run_identity.get(key) for key in LAYOUT)
+    return not _layout_is_alike(saved, run_identity)
 
 
 def _fits_any(saved: Mapping[str, Any], run_identity: Mapping[str, Any]) -> bool:
@@ -191,32 +191,13 @@ def _with_later_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layout_may_differ(
-    saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str
-) -> bool:
-    if saved["engine"] != run_identity["engine"]:
-        return True  # it cannot, and that is all there is to say of its layout
-    if _fits_any(saved, run_identity):
-        return True
-    stages = {saved.get("zero_stage"), run_identity["zero_stage"]}
-    return convert == "auto" and 0 not in stages and not _by_sgd(run_identity)
-
-
-def _by_sgd(identity: Mapping[str, Any]) -> bool:
-    """Return whether the optimizer has no moments of Adam's, which the universal form is of."""
-    return str(identity["optimizer"]["name"]).startswith("sgd")
-
-
 def _hint(saved: Mapping[str, Any], run_identity: Mapping[str, Any], convert: str) -> str:
-    if all(saved.get(key) == run_identity.get(key) for key in LAYOUT):
-        return ""
-    if saved["engine"] != run_identity["engine"]:
-        return "; between DeepSpeed's checkpoints and FSDP2's there is no conversion"
-    if 0 in (saved.get("zero_stage"), run_identity["zero_stage"]):
-        return "; between ZeRO stage 0 and the others a checkpoint cannot be converted"
-    if _by_sgd(run_identity):
-        return "; the form for other layouts is of Adam's moments, and SGD's momentum has none"
-    return "; --checkpoint.convert auto converts it" if convert == "never" else ""
+    fits = _layout_is_alike(saved, run_identity) or _fits_any(saved, run_identity)
+    return "" if convert == "auto" or fits else "; --checkpoint.convert auto converts it"
+
+
+def _layout_is_alike(saved: Mapping[str, Any], run_identity: Mapping[str, Any]) -> bool:
+    return all(saved.get(key) == run_identity.get(key) for key in LAYOUT)
 
 
 def _newest_first(folder: Path, since: str = "") -> list[Path]:

@@ -42,7 +42,7 @@ class Checkpoint:
 
     @property
     def universal(self) -> bool:
-        """True where it fits any world size and ZeRO stage 1 to 3."""
+        """True where it fits any world size, ZeRO stage and engine."""
         return bool(self.manifest.get("universal", False))
 
 

@@ -1,20 +1,14 @@
 """Converts checkpoints to the universal form: the state by parameter instead of by rank.
 
-Any world size and ZeRO stage 1 to 3 can load it, by DeepSpeed's own loader. Its converter is not
-used: it unpickles in full, writes every byte twice, cannot take tied weights at stages 1 and 2, and
-serves only the stage that the checkpoint came from.
-
-    zero/NAME/fp32.pt, exp_avg.pt, exp_avg_sq.pt    {"param": the whole tensor}
-    zero/NAME/ema.pt                                where the run keeps an average of the weights
-    zero/NAME/step.pt                               the optimizer's count (stages 1 and 2 look here)
-    zero/optimizer_state.pt                         what all parameters share, for both families
-    *_model_states.pt                               as they were, the first under both names
+Either engine loads it at any world size and ZeRO stage. Between ZeRO stages 1 to 3 DeepSpeed's own
+loader does, where the moments are Adam's, else `train.engines.by_name`. DeepSpeed's converter is
+not used: it unpickles in full, writes every byte twice, cannot take tied weights at stages 1 and 2,
+and serves only the stage that the checkpoint came from.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +17,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from alphadecay.inspect.sources.stored import StoredWeight
 from train.checkpoint.byte_progress import ByteProgress
 from train.checkpoint.find import another_layout
 from train.checkpoint.manifest import (
@@ -39,21 +33,20 @@ from train.checkpoint.manifest import (
 )
 from train.checkpoint.names import TEMPORARY, universal_name
 from train.checkpoint.space import describe_failure, shortage
-from train.checkpoint.stored_state import OptimizerState, StoredWeight, open_optimizer
+from train.checkpoint.stored_state import open_optimizer
 from train.checkpoint.together import damage
+from train.checkpoint.universal_files import write_common, write_parameter
 from train.checkpoint.write import commit
 from train.cluster.distributed import World
+from train.engines.by_name import COMMON, PARAMETERS
 from train.errors import UserError
 from train.system.cpu_count import cpu_count
-from train.system.files import sync
 from train.system.lease import Lease, LeaseLost
 from train.system.lease_files import remove_leases
 
 ALONE = World(0, 0, 1, torch.device("cpu"))
 _THREADS = min(4, cpu_count())  # each holds one parameter at a time
-_MODEL_STATES = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
-_SHARED = ("loss_scaler", "dynamic_loss_scale", "overflow")
-_UNFINISHED = ".part-"
+_BY_ADAM = ("adamw", "adam")
 _ERRORS = (OSError, RuntimeError, ValueError, KeyError, UnpicklingError, UserError)
 
 Say = Callable[[str], None]
@@ -64,7 +57,7 @@ def convert_if_needed(
 ) -> Checkpoint:
     """Return the checkpoint itself where it fits, else its universal form, made once. Collective.
 
-    It fits where world size and ZeRO stage are this run's.
+    It fits where world size, ZeRO stage and engine are this run's.
 
     Raises:
         UserError: it cannot be converted.
@@ -88,7 +81,7 @@ def convert(
     say: Say = lambda text: None,
     threads: int = _THREADS,
 ) -> Checkpoint:
-    """Write the universal form of a verified checkpoint of ZeRO stage 1 to 3. Collective.
+    """Write the universal form of a verified checkpoint. Collective.
 
     Every rank converts its share of the parameters, for as long as it takes. It commits by rename;
     killed before that, it goes on with the parameters that are not done.
@@ -115,11 +108,23 @@ def convert(
     return read(final)
 
 
+def deepspeed_reads(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
+    """Return whether it is DeepSpeed's own loader that takes a universal checkpoint into this run.
+
+    It knows none of FSDP2's, has no such form at stage 0, and at stage 3 takes Adam's alone.
+    """
+    stages = [each.get("zero_stage") for each in (checkpoint.manifest, run_identity)]
+    by_adam = str(run_identity["optimizer"]["name"]) in _BY_ADAM
+    return checkpoint.universal and all(stages) and by_adam
+
+
 def _is_form_of(final: Path, checkpoint: Checkpoint) -> bool:
     """Return whether there is a complete universal form of just this checkpoint."""
     if why_incomplete(final, hashed=False):
         return False
-    return read(final).manifest.get("source") == _digest(checkpoint)
+    made = read(final).manifest
+    # those of earlier versions are for DeepSpeed's loader alone
+    return made.get("source") == _digest(checkpoint) and f"{STATE}/{COMMON}" in made["files"]
 
 
 def _begin(source: Checkpoint, final: Path, temporary: Path, lease: Lease) -> bool:
@@ -129,11 +134,6 @@ def _begin(source: Checkpoint, final: Path, temporary: Path, lease: Lease) -> bo
     """
     if source.universal:
         raise UserError(f"{source.path} is universal already")
-    if source.manifest["zero_stage"] == 0:
-        raise UserError(
-            f"{source.path} is of ZeRO stage 0, which DeepSpeed cannot convert; stage 0 loads it "
-            "at any world size"
-        )
     size = sum(facts["bytes"] for facts in source.manifest["files"].values())
     waited = False
     try:
@@ -141,7 +141,7 @@ def _begin(source: Checkpoint, final: Path, temporary: Path, lease: Lease) -> bo
         short = shortage(temporary.parent, max(0, size - done))
         if not short:
             waited = lease.take()
-            (temporary / STATE / "zero").mkdir(parents=True, exist_ok=True)
+            (temporary / STATE / PARAMETERS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         short = describe_failure(error, temporary.parent)
     if short:
@@ -158,7 +158,7 @@ def _convert_share(
 ) -> FileFacts:
     """Convert this rank's parameters; return the facts of their files."""
     state = open_optimizer(source.path / STATE)
-    zero = temporary / STATE / "zero"
+    zero = temporary / STATE / PARAMETERS
     mine = sorted(state.parameters)[world.rank :: world.size]
     total = sum(_bytes(weight) for name in mine for weight in state.parameters[name].values())
     progress = ByteProgress(f"converting {source.path}", total, say)
@@ -166,25 +166,12 @@ def _convert_share(
     def one(name: str) -> None:
         weights = state.parameters[name]
         if not (zero / name).is_dir():
-            _write_parameter(zero, name, weights, state.step)
+            write_parameter(zero, name, weights, state.step)
         progress.add(sum(map(_bytes, weights.values())))
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, mine))
     return facts_of_files(temporary, [path for name in mine for path in (zero / name).iterdir()])
-
-
-def _write_parameter(zero: Path, name: str, weights: Mapping[str, StoredWeight], step: Any) -> None:
-    """Write one parameter's folder, complete or not at all."""
-    folder = zero / f"{_UNFINISHED}{name}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for kind, weight in weights.items():
-        torch.save({"param": _compact(weight.read())}, folder / f"{kind}.pt")
-    torch.save(step, folder / "step.pt")
-    for path in folder.iterdir():
-        sync(path)
-    os.rename(folder, zero / name)
 
 
 def _finish(
@@ -199,7 +186,7 @@ def _finish(
     try:
         if failures:
             raise UserError(failures[0] if len(words) > 1 else words[0][0])
-        files = _write_common(source.path / STATE, temporary / STATE)
+        files = write_common(source, temporary / STATE)
         facts = facts_of_files(temporary, files)
         for _, share in words:
             facts |= share
@@ -211,43 +198,6 @@ def _finish(
         shutil.rmtree(temporary, ignore_errors=True)
         reason = f"{error}" if failures else describe_failure(error, final.parent)
         raise UserError(f"cannot convert {source.path}: {reason}") from error
-
-
-def _write_common(source: Path, target: Path) -> list[Path]:
-    """Write the optimizer's common state and the model states; return the files."""
-    state = open_optimizer(source)
-    files = [target / "zero" / "optimizer_state.pt"]
-    torch.save(_common(state), files[0])
-    there = sorted(source.glob("*_model_states.pt"), key=lambda path: path.name)
-    named = {path.name: path for path in there}
-    first = next(named[name] for name in _MODEL_STATES if name in named)
-    for name, path in (named | dict.fromkeys(_MODEL_STATES, first)).items():
-        _place(path, target / name)
-        files.append(target / name)
-    for path in files:
-        sync(path)
-    return files
-
-
-def _common(state: OptimizerState) -> dict[str, Any]:
-    groups = state.param_groups
-    by_stage_3 = {"state": {0: {"step": state.step}}, "param_groups": groups}
-    shared = {key: state.others[key] for key in _SHARED if key in state.others}
-    return {
-        **shared,
-        "ds_version": _deepspeed_version(),
-        "param_groups": groups,
-        "optimizer_state_dict": by_stage_3,
-    }
-
-
-def _place(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has no links."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _manifest(source: Checkpoint, facts: FileFacts) -> dict[str, Any]:
@@ -262,19 +212,8 @@ def _manifest(source: Checkpoint, facts: FileFacts) -> dict[str, Any]:
     }
 
 
-def _compact(tensor: Tensor) -> Tensor:
-    """Return the tensor without the rest of a storage that it is a part of."""
-    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
-
-
 def _bytes(weight: StoredWeight) -> int:
     return 4 * weight.shape.numel()
-
-
-def _deepspeed_version() -> str:
-    import deepspeed
-
-    return str(deepspeed.__version__)
 
 
 def _digest(checkpoint: Checkpoint) -> str:
@@ -284,4 +223,5 @@ def _digest(checkpoint: Checkpoint) -> str:
 def _layout(run_identity: Mapping[str, Any]) -> str:
     ranks = run_identity["world_size"]
     plural = "s" if ranks != 1 else ""
-    return f"{ranks} rank{plural} with ZeRO-{run_identity['zero_stage']}"
+    stage = run_identity.get("zero_stage")
+    return f"{ranks} rank{plural} with {'FSDP2' if stage is None else f'ZeRO-{stage}'}"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alphadecay.inspect.sources.deepspeed_state import AVERAGE
+from alphadecay.inspect.sources.stored import AVERAGE
 from train.engines.optimizer import first_moments
 
 

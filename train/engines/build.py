@@ -105,7 +105,7 @@ def build_engine(
     """Build what was planned. Collective.
 
     Args:
-        universal: it will read a checkpoint in DeepSpeed's universal form.
+        universal: DeepSpeed's own loader will read a checkpoint in its universal form.
     """
     if plan.ds_config is None:
         from train.engines import fsdp2

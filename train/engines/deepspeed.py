@@ -17,6 +17,7 @@ from alphadecay.sharding.zero import engine_spans
 from alphadecay.state import give_back_base
 from train.config import TrainConfig
 from train.engines.average import WeightAverage
+from train.engines.by_name import is_universal, load_by_name
 from train.engines.deepspeed_workarounds import (
     copy_masters_to_model,
     forgetting_forward_passes,
@@ -113,8 +114,7 @@ class DeepSpeedEngine:
 
     def master_spans(self) -> list[Span]:
         """Return where this rank's float32 masters lie."""
-        optimizer = getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
-        return list(engine_spans(self.handle, optimizer))
+        return list(engine_spans(self.handle, self._base_optimizer()))
 
     def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
         """Have DeepSpeed write its state files into `folder`."""
@@ -136,6 +136,8 @@ class DeepSpeedEngine:
         Raises:
             UserError: there is nothing to load.
         """
+        if is_universal(folder) and not self.handle.load_universal_checkpoint():
+            return self._read_by_name(folder)
         clip = getattr(self.handle.optimizer, "clip_grad", None)
         path, client_state = self.handle.load_checkpoint(str(folder.parent), tag=folder.name)
         if path is None:
@@ -148,8 +150,28 @@ class DeepSpeedEngine:
         give_back_base(self.handle.optimizer.param_groups)
         return dict(client_state)
 
+    def _read_by_name(self, folder: Path) -> dict[str, Any]:
+        """Load what another engine wrote, or ZeRO stage 0, or an optimizer that is not Adam."""
+        if not self.snapshots:
+            raise UserError(
+                f"{folder} goes into an optimizer in memory, and this run's is on an NVMe disk; "
+                "offload it to the cpu"
+            )
+        spans = self.master_spans()
+        common = load_by_name(folder, self.module, spans, self._base_optimizer())
+        copy_masters_to_model(self.handle, spans)
+        self.handle.global_steps = common.steps
+        return common.client_state
+
+    def _base_optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer that DeepSpeed wraps."""
+        optimizer: torch.optim.Optimizer = (
+            getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
+        )
+        return optimizer
+
     def _begin_average(self, ema: float) -> WeightAverage:
-        optimizer = getattr(self.handle, "basic_optimizer", None) or self.handle.optimizer
+        optimizer = self._base_optimizer()
         groups = optimizer.param_groups
         return WeightAverage(
             optimizer, {span.tensor: groups[span.group] for span in self.master_spans()}, ema

@@ -26,6 +26,7 @@ from alphadecay.sharding.base import Span
 from alphadecay.sharding.detect import detect
 from train.config import TrainConfig
 from train.engines.average import WeightAverage
+from train.engines.by_name import is_universal, load_by_name
 from train.engines.fsdp2_snapshot import PlannedSnapshots
 from train.engines.fsdp2_state import read_state, snapshot_state, write_state
 from train.engines.optimizer import build_optimizer, set_momentum
@@ -154,10 +155,9 @@ class Fsdp2Engine:
 
     def master_spans(self) -> list[Span]:
         """Return where this rank's float32 shards lie."""
-        spans = detect(self.module).sharding.spans(self.optimizer)
         return [
             Span(s.parameter, 0, _shard(s.tensor).numel(), _shard(s.tensor), 0, s.group)
-            for s in spans
+            for s in self._spans()
         ]
 
     def write_state(self, folder: Path, client_state: Mapping[str, Any]) -> WrittenState:
@@ -169,8 +169,14 @@ class Fsdp2Engine:
         return snapshot_state(self.module, self.optimizer, folder, client_state, self._snapshots)
 
     def read_state(self, folder: Path) -> dict[str, Any]:
-        """Load what any number of ranks wrote, and return the client state."""
-        return read_state(self.module, self.optimizer, folder)
+        """Load what any number of ranks wrote, or another engine, and return the client state."""
+        if not is_universal(folder):
+            return read_state(self.module, self.optimizer, folder)
+        return load_by_name(folder, self.module, self._spans(), self.optimizer).client_state
+
+    def _spans(self) -> list[Span]:
+        """Return what this rank holds of each weight."""
+        return list(detect(self.module).sharding.spans(self.optimizer))
 
     def _swap(self) -> None:
         assert self.average is not None

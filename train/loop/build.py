@@ -84,8 +84,8 @@ def _build_trainer(
     folder = config.folder
     run_identity = checkpoint.identity(config, world.size, plan.layout, task.identity)
     resume, saved, consumed = _find(config, folder, run_identity, task, world)
-    universal = saved is not None and saved.universal
-    engine = build_engine(config, plan, world.device, universal)
+    by_deepspeed = saved is not None and checkpoint.deepspeed_reads(saved, run_identity)
+    engine = build_engine(config, plan, world.device, by_deepspeed)
     decay = build_decay(config, engine)
     saver = checkpoint.Saver(
         config.checkpoint,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import pickle
-import warnings
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.paths import DCP_METADATA, inside
-from alphadecay.inspect.sources.deepspeed_state import AVERAGE
 from alphadecay.inspect.sources.source import BrokenTensor, Source, StoredTensor, first_line
+from alphadecay.inspect.sources.stored import AVERAGE, STEP
 
 MODEL = "model."  # before the name of a weight, as most programs have it
 # What a table of contents is pickled of, beside dtypes.
@@ -91,9 +92,22 @@ def open_dcp(folder: Path) -> Source:
     Raises:
         InspectError: it cannot be read, or names a file outside its folder.
     """
+    return _opened(folder, lambda key: not _of_an_optimizer(key))
+
+
+def open_whole_dcp(folder: Path) -> Source:
+    """Return every tensor of a checkpoint, an optimizer's too, by its whole name.
+
+    Raises:
+        InspectError: it cannot be read, or names a file outside its folder.
+    """
+    return _opened(folder, lambda key: True, named_whole=True)
+
+
+def _opened(folder: Path, wanted: Callable[[str], bool], named_whole: bool = False) -> Source:
     try:
         inside(folder, DCP_METADATA)
-        return _open(folder, RestrictedReader(folder))
+        return _open(folder, RestrictedReader(folder), wanted, named_whole)
     except InspectError:
         raise
     except Exception as error:  # a broken or forged table raises anything
@@ -102,16 +116,19 @@ def open_dcp(folder: Path) -> Source:
         ) from error
 
 
-def _open(folder: Path, reader: RestrictedReader) -> Source:
+def _open(
+    folder: Path, reader: RestrictedReader, wanted: Callable[[str], bool], named_whole: bool
+) -> Source:
     files = _files(folder, reader.contents)
     held = sum(file.stat().st_size for file in files)
     keys = {
         key: stored
         for key, stored in reader.contents.state_dict_metadata.items()
-        if isinstance(stored, TensorStorageMetadata) and not _of_an_optimizer(key)
+        if isinstance(stored, TensorStorageMetadata) and wanted(key)
     }
     # ours, and most: the model under a name of its own
-    prefix = MODEL if all(key.startswith(MODEL) for key in keys) else ""
+    is_named = not named_whole and all(key.startswith(MODEL) for key in keys)
+    prefix = MODEL if is_named else ""
     tensors = {}
     broken = {}
     for key, stored in keys.items():
@@ -129,7 +146,7 @@ def _open(folder: Path, reader: RestrictedReader) -> Source:
 
 def _of_an_optimizer(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in ("step", AVERAGE) or not _OPTIMIZER.isdisjoint(parts)
+    return parts[0] in (STEP, AVERAGE) or not _OPTIMIZER.isdisjoint(parts)
 
 
 def _files(folder: Path, contents: Metadata) -> list[Path]:
@@ -151,9 +168,8 @@ def _load(
 ) -> Tensor:
     weight = torch.empty(stored.size, dtype=stored.properties.dtype)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.load({key: weight}, storage_reader=reader, no_dist=True)
+        # dcp.load itself warns that it has no ranks, and several threads cannot each hush it
+        _load_state_dict({key: weight}, storage_reader=reader, no_dist=True)
     except dcp.CheckpointException as error:
         first = next(iter(error.failures.values()))[0]
         raise BrokenTensor(f"it cannot be read: {first_line(first)}") from error

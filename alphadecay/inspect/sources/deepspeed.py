@@ -14,9 +14,10 @@ from torch import Tensor
 
 from alphadecay.inspect.errors import InspectError
 from alphadecay.inspect.paths import inside
-from alphadecay.inspect.sources.deepspeed_state import StoredWeight, open_masters
+from alphadecay.inspect.sources.deepspeed_state import open_masters
 from alphadecay.inspect.sources.restricted import Mapped
 from alphadecay.inspect.sources.source import Source, StoredTensor, first_line
+from alphadecay.inspect.sources.stored import StoredWeight
 
 LATEST = "latest"  # the file in which DeepSpeed names its newest checkpoint
 _STATES = "*_states.pt"

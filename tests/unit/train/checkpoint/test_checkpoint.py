@@ -283,19 +283,71 @@ def test_another_world_size_or_stage_is_not_another_run(folder, was, now):
     assert another_layout(newest, identity() | layouts[1]) == (now[1] != 0)
 
 
-@pytest.mark.parametrize(("was", "now"), [(0, 3), (2, 0)])
-def test_stage_0_and_the_others_do_not_convert(folder, was, now):
-    checkpoint.save(engine(), folder, 11, {}, identity() | {"zero_stage": was}, WORLD)
-    with pytest.raises(UserError, match=f"zero_stage was {was}, is {now}.*cannot be converted"):
-        checkpoint.check_identity(found(folder)[0], identity() | {"zero_stage": now})
+LAYOUTS = {
+    "fsdp2": {"engine": "fsdp2"},
+    **{f"zero{stage}": {"engine": "deepspeed", "zero_stage": stage} for stage in range(4)},
+}
 
 
-def test_sgd_goes_on_at_its_own_layout_alone(folder):
-    sgd = identity("--optim.name", "sgd")
-    checkpoint.save(engine(), folder, 11, {}, sgd | {"world_size": 2}, WORLD)
-    checkpoint.check_identity(found(folder)[0], sgd | {"world_size": 2})
-    with pytest.raises(UserError, match=r"world_size was 2, is 4.*SGD's momentum has none"):
-        checkpoint.check_identity(found(folder)[0], sgd | {"world_size": 4})
+def of_layout(name, *arguments):
+    without = ("engine", "zero_stage")
+    own = {key: value for key, value in identity(*arguments).items() if key not in without}
+    return own | LAYOUTS[name]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ("zero3", "fsdp2", "engine was deepspeed, is fsdp2"),
+        ("fsdp2", "zero3", "engine was fsdp2, is deepspeed"),
+        ("fsdp2", "zero0", "engine was fsdp2, is deepspeed"),
+        ("zero0", "zero3", "zero_stage was 0, is 3"),
+        ("zero2", "zero0", "zero_stage was 2, is 0"),
+        ("zero2", "zero1", "zero_stage was 2, is 1"),
+    ],
+)
+def test_another_engine_or_stage_is_converted(folder, optimizer, was, now, said):
+    name = ("--optim.name", optimizer)
+    checkpoint.save(engine(), folder, 11, {}, of_layout(was, *name), WORLD)
+    newest = found(folder)[0]
+    other = of_layout(now, *name)
+    checkpoint.check_identity(newest, other)
+    assert another_layout(newest, other)
+    with pytest.raises(UserError) as caught:
+        checkpoint.check_identity(newest, other, "never")
+    assert said in f"{caught.value}"
+    assert f"{caught.value}".endswith("; --checkpoint.convert auto converts it")
+
+
+@pytest.mark.parametrize("layout", ["fsdp2", "zero0"])
+def test_what_fits_any_number_of_ranks_needs_no_conversion(folder, layout):
+    checkpoint.save(engine(), folder, 11, {}, of_layout(layout) | {"world_size": 2}, WORLD)
+    other = of_layout(layout) | {"world_size": 4}
+    checkpoint.check_identity(found(folder)[0], other, "never")
+    assert not another_layout(found(folder)[0], other)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "optimizer", "reads"),
+    [
+        ("zero1", "zero3", "adamw", True),
+        ("zero3", "zero2", "adam", True),
+        ("zero2", "zero3", "sgdw", False),
+        ("zero0", "zero3", "adamw", False),
+        ("zero3", "zero0", "adamw", False),
+        ("fsdp2", "zero3", "adamw", False),
+        ("zero3", "fsdp2", "adamw", False),
+    ],
+)
+def test_deepspeeds_loader_reads_what_it_can(tmp_path, was, now, optimizer, reads):
+    name = ("--optim.name", optimizer)
+    manifest = of_layout(was, *name) | {"step": 3, "files": {}}
+    converted = checkpoint.Checkpoint(tmp_path, manifest | {"universal": True})
+    assert checkpoint.deepspeed_reads(converted, of_layout(now, *name)) == reads
+    assert not checkpoint.deepspeed_reads(
+        checkpoint.Checkpoint(tmp_path, manifest), of_layout(now, *name)
+    )
 
 
 def test_a_checkpoint_from_before_there_was_a_momentum_goes_on(folder):
@@ -303,26 +355,6 @@ def test_a_checkpoint_from_before_there_was_a_momentum_goes_on(folder):
     del older["optimizer"]["momentum"]
     checkpoint.save(engine(), folder, 11, {}, older, WORLD)
     checkpoint.check_identity(found(folder)[0], identity())
-
-
-@pytest.mark.parametrize(
-    ("was", "now"), [("deepspeed", "fsdp2"), ("fsdp2", "deepspeed"), ("fsdp2", "zero0")]
-)
-def test_the_engines_do_not_convert(folder, was, now):
-    layouts = {
-        "deepspeed": {"engine": "deepspeed", "zero_stage": 3},
-        "zero0": {"engine": "deepspeed", "zero_stage": 0},
-        "fsdp2": {"engine": "fsdp2"},
-    }
-    own = {key: value for key, value in identity().items() if key != "zero_stage"}
-    checkpoint.save(engine(), folder, 11, {}, own | layouts[was], WORLD)
-    with pytest.raises(UserError) as caught:
-        checkpoint.check_identity(found(folder)[0], own | layouts[now])
-    engines = tuple(layouts[name]["engine"] for name in (was, now))
-    assert "engine was {}, is {}".format(*engines) in str(caught.value)
-    assert f"{caught.value}".endswith(
-        "between DeepSpeed's checkpoints and FSDP2's there is no conversion"
-    )
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

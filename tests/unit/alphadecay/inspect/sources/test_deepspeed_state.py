@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alphadecay.inspect.errors import InspectError
-from alphadecay.inspect.sources.deepspeed_state import cut
+from alphadecay.inspect.sources.stored import cut
 
 FLAT = torch.arange(20.0)
 
