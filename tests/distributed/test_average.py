@@ -14,7 +14,9 @@ EMA = 0.5
 
 def averaged(rank: int, engine: str, precision: str) -> list[dict[str, Tensor]]:
     """Weights of a run: expected average, average swapped in, before and after that."""
-    config = config_of(*ENGINES[engine], f"--optim.ema={EMA}", f"--run.precision={precision}")
+    # weights that move far enough for bf16 to tell them from their average
+    own = (f"--optim.ema={EMA}", f"--run.precision={precision}", "--optim.eps=1e-4")
+    config = config_of(*ENGINES[engine], *own)
     run = Run(config)
     expected = {name: w.double() for name, w in whole_weights(run.engine.module).items()}
     for step in range(STEPS):

@@ -19,7 +19,7 @@ from tests.gpu.engines import release
 from train.config import TrainConfig
 from train.config.command_line import load_config
 
-REPEATS = 3
+REPEATS = {"60m": 3, "350m": 2}
 SECONDS = {"60m": 25.0, "350m": 60.0}
 ROWS = {"60m": 128, "350m": 64}  # of a step of one micro batch: it takes about a tenth of a second
 _TOY = (
@@ -47,7 +47,7 @@ def measure(size: str, engine: str, session: Session) -> Figures:
     with tempfile.TemporaryDirectory(dir=session.folder) as folder:
         loop = Loop(configuration(size, engine, session), session.world, Path(folder))
         try:
-            return _measured(loop, session)
+            return _measured(loop, REPEATS[size], session)
         finally:
             for saver in loop.savers.values():
                 saver.close()
@@ -70,11 +70,11 @@ def configuration(size: str, engine: str, session: Session) -> TrainConfig:
     )
 
 
-def _measured(loop: Loop, session: Session) -> Figures:
+def _measured(loop: Loop, repeats: int, session: Session) -> Figures:
     stalls: dict[str, list[float]] = {kind: [] for kind in KINDS}
     beside: list[float] = []
     alone: list[float] = []
-    for repeat in range(-1, REPEATS):  # the first makes moments, processes and memory
+    for repeat in range(-1, repeats):  # the first makes moments, processes and memory
         loop.step()
         took = {kind: loop.save(kind) for kind in rotated(KINDS, repeat)}
         while_writing = loop.steps_beside()
