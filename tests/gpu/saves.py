@@ -65,6 +65,7 @@ def configuration(size: str, engine: str, session: Session) -> TrainConfig:
             *ENGINES[engine],
             f"--run.global_batch={rows}",
             f"--run.micro_batch={rows}",
+            "--model.compile=false",  # a step without it, and no minute to compile
             "--model.activation_checkpointing=false",
         ]
     )
