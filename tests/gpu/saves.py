@@ -19,7 +19,7 @@ from tests.gpu.engines import release
 from train.config import TrainConfig
 from train.config.command_line import load_config
 
-REPEATS = {"60m": 3, "350m": 2}
+REPEATS = {"60m": 2, "350m": 1}
 SECONDS = {"60m": 25.0, "350m": 60.0}
 ROWS = {"60m": 128, "350m": 64}  # of a step of one micro batch: it takes about a tenth of a second
 _TOY = (
