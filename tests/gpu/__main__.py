@@ -36,12 +36,12 @@ def all_cases() -> Iterator[Case]:
     )
 
     yield from equality.cases()
-    yield from program.cases()
     yield from marked.cases()
     yield from refreshes.cases()
     yield from steps.cases()
     yield from speed.cases()
     yield from speed.engines()
+    yield from program.cases()
     yield from saves.cases()
     yield from evidence.cases()
     yield from speed.ablations("60m")

@@ -16,6 +16,7 @@ from typing import Any
 import alphadecay
 from alphadecay.inspect.plan.known_peaks import card_named
 from tests.gpu.curves import write_curves
+from tests.gpu.newest import newest, release
 from tests.gpu.report import is_of_a_gpu, read, stored, table, tables
 from tests.gpu.tables import Figures, measured, number
 from train.planning import sizing
@@ -32,7 +33,8 @@ def fill_in(page: str, results: Sequence[Figures]) -> str:
     """Return a page with its marked sections made anew.
 
     Args:
-        results: the newest first; each section is of the newest that have figures for it.
+        results: the newest first; each case is of the newest that have it, of one device and
+            release.
 
     Raises:
         ValueError: nothing is marked, or there are no figures for what is.
@@ -50,22 +52,18 @@ def section(name: str, results: Sequence[Figures]) -> str:
     """
     if name == "sizing":
         return "\n".join(sizing.table(measured=measured_mfu(results)))
-    for one in results:
-        if name == "headline":
-            text = headline(one)
-        else:
-            text = table(one, name)
-            text = text and f"{origin(one)}:\n\n{text}"
-        if text:
-            return text
-    raise ValueError(f"no figures for {name!r}")
+    one = newest(results, "speed" if name == "headline" else name)
+    text = "" if one is None else headline(one) if name == "headline" else table(one, name)
+    if one is None or not text:
+        raise ValueError(f"no figures for {name!r}")
+    return text if name == "headline" else f"{origin(one)}:\n\n{text}"
 
 
 def origin(results: Figures) -> str:
     """Return what a table's figures are of."""
     machine = results["machine"]
     commit = f" ({machine['commit']})" if machine["commit"] else ""
-    return f"Version {_release(machine['version'])}{commit} on one {machine['device']}"
+    return f"Version {release(machine['version'])}{commit} on one {machine['device']}"
 
 
 def headline(results: Figures) -> str:
@@ -74,9 +72,9 @@ def headline(results: Figures) -> str:
     if not shares:
         return ""
     machine = results["machine"]
-    version = _release(machine["version"])
+    version = release(machine["version"])
     device = card_named(machine["device"]) or machine["device"]
-    later = "" if version == _release(alphadecay.__version__) else "; later ones unmeasured"
+    later = "" if version == release(alphadecay.__version__) else "; later ones unmeasured"
     return f"version {version}, one {device}: {', '.join(shares)} MFU{later}"
 
 
@@ -99,10 +97,6 @@ def _recipes(results: Figures) -> Iterator[tuple[str, Figures]]:
         size, _, method = name.partition(" ")
         if method == "alphadecay" and case.get("mfu") is not None:
             yield size, case
-
-
-def _release(version: str) -> str:
-    return version.partition(".dev")[0]
 
 
 def table_command(arguments: Sequence[str], folder: Path) -> int:

@@ -90,6 +90,8 @@ def test_the_order_is_that_of_worth() -> None:
     assert (
         order.index("speed")
         < order.index("engines")
+        < order.index("program")
+        < order.index("saves")
         < order.index("ablations")
         < order.index("stacks")
     )

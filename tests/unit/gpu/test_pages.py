@@ -11,7 +11,7 @@ import pytest
 
 import alphadecay
 from tests.gpu.__main__ import RESULTS
-from tests.gpu.pages import PAGES, fill_in, measured_mfu, origin, table_command
+from tests.gpu.pages import PAGES, fill_in, measured_mfu, origin, section, table_command
 from tests.gpu.report import VERSION_0_1, read, stored, table
 from train.planning import sizing
 from train.planning.sizes import Size
@@ -164,3 +164,28 @@ def test_the_newest_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert table(MADE_UP, "speed") in printed
     assert "- speed 1b alphadecay: CUDA out of memory." in printed
+
+
+def test_a_size_is_of_the_newest_that_has_it_beside_what_it_is_compared_with() -> None:
+    newer = copy.deepcopy(MADE_UP)
+    newer["machine"]["commit"] = "9876543210"
+    newer["parts"] = {
+        "speed": {"1b alphadecay": SPEED | {"tokens_per_second": 5e4}},
+        "engines": {"1b fsdp2": SPEED, "60m fsdp2": SPEED | {"mfu": 0.11}},
+    }
+    older = copy.deepcopy(MADE_UP)
+    older["parts"]["engines"] = {"60m fsdp2": SPEED | {"mfu": 0.22}}
+    speed = section("speed", [newer, older])
+    assert "(60M, 350M at 0123456789; 1B at 9876543210) on one" in speed
+    lines = [line.split(" | ") for line in speed.splitlines() if line.startswith("| ")][1:]
+    assert [line[0] for line in lines] == ["| 60M", "| 350M", "| 1B"]
+    assert [line[4] for line in lines] == ["0.980", "–", "–"]  # nothing of another measurement
+    engines = section("engines", [newer, older])
+    assert "22.0%" in engines and "11.0%" not in engines  # the one beside DeepSpeed's
+
+
+def test_another_card_or_release_is_not_put_beside_it() -> None:
+    other = copy.deepcopy(MADE_UP)
+    other["machine"]["device"] = "NVIDIA H200"
+    other["parts"]["speed"] = {"1b alphadecay": SPEED}
+    assert "| 60M |" not in section("speed", [other, MADE_UP])
