@@ -110,7 +110,7 @@ class CheckpointConfig:
             so.
         max_failures: saves that may fail in a row, the disk being full, before the run stops; the
             last save must not fail.
-        convert: auto goes on from a checkpoint of another world size or ZeRO stage (1 to 3) by
+        convert: auto goes on from a checkpoint of another world size, ZeRO stage or engine by
             converting it; never refuses it.
         asynchronous: true has a save copy the state to the host's memory and the training go on
             while a process beside each rank writes it; false has it wait until all is written. auto
