@@ -77,19 +77,22 @@ def bench_rank(
     waits: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     with contextlib.redirect_stdout(sys.stderr):
         loop = WritersLoop(load_config(arguments), world, Path(folder), names)
-        keep_memory_where_ample(count_parameters(loop.engine.module), world)  # as the program does
-        gc.disable()
-        for repeat in range(-1, repeats):  # the first makes moments, processes and memory
-            for kind in rotated(kinds, repeat):
-                loop.step()
-                loop.sync()
-                wait = loop.save_by(kind) if kind in WRITERS else (loop.save(kind), 0.0)
-                waits[kind] += [wait] if repeat >= 0 else []
-            gc.collect()
-        gc.enable()
-        loads = {name: loop.load(name) for name in names}
-        killed = {name: loop.kill(name) for name in names if WRITERS[name].get("decoupled", False)}
-        loop.close()
+        with contextlib.closing(loop):
+            # as the program does
+            keep_memory_where_ample(count_parameters(loop.engine.module), world)
+            gc.disable()
+            for repeat in range(-1, repeats):  # the first makes moments, processes and memory
+                for kind in rotated(kinds, repeat):
+                    loop.step()
+                    loop.sync()
+                    wait = loop.save_by(kind) if kind in WRITERS else (loop.save(kind), 0.0)
+                    waits[kind] += [wait] if repeat >= 0 else []
+                gc.collect()
+            gc.enable()
+            loads = {name: loop.load(name) for name in names}
+            killed = {
+                name: loop.kill(name) for name in names if WRITERS[name].get("decoupled", False)
+            }
     return {"waits": waits, "passes": loop.passes, "loads": loads, "killed": killed}
 
 

@@ -146,11 +146,13 @@ class WritersLoop(Loop):
         return found
 
     def close(self) -> None:
-        """End the processes beside this rank."""
+        """End the processes beside this rank; nothing is in flight, or the bench has failed."""
+        for writer, _ in self._writers.values():
+            process = getattr(writer, "ckpt_process", None)
+            if process is not None:
+                process.kill()
         for saver in self.savers.values():
             saver.close()
-        for writer, _ in self._writers.values():
-            writer.cleanup()
 
     def _build(self, config: dict[str, Any]) -> tuple[Any, bool]:
         handle = self.handle
