@@ -98,8 +98,7 @@ class WritersLoop(Loop):
 
     def load(self, name: str) -> dict[str, str]:
         """Save and step; return what each writer that reads the checkpoint makes of it."""
-        parameters = list(self.engine.module.parameters())
-        saved = [parameter.detach().clone() for parameter in parameters]
+        saved = [span.tensor.detach().clone() for span in self.engine.master_spans()]
         self.save_by(name)
         found = {}
         for reader in dict.fromkeys((name, PLAIN)):
@@ -109,7 +108,8 @@ class WritersLoop(Loop):
             except Exception as error:
                 found[reader] = f"{type(error).__name__}: {error}".partition(". ")[0].strip()
             else:
-                same = path is not None and all(map(torch.equal, parameters, saved))
+                masters = [span.tensor for span in self.engine.master_spans()]
+                same = path is not None and all(map(torch.equal, masters, saved))
                 found[reader] = "the saved weights" if same else "not the saved weights"
         self.use(PLAIN)
         return found
