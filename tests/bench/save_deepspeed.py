@@ -9,7 +9,8 @@ of all kinds take turns in one process, each after a sync of the disk:
   python_decoupled,
   fast_decoupled       the same by a process beside each rank: a save returns once the tensors are
                        handed over, and the next optimizer step waits for the commit;
-  plain, asynchronous  this program's, as in save.py; they hash and sync their files.
+  plain, asynchronous  this program's, as in save.py, all their waits in `save_seconds`; they hash
+                       and sync their files.
 
 `save_seconds` is the wait for the save. `commit_seconds` is the later wait of a decoupled writer,
 after the one forward and backward pass (`pass_seconds`) that it has to write in. `stall` is both

@@ -98,7 +98,7 @@ class WritersLoop(Loop):
 
     def load(self, name: str) -> dict[str, str]:
         """Save and step; return what each writer that reads the checkpoint makes of it."""
-        saved = [span.tensor.detach().clone() for span in self.engine.master_spans()]
+        saved = [master.detach().clone() for master in self._masters()]
         self.save_by(name)
         found = {}
         for reader in dict.fromkeys((name, PLAIN)):
@@ -108,8 +108,7 @@ class WritersLoop(Loop):
             except Exception as error:
                 found[reader] = f"{type(error).__name__}: {error}".partition(". ")[0].strip()
             else:
-                masters = [span.tensor for span in self.engine.master_spans()]
-                same = path is not None and all(map(torch.equal, masters, saved))
+                same = path is not None and all(map(torch.equal, self._masters(), saved))
                 found[reader] = "the saved weights" if same else "not the saved weights"
         self.use(PLAIN)
         return found
@@ -153,6 +152,11 @@ class WritersLoop(Loop):
                 process.kill()
         for saver in self.savers.values():
             saver.close()
+
+    def _masters(self) -> list[torch.Tensor]:
+        """Return this rank's float32 weights; many spans lie in one tensor."""
+        tensors = [span.tensor for span in self.engine.master_spans()]
+        return list({id(tensor): tensor for tensor in tensors}.values())
 
     def _build(self, config: dict[str, Any]) -> tuple[Any, bool]:
         handle = self.handle
