@@ -122,6 +122,7 @@ bench: $(READY) ## the benchmarks; JSON beside them
 	$(PYTHON) tests/bench/analyze.py --out tests/bench/results/analyze-cpu.json
 	$(PYTHON) tests/bench/train.py --size toy 60m --out tests/bench/results/train-cpu.json
 	$(PYTHON) tests/bench/save.py --out tests/bench/results/save-cpu.json
+	$(PYTHON) tests/bench/save_deepspeed.py --out tests/bench/results/save-deepspeed-cpu.json
 
 # Seconds in all, so that it fits a short lease of a machine.
 BUDGET ?= 480
