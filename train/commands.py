@@ -40,7 +40,8 @@ COMMANDS = {
     "generate": Command("train.export.generate", "write text with a trained model"),
     "evaluate": Command("train.export.evaluate", "score a trained model on lm-eval's tasks"),
     "convert": Command(
-        "train.checkpoint.convert_command", "make a checkpoint load at any world size"
+        "train.checkpoint.convert_command",
+        "make a checkpoint load at any world size, under either engine",
     ),
     "lr-range": Command(
         "train.experiments.lr_range.command", "train over rising learning rates, suggest a peak"
