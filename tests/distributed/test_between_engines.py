@@ -20,9 +20,11 @@ from tests.distributed.engine_runs import (
     alone,
     assert_same,
     config_of,
+    rows_of,
     solving_in_float64,
 )
 from tests.distributed.harness import run_ranks
+from tests.engines import loss_of_text
 from train.checkpoint.manifest import Checkpoint
 from train.checkpoint.stored_state import open_optimizer
 from train.checkpoint.universal import convert
@@ -124,7 +126,61 @@ def of_another(rank: int, folder: str, engine: str) -> str:
 
 
 def by_sgd(rank: int, folder: str) -> None:
-    Run(config_of(*ENGINES["fsdp2"], *CASES["sgdw"][0])).save(Path(folder) / "fsdp2" / "state")
+    """Save a state that has a momentum and no moments of Adam's."""
+    run = Run(config_of(*ENGINES["fsdp2"], *CASES["sgdw"][0]))
+    run.take(range(1))
+    run.save(Path(folder) / "fsdp2" / "state")
+
+
+def before_a_step(rank: int, folder: str, source: str) -> None:
+    Run(config_of(*ENGINES[source])).save(Path(folder) / source / "state")
+
+
+def from_the_start(rank: int, folder: str, source: str, target: str) -> Trained:
+    run = Run(config_of(*ENGINES[target]))
+    run.load(Path(folder) / f"{source}-universal" / "state")
+    with solving_in_float64():
+        return run.take(range(STEPS))
+
+
+@pytest.mark.parametrize(("source", "target"), [("fsdp2", "zero2"), ("zero0", "fsdp2")])
+def test_one_that_was_saved_before_the_first_step_goes_on(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    run_ranks(2, before_a_step, str(tmp_path), source)
+    universal(tmp_path, source)
+    found = run_ranks(2, from_the_start, str(tmp_path), source, target)[0]
+    assert_same(found, alone(config_of()))
+
+
+def skipping(rank: int, folder: str) -> int:
+    """Skip a step under FSDP2, take two more, and save; return the steps that the decay saw."""
+    run = Run(config_of(*ENGINES["fsdp2"]))
+    for step in range(3):
+        for row in rows_of(step).chunk(run.ranks)[rank]:
+            loss = loss_of_text(run.engine, row[None])
+            run.engine.backward(loss * float("nan") if step == 0 else loss)
+            run.engine.step()
+        assert run.decay is not None
+        run.decay.step()
+    run.save(Path(folder) / "fsdp2" / "state")
+    return int(run.decay.state_dict()["step"])
+
+
+def counting_on(rank: int, folder: str) -> list[int]:
+    """The steps that the decay has seen under ZeRO-2, when loaded and after a step."""
+    run = Run(config_of(*ENGINES["zero2"]))
+    run.load(Path(folder) / "fsdp2-universal" / "state")
+    assert run.decay is not None
+    counts = [int(run.decay.state_dict()["step"])]
+    run.take(range(3, 4))
+    return [*counts, int(run.decay.state_dict()["step"])]
+
+
+def test_deepspeed_counts_on_from_steps_that_fsdp2_skipped(tmp_path: Path) -> None:
+    assert run_ranks(2, skipping, str(tmp_path)) == [2, 2]
+    universal(tmp_path, "fsdp2")
+    assert run_ranks(2, counting_on, str(tmp_path)) == [[2, 3]] * 2
 
 
 @pytest.mark.parametrize("engine", ["fsdp2", "zero0"])

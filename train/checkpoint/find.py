@@ -144,7 +144,9 @@ def check_identity(
     """
     saved = _with_later_keys(checkpoint.manifest)
     other = checkpoint.universal or convert == "auto" or _fits_any(saved, run_identity)
-    allowed = LAYOUT if other else ()
+    allowed: tuple[str, ...] = LAYOUT if other else ()
+    if saved["engine"] != run_identity["engine"]:
+        allowed = (*allowed, "zero_stage")  # one of them has none
     compared = {key: value for key, value in run_identity.items() if key not in allowed}
     differences = list(_differences("", {key: saved.get(key) for key in compared}, compared))
     if differences:

@@ -32,7 +32,7 @@ def load(engine: Engine, checkpoint: Checkpoint) -> dict[str, Any]:
 def load_rank_state(checkpoint: Checkpoint, rank: int) -> dict[str, Any] | None:
     """Return what this rank saved for itself.
 
-    None where there were fewer ranks, or where another layout was converted.
+    None where there were fewer ranks.
     """
     path = checkpoint.path / STATE / RANK_STATE.format(rank)
     return dict(safe_load(path)) if path.is_file() else None

@@ -7,6 +7,7 @@ from alphadecay.inspect.run_folder import step_of as step_of
 
 TEMPORARY = ".tmp-"
 OLD = ".old-"
+DECAY = "alphadecay"  # the decay's own, in what the training loop keeps
 
 
 def step_name(step: int) -> str:

@@ -22,6 +22,7 @@ from alphadecay.inspect.sources.dcp import MODEL, open_dcp, open_whole_dcp
 from alphadecay.inspect.sources.source import Source
 from alphadecay.inspect.sources.stored import MASTER, STEP, OptimizerState, StoredWeight
 from train.checkpoint.safe_load import safe_load
+from train.engines.by_name import folders_of, is_universal
 from train.engines.fsdp2_state import CLIENT_STATE
 from train.errors import UserError
 
@@ -46,9 +47,11 @@ def open_masters(state: Path) -> dict[str, StoredWeight]:
     `read_masters`.
     """
     with _as_user_errors():
-        if not (state / DCP_METADATA).is_file():
-            return deepspeed_state.open_masters(state)
-        return _weights(state, open_dcp(state))
+        if (state / DCP_METADATA).is_file():
+            return _weights(state, open_dcp(state))
+        if is_universal(state):
+            return {place.name: _of_name(place) for place in sorted(folders_of(state))}
+        return deepspeed_state.open_masters(state)
 
 
 def open_optimizer(state: Path) -> OptimizerState:
@@ -76,6 +79,12 @@ def read_client_state(state: Path) -> dict[str, Any]:
     with _as_user_errors():
         model = deepspeed_state.open_model(state, partial(safe_load, mmap=True))
     return {key: value for key, value in model.items() if key not in _WITH_WEIGHTS}
+
+
+def _of_name(place: Path) -> StoredWeight:
+    """Return the weight of a universal form's parameter."""
+    weight: Tensor = safe_load(place / f"{MASTER}.pt", mmap=True)["param"]
+    return StoredWeight(weight.shape, lambda: weight)
 
 
 def _weights(state: Path, stored: Source) -> dict[str, StoredWeight]:

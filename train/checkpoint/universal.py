@@ -46,7 +46,6 @@ from train.system.lease_files import remove_leases
 
 ALONE = World(0, 0, 1, torch.device("cpu"))
 _THREADS = min(4, cpu_count())  # each holds one parameter at a time
-_BY_ADAM = ("adamw", "adam")
 _ERRORS = (OSError, RuntimeError, ValueError, KeyError, UnpicklingError, UserError)
 
 Say = Callable[[str], None]
@@ -111,10 +110,10 @@ def convert(
 def deepspeed_reads(checkpoint: Checkpoint, run_identity: Mapping[str, Any]) -> bool:
     """Return whether it is DeepSpeed's own loader that takes a universal checkpoint into this run.
 
-    It knows none of FSDP2's, has no such form at stage 0, and at stage 3 takes Adam's alone.
+    It knows none of FSDP2's, has no such form at stage 0, and wants Adam's moments.
     """
     stages = [each.get("zero_stage") for each in (checkpoint.manifest, run_identity)]
-    by_adam = str(run_identity["optimizer"]["name"]) in _BY_ADAM
+    by_adam = any(name.endswith("/exp_avg.pt") for name in checkpoint.manifest["files"])
     return checkpoint.universal and all(stages) and by_adam
 
 

@@ -4,6 +4,7 @@
   zero/NAME/ema.pt                                where the run keeps an average of the weights
   zero/NAME/step.pt                               the optimizer's count (stages 1 and 2 look here)
   common.pt                                       the client state
+  own_rank_*.pt                                   random states, as they were
 and from ZeRO stages 1 to 3, for DeepSpeed's loader
   zero/optimizer_state.pt                         what all parameters share, for both families
   *_model_states.pt                               as they were, the first under both names
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor
 
 from alphadecay.inspect.sources.stored import STEP, OptimizerState, StoredWeight
-from train.checkpoint.manifest import STATE, Checkpoint
+from train.checkpoint.manifest import RANK_STATE, STATE, Checkpoint
+from train.checkpoint.names import DECAY
 from train.checkpoint.stored_state import open_optimizer, read_client_state
 from train.engines.by_name import PARAMETERS, Common
 from train.system.files import sync
@@ -50,14 +52,25 @@ def write_common(source: Checkpoint, target: Path) -> list[Path]:
     state = source.path / STATE
     optimizer = open_optimizer(state)
     client_state = read_client_state(state)
-    counted = optimizer.step if optimizer.step is not None else source.step
-    steps = int(client_state.get("global_steps", counted))  # as the engine counts them
-    files = [Common(client_state, steps).write(target)]
+    files = [Common(client_state, _steps(client_state, source)).write(target)]
+    for path in state.glob(RANK_STATE.replace("{:05d}", "*")):
+        _place(path, target / path.name)
+        files.append(target / path.name)
     if optimizer.others:
         files += _write_for_deepspeed(optimizer, state, target)
     for path in files:
         sync(path)
     return files
+
+
+def _steps(client_state: Mapping[str, Any], source: Checkpoint) -> int:
+    """Return the steps that an engine of DeepSpeed's counts on from.
+
+    A decay's refreshes go by that count, and it has seen as many; under FSDP2 none that was
+    skipped.
+    """
+    seen = client_state.get(DECAY) or {}
+    return int(seen.get("step", client_state.get("global_steps", source.step)))
 
 
 def _write_for_deepspeed(optimizer: OptimizerState, source: Path, target: Path) -> list[Path]:

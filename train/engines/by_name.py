@@ -2,7 +2,9 @@
 
 zero/NAME/KIND.pt    {"param": the whole tensor}; KIND is fp32, or the name of a moment
 zero/NAME/step.pt    what the optimizer counts, where it counts
-common.pt            the client state, and the steps that the engine counts
+common.pt            the client state, and the steps to count on from
+
+Before its first step an optimizer keeps nothing, and there is no moment to read.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alphadecay.inspect.sources.stored import MASTER, STEP, moments_of
+from alphadecay.inspect.sources.stored import AVERAGE, MASTER, STEP, moments_of
 from alphadecay.sharding.base import Span
 from train.engines.optimizer import first_moments
 from train.errors import UserError
 
 PARAMETERS = "zero"  # the folder, as DeepSpeed calls it
 COMMON = "common.pt"
+_OF_NEW = {MASTER, AVERAGE}  # what a parameter has before the first step
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Common:
 
     Args:
         client_state: what the training loop had kept.
-        steps: that the engine counts.
+        steps: that an engine of DeepSpeed's counts on from.
     """
 
     client_state: dict[str, Any]
@@ -46,6 +49,11 @@ class Common:
 def is_universal(folder: Path) -> bool:
     """Return whether a state lies there by the parameters' names."""
     return (folder / PARAMETERS).is_dir()
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """Return the folders of the parameters."""
+    return [place for place in (folder / PARAMETERS).iterdir() if place.is_dir()]
 
 
 @torch.no_grad()
@@ -73,9 +81,9 @@ def load_by_name(
     for span in spans:
         place = places[id(span.parameter)]
         own = state[span.tensor]
-        for kind in kinds if span.length else ():
+        for kind in _written(kinds, place) if span.length else ():
             _fill(span, span.tensor if kind == MASTER else own[kind], place / f"{kind}.pt")
-        if STEP in own:
+        if STEP in own and not _is_new(place):
             own[STEP].copy_(_read(place / f"{STEP}.pt"))
     return Common(**_read(folder / COMMON))
 
@@ -98,7 +106,7 @@ def _places(folder: Path, module: nn.Module, kinds: Sequence[str]) -> dict[int, 
     needed = [folder / COMMON]
     for key, name in names.items():
         place = places.get(key, folder / PARAMETERS / name)
-        needed += [place / f"{kind}.pt" for kind in kinds]
+        needed += [place / f"{kind}.pt" for kind in _written(kinds, place)]
     missing = next((path for path in needed if not path.is_file()), None)
     if missing is not None:
         raise UserError(
@@ -106,6 +114,16 @@ def _places(folder: Path, module: nn.Module, kinds: Sequence[str]) -> dict[int, 
             "model or optimizer, or was converted by an earlier version: convert it again"
         )
     return places
+
+
+def _written(kinds: Sequence[str], place: Path) -> list[str]:
+    """Return what of a parameter is to be read."""
+    return [kind for kind in kinds if kind in _OF_NEW or not _is_new(place)]
+
+
+def _is_new(place: Path) -> bool:
+    """Return whether a parameter was saved before the optimizer's first step."""
+    return {path.stem for path in place.glob("*.pt")} <= _OF_NEW
 
 
 def _fill(span: Span, tensor: Any, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from train import checkpoint
+from train.checkpoint.names import DECAY
 from train.cluster.distributed import World
 from train.config import TrainConfig
 from train.engines.protocol import Engine
@@ -89,7 +90,7 @@ class Trainer:
         self.state.register("spikes", self.watch.spikes)
         self.state.register("longest", self.budget)
         if self.decay is not None:
-            self.state.register("alphadecay", self.decay)
+            self.state.register(DECAY, self.decay)
 
     @property
     def step(self) -> int:

@@ -46,7 +46,7 @@ def optimizer_of(model: Mapping[str, Any]) -> OptimizerState:
     inner = model["optimizer"].get("optimizer_state_dict", model["optimizer"])
     parameters = {name: {MASTER: weight} for name, weight in _masters(model, owned).items()}
     shapes = {name: tensor.shape for name, tensor in owned.items()}
-    states = [inner["state"][index] for index in _order(inner)]
+    states = [inner["state"].get(number, {}) for number in _order(inner)]  # none before a step
     for kind in moments_of(states[0]):
         moments = [state[kind] for state in states]
         for name, moment in _by_name(shapes, moments, _FLAT_COPIES in model["optimizer"]).items():

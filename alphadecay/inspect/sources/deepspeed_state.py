@@ -75,7 +75,7 @@ def open_optimizer(state: Path, load: LoadFile = _load) -> OptimizerState:
         return deepspeed_stage_0.optimizer_of(model)
     parameters: dict[str, dict[str, StoredWeight]] = {}
     inner = _inner(optimizers[0])
-    first = inner["state"][0]
+    first = inner["state"].get(0, {})  # none before the first step
     for kind in (MASTER, *moments_of(first)):
         for name, weight in _sharded(model, optimizers, kind).items():
             parameters.setdefault(name, {})[kind] = weight

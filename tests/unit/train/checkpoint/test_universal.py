@@ -17,6 +17,7 @@ from tests.waiting import until
 from train import checkpoint
 from train.checkpoint import space, universal, universal_files
 from train.checkpoint.manifest import read, why_incomplete
+from train.checkpoint.stored_state import read_masters
 from train.checkpoint.universal import ALONE
 from train.errors import UserError
 from train.system.lease import Lease
@@ -208,3 +209,29 @@ def test_the_manifest_names_the_source(source):
     made = checkpoint.convert(source, source.path.with_name("u"))
     assert made.manifest["world_size"] == 2 and made.manifest["zero_stage"] == 3
     assert read(made.path).manifest["source"] == universal._digest(source)
+
+
+@pytest.mark.parametrize(
+    ("kept", "steps"),
+    [
+        ({"alphadecay": {"step": 10}, "global_steps": 12}, 10),  # two were skipped under FSDP2
+        ({"alphadecay": {"held": {}}, "global_steps": 12}, 12),
+        ({"alphadecay": None, "global_steps": 12}, 12),
+        ({}, 5),
+    ],
+)
+def test_deepspeed_counts_on_from_what_the_decay_has_seen(source, kept, steps):
+    assert universal_files._steps(kept, source) == steps
+
+
+def test_random_states_and_weights_are_taken_over(source):
+    own = source.path / "state" / "own_rank_00001.pt"
+    torch.save({"torch": torch.arange(3)}, own)
+    made = checkpoint.convert(source, source.path.with_name("u"))
+    assert "state/own_rank_00001.pt" in made.manifest["files"]
+    assert checkpoint.load_rank_state(made, 1)["torch"].tolist() == [0, 1, 2]
+    assert checkpoint.load_rank_state(made, 0) is None
+    masters = read_masters(made.path / "state")
+    whole = expected()
+    assert masters.keys() == whole.keys()
+    assert all(torch.equal(masters[name], kinds["fp32"]) for name, kinds in whole.items())

@@ -77,6 +77,15 @@ def test_a_rank_that_holds_nothing_of_it_counts_its_steps_all_the_same(state: Pa
     assert held.tolist() == [1, 1, 1] and own["step"] == 7
 
 
+def test_before_the_first_step_there_are_no_moments(state: Path) -> None:
+    for name in ("exp_avg", "exp_avg_sq", "step"):
+        (state / PARAMETERS / "second.weight" / f"{name}.pt").unlink()
+    held = torch.zeros(24)
+    own, _ = load(state, held, start=0, length=24, offset=0)
+    assert torch.equal(held, WHOLE["fp32"].flatten())
+    assert own["step"] == 0 and not own["exp_avg"].any()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("missing", ["common.pt", f"{PARAMETERS}/second.weight/exp_avg_sq.pt"])
 def test_what_is_missing_is_named(state: Path, missing: str) -> None:
     (state / missing).unlink()
