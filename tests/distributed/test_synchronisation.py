@@ -1,4 +1,5 @@
-"""Inside an accumulation window the host never waits for the device.
+"""Inside an accumulation window the host never waits for the device, but that ZeRO-3 itself waits
+for its reductions after each backward pass.
 
 On a GPU torch itself refuses what waits. Elsewhere the values that the host reads are counted: each
 would be a wait. At the window's end it reads the norm of the gradients, whatever is done.

@@ -52,7 +52,7 @@ def micro_step(engine: DeepSpeedEngine, batch: Tensor) -> None:
 
 
 def let_deepspeed_wait(engine: DeepSpeedEngine) -> None:
-    """Allow the one wait that is ZeRO-3's own, for its stream of reductions after a backward."""
+    """Allow what ZeRO-3 does after a backward pass, where it waits for its stream of reductions."""
     wrapper = engine.handle.optimizer
     epilogue = getattr(wrapper, "independent_gradient_partition_epilogue", None)
     if epilogue is None:

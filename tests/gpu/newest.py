@@ -1,4 +1,4 @@
-"""Puts a part of several measurements together: each size from the newest that has it.
+"""Puts a part of several measurements together: each size from the newest that has all of it.
 
 Figures that a table compares with each other are of one measurement.
 """
@@ -44,11 +44,12 @@ def newest(results: Sequence[Figures], part: str) -> dict[str, Any] | None:
 
 
 def _source(peers: Sequence[Figures], part: str, size: str) -> Figures:
-    """Return the newest that has a size, and beside it what a table compares it with."""
+    """Return what has the most of a size, and of what a table compares it with; the newest such."""
+    names = ("speed", part) if part in BESIDE_SPEED else (part,)
     having = [one for one in peers if size in _by_size(one, part)]
-    if part in BESIDE_SPEED:
-        return next((one for one in having if size in _by_size(one, "speed")), having[0])
-    return having[0]
+    return max(
+        having, key=lambda one: sum(len(_by_size(one, name).get(size, {})) for name in names)
+    )
 
 
 def _by_size(results: Figures, part: str) -> dict[str, dict[str, Figures]]:
