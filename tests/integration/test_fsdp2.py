@@ -41,9 +41,10 @@ def test_fsdp2_is_the_run_of_deepspeed_and_goes_on_bit_for_bit(workplace, finish
     assert figures(cut) == figures(whole)
 
     shutil.rmtree(cut / "checkpoints/step-00000006")
-    outcome = workplace.run(1, cut.name)
+    outcome = workplace.run(1, cut.name, "--checkpoint.convert", "never")
     assert outcome.code == 2 and "Traceback" not in outcome.output
     assert "engine was fsdp2, is deepspeed" in outcome.output
+    assert "--checkpoint.convert auto converts it" in outcome.output
 
     outcome = run(1, ROOT, "-m", "train", "export", str(whole), "--out", str(tmp_path / "out"))
     assert outcome.code == 0, outcome.output
