@@ -20,7 +20,7 @@ from alphadecay.inspect.paths import DCP_METADATA
 from alphadecay.inspect.sources import deepspeed_state
 from alphadecay.inspect.sources.dcp import MODEL, open_dcp, open_whole_dcp
 from alphadecay.inspect.sources.source import Source
-from alphadecay.inspect.sources.stored import MASTER, STEP, OptimizerState, StoredWeight
+from alphadecay.inspect.sources.stored import MASTER, STEP, OptimizerState, StoredWeight, of_tensor
 from train.checkpoint.safe_load import safe_load
 from train.engines.by_name import folders_of, is_universal
 from train.engines.fsdp2_state import CLIENT_STATE
@@ -83,8 +83,7 @@ def read_client_state(state: Path) -> dict[str, Any]:
 
 def _of_name(place: Path) -> StoredWeight:
     """Return the weight of a universal form's parameter."""
-    weight: Tensor = safe_load(place / f"{MASTER}.pt", mmap=True)["param"]
-    return StoredWeight(weight.shape, lambda: weight)
+    return of_tensor(safe_load(place / f"{MASTER}.pt", mmap=True)["param"])
 
 
 def _weights(state: Path, stored: Source) -> dict[str, StoredWeight]:

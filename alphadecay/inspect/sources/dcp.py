@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ def open_dcp(folder: Path) -> Source:
     Raises:
         InspectError: it cannot be read, or names a file outside its folder.
     """
-    return _opened(folder, lambda key: not _of_an_optimizer(key))
+    return _opened(folder, whole=False)
 
 
 def open_whole_dcp(folder: Path) -> Source:
@@ -101,13 +100,13 @@ def open_whole_dcp(folder: Path) -> Source:
     Raises:
         InspectError: it cannot be read, or names a file outside its folder.
     """
-    return _opened(folder, lambda key: True, named_whole=True)
+    return _opened(folder, whole=True)
 
 
-def _opened(folder: Path, wanted: Callable[[str], bool], named_whole: bool = False) -> Source:
+def _opened(folder: Path, whole: bool) -> Source:
     try:
         inside(folder, DCP_METADATA)
-        return _open(folder, RestrictedReader(folder), wanted, named_whole)
+        return _open(folder, RestrictedReader(folder), whole)
     except InspectError:
         raise
     except Exception as error:  # a broken or forged table raises anything
@@ -116,18 +115,16 @@ def _opened(folder: Path, wanted: Callable[[str], bool], named_whole: bool = Fal
         ) from error
 
 
-def _open(
-    folder: Path, reader: RestrictedReader, wanted: Callable[[str], bool], named_whole: bool
-) -> Source:
+def _open(folder: Path, reader: RestrictedReader, whole: bool) -> Source:
     files = _files(folder, reader.contents)
     held = sum(file.stat().st_size for file in files)
     keys = {
         key: stored
         for key, stored in reader.contents.state_dict_metadata.items()
-        if isinstance(stored, TensorStorageMetadata) and wanted(key)
+        if isinstance(stored, TensorStorageMetadata) and (whole or not _of_an_optimizer(key))
     }
     # ours, and most: the model under a name of its own
-    is_named = not named_whole and all(key.startswith(MODEL) for key in keys)
+    is_named = not whole and all(key.startswith(MODEL) for key in keys)
     prefix = MODEL if is_named else ""
     tensors = {}
     broken = {}
